@@ -1,0 +1,139 @@
+//! The one error type of the library.
+
+/// What went wrong, and what to do about it.
+///
+/// Converts into [`candle_core::Error`], so `?` works inside functions that return candle's
+/// `Result`; the original is kept as the source.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// candle itself failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+    /// A number is outside the range that makes sense.
+    #[error("`{name}` is {value}, expected {expected}")]
+    Number {
+        /// The argument's name.
+        name: &'static str,
+        /// What was given.
+        value: f64,
+        /// The accepted range, in words.
+        expected: &'static str,
+    },
+    /// More leaves were asked for than the model has.
+    #[error("cannot freeze up to leaf {asked}: the model has {leaves} leaves")]
+    Depth {
+        /// The number of leaves asked for.
+        asked: usize,
+        /// The number of leaves there are.
+        leaves: usize,
+    },
+    /// No leaf lies at or below a path.
+    #[error("no leaf at or below `{path}`{near}")]
+    Path {
+        /// The path asked for.
+        path: String,
+        /// The near names, as the end of the sentence.
+        near: String,
+    },
+    /// A pattern matches no leaf.
+    #[error("no leaf matches `{pattern}`{near}")]
+    NoMatch {
+        /// The pattern asked for.
+        pattern: String,
+        /// The near names, as the end of the sentence.
+        near: String,
+    },
+    /// A pattern cannot be read.
+    #[error("`{pattern}` is not a pattern: {why}")]
+    Pattern {
+        /// The pattern asked for.
+        pattern: String,
+        /// The fault in it.
+        why: String,
+    },
+    /// A plan was made for another model.
+    #[error("the plan does not fit the model: {why}; make it from this model")]
+    PlanMismatch {
+        /// The first difference.
+        why: String,
+    },
+    /// An optimizer cannot do what the plan asks of it.
+    #[error("{optimizer} cannot train `{name}` as planned: {why}")]
+    Optimizer {
+        /// The optimizer's type.
+        optimizer: &'static str,
+        /// The parameter's full name.
+        name: String,
+        /// The reason and the remedy.
+        why: String,
+    },
+    /// A trained parameter belongs to none of the optimizers that were handed over.
+    #[error(
+        "no optimizer owns {names}, which the plan trains; build one from `vars()` of the freezer \
+         and hand it over, or freeze the leaf"
+    )]
+    Unowned {
+        /// The parameters' full names.
+        names: String,
+    },
+    /// A training step reached no parameter.
+    #[error("no gradient reached any of the {trained} trained variables{hint}")]
+    NoGradient {
+        /// How many variables were meant to train.
+        trained: usize,
+        /// The likely cause, as the end of the sentence.
+        hint: &'static str,
+    },
+    /// A layer cannot be rebuilt with other tensors.
+    #[error("`{path}` ({kind}) cannot be rebuilt: {why}")]
+    Rebuild {
+        /// The leaf's path.
+        path: String,
+        /// The layer's type.
+        kind: &'static str,
+        /// The reason and the remedy.
+        why: String,
+    },
+    /// A hand-written `map_params` handed over a tensor outside a leaf, or a leaf inside a leaf.
+    #[error("`map_params` at `{path}`: {why}")]
+    Mapping {
+        /// Where in the model.
+        path: String,
+        /// The reason and the remedy.
+        why: &'static str,
+    },
+    /// An optimizer's state cannot be read or set from outside.
+    #[error(
+        "{optimizer} hides its state; use an optimizer of `freeze_core::optim` to save and resume"
+    )]
+    HiddenState {
+        /// The optimizer's type.
+        optimizer: &'static str,
+    },
+}
+
+/// `std::result::Result` with this library's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<Error> for candle_core::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Candle(error) => error,
+            error => candle_core::Error::wrap(error),
+        }
+    }
+}
+
+/// The end of a "not found" sentence: the names nearest to `wanted`, or nothing.
+pub(crate) fn near<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut scored: Vec<(f64, &str)> = names
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(wanted, name), name))
+        .filter(|(score, _)| *score > 0.7)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    scored.dedup_by(|a, b| a.1 == b.1);
+    let names: Vec<String> = scored.iter().take(3).map(|(_, n)| format!("`{n}`")).collect();
+    if names.is_empty() { String::new() } else { format!("; near names: {}", names.join(", ")) }
+}

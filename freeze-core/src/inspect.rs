@@ -1,0 +1,170 @@
+//! What a model is made of: leaves, variables, tensors; and the mappings behind the trait.
+
+use std::collections::{HashMap, HashSet};
+
+use candle_core::{DType, Shape, Tensor, TensorId, Var};
+
+use crate::mapper::{Head, join};
+use crate::{At, BatchNormPolicy, Freezable, FreezePlan, LeafState, Mapper, Result, Role};
+
+/// One leaf layer of a model.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Leaf {
+    /// Counted from the front of the model.
+    pub index: usize,
+    /// Field names and indices joined by dots; empty if the model itself is a leaf.
+    pub path: String,
+    /// The layer's type name.
+    pub kind: &'static str,
+    /// Its tensors in order.
+    pub params: Vec<Param>,
+}
+
+/// One tensor of a leaf.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Param {
+    /// The name within the leaf, such as `weight`; empty for a bare tensor.
+    pub name: String,
+    /// The full name, such as `blocks.3.conv1.weight`.
+    pub full_name: String,
+    /// The dimensions.
+    pub shape: Shape,
+    /// The element type.
+    pub dtype: DType,
+    /// Parameter or running statistic.
+    pub role: Role,
+    /// Whether a gradient step can move it: a parameter that is a candle variable. A frozen view's
+    /// frozen parameters, buffers and plain tensors are not.
+    pub trainable: bool,
+    /// candle's identity of the tensor: equal for tied parameters.
+    pub id: TensorId,
+}
+
+impl Leaf {
+    /// The number of trained-by-gradient elements: buffers are not counted.
+    pub fn elements(&self) -> usize {
+        let weights = self.params.iter().filter(|param| param.role == Role::Weight);
+        weights.map(|param| param.shape.elem_count()).sum()
+    }
+
+    /// Whether any parameter can be moved by a gradient step.
+    pub fn is_trainable(&self) -> bool {
+        self.params.iter().any(|param| param.trainable)
+    }
+
+    pub(crate) fn is_at_or_below(&self, path: &str) -> bool {
+        match self.path.strip_prefix(path) {
+            Some(rest) => path.is_empty() || rest.is_empty() || rest.starts_with('.'),
+            None => false,
+        }
+    }
+}
+
+/// Every path of a leaf or a group, for near names.
+pub(crate) fn prefixes(leaves: &[Leaf]) -> impl Iterator<Item = &str> {
+    leaves.iter().flat_map(|leaf| {
+        let dots = leaf.path.match_indices('.').map(|(end, _)| &leaf.path[..end]);
+        dots.chain([leaf.path.as_str()])
+    })
+}
+
+/// Shows every tensor of `model` to `see`, in order, and returns the leaves passed.
+pub(crate) fn visit<M: Freezable>(
+    model: &M,
+    mut see: impl FnMut(At<'_>, &Tensor),
+) -> Result<Vec<Head>> {
+    let mut keep = |at: At<'_>, tensor: &Tensor| {
+        see(at, tensor);
+        Ok(tensor.clone())
+    };
+    let mut mapper = Mapper::new(&mut keep, &[], BatchNormPolicy::AsCaller);
+    model.map_params(&mut mapper)?;
+    Ok(mapper.into_heads())
+}
+
+pub(crate) fn leaves<M: Freezable>(model: &M) -> Result<Vec<Leaf>> {
+    let mut params: Vec<(usize, Param)> = Vec::new();
+    let heads = visit(model, |at, tensor| {
+        let param = Param {
+            name: at.param.to_string(),
+            full_name: at.name(),
+            shape: tensor.shape().clone(),
+            dtype: tensor.dtype(),
+            role: at.role,
+            trainable: is_trainable(at, tensor),
+            id: tensor.id(),
+        };
+        params.push((at.leaf, param));
+    })?;
+    let leaf = |(index, head): (usize, Head)| Leaf {
+        index,
+        path: head.path,
+        kind: head.kind,
+        params: Vec::new(),
+    };
+    let mut leaves: Vec<Leaf> = heads.into_iter().enumerate().map(leaf).collect();
+    for (index, param) in params {
+        leaves[index].params.push(param);
+    }
+    Ok(leaves)
+}
+
+/// Whether a gradient step can move the tensor.
+pub(crate) fn is_trainable(at: At<'_>, tensor: &Tensor) -> bool {
+    at.role == Role::Weight && tensor.is_variable() && tensor.dtype().is_float()
+}
+
+pub(crate) fn named_vars<M: Freezable>(model: &M) -> Result<Vec<(String, Var)>> {
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    visit(model, |at, tensor| {
+        if is_trainable(at, tensor) && seen.insert(tensor.id()) {
+            found.push((at.name(), tensor.clone()));
+        }
+    })?;
+    found.into_iter().map(|(name, tensor)| Ok((name, Var::from_tensor(&tensor)?))).collect()
+}
+
+pub(crate) fn named_tensors<M: Freezable>(model: &M) -> Result<Vec<(String, Tensor)>> {
+    let mut found = Vec::new();
+    visit(model, |at, tensor| found.push((join(at.path, at.param), tensor.clone())))?;
+    Ok(found)
+}
+
+/// The model as `plan` has it.
+pub(crate) fn view<M: Freezable>(
+    model: &M,
+    plan: &FreezePlan,
+    policy: BatchNormPolicy,
+) -> Result<M> {
+    let mut detach = |at: At<'_>, tensor: &Tensor| match (at.state, at.role) {
+        (LeafState::Trained { .. }, _) => Ok(tensor.clone()),
+        (LeafState::Frozen, Role::Weight) => Ok(tensor.detach()),
+        // A copy: nothing that a frozen layer computes may move the original's statistics.
+        (LeafState::Frozen, Role::Buffer) => Ok(tensor.detach().copy()?),
+    };
+    let mut mapper = Mapper::new(&mut detach, plan.states(), policy);
+    let view = model.map_params(&mut mapper)?;
+    let paths: Vec<String> = mapper.into_heads().into_iter().map(|head| head.path).collect();
+    plan.check_paths(&paths)?;
+    Ok(view)
+}
+
+pub(crate) fn into_trainable<M: Freezable>(model: &M) -> Result<M> {
+    let mut made: HashMap<TensorId, Tensor> = HashMap::new();
+    let mut promote = |at: At<'_>, tensor: &Tensor| {
+        if at.role == Role::Buffer || tensor.is_variable() || !tensor.dtype().is_float() {
+            return Ok(tensor.clone());
+        }
+        if let Some(var) = made.get(&tensor.id()) {
+            return Ok(var.clone());
+        }
+        let var = Var::from_tensor(&tensor.detach())?.into_inner();
+        made.insert(tensor.id(), var.clone());
+        Ok(var)
+    };
+    let mut mapper = Mapper::new(&mut promote, &[], BatchNormPolicy::AsCaller);
+    model.map_params(&mut mapper)
+}

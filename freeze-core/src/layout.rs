@@ -1,0 +1,330 @@
+//! What the type alone says about a model: the compile-time ordered tree of its leaf layers.
+
+use std::fmt;
+
+/// The ordered tree of a type's parameterised leaf layers, known at compile time.
+///
+/// `#[derive(Freezable)]` writes it down in field declaration order. What only the value decides
+/// (a `Vec`, an `Option`, an enum) has no length here: [`Layout::len`] is then `None` and
+/// [`Freezable::leaf_before`](crate::Freezable::leaf_before) answers at run time.
+///
+/// ```
+/// use candle_nn::{Activation, Linear};
+/// use freeze_core::Freezable;
+///
+/// #[derive(Freezable)]
+/// struct Net {
+///     stem: Linear,
+///     body: [Linear; 2],
+///     act: Activation,
+///     head: Linear,
+/// }
+///
+/// const _: () = assert!(matches!(Net::LAYOUT.len(), Some(4)));
+/// const BODY: usize = Net::LAYOUT.before("head"); // a wrong name fails to compile
+/// assert_eq!(BODY, 3);
+/// ```
+#[derive(Clone, Copy)]
+pub struct Layout {
+    node: Node,
+}
+
+/// A named part of a group.
+#[derive(Clone, Copy)]
+pub struct Part {
+    /// The path segment.
+    pub name: &'static str,
+    /// What is below it.
+    pub layout: &'static Layout,
+}
+
+#[derive(Clone, Copy)]
+enum Node {
+    Empty,
+    Leaf { kind: &'static str },
+    Group { kind: &'static str, parts: &'static [Part] },
+    Array { item: &'static Layout, len: usize },
+    // A function, not a reference: a recursive type would otherwise contain itself.
+    Open { kind: &'static str, inside: fn() -> Layout },
+}
+
+impl Layout {
+    /// A type without parameters: it counts for nothing and needs no attribute.
+    pub const EMPTY: Self = Self { node: Node::Empty };
+
+    /// One leaf; `kind` is the layer's type name.
+    pub const fn leaf(kind: &'static str) -> Self {
+        Self { node: Node::Leaf { kind } }
+    }
+
+    /// A struct: its parts in order, each below its name.
+    pub const fn group(kind: &'static str, parts: &'static [Part]) -> Self {
+        Self { node: Node::Group { kind, parts } }
+    }
+
+    /// `len` times the same layout, below the segments `0`, `1`, ..
+    pub const fn array(item: &'static Layout, len: usize) -> Self {
+        Self { node: Node::Array { item, len } }
+    }
+
+    /// A part whose number of leaves depends on the value: `Vec`, `Option`, an enum.
+    pub const fn open(kind: &'static str, inside: fn() -> Layout) -> Self {
+        Self { node: Node::Open { kind, inside } }
+    }
+
+    /// The number of leaves, where the type alone decides it.
+    #[allow(clippy::len_without_is_empty, reason = "an unknown length is neither")]
+    pub const fn len(&self) -> Option<usize> {
+        match self.node {
+            Node::Empty => Some(0),
+            Node::Leaf { .. } => Some(1),
+            Node::Open { .. } => None,
+            Node::Array { len: 0, .. } => Some(0),
+            Node::Array { item, len } => match item.len() {
+                Some(n) => Some(n * len),
+                None => None,
+            },
+            Node::Group { parts, .. } => {
+                let (mut sum, mut i) = (0, 0);
+                while i < parts.len() {
+                    match parts[i].layout.len() {
+                        Some(n) => sum += n,
+                        None => return None,
+                    }
+                    i += 1;
+                }
+                Some(sum)
+            }
+        }
+    }
+
+    /// The number of leaves in front of `path` (field names and array indices joined by dots).
+    ///
+    /// # Panics
+    ///
+    /// In const context a panic is a compile error: no part of that name, or a part of unknown
+    /// length lies in front of it. At run time call
+    /// [`Freezable::leaf_before`](crate::Freezable::leaf_before), which returns an error instead.
+    pub const fn before(&self, path: &str) -> usize {
+        self.find(path.as_bytes(), 0).0
+    }
+
+    /// The number of leaves in front of `path` and in it: `freeze_upto(through(p))` freezes `p` too.
+    ///
+    /// # Panics
+    ///
+    /// As [`Layout::before`].
+    pub const fn through(&self, path: &str) -> usize {
+        let (before, at) = self.find(path.as_bytes(), 0);
+        match at.len() {
+            Some(n) => before + n,
+            None => panic!("this part's number of leaves depends on the value: use `leaf_before`"),
+        }
+    }
+
+    /// Leaves before the part at `path[from..]`, and that part.
+    const fn find(&self, path: &[u8], from: usize) -> (usize, Layout) {
+        let mut end = from;
+        while end < path.len() && path[end] != b'.' {
+            end += 1;
+        }
+        let (before, next) = match self.node {
+            Node::Group { parts, .. } => {
+                let (mut sum, mut i) = (0, 0);
+                loop {
+                    if i == parts.len() {
+                        panic!("no part of that name in this layout");
+                    }
+                    if same(parts[i].name.as_bytes(), path, from, end) {
+                        break (sum, parts[i].layout);
+                    }
+                    i += 1;
+                    // Only now: a part of unknown length matters to what lies behind it alone.
+                    sum = match (sum, parts[i - 1].layout.len()) {
+                        (UNKNOWN, _) | (_, None) => UNKNOWN,
+                        (sum, Some(n)) => sum + n,
+                    };
+                }
+            }
+            Node::Array { item, len } => {
+                let index = number(path, from, end);
+                if index >= len {
+                    panic!("no part of that name in this layout");
+                }
+                match (index, item.len()) {
+                    (0, _) => (0, item),
+                    (_, Some(n)) => (n * index, item),
+                    (_, None) => (UNKNOWN, item),
+                }
+            }
+            Node::Open { .. } => {
+                panic!(
+                    "below this part the number of leaves depends on the value: use `leaf_before`"
+                )
+            }
+            Node::Empty | Node::Leaf { .. } => panic!("no part of that name in this layout"),
+        };
+        if before == UNKNOWN {
+            panic!(
+                "a part of unknown length (a `Vec`, `Option` or enum) lies in front of that name: \
+                 use `leaf_before`"
+            );
+        }
+        if end == path.len() {
+            return (before, *next);
+        }
+        let (inner, at) = next.find(path, end + 1);
+        (before + inner, at)
+    }
+
+    fn render(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &str,
+        above: &mut Vec<&'static str>,
+    ) -> fmt::Result {
+        let indent = "  ".repeat(above.len());
+        let label = if name.is_empty() { String::new() } else { format!("{name}: ") };
+        match self.node {
+            Node::Empty => Ok(()),
+            Node::Leaf { kind } => writeln!(f, "{indent}{label}{kind}"),
+            Node::Group { kind, .. } | Node::Open { kind, .. } if above.contains(&kind) => {
+                writeln!(f, "{indent}{label}{kind} (as above)")
+            }
+            Node::Group { kind, parts } => {
+                writeln!(f, "{indent}{label}{kind}")?;
+                above.push(kind);
+                for part in parts {
+                    part.layout.render(f, part.name, above)?;
+                }
+                above.pop();
+                Ok(())
+            }
+            Node::Array { item, len } => item.render(f, &format!("{label}[0..{len}]"), above),
+            Node::Open { kind, inside } => {
+                writeln!(f, "{indent}{label}{kind} (length known at run time)")?;
+                above.push(kind);
+                inside().render(f, "", above)?;
+                above.pop();
+                Ok(())
+            }
+        }
+    }
+}
+
+const UNKNOWN: usize = usize::MAX;
+
+const fn same(name: &[u8], path: &[u8], from: usize, end: usize) -> bool {
+    if name.len() != end - from {
+        return false;
+    }
+    let mut i = 0;
+    while i < name.len() {
+        if name[i] != path[from + i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+const fn number(path: &[u8], from: usize, end: usize) -> usize {
+    if from == end {
+        return UNKNOWN;
+    }
+    let (mut value, mut i) = (0usize, from);
+    while i < end {
+        if !path[i].is_ascii_digit() {
+            return UNKNOWN;
+        }
+        value = value.saturating_mul(10).saturating_add((path[i] - b'0') as usize);
+        i += 1;
+    }
+    value
+}
+
+/// The tree, one part a line; parts without leaves are left out.
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.render(f, "", &mut Vec::new())
+    }
+}
+
+impl fmt::Debug for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAF: Layout = Layout::leaf("Linear");
+    const OPEN: Layout = Layout::open("Vec", || LEAF);
+    const INNER: Layout = Layout::group(
+        "Inner",
+        &[Part { name: "a", layout: &LEAF }, Part { name: "ab", layout: &LEAF }],
+    );
+    const NET: Layout = Layout::group(
+        "Net",
+        &[
+            Part { name: "stem", layout: &LEAF },
+            Part { name: "pair", layout: &Layout::array(&INNER, 3) },
+            Part { name: "act", layout: &Layout::EMPTY },
+            Part { name: "blocks", layout: &OPEN },
+            Part { name: "head", layout: &LEAF },
+        ],
+    );
+
+    #[test]
+    fn counts_leaves_in_front_of_a_path() {
+        for (path, before, through) in [
+            ("stem", 0, 1),
+            ("pair", 1, 7),
+            ("pair.0", 1, 3),
+            ("pair.2", 5, 7),
+            ("pair.1.a", 3, 4),
+            ("pair.1.ab", 4, 5),
+            ("act", 7, 7),
+        ] {
+            assert_eq!((NET.before(path), NET.through(path)), (before, through), "{path}");
+        }
+        assert_eq!(NET.before("blocks"), 7);
+        assert_eq!(NET.len(), None);
+        assert_eq!(INNER.len(), Some(2));
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_know() {
+        for path in [
+            "",
+            "stm",
+            "pair.3",
+            "pair.x",
+            "pair.",
+            "stem.weight",
+            "head",
+            "blocks.0",
+            "pair.1.abc",
+        ] {
+            let caught = std::panic::catch_unwind(|| NET.before(path));
+            assert!(caught.is_err(), "{path} was found");
+        }
+        assert!(std::panic::catch_unwind(|| NET.through("blocks")).is_err());
+    }
+
+    #[test]
+    fn renders_recursive_types_once() {
+        const TREE: Layout = Layout::group(
+            "Tree",
+            &[
+                Part { name: "value", layout: &LEAF },
+                Part { name: "children", layout: &Layout::open("Vec", || TREE) },
+            ],
+        );
+        let text = TREE.to_string();
+        assert_eq!(text.matches("Tree").count(), 2, "{text}");
+        assert!(text.contains("Tree (as above)"), "{text}");
+    }
+}

@@ -1,0 +1,38 @@
+//! Progressive layer freezing for candle.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod containers;
+mod error;
+mod freezable;
+mod inspect;
+mod layers;
+mod layout;
+mod mapper;
+pub mod optim;
+mod plan;
+mod summary;
+
+pub use containers::TensorParam;
+pub use error::{Error, Result};
+pub use freezable::Freezable;
+pub use inspect::{Leaf, Param};
+pub use layout::{Layout, Part};
+pub use mapper::{At, Mapper, Role, Visit};
+pub use optim::{OptimizerState, PlanOptimizer, PlannedVar, Released};
+pub use plan::{FreezePlan, LeafState};
+pub use summary::Summary;
+
+#[cfg(feature = "derive")]
+pub use freeze_derive::Freezable;
+
+/// What a frozen batch norm normalises by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchNormPolicy {
+    /// As the caller's `train` argument says: the batch while training. This is what the reference
+    /// does, so losses are equal to its.
+    #[default]
+    AsCaller,
+    /// By the running statistics, as in Keras. Only [`nn`] layers can; candle's own are an error.
+    Inference,
+}

@@ -1,0 +1,279 @@
+//! Which leaves train, and at what share of the learning rate: pure data.
+
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Freezable, Result, error::near};
+
+/// The state of one leaf in a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeafState {
+    /// No gradient, no optimizer state, no update.
+    Frozen,
+    /// Trained at `lr_scale` times the optimizer's learning rate.
+    Trained {
+        /// The share of the learning rate: finite, not negative.
+        lr_scale: f64,
+    },
+}
+
+impl LeafState {
+    /// Trained at the optimizer's own learning rate.
+    pub const TRAINED: Self = Self::Trained { lr_scale: 1.0 };
+
+    /// Whether the leaf is frozen.
+    pub fn is_frozen(self) -> bool {
+        matches!(self, Self::Frozen)
+    }
+
+    fn check(self) -> Result<()> {
+        match self {
+            Self::Trained { lr_scale } if !(lr_scale.is_finite() && lr_scale >= 0.0) => {
+                let expected = "a finite number of at least 0";
+                Err(Error::Number { name: "lr_scale", value: lr_scale, expected })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The state of every leaf of a model, by path: pure data that can be compared, saved and sent.
+///
+/// ```
+/// # use candle_core::{DType, Device};
+/// # use candle_nn::{Linear, VarBuilder, linear};
+/// # use freeze_core::{Freezable, FreezePlan, LeafState};
+/// # #[derive(Freezable)]
+/// # struct Net { body: Vec<Linear>, head: Linear }
+/// # let vb = VarBuilder::zeros(DType::F32, &Device::Cpu);
+/// # let net = Net { body: vec![linear(2, 2, vb.pp("b"))?, linear(2, 2, vb.pp("c"))?], head: linear(2, 2, vb.pp("h"))? };
+/// let mut plan = FreezePlan::all_trained(&net)?;
+/// plan.freeze("body.**")?.train("body.1", 0.1)?;
+/// assert_eq!(plan.frozen_leaves(), 1);
+/// assert_eq!(plan.state(1), Some(LeafState::Trained { lr_scale: 0.1 }));
+/// assert!(plan.freeze("bodi.**").is_err());
+/// # Ok::<(), freeze_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Leaves", into = "Leaves")]
+pub struct FreezePlan {
+    paths: Arc<[String]>,
+    states: Vec<LeafState>,
+}
+
+/// The saved form: a list of paths with their states, in order.
+#[derive(Serialize, Deserialize)]
+struct Leaves(Vec<(String, LeafState)>);
+
+impl From<FreezePlan> for Leaves {
+    fn from(plan: FreezePlan) -> Self {
+        Self(plan.paths.iter().cloned().zip(plan.states).collect())
+    }
+}
+
+impl TryFrom<Leaves> for FreezePlan {
+    type Error = Error;
+
+    fn try_from(Leaves(leaves): Leaves) -> Result<Self> {
+        let (paths, states): (Vec<_>, Vec<LeafState>) = leaves.into_iter().unzip();
+        states.iter().try_for_each(|state| state.check())?;
+        Ok(Self { paths: paths.into(), states })
+    }
+}
+
+impl FreezePlan {
+    /// Every leaf of `model` trains at the full learning rate.
+    ///
+    /// # Errors
+    ///
+    /// A layer of the model cannot be rebuilt.
+    pub fn all_trained<M: Freezable>(model: &M) -> Result<Self> {
+        let paths: Vec<String> = model.leaves()?.into_iter().map(|leaf| leaf.path).collect();
+        Ok(Self::from_paths(paths.into()))
+    }
+
+    /// The first `n` leaves of `model` are frozen, the rest train.
+    ///
+    /// # Errors
+    ///
+    /// `n` is larger than the number of leaves.
+    pub fn upto<M: Freezable>(model: &M, n: usize) -> Result<Self> {
+        let mut plan = Self::all_trained(model)?;
+        plan.freeze_upto(n)?;
+        Ok(plan)
+    }
+
+    pub(crate) fn from_paths(paths: Arc<[String]>) -> Self {
+        let states = vec![LeafState::TRAINED; paths.len()];
+        Self { paths, states }
+    }
+
+    /// Freezes the first `n` leaves; the rest stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// `n` is larger than the number of leaves.
+    pub fn freeze_upto(&mut self, n: usize) -> Result<&mut Self> {
+        let leaves = self.states.len();
+        let front = self.states.get_mut(..n).ok_or(Error::Depth { asked: n, leaves })?;
+        front.fill(LeafState::Frozen);
+        Ok(self)
+    }
+
+    /// Freezes every leaf that `pattern` matches; see [`set_matching`](Self::set_matching).
+    ///
+    /// # Errors
+    ///
+    /// As [`set_matching`](Self::set_matching).
+    pub fn freeze(&mut self, pattern: &str) -> Result<&mut Self> {
+        self.set_matching(pattern, LeafState::Frozen)
+    }
+
+    /// Trains every leaf that `pattern` matches at `lr_scale` times the learning rate.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_matching`](Self::set_matching), or `lr_scale` is negative or not finite.
+    pub fn train(&mut self, pattern: &str, lr_scale: f64) -> Result<&mut Self> {
+        self.set_matching(pattern, LeafState::Trained { lr_scale })
+    }
+
+    /// Sets the leaf at `index`.
+    ///
+    /// # Errors
+    ///
+    /// There is no such leaf, or the learning-rate scale is negative or not finite.
+    pub fn set(&mut self, index: usize, state: LeafState) -> Result<&mut Self> {
+        state.check()?;
+        let leaves = self.states.len();
+        let slot = self.states.get_mut(index).ok_or_else(|| Error::Path {
+            path: index.to_string(),
+            near: format!(": the plan has {leaves} leaves"),
+        })?;
+        *slot = state;
+        Ok(self)
+    }
+
+    /// Sets the leaf whose path is exactly `path`.
+    ///
+    /// # Errors
+    ///
+    /// There is no such leaf; the near names are listed.
+    pub fn set_path(&mut self, path: &str, state: LeafState) -> Result<&mut Self> {
+        let index = self.paths.iter().position(|p| p == path).ok_or_else(|| self.no_match(path))?;
+        self.set(index, state)
+    }
+
+    /// Sets every leaf whose whole path `pattern` matches.
+    ///
+    /// `*` and `?` match within one segment, `**` any number of segments, none included, and
+    /// `[ab]`, `{a,b}` as in a shell: `layers.1.**` matches all of layer 1 and nothing of layer 10.
+    ///
+    /// # Errors
+    ///
+    /// The pattern cannot be read or matches no leaf; the near names are listed.
+    pub fn set_matching(&mut self, pattern: &str, state: LeafState) -> Result<&mut Self> {
+        state.check()?;
+        let matched = matching(pattern, self.paths.iter().map(String::as_str))?;
+        if matched.is_empty() {
+            return Err(self.no_match(pattern));
+        }
+        for index in matched {
+            self.states[index] = state;
+        }
+        Ok(self)
+    }
+
+    /// The state of the leaf at `index`.
+    pub fn state(&self, index: usize) -> Option<LeafState> {
+        self.states.get(index).copied()
+    }
+
+    /// The states in the order of the leaves.
+    pub fn states(&self) -> &[LeafState] {
+        &self.states
+    }
+
+    /// The leaves' paths in order.
+    pub fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
+    /// The number of leaves.
+    pub fn len(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Whether the model has no leaf at all.
+    pub fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    /// The number of frozen leaves, wherever they lie.
+    pub fn frozen_leaves(&self) -> usize {
+        self.states.iter().filter(|state| state.is_frozen()).count()
+    }
+
+    /// Says whether the plan's leaves are exactly `paths`, in their order.
+    ///
+    /// # Errors
+    ///
+    /// The first difference.
+    pub(crate) fn check_paths(&self, paths: &[String]) -> Result<()> {
+        if let Some((i, (ours, theirs))) =
+            self.paths.iter().zip(paths).enumerate().find(|(_, (ours, theirs))| ours != theirs)
+        {
+            let why = format!("leaf {i} is `{ours}` in the plan and `{theirs}` in the model");
+            return Err(Error::PlanMismatch { why });
+        }
+        if self.len() != paths.len() {
+            let why = format!("it has {} leaves, the model {}", self.len(), paths.len());
+            return Err(Error::PlanMismatch { why });
+        }
+        Ok(())
+    }
+
+    fn no_match(&self, pattern: &str) -> Error {
+        let group = format!("{pattern}.");
+        let near = if self.paths.iter().any(|path| path.starts_with(&group)) {
+            format!("; `{pattern}` is a group: its leaves are `{pattern}.**`")
+        } else {
+            near(pattern, self.paths.iter().map(String::as_str))
+        };
+        Error::NoMatch { pattern: pattern.to_string(), near }
+    }
+}
+
+/// The indices of the paths that `pattern` matches.
+pub(crate) fn matching<'a>(
+    pattern: &str,
+    paths: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<usize>> {
+    let set = compile(pattern)?;
+    let hit = |path: &str| set.is_match(path.replace('.', "/"));
+    Ok(paths
+        .into_iter()
+        .enumerate()
+        .filter(|(_, path)| hit(path))
+        .map(|(index, _)| index)
+        .collect())
+}
+
+fn compile(pattern: &str) -> Result<GlobSet> {
+    let fault = |why: globset::Error| Error::Pattern {
+        pattern: pattern.to_string(),
+        why: why.kind().to_string(),
+    };
+    let glob = |text: &str| GlobBuilder::new(text).literal_separator(true).build().map_err(fault);
+    let slashed = pattern.replace('.', "/");
+    let mut set = GlobSetBuilder::new();
+    // globset's trailing `/**` leaves out the path itself; ours may match no segment at all.
+    if let Some(stem) = slashed.strip_suffix("/**") {
+        set.add(glob(stem)?);
+    }
+    set.add(glob(&slashed)?);
+    set.build().map_err(fault)
+}

@@ -1,0 +1,87 @@
+//! A printable table of a model's leaves.
+
+use std::fmt;
+
+use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+
+use crate::{Leaf, LeafState, Role};
+
+/// A table of leaves: kind, shapes, number of parameters, trained or frozen, and the totals.
+///
+/// `println!("{}", model.summary()?)`; for a model under a plan, [`Freezer::summary`](crate::Freezer::summary).
+#[derive(Clone, Debug)]
+pub struct Summary {
+    rows: Vec<(Leaf, LeafState)>,
+}
+
+impl Summary {
+    /// One state a leaf, in order.
+    pub(crate) fn new(leaves: Vec<Leaf>, states: &[LeafState]) -> Self {
+        Self { rows: leaves.into_iter().zip(states.iter().copied()).collect() }
+    }
+
+    /// The number of parameters (elements) in all leaves; a tied one counts once.
+    pub fn total(&self) -> usize {
+        self.count(|_, _| true)
+    }
+
+    /// The number of parameters that a gradient step moves under the plan.
+    pub fn trained(&self) -> usize {
+        self.count(|trainable, state| trainable && !state.is_frozen())
+    }
+
+    fn count(&self, keep: impl Fn(bool, LeafState) -> bool) -> usize {
+        let mut seen = std::collections::HashSet::new();
+        let params =
+            self.rows.iter().flat_map(|(leaf, state)| leaf.params.iter().map(move |p| (p, *state)));
+        params
+            .filter(|(param, _)| param.role == Role::Weight)
+            .filter(|(param, state)| keep(param.trainable, *state) && seen.insert(param.id))
+            .map(|(param, _)| param.shape.elem_count())
+            .sum()
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(UTF8_HORIZONTAL_ONLY);
+        table.set_header(["#", "leaf", "kind", "shapes", "parameters", "state"]);
+        for (leaf, state) in &self.rows {
+            let shapes: Vec<String> = leaf
+                .params
+                .iter()
+                .map(|param| {
+                    format!("{} {:?}", param.name, param.shape.dims()).trim_start().to_string()
+                })
+                .collect();
+            let state = match state {
+                LeafState::Frozen => "frozen".to_string(),
+                _ if !leaf.is_trainable() => "no variables".to_string(),
+                LeafState::Trained { lr_scale } if *lr_scale == 1.0 => "trained".to_string(),
+                LeafState::Trained { lr_scale } => format!("trained, lr x {lr_scale}"),
+            };
+            table.add_row([
+                leaf.index.to_string(),
+                leaf.path.clone(),
+                leaf.kind.to_string(),
+                shapes.join("\n"),
+                leaf.elements().to_string(),
+                state,
+            ]);
+        }
+        for column in [0, 4] {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        writeln!(f, "{table}")?;
+        let (total, trained) = (self.total(), self.trained());
+        write!(
+            f,
+            "{} leaves, {total} parameters: {trained} trained, {} not",
+            self.rows.len(),
+            total - trained
+        )
+    }
+}
