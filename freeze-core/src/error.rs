@@ -103,6 +103,14 @@ pub enum Error {
         /// The reason and the remedy.
         why: &'static str,
     },
+    /// A saved schedule state does not fit the schedule.
+    #[error("the saved state does not fit the schedule {schedule}: {why}")]
+    ScheduleState {
+        /// The schedule in use.
+        schedule: String,
+        /// The difference.
+        why: String,
+    },
     /// An optimizer's state cannot be read or set from outside.
     #[error(
         "{optimizer} hides its state; use an optimizer of `freeze_core::optim` to save and resume"

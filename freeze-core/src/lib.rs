@@ -1,25 +1,35 @@
 //! Progressive layer freezing for candle.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod change;
 mod containers;
 mod error;
 mod freezable;
+mod freezer;
+mod hook;
 mod inspect;
+mod inventory;
 mod layers;
 mod layout;
 mod mapper;
 pub mod optim;
 mod plan;
+pub mod schedule;
 mod summary;
 
+pub use change::Change;
 pub use containers::TensorParam;
 pub use error::{Error, Result};
 pub use freezable::Freezable;
+pub use freezer::Freezer;
+pub use hook::{LayerFreezing, MetricSink, Report, freeze_layers};
 pub use inspect::{Leaf, Param};
+pub use inventory::Tie;
 pub use layout::{Layout, Part};
 pub use mapper::{At, Mapper, Role, Visit};
 pub use optim::{OptimizerState, PlanOptimizer, PlannedVar, Released};
 pub use plan::{FreezePlan, LeafState};
+pub use schedule::{Elapsed, Schedule, Scheduled};
 pub use summary::Summary;
 
 #[cfg(feature = "derive")]

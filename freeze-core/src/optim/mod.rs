@@ -1,10 +1,15 @@
 //! Optimizers that know plans: they forget what is frozen and take up again what thaws.
 
+mod candle_sgd;
+mod per_param;
+
 use std::collections::BTreeMap;
 
-use candle_core::{Tensor, Var};
+use candle_core::{Tensor, TensorId, Var};
 
 use crate::{Error, LeafState, Result};
+
+pub use per_param::PerParam;
 
 /// A variable as a plan has it.
 #[derive(Clone, Debug)]
@@ -22,10 +27,8 @@ pub struct PlannedVar {
 }
 
 /// What an optimizer let go when a plan was applied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Released {
-    /// Variables that stopped training.
-    pub variables: usize,
     /// Bytes of optimizer state given back; `None` if the optimizer cannot tell.
     pub state_bytes: Option<usize>,
 }
@@ -37,8 +40,10 @@ pub struct Released {
 /// changes nothing they do; only then do all commit, which cannot fail. The
 /// [`Freezer`](crate::Freezer) makes both calls.
 pub trait PlanOptimizer {
-    /// Whether the optimizer was built with this variable, frozen or not.
-    fn owns(&mut self, var: &Var) -> bool;
+    /// Every variable the optimizer was built with, frozen or not.
+    ///
+    /// `&mut`, since candle's `SGD` shows its variables only to whoever takes it apart.
+    fn owned(&mut self) -> Vec<TensorId>;
 
     /// Makes ready whatever the plan asks for, without changing what the next step does. `vars` is
     /// every variable of the model; those the optimizer does not own are not its concern. A second

@@ -1,0 +1,280 @@
+//! The one stateful holder: a model, its plan, and the view that training goes through.
+
+use std::collections::HashSet;
+use std::ops::Deref;
+
+use candle_core::{Tensor, TensorId, Var};
+use candle_nn::Module;
+
+use crate::inventory::Inventory;
+use crate::{
+    BatchNormPolicy, Change, Error, Freezable, FreezePlan, Leaf, LeafState, PlanOptimizer,
+    PlannedVar, Result, Summary, inspect,
+};
+
+/// A model under a plan. Derefs to the current view; the whole model is behind
+/// [`whole`](Self::whole).
+///
+/// Model and optimizers change in one call, so they cannot disagree, and an error leaves both as
+/// they were. Handing over an empty list says that there is no optimizer yet: nothing is checked
+/// then, and optimizers are best built from [`vars`](Self::vars) afterwards and handed over with
+/// the next plan.
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use candle_nn::{AdamW, Linear, Optimizer, ParamsAdamW, VarBuilder, VarMap, linear};
+/// use freeze_core::{Freezable, Freezer, optim::PerParam};
+///
+/// #[derive(Freezable)]
+/// struct Net {
+///     body: Vec<Linear>,
+///     head: Linear,
+/// }
+///
+/// let map = VarMap::new();
+/// let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+/// let body = vec![linear(4, 4, vb.pp("a"))?, linear(4, 4, vb.pp("b"))?];
+/// let mut net = Freezer::new(Net { body, head: linear(4, 2, vb.pp("head"))? })?;
+/// let mut opt = PerParam::<AdamW>::new(net.vars(), ParamsAdamW::default())?;
+///
+/// let change = net.freeze_upto(2, &mut [&mut opt])?;
+/// assert_eq!(change.frozen, ["body.0", "body.1"]);
+/// assert_eq!(opt.trained_vars(), 2);
+/// net.thaw(&mut [&mut opt])?;
+/// assert_eq!(opt.trained_vars(), 6);
+/// # Ok::<(), freeze_core::Error>(())
+/// ```
+pub struct Freezer<M> {
+    whole: M,
+    view: M,
+    inventory: Inventory,
+    base: FreezePlan,
+    plan: FreezePlan,
+    batch_norm: BatchNormPolicy,
+}
+
+impl<M: Freezable> Freezer<M> {
+    /// Holds `model` with everything trained. A model without a single variable is accepted, with a
+    /// `tracing` warning: nothing in it can train before
+    /// [`into_trainable`](Freezable::into_trainable).
+    ///
+    /// # Errors
+    ///
+    /// A layer of the model cannot be rebuilt.
+    pub fn new(model: M) -> Result<Self> {
+        let inventory = Inventory::new(&model)?;
+        if !inventory.has_vars() {
+            tracing::warn!(
+                leaves = inventory.paths.len(),
+                "the model has no variables, so nothing in it can train; call `into_trainable()`"
+            );
+        }
+        let plan = FreezePlan::from_paths(inventory.paths.clone());
+        let view = inspect::view(&model, &plan, BatchNormPolicy::AsCaller)?;
+        let batch_norm = BatchNormPolicy::AsCaller;
+        Ok(Self { whole: model, view, inventory, base: plan.clone(), plan, batch_norm })
+    }
+
+    /// What frozen batch norms normalise by, from now on.
+    ///
+    /// # Errors
+    ///
+    /// A frozen layer cannot follow the policy; nothing has changed then.
+    pub fn set_batch_norm(&mut self, policy: BatchNormPolicy) -> Result<()> {
+        self.view = inspect::view(&self.whole, &self.plan, policy)?;
+        self.batch_norm = policy;
+        Ok(())
+    }
+
+    /// Freezes the first `n` leaves and trains the rest at the full learning rate; becomes the base
+    /// that schedules refine.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply), or `n` is larger than the number of leaves.
+    pub fn freeze_upto(
+        &mut self,
+        n: usize,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+    ) -> Result<Change> {
+        let mut plan = FreezePlan::from_paths(self.inventory.paths.clone());
+        plan.freeze_upto(n)?;
+        self.apply(&plan, optimizers)
+    }
+
+    /// Trains every leaf at the full learning rate; becomes the base that schedules refine.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    pub fn thaw(&mut self, optimizers: &mut [&mut dyn PlanOptimizer]) -> Result<Change> {
+        let plan = FreezePlan::from_paths(self.inventory.paths.clone());
+        self.apply(&plan, optimizers)
+    }
+
+    /// Applies a plan made by hand to model and optimizers; it becomes the base that schedules
+    /// refine.
+    ///
+    /// # Errors
+    ///
+    /// The plan is of another model, an optimizer cannot follow it, or a trained variable has no
+    /// owner among them, or two. Nothing has changed then.
+    pub fn apply(
+        &mut self,
+        plan: &FreezePlan,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+    ) -> Result<Change> {
+        let change = self.refine(plan, optimizers)?;
+        self.base = plan.clone();
+        Ok(change)
+    }
+
+    /// Applies a schedule's plan to model and optimizers; the base plan stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    pub fn refine(
+        &mut self,
+        plan: &FreezePlan,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+    ) -> Result<Change> {
+        plan.check_paths(&self.inventory.paths)?;
+        let planned = self.inventory.planned(plan);
+        check_owners(&planned, optimizers)?;
+        // The same plan keeps its view, and with it whatever a `&mut self` forward stores there.
+        let view = match plan == &self.plan {
+            true => None,
+            false => Some(inspect::view(&self.whole, plan, self.batch_norm)?),
+        };
+        for optimizer in optimizers.iter_mut() {
+            optimizer.prepare_plan(&planned)?;
+        }
+        // From here on nothing can fail.
+        let released: Vec<_> = optimizers.iter_mut().map(|opt| opt.commit_plan()).collect();
+        let before = self.inventory.planned(&self.plan);
+        let ties = self.inventory.ties(plan);
+        let change = Change::new((&self.plan, &before), (plan, &planned), ties, &released);
+        if let Some(view) = view {
+            self.view = view;
+            self.plan = plan.clone();
+        }
+        change.trace();
+        Ok(change)
+    }
+
+    /// The whole model: what checkpoints, summaries and evaluation without a plan read. It shares
+    /// every trained tensor's storage with the view.
+    pub fn whole(&self) -> &M {
+        &self.whole
+    }
+
+    /// The view, for models whose forward takes `&mut self`. What such a forward keeps in the view
+    /// itself is gone with the next plan; what must live on belongs behind an `Arc`.
+    pub fn view_mut(&mut self) -> &mut M {
+        &mut self.view
+    }
+
+    /// Gives the whole model back.
+    pub fn into_whole(self) -> M {
+        self.whole
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> &FreezePlan {
+        &self.plan
+    }
+
+    /// The plan that the user made by hand, which schedules refine.
+    pub fn base(&self) -> &FreezePlan {
+        &self.base
+    }
+
+    /// What frozen batch norms normalise by.
+    pub fn batch_norm(&self) -> BatchNormPolicy {
+        self.batch_norm
+    }
+
+    /// Every variable of the whole model once, frozen or not, in the order of the leaves.
+    pub fn vars(&self) -> Vec<Var> {
+        self.inventory.vars().map(|(_, var)| var.clone()).collect()
+    }
+
+    /// As [`vars`](Self::vars), each with its full name; a tied one has the first of its names.
+    pub fn named_vars(&self) -> Vec<(String, Var)> {
+        self.inventory.vars().map(|(name, var)| (name.to_string(), var.clone())).collect()
+    }
+
+    /// The variables that train under the plan, in the order of the leaves.
+    pub fn trained_vars(&self) -> Vec<Var> {
+        let trained = |var: &PlannedVar| !var.state.is_frozen();
+        let planned = self.inventory.planned(&self.plan);
+        planned.into_iter().filter(trained).map(|var| var.var).collect()
+    }
+
+    /// Every variable with its name, its leaf's type and its state under the plan.
+    pub fn planned_vars(&self) -> Vec<PlannedVar> {
+        self.inventory.planned(&self.plan)
+    }
+
+    /// The leaves of the whole model.
+    ///
+    /// # Errors
+    ///
+    /// A layer of the model cannot be rebuilt.
+    pub fn leaves(&self) -> Result<Vec<Leaf>> {
+        self.whole.leaves()
+    }
+
+    /// A printable table of the leaves under the plan.
+    ///
+    /// # Errors
+    ///
+    /// A layer of the model cannot be rebuilt.
+    pub fn summary(&self) -> Result<Summary> {
+        Ok(Summary::new(self.leaves()?, self.plan.states()))
+    }
+}
+
+/// Every trained variable has exactly one owner, unless there is no optimizer yet.
+fn check_owners(vars: &[PlannedVar], optimizers: &mut [&mut dyn PlanOptimizer]) -> Result<()> {
+    let mut owned: HashSet<TensorId> = HashSet::new();
+    for optimizer in optimizers.iter_mut() {
+        let mine: HashSet<TensorId> = optimizer.owned().into_iter().collect();
+        if let Some(var) = vars.iter().find(|var| {
+            let id = var.var.id();
+            mine.contains(&id) && owned.contains(&id)
+        }) {
+            return Err(Error::Optimizer {
+                optimizer: optimizer.kind(),
+                name: var.name.clone(),
+                why: "another of the optimizers owns it too; give each variable to one".into(),
+            });
+        }
+        owned.extend(mine);
+    }
+    let unowned =
+        |var: &&PlannedVar| var.state != LeafState::Frozen && !owned.contains(&var.var.id());
+    let names: Vec<String> =
+        vars.iter().filter(unowned).map(|var| format!("`{}`", var.name)).collect();
+    match (optimizers.is_empty(), names.is_empty()) {
+        (true, _) | (_, true) => Ok(()),
+        _ => Err(Error::Unowned { names: names.join(", ") }),
+    }
+}
+
+impl<M> Deref for Freezer<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.view
+    }
+}
+
+/// With it comes candle's `ModuleT`. A model that is `ModuleT` alone is called through the deref,
+/// `net.forward_t(xs, train)`; where a `&impl ModuleT` is wanted, hand over `&*net`.
+impl<M: Module> Module for Freezer<M> {
+    fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
+        self.view.forward(xs)
+    }
+}

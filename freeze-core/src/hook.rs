@@ -1,0 +1,159 @@
+//! The epoch hook: schedule, freezer and optimizers in one call at the end of an epoch.
+
+use crate::schedule::{Elapsed, Linear, Schedule};
+use crate::{Change, Error, Freezable, Freezer, PlanOptimizer, Result};
+
+/// Freezes leaves as training goes on: call [`epoch_end`](Self::epoch_end) after every epoch.
+///
+/// The default schedule is the reference's linear one, [`Linear`]. The reference acts at the end of
+/// an epoch only, so a run of one epoch gains nothing and the last freeze comes when no step is
+/// left; [`every_steps`](Self::every_steps) applies the same schedule between steps.
+pub struct LayerFreezing<S = Linear> {
+    schedule: S,
+    every: Every,
+    sink: Option<Box<dyn MetricSink>>,
+}
+
+enum Every {
+    Epoch,
+    Steps(usize),
+}
+
+/// What the hook did.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// How many leaves, counted from the front, the schedule freezes.
+    pub depth: usize,
+    /// How far the schedule has come, in [0, 1].
+    pub percentage: f64,
+    /// What changed in model and optimizers: leaves frozen, ties that hold others back, parameters
+    /// and bytes released.
+    pub change: Change,
+}
+
+/// Takes the hook's metrics: `layer_freezing/layers_frozen` and
+/// `layer_freezing/percentage_frozen`, as the reference names them.
+///
+/// Any `FnMut(&str, f64, Elapsed)` is one.
+pub trait MetricSink {
+    /// One value of one metric.
+    fn record(&mut self, name: &str, value: f64, elapsed: Elapsed);
+}
+
+impl<F: FnMut(&str, f64, Elapsed)> MetricSink for F {
+    fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) {
+        self(name, value, elapsed);
+    }
+}
+
+impl LayerFreezing<Linear> {
+    /// The reference's schedule: from `freeze_start`, a share of the run in [0, 1), linearly up to
+    /// `freeze_level`, a share of the leaves in [0, 1], at the end.
+    ///
+    /// # Errors
+    ///
+    /// A number outside its range, or NaN.
+    pub fn new(freeze_start: f64, freeze_level: f64) -> Result<Self> {
+        Ok(Self::with_schedule(Linear::new(freeze_start, freeze_level)?))
+    }
+}
+
+impl<S: Schedule> LayerFreezing<S> {
+    /// Any schedule.
+    pub fn with_schedule(schedule: S) -> Self {
+        Self { schedule, every: Every::Epoch, sink: None }
+    }
+
+    /// Also acts between steps, whenever [`step_end`](Self::step_end) is called with a multiple of
+    /// `steps` completed.
+    ///
+    /// # Errors
+    ///
+    /// `steps` is 0.
+    pub fn every_steps(self, steps: usize) -> Result<Self> {
+        if steps == 0 {
+            return Err(Error::Number { name: "steps", value: 0.0, expected: "at least 1" });
+        }
+        Ok(Self { every: Every::Steps(steps), ..self })
+    }
+
+    /// Sends the metrics to `sink` each time the schedule is applied.
+    pub fn with_sink(self, sink: impl MetricSink + 'static) -> Self {
+        Self { sink: Some(Box::new(sink)), ..self }
+    }
+
+    /// The schedule.
+    pub fn schedule(&self) -> &S {
+        &self.schedule
+    }
+
+    /// The schedule, to load its state.
+    pub fn schedule_mut(&mut self) -> &mut S {
+        &mut self.schedule
+    }
+
+    /// Applies the schedule at the end of an epoch. `elapsed` counts completed epochs:
+    /// `Elapsed::new(epoch + 1, epochs)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Freezer::apply`], or `elapsed` makes no sense. Nothing has changed then.
+    pub fn epoch_end<M: Freezable>(
+        &mut self,
+        freezer: &mut Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        elapsed: Elapsed,
+    ) -> Result<Report> {
+        let scheduled = self.schedule.plan(elapsed, freezer.base())?;
+        let change = freezer.refine(&scheduled.plan, optimizers)?;
+        let report = Report { depth: scheduled.depth, percentage: scheduled.percentage, change };
+        if let Some(sink) = &mut self.sink {
+            sink.record("layer_freezing/layers_frozen", report.depth as f64, elapsed);
+            sink.record("layer_freezing/percentage_frozen", report.percentage, elapsed);
+        }
+        Ok(report)
+    }
+
+    /// Applies the schedule after an optimizer step, if [`every_steps`](Self::every_steps) asks for
+    /// it now. `elapsed` counts completed steps over the whole run:
+    /// `Elapsed::new(epoch, epochs).at_step(step + 1, steps)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`epoch_end`](Self::epoch_end).
+    pub fn step_end<M: Freezable>(
+        &mut self,
+        freezer: &mut Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        elapsed: Elapsed,
+    ) -> Result<Option<Report>> {
+        match self.every {
+            Every::Steps(every) if elapsed.step > 0 && elapsed.step.is_multiple_of(every) => {
+                self.epoch_end(freezer, optimizers, elapsed).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The functional form of the reference: freezes what the linear schedule asks for when
+/// `current_duration`, a share in [0, 1], of the run is completed, and returns depth and percentage.
+///
+/// # Errors
+///
+/// A number outside its range, or as [`Freezer::apply`]. Nothing has changed then.
+pub fn freeze_layers<M: Freezable>(
+    freezer: &mut Freezer<M>,
+    optimizers: &mut [&mut dyn PlanOptimizer],
+    current_duration: f64,
+    freeze_start: f64,
+    freeze_level: f64,
+) -> Result<(usize, f64)> {
+    let schedule = Linear::new(freeze_start, freeze_level)?;
+    let (depth, percentage) = schedule.at(current_duration, freezer.plan().len())?;
+    let mut plan = freezer.base().clone();
+    plan.freeze_upto(depth)?;
+    freezer.refine(&plan, optimizers)?;
+    Ok((depth, percentage))
+}

@@ -1,0 +1,100 @@
+//! A model's variables with every leaf that uses them, and what a plan makes of each.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use candle_core::{Tensor, TensorId, Var};
+
+use crate::inspect::{is_trainable, visit};
+use crate::{Freezable, FreezePlan, LeafState, PlannedVar, Result};
+
+/// What a [`Freezer`](crate::Freezer) knows of its model, found once.
+pub(crate) struct Inventory {
+    pub(crate) paths: Arc<[String]>,
+    vars: Vec<Tracked>,
+}
+
+struct Tracked {
+    name: String,
+    kind: &'static str,
+    var: Var,
+    /// The leaves that hold the variable, in order.
+    uses: Vec<usize>,
+}
+
+/// A tied parameter that goes on training although a leaf that holds it is frozen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tie {
+    /// The parameter's full name; of a tied one, the first.
+    pub name: String,
+    /// The paths of the frozen leaves that hold it.
+    pub frozen_in: Vec<String>,
+    /// The paths of the trained leaves that hold it, which is why it is not frozen.
+    pub trained_in: Vec<String>,
+}
+
+impl Inventory {
+    pub(crate) fn new<M: Freezable>(model: &M) -> Result<Self> {
+        let mut order: Vec<(String, &'static str, Tensor, Vec<usize>)> = Vec::new();
+        let mut known: HashMap<TensorId, usize> = HashMap::new();
+        let heads = visit(model, |at, tensor| {
+            if !is_trainable(at, tensor) {
+                return;
+            }
+            let slot = *known.entry(tensor.id()).or_insert(order.len());
+            match order.get_mut(slot) {
+                Some((.., uses)) => uses.push(at.leaf),
+                None => order.push((at.name(), at.kind, tensor.clone(), vec![at.leaf])),
+            }
+        })?;
+        let tracked = |(name, kind, tensor, uses): (String, &'static str, Tensor, Vec<usize>)| {
+            Ok(Tracked { name, kind, var: Var::from_tensor(&tensor)?, uses })
+        };
+        let vars = order.into_iter().map(tracked).collect::<Result<_>>()?;
+        Ok(Self { paths: heads.into_iter().map(|head| head.path).collect(), vars })
+    }
+
+    pub(crate) fn vars(&self) -> impl Iterator<Item = (&str, &Var)> {
+        self.vars.iter().map(|tracked| (tracked.name.as_str(), &tracked.var))
+    }
+
+    /// Every variable with its state: frozen when every leaf that holds it is, otherwise at the
+    /// rate of the last trained one.
+    pub(crate) fn planned(&self, plan: &FreezePlan) -> Vec<PlannedVar> {
+        let planned = |tracked: &Tracked| PlannedVar {
+            name: tracked.name.clone(),
+            kind: tracked.kind,
+            var: tracked.var.clone(),
+            state: tracked.state(plan),
+        };
+        self.vars.iter().map(planned).collect()
+    }
+
+    pub(crate) fn ties(&self, plan: &FreezePlan) -> Vec<Tie> {
+        let split = |tracked: &Tracked| {
+            let (frozen, trained): (Vec<usize>, Vec<usize>) =
+                tracked.uses.iter().partition(|&&leaf| plan.states()[leaf].is_frozen());
+            let paths =
+                |leaves: Vec<usize>| leaves.iter().map(|&i| self.paths[i].clone()).collect();
+            (!frozen.is_empty() && !trained.is_empty()).then(|| Tie {
+                name: tracked.name.clone(),
+                frozen_in: paths(frozen),
+                trained_in: paths(trained),
+            })
+        };
+        self.vars.iter().filter_map(split).collect()
+    }
+
+    /// The leaves with no variable left to train, although the plan may train them.
+    pub(crate) fn has_vars(&self) -> bool {
+        !self.vars.is_empty()
+    }
+}
+
+impl Tracked {
+    fn state(&self, plan: &FreezePlan) -> LeafState {
+        let states = self.uses.iter().map(|&leaf| plan.states()[leaf]);
+        states.rev().find(|state| !state.is_frozen()).unwrap_or(LeafState::Frozen)
+    }
+}

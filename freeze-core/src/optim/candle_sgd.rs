@@ -1,0 +1,54 @@
+//! candle's own SGD follows a plan: it has no state, and skips a variable without a gradient.
+
+use candle_core::TensorId;
+use candle_nn::{Optimizer, SGD};
+
+use super::{OptimizerState, PlanOptimizer, PlannedVar, Released};
+use crate::{Error, LeafState, Result};
+
+impl PlanOptimizer for SGD {
+    fn owned(&mut self) -> Vec<TensorId> {
+        let Ok(empty) = SGD::new(Vec::new(), self.learning_rate()) else {
+            return Vec::new();
+        };
+        let vars = std::mem::replace(self, empty).into_inner();
+        vars.iter().for_each(|var| self.push(var));
+        vars.iter().map(|var| var.id()).collect()
+    }
+
+    fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<()> {
+        let owned: std::collections::HashSet<TensorId> = self.owned().into_iter().collect();
+        for var in vars.iter().filter(|var| owned.contains(&var.var.id())) {
+            match var.state {
+                LeafState::Trained { lr_scale } if lr_scale != 1.0 => {
+                    return Err(Error::Optimizer {
+                        optimizer: self.kind(),
+                        name: var.name.clone(),
+                        why: format!(
+                            "it has one learning rate for all, so it cannot scale it by {lr_scale}; \
+                             use `freeze_core::optim::Sgd` or `PerParam::<SGD>`"
+                        ),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn commit_plan(&mut self) -> Released {
+        Released { state_bytes: Some(0) }
+    }
+
+    fn kind(&self) -> &'static str {
+        "candle_nn::SGD"
+    }
+
+    fn save_state(&mut self) -> Result<OptimizerState> {
+        Ok(OptimizerState {
+            kind: self.kind().to_string(),
+            learning_rate: self.learning_rate(),
+            ..Default::default()
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! How far training is, and what that makes of a plan.
+
+mod elapsed;
+mod linear;
+
+use crate::{FreezePlan, Result};
+
+pub use elapsed::Elapsed;
+pub use linear::Linear;
+
+/// What a schedule asks for at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scheduled {
+    /// The plan to apply: the base plan, refined.
+    pub plan: FreezePlan,
+    /// How many leaves, counted from the front, the schedule freezes.
+    pub depth: usize,
+    /// How far the schedule has come, in [0, 1].
+    pub percentage: f64,
+}
+
+/// From progress to a plan. A schedule touches no model.
+pub trait Schedule {
+    /// The plan at `elapsed`. `base` is what the user froze or scaled by hand: a schedule refines
+    /// it, so that what is frozen there stays frozen and what is scaled there stays scaled.
+    ///
+    /// # Errors
+    ///
+    /// The progress makes no sense, such as an epoch beyond the last.
+    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Scheduled>;
+
+    /// The schedule's name and settings, for messages and checkpoints.
+    fn describe(&self) -> String;
+
+    /// What the schedule remembers, so that a resumed run goes on exactly; nothing by default.
+    fn state(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// Takes up what [`state`](Self::state) returned.
+    ///
+    /// # Errors
+    ///
+    /// The state is not this schedule's; nothing has changed then.
+    fn load_state(&mut self, state: &serde_json::Value) -> Result<()> {
+        if state.is_null() {
+            return Ok(());
+        }
+        Err(crate::Error::ScheduleState {
+            schedule: self.describe(),
+            why: "it keeps no state".into(),
+        })
+    }
+}
