@@ -14,6 +14,7 @@ mod layout;
 mod mapper;
 pub mod optim;
 mod plan;
+mod rebuilt;
 pub mod schedule;
 mod summary;
 
@@ -29,6 +30,7 @@ pub use layout::{Layout, Part};
 pub use mapper::{At, Mapper, Role, Visit};
 pub use optim::{OptimizerState, PlanOptimizer, PlannedVar, Released};
 pub use plan::{FreezePlan, LeafState};
+pub use rebuilt::Rebuilt;
 pub use schedule::{Elapsed, Schedule, Scheduled};
 pub use summary::Summary;
 
