@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use proc_macro2::Ident;
+use proc_macro2::{Ident, Span};
 use syn::ext::IdentExt as _;
 use syn::punctuated::Punctuated;
 use syn::{Fields, LitStr, Member, Path, Token, Type, WherePredicate, parse_quote};
@@ -39,7 +39,7 @@ pub(crate) fn check<'a>(parsed: &Parsed<'a>, mut errors: Errors) -> syn::Result<
 pub(crate) fn crate_path(text: Option<&LitStr>, errors: &mut Errors) -> Path {
     let usual = || parse_quote!(::freeze_core);
     let Some(text) = text else { return usual() };
-    match text.parse_with(Path::parse_mod_style) {
+    match in_output(text).parse_with(Path::parse_mod_style) {
         Ok(path) if path.leading_colon.is_some() || path.segments[0].ident == "crate" => path,
         _ => {
             let like = "`::my_crate::freeze` or `crate::freeze`";
@@ -52,13 +52,21 @@ pub(crate) fn crate_path(text: Option<&LitStr>, errors: &mut Errors) -> Path {
 fn bounds(text: Option<&LitStr>, errors: &mut Errors) -> Bounds {
     let Some(text) = text else { return Bounds::Inferred };
     let parser = Punctuated::<WherePredicate, Token![,]>::parse_terminated;
-    match text.parse_with(parser) {
+    match in_output(text).parse_with(parser) {
         Ok(predicates) => Bounds::Given(predicates.into_iter().collect()),
         Err(_) => {
             errors.at(text, "`bound` must be where-predicates such as `T: freeze_core::Freezable`");
             Bounds::Inferred
         }
     }
+}
+
+/// The same string as part of the output: its place stays the user's, but the compiler's suggestions
+/// do not edit the inside of a string.
+fn in_output(text: &LitStr) -> LitStr {
+    let mut text = text.clone();
+    text.set_span(Span::call_site().located_at(text.span()));
+    text
 }
 
 fn has_variants(parsed: &Parsed<'_>, errors: &mut Errors) {

@@ -8,14 +8,15 @@ use quote::{format_ident, quote};
 use syn::Path;
 use syn::ext::IdentExt as _;
 
-use crate::bounds;
 use crate::model::{Body, Field, Grain, Model, Role, Segment, Variant};
+use crate::{bounds, lints};
 
 /// `impl Freezable` for the model.
 pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
     let Model { input, krate, .. } = model;
     let layout = layout(model);
     let map = map(model);
+    let lints = lints::allow(input);
     let mapper = mapper();
     let ident = &input.ident;
     let (generics, arguments, own_where) = input.generics.split_for_impl();
@@ -24,6 +25,7 @@ pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
     quote! {
         const _: () = {
             #[automatically_derived]
+            #lints
             impl #generics #krate::Freezable for #ident #arguments
             where #(#own,)* #(#added,)*
             {

@@ -3,9 +3,9 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::check;
 use crate::errors::Errors;
 use crate::parse::Parsed;
+use crate::{check, lints};
 
 /// The faults, inside an impl that compiles otherwise.
 ///
@@ -14,12 +14,14 @@ use crate::parse::Parsed;
 pub(crate) fn fallback(parsed: &Parsed<'_>, faults: syn::Error) -> TokenStream {
     // A fault in the crate's path is among the faults already.
     let krate = check::crate_path(parsed.attrs.krate.value(), &mut Errors::default());
+    let lints = lints::allow(parsed.input);
     let ident = &parsed.input.ident;
     let (generics, arguments, wheres) = parsed.input.generics.split_for_impl();
     let faults = faults.into_compile_error();
     quote! {
         const _: () = {
             #[automatically_derived]
+            #lints
             impl #generics #krate::Freezable for #ident #arguments #wheres {
                 const LAYOUT: #krate::Layout = { #faults };
 

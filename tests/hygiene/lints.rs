@@ -59,6 +59,15 @@ enum Partly {
     },
 }
 
+/// A lint that is forbidden cannot be allowed again, not even by the output.
+#[forbid(deprecated)]
+mod strict {
+    #[derive(freeze_core::Freezable)]
+    pub(crate) struct Net<T> {
+        pub(crate) layer: T,
+    }
+}
+
 /// A type of less visibility in a predicate.
 mod visibility {
     use freeze_core::Freezable;
@@ -116,6 +125,7 @@ fn deprecated_types_are_derived_in_silence() {
 #[test]
 fn predicates_and_names_are_silent() {
     assert_eq!(visibility::shown(linear()).leaves().expect("leaves").len(), 1);
+    assert!(strict::Net { layer: linear() }.freeze_upto(1).expect("a view").layer.bias().is_none());
     let odd = odd_Name { Field: linear(), text: "text" };
     assert_eq!(odd.leaves().expect("leaves").len(), 1);
     assert!(odd.Field.bias().is_none() && odd.text == "text");

@@ -35,17 +35,6 @@ mod names {
     const mapper: u8 = 0;
     const _0: u8 = 0;
 
-    macro_rules! compile_error {
-        () => {};
-    }
-    macro_rules! concat {
-        () => {};
-    }
-    macro_rules! matches {
-        () => {};
-    }
-    pub(super) use {compile_error as _, concat as _, matches as _};
-
     /// A user's layer with a name of the prelude.
     #[derive(::freeze_core::Freezable)]
     pub(super) struct Option<T> {

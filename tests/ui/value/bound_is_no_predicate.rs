@@ -1,4 +1,3 @@
-use candle_nn::Linear;
 use freeze_core::Freezable;
 
 #[derive(Freezable)]
