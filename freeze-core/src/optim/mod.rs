@@ -1,7 +1,18 @@
 //! Optimizers that know plans: they forget what is frozen and take up again what thaws.
 
+mod adam;
 mod candle_sgd;
+mod fused;
+mod groups;
+mod kernel;
 mod per_param;
+mod plan;
+mod policy;
+mod rule;
+mod sgd;
+mod slot;
+mod state;
+mod step;
 
 use std::collections::BTreeMap;
 
@@ -9,7 +20,13 @@ use candle_core::{Tensor, TensorId, Var};
 
 use crate::{Error, LeafState, Result};
 
+pub use adam::{Adam, AdamW, ParamsAdam};
+pub use fused::Fused;
+pub use groups::ParamGroups;
 pub use per_param::PerParam;
+pub use policy::{GradClip, NonFinite, StatePolicy};
+pub use rule::UpdateRule;
+pub use sgd::{Momentum, ParamsSgd, Sgd};
 
 /// A variable as a plan has it.
 #[derive(Clone, Debug)]
