@@ -1,10 +1,13 @@
 //! Optimizers that know plans: they forget what is frozen and take up again what thaws.
 
+mod accumulate;
 mod adam;
 mod candle_sgd;
+mod clip;
 mod fused;
 mod groups;
 mod kernel;
+pub mod lr;
 mod per_param;
 mod plan;
 mod policy;
@@ -20,7 +23,9 @@ use candle_core::{Tensor, TensorId, Var};
 
 use crate::{Error, LeafState, Result};
 
+pub use accumulate::GradAccumulator;
 pub use adam::{Adam, AdamW, ParamsAdam};
+pub use clip::{clip_grad_norm, clip_grad_value, grad_norm};
 pub use fused::Fused;
 pub use groups::ParamGroups;
 pub use per_param::PerParam;

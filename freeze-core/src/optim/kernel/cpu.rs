@@ -2,7 +2,7 @@
 
 use candle_core::WithDType;
 
-use super::{Element, GradMap};
+use super::{Element, GradMap, Real};
 use crate::optim::rule::Kernel;
 
 /// Below this many elements one thread is faster than the handing over of work.
@@ -127,4 +127,27 @@ pub(crate) fn all_finite<P: Element>(elements: &[P]) -> bool {
     let (front, back) = elements.split_at((elements.len() / 2).next_multiple_of(GRAIN));
     let (front, back) = rayon::join(|| all_finite(front), || all_finite(back));
     front && back
+}
+
+/// `sum += factor * grad`.
+pub(crate) fn add_scaled<T: Real>(
+    sum: Option<&mut [T]>,
+    grad: Option<&[T]>,
+    factor: T,
+) -> candle_core::Result<()> {
+    let (Some(sum), Some(grad)) = (sum, grad) else {
+        candle_core::bail!("the layout reaches behind the storage")
+    };
+    if sum.len() >= PARALLEL_MIN {
+        let middle = (sum.len() / 2).next_multiple_of(GRAIN);
+        let (front, back) = sum.split_at_mut(middle);
+        let (grad, behind) = grad.split_at(middle.min(grad.len()));
+        let (front, back) = rayon::join(
+            || add_scaled(Some(front), Some(grad), factor),
+            || add_scaled(Some(back), Some(behind), factor),
+        );
+        return front.and(back);
+    }
+    sum.iter_mut().zip(grad).for_each(|(sum, &g)| *sum += factor * g);
+    Ok(())
 }

@@ -8,12 +8,14 @@ mod element;
 mod fallback;
 mod op;
 mod probe;
+mod sum;
 
 pub(crate) use element::{Element, Real};
 
 pub(crate) use cpu::PARALLEL_MIN;
 pub(crate) use op::update;
 pub(crate) use probe::{all_finite, sum_squares};
+pub(crate) use sum::add_scaled;
 
 use candle_core::DType;
 
