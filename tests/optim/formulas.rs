@@ -17,12 +17,9 @@ fn run(mut opt: impl Optimizer, var: &Var) -> Result<f64> {
 
 #[test]
 fn sgd_is_pytorchs() -> Result<()> {
-    for momentum in [
-        Momentum::None,
-        Momentum::Heavy(0.0),
-        Momentum::Heavy(0.9),
-        Momentum::Nesterov(0.9),
-    ] {
+    for momentum in
+        [Momentum::None, Momentum::Heavy(0.0), Momentum::Heavy(0.9), Momentum::Nesterov(0.9)]
+    {
         for weight_decay in [0.0, 0.1] {
             let lr = 0.1;
             let (factor, nesterov) = match momentum {

@@ -38,11 +38,9 @@ const HEAD: usize = (8 + 2) * 2 * 4;
 
 #[test]
 fn freezing_lets_go_of_what_the_policy_says() -> Result<()> {
-    for (policy, let_go, updates) in [
-        (StatePolicy::Drop, LAYER, 1),
-        (StatePolicy::Keep, 0, 3),
-        (StatePolicy::Offload, 0, 3),
-    ] {
+    for (policy, let_go, updates) in
+        [(StatePolicy::Drop, LAYER, 1), (StatePolicy::Keep, 0, 3), (StatePolicy::Offload, 0, 3)]
+    {
         let mut net = net()?;
         let mut opt = AdamW::new(net.vars(), ParamsAdamW::default())?;
         opt.set_state_policy(policy);

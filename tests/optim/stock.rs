@@ -27,8 +27,12 @@ fn follow(dims: &[usize], dtype: DType, lay: impl Fn(&Tensor) -> Result<Tensor>)
     for _ in 0..5 {
         let grad = Tensor::randn(0f32, 1., dims, &CPU)?.to_dtype(dtype)?;
         our_opt.step(&store([(&ours, lay(&grad)?)]))?;
-        their_opt.step(&store([(&theirs, grad)]))?;
+        // candle's own optimizer fails on a tensor without elements.
+        if grad.elem_count() > 0 {
+            their_opt.step(&store([(&theirs, grad)]))?;
+        }
     }
+    assert_eq!(our_opt.updates(&ours), Some(5));
     largest_gap(&ours, &theirs)
 }
 

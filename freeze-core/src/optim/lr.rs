@@ -43,10 +43,10 @@ where
         let progress = progress.clamp(0.0, 1.0);
         if progress < share {
             then(0.0) * progress / share
-        } else if share < 1.0 {
-            then((progress - share) / (1.0 - share))
-        } else {
+        } else if progress == share {
             then(0.0)
+        } else {
+            then((progress - share) / (1.0 - share))
         }
     })
 }
@@ -91,10 +91,10 @@ pub fn one_cycle(
         let progress = progress.clamp(0.0, 1.0);
         if progress < rise {
             half_cosine(start, 1.0, progress / rise)
-        } else if rise < 1.0 {
-            half_cosine(1.0, end, (progress - rise) / (1.0 - rise))
-        } else {
+        } else if progress == rise {
             1.0
+        } else {
+            half_cosine(1.0, end, (progress - rise) / (1.0 - rise))
         }
     })
 }
