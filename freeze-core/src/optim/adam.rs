@@ -203,6 +203,20 @@ impl Kernel for AdamKernel {
         }
     }
 
+    #[cfg(any(feature = "cuda", test))]
+    fn cuda(&self) -> super::kernel::CudaUpdate {
+        let (scale_m, scale_v) = self.corrections();
+        let penalty = match self.decay {
+            Decay::Decoupled => 0.0,
+            Decay::L2 => self.update.weight_decay,
+        };
+        let (b1, c1) = (self.beta1, 1.0 - self.beta1);
+        let (b2, c2) = (self.beta2, 1.0 - self.beta2);
+        let (eps, lr, keep) = (self.eps, self.update.lr, self.keep());
+        let numbers = vec![b1, c1, b2, c2, scale_m, scale_v, eps, lr, keep, penalty];
+        super::kernel::CudaUpdate { kernel: "adam", numbers }
+    }
+
     fn run_tensors(
         &self,
         theta: &Tensor,

@@ -14,8 +14,8 @@ use crate::{Error, Result};
 ///
 /// candle fails, or a gradient is of a type that does not train.
 pub fn grad_norm(grads: &GradStore, vars: &[Var]) -> Result<f64> {
-    let found = vars.iter().filter_map(|var| grads.get(var));
-    Ok(found.map(kernel::sum_squares).sum::<candle_core::Result<f64>>()?.sqrt())
+    let found: Vec<&Tensor> = vars.iter().filter_map(|var| grads.get(var)).collect();
+    Ok(kernel::sum_squares(&found)?.sqrt())
 }
 
 /// Scales the gradients of `vars` by one factor, so that their norm together is at most `max`, and

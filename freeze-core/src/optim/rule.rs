@@ -62,6 +62,10 @@ pub trait Kernel: Copy + Send + Sync {
     /// Updates slices of equal length in one pass; moments the rule does not keep are empty.
     fn run<T: Real>(&self, theta: &mut [T], grad: &[T], first: &mut [T], second: &mut [T]);
 
+    /// The arguments of the rule's kernel in `fused.cu`.
+    #[cfg(any(feature = "cuda", test))]
+    fn cuda(&self) -> super::kernel::CudaUpdate;
+
     /// The parameter and the moments after the update, made of candle operations.
     ///
     /// # Errors

@@ -124,6 +124,17 @@ impl Kernel for SgdKernel {
         }
     }
 
+    #[cfg(any(feature = "cuda", test))]
+    fn cuda(&self) -> super::kernel::CudaUpdate {
+        let (factor, direct, carried) = match self.momentum {
+            Momentum::None => (0.0, 1.0, 0.0),
+            Momentum::Heavy(factor) => (factor, 0.0, 1.0),
+            Momentum::Nesterov(factor) => (factor, 1.0, factor),
+        };
+        let numbers = vec![factor, direct, carried, self.update.lr, self.update.weight_decay];
+        super::kernel::CudaUpdate { kernel: "sgd", numbers }
+    }
+
     fn run_tensors(
         &self,
         theta: &Tensor,

@@ -97,26 +97,21 @@ fn no_gradient(known: usize, trained: usize) -> Result<()> {
 
 /// The norm of all gradients together.
 fn norm(due: &[Due<'_>]) -> Result<f64> {
-    let squares = due.iter().map(|due| kernel::sum_squares(&due.grad));
-    Ok(squares.sum::<candle_core::Result<f64>>()?.sqrt())
+    let grads: Vec<&Tensor> = due.iter().map(|due| &due.grad).collect();
+    Ok(kernel::sum_squares(&grads)?.sqrt())
 }
 
 /// Whether no gradient is infinite or NaN.
 fn all_finite(due: &[Due<'_>]) -> Result<bool> {
-    let elements: usize = due.iter().map(|due| due.grad.elem_count()).sum();
-    let finite = |due: &Due<'_>| kernel::all_finite(&due.grad);
-    let finite: candle_core::Result<Vec<bool>> = match elements < PARALLEL_MIN {
-        true => due.iter().map(finite).collect(),
-        false => due.par_iter().map(finite).collect(),
-    };
-    Ok(finite?.into_iter().all(|finite| finite))
+    let grads: Vec<&Tensor> = due.iter().map(|due| &due.grad).collect();
+    Ok(kernel::all_finite(&grads)?)
 }
 
 /// The parameters whose gradients are infinite or NaN.
 fn unfit(due: &[Due<'_>]) -> Result<String> {
     let mut names = Vec::new();
     for due in due {
-        if !kernel::all_finite(&due.grad)? {
+        if !kernel::all_finite(&[&due.grad])? {
             names.push(format!("`{}`", due.slot.label(due.index)));
         }
     }

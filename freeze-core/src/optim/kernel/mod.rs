@@ -4,6 +4,8 @@
 //! slices, on CUDA one launch, on any other device a few candle operations.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod element;
 mod fallback;
 mod op;
@@ -30,6 +32,16 @@ pub(crate) fn acc_dtype(dtype: DType) -> Option<DType> {
         DType::F64 => Some(DType::F64),
         _ => None,
     }
+}
+
+/// What a rule asks of `fused.cu`.
+#[cfg(any(feature = "cuda", test))]
+#[derive(Clone, Debug)]
+pub struct CudaUpdate {
+    /// The kernel's name without the type.
+    pub(crate) kernel: &'static str,
+    /// Its arguments after those that all kernels have.
+    pub(crate) numbers: Vec<f64>,
 }
 
 /// What happens to a gradient on its way into the update.

@@ -9,6 +9,9 @@ use half::{bf16, f16};
 use super::{Element, GradMap, cpu, fallback};
 use crate::optim::rule::Kernel;
 
+#[cfg(feature = "cuda")]
+use {super::cuda, candle_core::CudaStorage};
+
 /// Updates `var` by `grad`, and the moments with it: `state` is `(moments, elements)`, in the type
 /// the arithmetic runs in.
 ///
@@ -22,7 +25,8 @@ pub(crate) fn update<K: Kernel>(
     grad: &Tensor,
     state: Option<&Tensor>,
 ) -> Result<()> {
-    if !var.device().is_cpu() {
+    let fused = var.device().is_cpu() || (cfg!(feature = "cuda") && var.device().is_cuda());
+    if !fused {
         return fallback::update(kernel, map, var, grad, state);
     }
     let grad = grad.contiguous()?;
@@ -59,19 +63,35 @@ impl<K: Kernel> InplaceOp2 for FusedUpdate<'_, K> {
         let theta = Cell::new(Some(theta));
         state.inplace_op1(&WithState { outer: self, theta, theta_layout, grad, grad_layout })
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        theta: &mut CudaStorage,
+        theta_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<()> {
+        let Some(state) = self.state else {
+            let (theta, grad) = ((theta, theta_layout), (grad, grad_layout));
+            return cuda::update(&self.kernel.cuda(), self.map, theta, grad, None);
+        };
+        let theta = Cell::new(Some(theta));
+        state.inplace_op1(&WithState { outer: self, theta, theta_layout, grad, grad_layout })
+    }
 }
 
 /// The same update once the state's storage is open to write to as well: candle's operations in
 /// place write to one tensor, nesting two of them writes to both.
-struct WithState<'a, 'k, K> {
+struct WithState<'a, 'k, K, S> {
     outer: &'a FusedUpdate<'k, K>,
-    theta: Cell<Option<&'a mut CpuStorage>>,
+    theta: Cell<Option<&'a mut S>>,
     theta_layout: &'a Layout,
-    grad: &'a CpuStorage,
+    grad: &'a S,
     grad_layout: &'a Layout,
 }
 
-impl<K: Kernel> InplaceOp1 for WithState<'_, '_, K> {
+impl<K: Kernel> InplaceOp1 for WithState<'_, '_, K, CpuStorage> {
     fn name(&self) -> &'static str {
         "fused-update"
     }
@@ -79,6 +99,23 @@ impl<K: Kernel> InplaceOp1 for WithState<'_, '_, K> {
     fn cpu_fwd(&self, state: &mut CpuStorage, _: &Layout) -> Result<()> {
         let Some(theta) = self.theta.take() else { bail!("fused-update runs once") };
         self.outer.dispatch(theta, self.theta_layout, self.grad, self.grad_layout, Some(state))
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl<K: Kernel> InplaceOp1 for WithState<'_, '_, K, CudaStorage> {
+    fn name(&self) -> &'static str {
+        "fused-update"
+    }
+
+    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout) -> Result<()> {
+        bail!("the parameter is on a GPU, its moments are not")
+    }
+
+    fn cuda_fwd(&self, state: &mut CudaStorage, _: &Layout) -> Result<()> {
+        let Some(theta) = self.theta.take() else { bail!("fused-update runs once") };
+        let (theta, grad) = ((theta, self.theta_layout), (self.grad, self.grad_layout));
+        cuda::update(&self.outer.kernel.cuda(), self.outer.map, theta, grad, Some(state))
     }
 }
 

@@ -5,7 +5,7 @@ use candle_nn::ParamsAdamW;
 use proptest::prelude::*;
 
 use super::{GradMap, acc_dtype, all_finite, probe, sum_squares, update, update_by_tensors};
-use crate::optim::rule::{Update, sealed::Rule};
+use crate::optim::rule::{Kernel, Update, sealed::Rule};
 use crate::optim::{Momentum, ParamsAdam, ParamsSgd};
 
 const DTYPES: [DType; 4] = [DType::F16, DType::BF16, DType::F32, DType::F64];
@@ -102,10 +102,10 @@ fn the_probes_see_one_odd_element_wherever_it_is() -> Result<()> {
                 let mut elements = vec![1f32; len];
                 elements[at] = odd;
                 let grad = Tensor::new(elements, &Device::Cpu)?.to_dtype(dtype)?;
-                assert_eq!(all_finite(&grad)?, finite, "{odd} at {at} in {dtype:?}");
-                assert_eq!(sum_squares(&grad)?.is_finite(), finite);
-                assert_eq!(probe::all_finite_by_tensors(&grad)?, finite);
-                assert_eq!(probe::sum_squares_by_tensors(&grad)?.is_finite(), finite);
+                assert_eq!(all_finite(&[&grad])?, finite, "{odd} at {at} in {dtype:?}");
+                assert_eq!(sum_squares(&[&grad])?.is_finite(), finite);
+                assert_eq!(probe::all_finite_by_tensors(&[&grad])?, finite);
+                assert_eq!(probe::sum_squares_by_tensors(&[&grad])?.is_finite(), finite);
             }
         }
     }
@@ -124,12 +124,14 @@ fn sums_of_squares() -> Result<()> {
             (vec![1.0; 200_003], 200_003.0),
         ] {
             let grad = Tensor::from_vec(elements.clone(), elements.len(), cpu)?.to_dtype(dtype)?;
-            assert_eq!(sum_squares(&grad)?, expected);
-            assert_eq!(probe::sum_squares_by_tensors(&grad)?, expected);
+            assert_eq!(sum_squares(&[&grad])?, expected);
+            assert_eq!(probe::sum_squares_by_tensors(&[&grad])?, expected);
         }
     }
     let huge = Tensor::new(&[3e38f32, 3e38], cpu)?;
-    assert!(sum_squares(&huge)?.is_finite() && probe::sum_squares_by_tensors(&huge)?.is_finite());
+    assert!(
+        sum_squares(&[&huge])?.is_finite() && probe::sum_squares_by_tensors(&[&huge])?.is_finite()
+    );
     Ok(())
 }
 
@@ -140,4 +142,23 @@ fn a_gradient_that_shares_the_storage_of_its_variable_is_copied() -> Result<()> 
     update(&kernel, GradMap::Identity, &var, &var.as_detached_tensor(), None)?;
     assert_eq!(var.to_vec1::<f32>()?, [0.5, 1.0]);
     Ok(())
+}
+
+/// A launch takes its arguments on trust: their number has to be that of the kernel.
+#[test]
+fn every_rule_gives_its_cuda_kernel_as_many_numbers_as_it_takes() {
+    fn check(rule: &impl Rule) {
+        let update = rule.kernel(Update { lr: 0.1, weight_decay: 0.1, step: 1 }).cuda();
+        let source = include_str!("fused.cu");
+        let head = format!("void {}_##suffix(", update.kernel);
+        let (_, behind) = source.split_once(&head).expect("the kernel is there");
+        let (taken, _) = behind.split_once(')').expect("the arguments end");
+        // `scale` and `bound` come from the step.
+        assert_eq!(update.numbers.len() + 2, taken.matches("double ").count());
+    }
+    check(&ParamsAdamW::default());
+    check(&ParamsAdam::default());
+    for momentum in [Momentum::None, Momentum::Heavy(0.9), Momentum::Nesterov(0.9)] {
+        check(&ParamsSgd { momentum, ..ParamsSgd::default() });
+    }
 }
