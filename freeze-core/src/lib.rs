@@ -12,6 +12,7 @@ mod inventory;
 mod layers;
 mod layout;
 mod mapper;
+pub mod nn;
 pub mod optim;
 mod plan;
 mod rebuilt;
