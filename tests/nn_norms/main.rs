@@ -1,6 +1,7 @@
 //! The normalisations of `freeze_core::nn`: values and gradients against finite differences, against
 //! candle's own backward of the same formula, and what freezing leaves of the work.
 
+mod batch_norm;
 mod planes;
 mod rows;
 mod softmax;

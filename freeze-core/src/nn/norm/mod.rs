@@ -1,7 +1,10 @@
 //! What the normalisations share: element types, parallel blocks, kernels over rows and planes.
 
 mod blocks;
+pub(super) mod by_channel;
 mod element;
+mod plane_op;
+pub(super) mod planes;
 pub(super) mod row_op;
 mod rows;
 mod sums;
@@ -31,4 +34,9 @@ pub(super) struct Wanted {
     pub(super) input: bool,
     pub(super) weight: bool,
     pub(super) bias: bool,
+}
+
+/// Zero for what only rounding made negative; NaN stays NaN.
+fn not_negative(square: f64) -> f64 {
+    if square < 0.0 { 0.0 } else { square }
 }

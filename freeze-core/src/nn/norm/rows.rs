@@ -4,7 +4,7 @@
 use candle_core::WithDType;
 
 use super::sums::{sum1, sum3};
-use super::{Center, Element, Real, Wanted, for_blocks, rows_per_block, split};
+use super::{Center, Element, Real, Wanted, for_blocks, not_negative, rows_per_block, split};
 
 /// `x_hat = (x - center) * rstd + shift`: the mean in two parts, since one of the element's own
 /// precision is off by up to half a unit of its last place, which at mean 1e4 is 5e-4 in f32.
@@ -37,7 +37,7 @@ fn stats<T: Element>(x: &[T], eps: f64, center: Center) -> RowStats {
         }
         Center::Zero => (0.0, 0.0, sum1(x, |x| [x * x])[0] / len),
     };
-    let rstd = (square - rest * rest + eps).sqrt().recip();
+    let rstd = (not_negative(square - rest * rest) + eps).sqrt().recip();
     RowStats { center: mean, shift: -rest * rstd, rstd }
 }
 
