@@ -47,5 +47,6 @@ pub enum BatchNormPolicy {
     #[default]
     AsCaller,
     /// By the running statistics, as in Keras. Only [`nn`] layers can; candle's own are an error.
+    /// An [`nn::Dropout`] in a struct that is frozen as a whole is off, too.
     Inference,
 }

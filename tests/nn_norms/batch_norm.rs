@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, ModuleT, Tensor};
 use candle_nn::{VarBuilder, VarMap};
-use freeze_core::Freezable;
 use freeze_core::nn::{self, BatchNorm, BatchNormConfig};
+use freeze_core::{BatchNormPolicy, Freezable, Freezer};
 use proptest::prelude::*;
 
 use super::*;
@@ -90,6 +90,50 @@ fn a_frozen_layer_moves_its_own_copy_alone() {
     let x = var(2, &[6, 4, 2], DType::F32);
     let expected = trained.forward_t(&x, true).unwrap();
     assert_eq!(flat(&frozen.forward_t(&x, true).unwrap()), flat(&expected));
+}
+
+/// Which of the two normalised by the batch: its output does not depend on the running statistics.
+fn normalises_by_batch(layer: &BatchNorm, train: bool) -> bool {
+    let x = var(2, &[6, 4, 2], DType::F32);
+    let (w, b) = layer.weight_and_bias().unwrap();
+    let (by_batch, _) = nn::ops::batch_norm(&x, Some((w, b)), layer.eps()).unwrap();
+    flat(&layer.forward_t(&x, train).unwrap()) == flat(&by_batch)
+}
+
+#[test]
+fn the_policy_says_what_a_frozen_layer_normalises_by() {
+    use BatchNormPolicy::{AsCaller, Inference};
+    // (policy, frozen leaves, by the batch in training, moves the original, moves the view's)
+    let rows = [
+        (AsCaller, 0, true, true, true),
+        (AsCaller, 1, true, false, true),
+        (Inference, 0, true, true, true),
+        (Inference, 1, false, false, false),
+    ];
+    let (model, _) = pair(BatchNormConfig::default(), DType::F32);
+    let mut net = Freezer::new(model).unwrap();
+    for (policy, frozen, by_batch, original, copy) in rows {
+        net.set_batch_norm(policy).unwrap();
+        net.freeze_upto(frozen, &mut []).unwrap();
+        let row = format!("{policy:?}, {frozen} frozen");
+        assert_eq!(normalises_by_batch(&net, true), by_batch, "{row}");
+        assert!(!normalises_by_batch(&net, false), "{row}");
+        assert_eq!(moved(net.whole(), &net, true), (original, copy), "{row}");
+        assert!(normalises_by_batch(net.whole(), true), "{row}");
+    }
+}
+
+/// Without weights nothing in the layer's tensors says whether it is frozen.
+#[test]
+fn a_layer_without_weights_follows_the_policy() {
+    let config = BatchNormConfig { affine: false, ..Default::default() };
+    let mut net = Freezer::new(pair(config, DType::F32).0).unwrap();
+    net.set_batch_norm(BatchNormPolicy::Inference).unwrap();
+    assert_eq!(moved(net.whole(), &net, true), (true, true));
+    net.freeze_upto(1, &mut []).unwrap();
+    assert_eq!(moved(net.whole(), &net, true), (false, false));
+    net.thaw(&mut []).unwrap();
+    assert_eq!(moved(net.whole(), &net, true), (true, true));
 }
 
 #[test]

@@ -218,7 +218,8 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_threads_changes_nothing() -> Result<(), rayon::ThreadPoolBuildError> {
+    fn the_number_of_threads_changes_nothing()
+    -> std::result::Result<(), rayon::ThreadPoolBuildError> {
         let start = DropoutState { seed: 7, position: 3 };
         let mut masks = Vec::new();
         for threads in [1, 3] {
