@@ -8,6 +8,7 @@ mod inspect;
 mod layers;
 mod layout;
 mod mapper;
+pub mod nn;
 pub mod optim;
 mod plan;
 mod summary;
