@@ -37,6 +37,17 @@ fn a_strided_input_and_a_transposed_weight() {
     check(&[x, w, b], |t| ops::linear(&t[0].transpose(0, 1)?, &t[1].t()?, Some(&t[2])));
 }
 
+/// candle's own layer is wrong here: its matmul by a broadcast weight stacks the samples of a
+/// transposed input as if they were contiguous.
+#[test]
+fn a_strided_batch_is_its_contiguous_copy() {
+    let [x, w, b] = operands(&[3, 5], 5, 2, DType::F32);
+    let x = x.transpose(1, 2).unwrap();
+    let y = linear(&[x.clone(), w.clone(), b.clone()]).unwrap();
+    let stock = candle_nn::Linear::new(w, Some(b)).forward(&x.contiguous().unwrap()).unwrap();
+    assert_eq!(flat(&y), flat(&stock));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]

@@ -6,7 +6,11 @@
 //! layer an input gradient that nobody reads. The [`ops`] here return a gradient for the tracked
 //! operands alone, and record nothing where nothing is tracked.
 
+pub mod conv;
 pub mod linear;
 pub mod ops;
 
+pub use conv::{
+    Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, conv1d, conv1d_no_bias, conv2d, conv2d_no_bias,
+};
 pub use linear::{Linear, linear, linear_b, linear_no_bias};
