@@ -7,10 +7,14 @@
 //! operands alone, and record nothing where nothing is tracked.
 
 pub mod conv;
+pub mod embedding;
 pub mod linear;
 pub mod ops;
+pub mod prelu;
 
 pub use conv::{
     Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, conv1d, conv1d_no_bias, conv2d, conv2d_no_bias,
 };
+pub use embedding::{Embedding, embedding};
 pub use linear::{Linear, linear, linear_b, linear_no_bias};
+pub use prelu::{PReLU, prelu};

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use candle_core::backend::BackendStorage;
+use candle_core::op::{Erf, Exp, Tanh, UnaryOpT};
 use candle_core::{
     CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
 };
@@ -22,6 +23,32 @@ pub(crate) trait Real: WithDType + std::iter::Sum {
 
     /// Elements as a storage of `dtype`, which is this type or one of the halves.
     fn write(values: Vec<Self>, dtype: DType) -> CpuStorage;
+
+    /// The exponential function.
+    fn exp(self) -> Self;
+
+    /// The hyperbolic tangent.
+    fn tanh(self) -> Self;
+
+    /// The error function.
+    fn erf(self) -> Self;
+}
+
+/// candle's own scalar functions.
+macro_rules! functions {
+    ($type:ident) => {
+        fn exp(self) -> Self {
+            Exp::$type(self)
+        }
+
+        fn tanh(self) -> Self {
+            Tanh::$type(self)
+        }
+
+        fn erf(self) -> Self {
+            Erf::$type(self)
+        }
+    };
 }
 
 impl Real for f32 {
@@ -39,6 +66,8 @@ impl Real for f32 {
             _ => CpuStorage::F32(values),
         }
     }
+
+    functions!(f32);
 }
 
 impl Real for f64 {
@@ -52,6 +81,8 @@ impl Real for f64 {
     fn write(values: Vec<Self>, _: DType) -> CpuStorage {
         CpuStorage::F64(values)
     }
+
+    functions!(f64);
 }
 
 /// Borrows what is contiguous and of the type, converts the rest.

@@ -48,3 +48,6 @@ pub fn conv2d(
     let settings = Settings { padding, stride, dilation, groups };
     Conv::apply("conv2d", settings, cudnn_fwd_algo, x, weight, bias)
 }
+
+#[cfg(test)]
+mod tests;
