@@ -109,12 +109,10 @@ impl Prelu {
     }
 
     fn input(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let spread = spread(x.dims(), w.dims())?;
         if !x.device().is_cpu() {
-            let slope = w.reshape(spread)?.broadcast_as(x.shape())?.contiguous()?;
-            return x.gt(&x.zeros_like()?)?.where_cond(grad, &(grad * slope)?);
+            return Self::portable_input(x, w, grad);
         }
-        let (_, _, inner) = runs(x.dims(), &spread);
+        let (_, _, inner) = runs(x.dims(), &spread(x.dims(), w.dims())?);
         with_real!(x.dtype(), T => {
             let dx = with(x, |x: &[T]| with(grad, |grad: &[T]| with(w, |w: &[T]| {
                 Ok(map((x, grad), w, inner.max(1), sloped))
@@ -124,23 +122,31 @@ impl Prelu {
     }
 
     fn weight(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let spread = spread(x.dims(), w.dims())?;
         if !x.device().is_cpu() {
-            let mut sums = (x.minimum(&x.zeros_like()?)? * grad)?;
-            for (dim, &slopes) in spread.iter().enumerate() {
-                if slopes != x.dims()[dim] {
-                    sums = sums.sum_keepdim(dim)?;
-                }
-            }
-            return sums.reshape(w.shape());
+            return Self::portable_weight(x, w, grad);
         }
-        let (_, slopes, inner) = runs(x.dims(), &spread);
+        let (_, slopes, inner) = runs(x.dims(), &spread(x.dims(), w.dims())?);
         with_real!(x.dtype(), T => {
             let dw = with(x, |x: &[T]| with(grad, |grad: &[T]| {
                 Ok(slope_gradient(x, grad, slopes, inner.max(1)))
             }))?;
             tensor(dw, w.shape(), w.dtype())
         })
+    }
+
+    fn portable_input(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let slope = w.reshape(spread(x.dims(), w.dims())?)?;
+        x.gt(&x.zeros_like()?)?.where_cond(grad, &grad.broadcast_mul(&slope)?)
+    }
+
+    fn portable_weight(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let mut sums = (x.minimum(&x.zeros_like()?)? * grad)?;
+        for (dim, slopes) in spread(x.dims(), w.dims())?.into_iter().enumerate() {
+            if slopes != x.dims()[dim] {
+                sums = sums.sum_keepdim(dim)?;
+            }
+        }
+        sums.reshape(w.shape())
     }
 }
 
@@ -183,5 +189,35 @@ impl CustomOp2 for Prelu {
             want_x.then(|| Self::input(&x, &w, &grad)).transpose()?,
             want_w.then(|| Self::weight(&x, &w, &grad)).transpose()?,
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device::Cpu, Storage, Tensor, WithDType};
+
+    use super::Prelu;
+
+    #[test]
+    fn the_portable_way_is_the_kernels() {
+        for (x, w) in [(vec![4, 3, 5], vec![3]), (vec![6], vec![]), (vec![2, 3], vec![2, 3])] {
+            let [x, w] = [x, w].map(|shape| Tensor::rand(-1f64, 1., shape, &Cpu).unwrap());
+            let grad = x.affine(1.7, 0.3).unwrap();
+            let same = |kernel: Tensor, portable: Tensor| {
+                let off = (kernel - portable).unwrap().abs().unwrap().max_all().unwrap();
+                assert!(off.to_scalar::<f64>().unwrap() < 1e-14);
+            };
+            let portable = Prelu::portable_input(&x, &w, &grad).unwrap();
+            same(Prelu::input(&x, &w, &grad).unwrap(), portable);
+            let portable = Prelu::portable_weight(&x, &w, &grad).unwrap();
+            same(Prelu::weight(&x, &w, &grad).unwrap(), portable);
+
+            let ((xs, xl), (ws, wl)) = (x.storage_and_layout(), w.storage_and_layout());
+            let (Storage::Cpu(xs), Storage::Cpu(ws)) = (&*xs, &*ws) else { panic!() };
+            let (y, shape) = Prelu.forward((xs, xl), (ws, wl)).unwrap();
+            let y = Tensor::from_vec(f64::cpu_storage_data(y).unwrap(), shape, &Cpu).unwrap();
+            assert_eq!(y.dtype(), DType::F64);
+            same(super::prelu(&x, &w).unwrap(), y);
+        }
     }
 }
