@@ -8,6 +8,7 @@ pub(crate) mod table;
 
 use candle_core::DType;
 use candle_nn::Module;
+use clap::builder::RangedU64ValueParser;
 
 use dataset::Images;
 
@@ -23,6 +24,11 @@ pub(crate) fn exit(result: Result<()>) -> std::process::ExitCode {
             std::process::ExitCode::FAILURE
         }
     }
+}
+
+/// Command-line values that count something: 1 to a million.
+pub(crate) fn count() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=1_000_000)
 }
 
 /// The share of images whose class has the highest score.

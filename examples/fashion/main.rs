@@ -15,11 +15,11 @@ use std::process::ExitCode;
 
 use candle_core::{DType, Device};
 use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, loss::cross_entropy};
-use clap::{Parser, builder::RangedU64ValueParser};
+use clap::Parser;
 use freeze_core::{Elapsed, Freezer, LayerFreezing, optim::PerParam};
 
 use common::dataset::Dataset;
-use common::{Result, accuracy, progress, seeded::Seeded};
+use common::{Result, accuracy, count, progress, seeded::Seeded};
 use net::Net;
 use record::{Epoch, Run, timed};
 
@@ -37,30 +37,23 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Passes over the training images, in each of the two runs
-    #[arg(long, default_value_t = 8, value_parser = at_least_one())]
+    #[arg(long, default_value_t = 8, value_parser = count())]
     epochs: usize,
     /// Share of the run after which freezing starts, at least 0 and less than 1
-    #[arg(long, default_value_t = 0.25)]
+    #[arg(long, default_value_t = 0.25, allow_negative_numbers = true)]
     freeze_start: f64,
     /// Share of the layers that are frozen at the end of the run, 0 to 1; the last always trains
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     freeze_level: f64,
     /// Decides the initial weights and the order of the images
     #[arg(long, default_value_t = 42)]
     seed: u64,
     /// Images in a training step
-    #[arg(long, default_value_t = 32, value_parser = at_least_one())]
+    #[arg(long, default_value_t = 32, value_parser = count())]
     batch_size: usize,
-    /// Learning rate of AdamW
-    #[arg(long, default_value_t = 1e-3)]
-    learning_rate: f64,
     /// Use only the first images of either set
-    #[arg(long, value_name = "IMAGES", value_parser = at_least_one())]
+    #[arg(long, value_name = "IMAGES", value_parser = count())]
     limit: Option<usize>,
-}
-
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
 }
 
 fn main() -> ExitCode {
@@ -85,7 +78,7 @@ fn compare(args: &Args) -> Result<()> {
 /// One run from the seed's weights; without a hook, every layer trains to the end.
 fn train(what: &str, args: &Args, data: &Dataset, mut hook: Option<LayerFreezing>) -> Result<Run> {
     let mut net = Freezer::new(Net::new(Seeded::builder(args.seed, DType::F32, &Device::Cpu))?)?;
-    let params = ParamsAdamW { lr: args.learning_rate, ..Default::default() };
+    let params = ParamsAdamW { lr: 1e-3, ..Default::default() };
     let mut opt = PerParam::<AdamW>::new(net.vars(), params)?;
 
     let steps = data.train.batches(args.batch_size);

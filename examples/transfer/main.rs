@@ -15,11 +15,11 @@ use std::process::ExitCode;
 
 use candle_core::{DType, Device};
 use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, VarBuilder, loss::cross_entropy};
-use clap::{Parser, builder::RangedU64ValueParser};
+use clap::Parser;
 use freeze_core::{Freezable, FreezePlan, Freezer, optim::PerParam};
 
 use common::dataset::{Dataset, Images};
-use common::{Result, accuracy, progress, seeded::Seeded};
+use common::{Result, accuracy, count, progress, seeded::Seeded};
 use net::Net;
 
 #[global_allocator]
@@ -39,21 +39,17 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Passes over the training images, in each of the three stages
-    #[arg(long, default_value_t = 3, value_parser = at_least_one())]
+    #[arg(long, default_value_t = 3, value_parser = count())]
     epochs: usize,
     /// Decides the initial weights and the order of the images
     #[arg(long, default_value_t = 42)]
     seed: u64,
     /// Images in a training step
-    #[arg(long, default_value_t = 32, value_parser = at_least_one())]
+    #[arg(long, default_value_t = 32, value_parser = count())]
     batch_size: usize,
     /// Use only the first images of either set
-    #[arg(long, value_name = "IMAGES", value_parser = at_least_one())]
+    #[arg(long, value_name = "IMAGES", value_parser = count())]
     limit: Option<usize>,
-}
-
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
 }
 
 fn main() -> ExitCode {
@@ -90,7 +86,7 @@ fn fine_tune(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
     // What a file holds are plain tensors: without `into_trainable` training would change nothing.
     let vb = VarBuilder::from_buffered_safetensors(std::fs::read(file)?, DType::F32, &Device::Cpu)?;
     let body = Net::body(vb.pp("body"))?;
-    let fresh = Seeded::builder(args.seed + 1, DType::F32, &Device::Cpu);
+    let fresh = Seeded::builder(args.seed.wrapping_add(1), DType::F32, &Device::Cpu);
     let head = Net::head(NEW.len(), fresh.pp("head"))?;
     let mut net = Freezer::new(Net { body, head }.into_trainable()?)?;
     let mut opt = PerParam::<AdamW>::new(net.vars(), params())?;
