@@ -1,0 +1,13 @@
+//! The foundation, proven by effects: plans, views, schedules, the freezer, and equality with the
+//! reference over the recordings in tests/data.
+
+mod effects;
+mod freezer;
+mod hook;
+mod layers;
+mod leaf_order;
+mod plan;
+mod rebuilt;
+mod schedule;
+mod support;
+mod training;

@@ -1,0 +1,159 @@
+//! Plans as data: by index, by path, by pattern; and what is refused.
+
+use candle_nn::Linear;
+use freeze_core::{Error, Freezable, FreezePlan, LeafState};
+use proptest::prelude::*;
+
+use crate::support::{Mlp, varmap_builder};
+
+#[derive(Freezable)]
+struct Net {
+    stem: Linear,
+    layers: Vec<Block>,
+    head: Linear,
+}
+
+#[derive(Freezable)]
+struct Block {
+    qkv: Linear,
+    proj: Linear,
+}
+
+/// `stem`, `layers.0.qkv` .. `layers.11.proj`, `head`: 26 leaves.
+fn net() -> Net {
+    let vb = varmap_builder();
+    let linear = |name: &str| candle_nn::linear(2, 2, vb.pp(name)).expect("a layer");
+    let block = |i: usize| Block { qkv: linear(&format!("{i}a")), proj: linear(&format!("{i}b")) };
+    Net { stem: linear("stem"), layers: (0..12).map(block).collect(), head: linear("head") }
+}
+
+fn plan() -> FreezePlan {
+    FreezePlan::all_trained(&net()).expect("a plan")
+}
+
+#[test]
+fn patterns_match_whole_segments() {
+    let all: Vec<String> = plan().paths().to_vec();
+    for (pattern, matched) in [
+        ("**", (0..26).collect::<Vec<_>>()),
+        ("stem", vec![0]),
+        ("stem.**", vec![0]),
+        ("layers.1.**", vec![3, 4]),
+        ("layers.1.*", vec![3, 4]),
+        ("layers.1?.qkv", vec![21, 23]),
+        ("layers.[01].proj", vec![2, 4]),
+        ("{stem,head}", vec![0, 25]),
+        ("**.qkv", (0..12).map(|i| 1 + 2 * i).collect()),
+        ("layers.**.proj", (0..12).map(|i| 2 + 2 * i).collect()),
+        ("layers.11.proj", vec![24]),
+    ] {
+        let mut plan = plan();
+        plan.freeze(pattern).expect(pattern);
+        let frozen: Vec<usize> = (0..26).filter(|&i| plan.states()[i].is_frozen()).collect();
+        assert_eq!(
+            frozen,
+            matched,
+            "{pattern}: {:?}",
+            matched.iter().map(|&i| &all[i]).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn what_matches_nothing_is_an_error_with_near_names() {
+    for (pattern, message) in [
+        ("heed", "no leaf matches `heed`; near names: `head`"),
+        ("layers", "no leaf matches `layers`; `layers` is a group: its leaves are `layers.**`"),
+        (
+            "layers.1",
+            "no leaf matches `layers.1`; `layers.1` is a group: its leaves are `layers.1.**`",
+        ),
+        (
+            "layers.*",
+            "no leaf matches `layers.*`; near names: `layers.0.qkv`, `layers.1.qkv`, `layers.2.qkv`",
+        ),
+        ("zzz", "no leaf matches `zzz`"),
+        ("", "no leaf matches ``"),
+        ("layers.[", "`layers.[` is not a pattern: unclosed character class; missing ']'"),
+    ] {
+        let mut plan = plan();
+        let before = plan.clone();
+        let error = plan.freeze(pattern).expect_err(pattern).to_string();
+        assert_eq!(error, message);
+        assert_eq!(plan, before, "{pattern} changed the plan");
+    }
+}
+
+#[test]
+fn sets_by_index_and_path() {
+    let mut plan = plan();
+    plan.set(25, LeafState::Frozen).expect("index");
+    plan.set_path("layers.2.qkv", LeafState::Trained { lr_scale: 0.0 }).expect("path");
+    assert_eq!(plan.frozen_leaves(), 1);
+    assert_eq!(plan.state(5), Some(LeafState::Trained { lr_scale: 0.0 }));
+    assert_eq!(plan.state(26), None);
+    let wrong =
+        |result: freeze_core::Result<&mut FreezePlan>| result.expect_err("wrong").to_string();
+    assert_eq!(
+        wrong(plan.set(26, LeafState::Frozen)),
+        "no leaf at or below `26`: the plan has 26 leaves"
+    );
+    assert_eq!(wrong(plan.set_path("layers.*", LeafState::Frozen)).matches("layers").count(), 4);
+    for bad in [f64::NAN, f64::INFINITY, -0.1] {
+        let error = plan.train("head", bad).expect_err("a bad number");
+        assert!(matches!(error, Error::Number { name: "lr_scale", .. }), "{error}");
+    }
+    let error = plan.freeze_upto(27).map(|_| ()).expect_err("too deep").to_string();
+    assert_eq!(error, "cannot freeze up to leaf 27: the model has 26 leaves");
+}
+
+#[test]
+fn a_plan_of_another_model_is_refused() {
+    let other = Mlp::new(26, 2).expect("a model");
+    let error = net().view(&FreezePlan::all_trained(&other).expect("a plan")).map(|_| ());
+    assert_eq!(
+        error.expect_err("another model").to_string(),
+        "the plan does not fit the model: leaf 0 is `layers.0` in the plan and `stem` in the model; \
+         make it from this model"
+    );
+    let shorter = Mlp::new(3, 2).and_then(|m| Ok(FreezePlan::all_trained(&m)?)).expect("a plan");
+    let error = Mlp::new(4, 2).expect("a model").view(&shorter).map(|_| ()).expect_err("shorter");
+    assert!(error.to_string().contains("it has 3 leaves, the model 4"), "{error}");
+}
+
+#[test]
+fn saved_plans_are_checked() {
+    let json = serde_json::to_string(&plan()).expect("json");
+    assert_eq!(serde_json::from_str::<FreezePlan>(&json).expect("a plan"), plan());
+    let bad = json.replacen("1.0", "-1.0", 1);
+    let error = serde_json::from_str::<FreezePlan>(&bad).expect_err("a negative scale");
+    assert!(error.to_string().contains("`lr_scale` is -1"), "{error}");
+}
+
+fn states() -> impl Strategy<Value = Vec<LeafState>> {
+    let state = prop_oneof![
+        Just(LeafState::Frozen),
+        (0.0..10.0f64).prop_map(|lr_scale| LeafState::Trained { lr_scale }),
+    ];
+    prop::collection::vec(state, 5)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Saving loses nothing, and a view detaches exactly what the plan freezes.
+    #[test]
+    fn a_view_is_what_the_plan_says(states in states()) {
+        let model = Mlp::new(5, 2).expect("a model");
+        let mut plan = FreezePlan::all_trained(&model).expect("a plan");
+        for (i, state) in states.iter().enumerate() {
+            plan.set(i, *state).expect("set");
+        }
+        let json = serde_json::to_string(&plan).expect("json");
+        prop_assert_eq!(&serde_json::from_str::<FreezePlan>(&json).expect("a plan"), &plan);
+        let view = model.view(&plan).expect("a view");
+        for (layer, state) in view.layers.iter().zip(&states) {
+            prop_assert_eq!(layer.weight().is_variable(), !state.is_frozen());
+        }
+    }
+}
