@@ -37,7 +37,7 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Passes over the training images, in each of the two runs
-    #[arg(long, default_value_t = 8, value_parser = count())]
+    #[arg(long, default_value_t = 6, value_parser = count())]
     epochs: usize,
     /// Share of the run after which freezing starts, at least 0 and less than 1
     #[arg(long, default_value_t = 0.25, allow_negative_numbers = true)]
@@ -70,7 +70,7 @@ fn compare(args: &Args) -> Result<()> {
 
     let all = train("all layers trained", args, &data, None)?;
     let progressive = train("progressive freezing", args, &data, Some(freezing))?;
-    println!("{}", table::epochs(&all, &progressive));
+    println!("{}\n", table::epochs(&all, &progressive));
     println!("{}", table::totals(&all, &progressive));
     Ok(())
 }

@@ -4,14 +4,13 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear, Module, VarBuilder, conv2d, linear};
 use freeze_core::Freezable;
 
-/// Four convolutions and two linear layers: six leaves, in the order in which they are declared.
+/// Four convolutions and a linear layer: five leaves, in the order in which they are declared.
 #[derive(Freezable)]
 pub(crate) struct Net {
     conv1: Conv2d,
     conv2: Conv2d,
     conv3: Conv2d,
     conv4: Conv2d,
-    hidden: Linear,
     head: Linear,
 }
 
@@ -23,8 +22,7 @@ impl Net {
             conv2: conv2d(8, 16, 3, same, vb.pp("conv2"))?,
             conv3: conv2d(16, 32, 3, same, vb.pp("conv3"))?,
             conv4: conv2d(32, 32, 3, same, vb.pp("conv4"))?,
-            hidden: linear(32 * 7 * 7, 128, vb.pp("hidden"))?,
-            head: linear(128, 10, vb.pp("head"))?,
+            head: linear(32 * 7 * 7, 10, vb.pp("head"))?,
         })
     }
 }
@@ -37,6 +35,6 @@ impl Module for Net {
         let x = x.apply(&self.conv2)?.relu()?.avg_pool2d(2)?;
         let x = x.apply(&self.conv3)?.relu()?;
         let x = x.apply(&self.conv4)?.relu()?;
-        x.flatten_from(1)?.apply(&self.hidden)?.relu()?.apply(&self.head)
+        x.flatten_from(1)?.apply(&self.head)
     }
 }
