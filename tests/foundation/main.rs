@@ -8,6 +8,7 @@ mod layers;
 mod leaf_order;
 mod plan;
 mod rebuilt;
+mod report;
 mod schedule;
 mod support;
 mod training;

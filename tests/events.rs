@@ -1,0 +1,76 @@
+//! What the library traces. Alone in its process: whether anybody listens is remembered for each
+//! event, for all threads.
+
+use std::sync::{Arc, Mutex};
+
+use candle_core::{Device, Result, Tensor};
+use candle_nn::{Linear, Optimizer, SGD};
+use freeze_core::{Freezable, Freezer};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata, Subscriber, span};
+
+/// Keeps every event's fields as text.
+#[derive(Clone, Default)]
+struct Events(Arc<Mutex<Vec<String>>>);
+
+struct Fields(String);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0 += &format!("{}={value:?};", field.name());
+    }
+}
+
+impl Subscriber for Events {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields(String::new());
+        event.record(&mut fields);
+        self.0.lock().expect("unpoisoned").push(fields.0);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+fn layers(n: usize) -> Result<Vec<Linear>> {
+    let weight = |_| Tensor::ones((2, 2), candle_core::DType::F32, &Device::Cpu);
+    (0..n).map(|i| Ok(Linear::new(weight(i)?, None))).collect()
+}
+
+#[test]
+fn one_event_for_each_change() {
+    let events = Events::default();
+    tracing::subscriber::with_default(events.clone(), || {
+        let model = layers(3).and_then(|plain| Ok(plain.into_trainable()?)).expect("a model");
+        let mut net = Freezer::new(model).expect("a freezer");
+        let mut sgd = SGD::new(net.vars(), 0.1).expect("sgd");
+        net.freeze_upto(2, &mut [&mut sgd]).expect("frozen");
+        net.freeze_upto(2, &mut [&mut sgd]).expect("nothing new");
+        net.thaw(&mut [&mut sgd]).expect("thawed");
+        Freezer::new(layers(1).expect("plain tensors")).expect("a freezer");
+    });
+    let events = events.0.lock().expect("unpoisoned");
+    let [frozen, thawed, warning] = &events[..] else { panic!("three events: {events:?}") };
+    assert!(
+        frozen.contains("frozen=\"0 1\"") && frozen.contains("parameters_released=8"),
+        "{frozen}"
+    );
+    assert!(
+        thawed.contains("thawed=\"0 1\"") && thawed.contains("parameters_trained=12"),
+        "{thawed}"
+    );
+    assert!(warning.contains("no variables"), "{warning}");
+}
