@@ -1,0 +1,40 @@
+//! A small convolutional network for 28 x 28 gray images.
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Conv2d, Conv2dConfig, Linear, Module, VarBuilder, conv2d, linear};
+use freeze_core::Freezable;
+
+/// Four convolutions and a linear layer: five leaves, in the order in which they are declared.
+#[derive(Freezable)]
+pub(crate) struct Net {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    conv3: Conv2d,
+    conv4: Conv2d,
+    head: Linear,
+}
+
+impl Net {
+    pub(crate) fn new(vb: VarBuilder<'_>) -> Result<Self> {
+        let same = Conv2dConfig { padding: 1, ..Default::default() };
+        Ok(Self {
+            conv1: conv2d(1, 8, 3, same, vb.pp("conv1"))?,
+            conv2: conv2d(8, 16, 3, same, vb.pp("conv2"))?,
+            conv3: conv2d(16, 32, 3, same, vb.pp("conv3"))?,
+            conv4: conv2d(32, 32, 3, same, vb.pp("conv4"))?,
+            head: linear(32 * 7 * 7, 10, vb.pp("head"))?,
+        })
+    }
+}
+
+impl Module for Net {
+    /// Scores [n, 10] of images [n, 1, 28, 28]. The pooling takes means: candle 0.11's gradient of
+    /// `max_pool2d(2)` is a quarter of what it should be.
+    fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        let x = images.apply(&self.conv1)?.relu()?.avg_pool2d(2)?;
+        let x = x.apply(&self.conv2)?.relu()?.avg_pool2d(2)?;
+        let x = x.apply(&self.conv3)?.relu()?;
+        let x = x.apply(&self.conv4)?.relu()?;
+        x.flatten_from(1)?.apply(&self.head)
+    }
+}

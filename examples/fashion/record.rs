@@ -1,0 +1,92 @@
+//! What a run measures.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use freeze_core::Freezer;
+
+use crate::net::Net;
+
+/// One training run.
+pub(crate) struct Run {
+    pub(crate) name: String,
+    pub(crate) epochs: Vec<Epoch>,
+    /// Bytes of optimizer state held now.
+    pub(crate) optimizer_bytes: usize,
+}
+
+/// One epoch: what trained during it, and what it took.
+pub(crate) struct Epoch {
+    /// Leaves, counted from the front, that were frozen throughout the epoch.
+    pub(crate) depth: usize,
+    pub(crate) leaves: usize,
+    pub(crate) trained_parameters: usize,
+    pub(crate) optimizer_bytes: usize,
+    /// The mean over the epoch's steps.
+    pub(crate) loss: f64,
+    /// On the test images, after the epoch.
+    pub(crate) accuracy: f64,
+    pub(crate) forward: Duration,
+    pub(crate) backward: Duration,
+    pub(crate) optimizer: Duration,
+    /// All of the epoch but the test.
+    pub(crate) training: Duration,
+}
+
+/// Runs `work` and adds the time it takes to `total`.
+pub(crate) fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    *total += start.elapsed();
+    result
+}
+
+impl Run {
+    /// A run that has not begun.
+    pub(crate) fn new(name: &str, net: &Freezer<Net>) -> Self {
+        // AdamW keeps two moments, each as large as its parameter.
+        let optimizer_bytes = 2 * net.trained_vars().iter().map(bytes).sum::<usize>();
+        Self { name: name.to_string(), epochs: Vec::new(), optimizer_bytes }
+    }
+
+    /// A quantity summed over the epochs.
+    pub(crate) fn total(&self, of: impl Fn(&Epoch) -> Duration) -> Duration {
+        self.epochs.iter().map(of).sum()
+    }
+}
+
+impl Epoch {
+    /// An epoch that begins now.
+    pub(crate) fn new(net: &Freezer<Net>, optimizer_bytes: usize) -> Self {
+        Self {
+            depth: net.plan().frozen_leaves(),
+            leaves: net.plan().len(),
+            trained_parameters: net.trained_vars().iter().map(|var| var.elem_count()).sum(),
+            optimizer_bytes,
+            loss: 0.0,
+            accuracy: 0.0,
+            forward: Duration::ZERO,
+            backward: Duration::ZERO,
+            optimizer: Duration::ZERO,
+            training: Duration::ZERO,
+        }
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} layers frozen, loss {:.4}, test accuracy {:.1} %, {:.1} s",
+            self.depth,
+            self.leaves,
+            self.loss,
+            100.0 * self.accuracy,
+            self.training.as_secs_f64(),
+        )
+    }
+}
+
+fn bytes(var: &candle_core::Var) -> usize {
+    var.elem_count() * var.dtype().size_in_bytes()
+}

@@ -1,0 +1,92 @@
+//! The two runs side by side.
+
+use std::time::Duration;
+
+use comfy_table::Table;
+
+use crate::common::table::table;
+use crate::record::{Epoch, Run};
+
+/// One row an epoch: what was frozen during it and what it took.
+pub(crate) fn epochs(all: &Run, progressive: &Run) -> Table {
+    let mut table = table([
+        "epoch",
+        "layers\nfrozen",
+        "parameters\ntrained",
+        "optimizer\nbytes",
+        "accuracy\nall",
+        "accuracy\nfreezing",
+        "seconds\nall",
+        "seconds\nfreezing",
+    ]);
+    for (at, (all, progressive)) in all.epochs.iter().zip(&progressive.epochs).enumerate() {
+        table.add_row([
+            (at + 1).to_string(),
+            format!("{} of {}", progressive.depth, progressive.leaves),
+            grouped(progressive.trained_parameters),
+            grouped(progressive.optimizer_bytes),
+            percent(all.accuracy),
+            percent(progressive.accuracy),
+            seconds(all.training),
+            seconds(progressive.training),
+        ]);
+    }
+    table
+}
+
+/// The whole runs.
+pub(crate) fn totals(all: &Run, progressive: &Run) -> Table {
+    let mut table = table(["", all.name.as_str(), progressive.name.as_str(), "change"]);
+    let accuracy = |run: &Run| run.epochs.last().map_or(0.0, |epoch| epoch.accuracy);
+    let (a, b) = (accuracy(all), accuracy(progressive));
+    let change = format!("{:+.1} points", 100.0 * (b - a));
+    table.add_row(["test accuracy".into(), percent(a), percent(b), change]);
+
+    let times: [(&str, fn(&Epoch) -> Duration); 4] = [
+        ("training time", |epoch| epoch.training),
+        ("  forward", |epoch| epoch.forward),
+        ("  backward", |epoch| epoch.backward),
+        ("  optimizer", |epoch| epoch.optimizer),
+    ];
+    for (name, time) in times {
+        let (a, b) = (all.total(time), progressive.total(time));
+        let change = relative(a.as_secs_f64(), b.as_secs_f64());
+        table.add_row([name.into(), seconds(a) + " s", seconds(b) + " s", change]);
+    }
+
+    let counts: [(&str, fn(&Epoch) -> usize); 2] = [
+        ("parameters trained, last epoch", |epoch| epoch.trained_parameters),
+        ("optimizer bytes, last epoch", |epoch| epoch.optimizer_bytes),
+    ];
+    for (name, count) in counts {
+        let last = |run: &Run| run.epochs.last().map_or(0, count);
+        let (a, b) = (last(all), last(progressive));
+        table.add_row([name.into(), grouped(a), grouped(b), relative(a as f64, b as f64)]);
+    }
+    table
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2}", time.as_secs_f64())
+}
+
+fn relative(from: f64, to: f64) -> String {
+    if from == 0.0 { String::new() } else { format!("{:+.0} %", 100.0 * (to / from - 1.0)) }
+}
+
+/// 1234567 as `1 234 567`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,145 @@
+//! Fine-tuning a model from a safetensors file: freeze its body by name, train a new head, thaw the
+//! upper half of the body at a tenth of the learning rate.
+//!
+//! `cargo run --release --example transfer`
+
+#[allow(dead_code, reason = "each example uses a part of it")]
+#[path = "../common/mod.rs"]
+mod common;
+mod moved;
+mod net;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use candle_core::{DType, Device};
+use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, VarBuilder, loss::cross_entropy};
+use clap::Parser;
+use freeze_core::{Freezable, FreezePlan, Freezer, optim::PerParam};
+
+use common::dataset::{Dataset, Images};
+use common::{Result, accuracy, count, progress, seeded::Seeded};
+use net::Net;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// T-shirt, trouser, dress, sandal, sneaker, bag: what the body learns from.
+const OLD: [u32; 6] = [0, 1, 3, 5, 7, 8];
+/// Pullover, coat, shirt, ankle boot: what the new head tells apart.
+const NEW: [u32; 4] = [2, 4, 6, 9];
+
+/// Loads a trained body from a safetensors file, freezes it by name, trains a new head on classes
+/// that the body has never seen, and then thaws the body's upper half.
+#[derive(Parser)]
+struct Args {
+    /// Folder of the four published IDX files of Fashion-MNIST or MNIST, gzipped or not; without
+    /// it, an embedded subset is used
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Passes over the training images, in each of the three stages
+    #[arg(long, default_value_t = 3, value_parser = count())]
+    epochs: usize,
+    /// Decides the initial weights and the order of the images
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Images in a training step
+    #[arg(long, default_value_t = 32, value_parser = count())]
+    batch_size: usize,
+    /// Use only the first images of either set
+    #[arg(long, value_name = "IMAGES", value_parser = count())]
+    limit: Option<usize>,
+}
+
+fn main() -> ExitCode {
+    common::exit(transfer(&Args::parse()))
+}
+
+fn transfer(args: &Args) -> Result<()> {
+    let mut data = Dataset::load(args.data.as_deref())?;
+    if let Some(limit) = args.limit {
+        data = data.limited(limit)?;
+    }
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("pretrained.safetensors");
+    pretrain(args, &data.of_classes(&OLD)?, &file)?;
+    fine_tune(args, &data.of_classes(&NEW)?, &file)
+}
+
+/// Stands for whoever trained the model that you downloaded.
+fn pretrain(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
+    let vb = Seeded::builder(args.seed, DType::F32, &Device::Cpu);
+    let (body, head) = (Net::body(vb.pp("body"))?, Net::head(OLD.len(), vb.pp("head"))?);
+    let net = Freezer::new(Net { body, head })?;
+    let mut opt = PerParam::<AdamW>::new(net.vars(), params())?;
+    train("pretraining", &net, &mut opt, args, &data.train)?;
+    println!("pretrained on {} classes: {}", OLD.len(), score(&net, data)?);
+
+    let tensors: HashMap<_, _> = net.whole().named_tensors()?.into_iter().collect();
+    candle_core::safetensors::save(&tensors, file)?;
+    println!("saved {} tensors\n", tensors.len());
+    Ok(())
+}
+
+fn fine_tune(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
+    // What a file holds are plain tensors: without `into_trainable` training would change nothing.
+    let vb = VarBuilder::from_buffered_safetensors(std::fs::read(file)?, DType::F32, &Device::Cpu)?;
+    let body = Net::body(vb.pp("body"))?;
+    let fresh = Seeded::builder(args.seed.wrapping_add(1), DType::F32, &Device::Cpu);
+    let head = Net::head(NEW.len(), fresh.pp("head"))?;
+    let mut net = Freezer::new(Net { body, head }.into_trainable()?)?;
+    let mut opt = PerParam::<AdamW>::new(net.vars(), params())?;
+    let loaded = moved::snapshot(net.whole())?;
+    println!("a new head for {} other classes, untrained: {}\n", NEW.len(), score(&net, data)?);
+
+    // Stage 1: the body is frozen, the new head trains.
+    let mut plan = FreezePlan::all_trained(net.whole())?;
+    plan.freeze("body.**")?;
+    net.apply(&plan, &mut [&mut opt])?;
+    println!("{}\n", net.summary()?);
+    train("new head", &net, &mut opt, args, &data.train)?;
+    println!("body frozen, new head trained: {}\n", score(&net, data)?);
+    let after_head = moved::snapshot(net.whole())?;
+
+    // Stage 2: the upper half of the body joins in, at a tenth of the learning rate.
+    plan.train("body.2", 0.1)?.train("body.3", 0.1)?;
+    net.apply(&plan, &mut [&mut opt])?;
+    println!("{}\n", net.summary()?);
+    train("upper half", &net, &mut opt, args, &data.train)?;
+    println!("upper half of the body thawed: {}\n", score(&net, data)?);
+    let after_thaw = moved::snapshot(net.whole())?;
+
+    println!("how far each tensor moved from what was loaded (largest change of an element):");
+    println!("{}", moved::table(&loaded, &[("new head", after_head), ("upper half", after_thaw)]));
+    Ok(())
+}
+
+/// Trains whatever the freezer's plan trains.
+fn train(
+    what: &str,
+    net: &Freezer<Net>,
+    opt: &mut impl Optimizer,
+    args: &Args,
+    images: &Images,
+) -> Result<()> {
+    let bar = progress::bar(what, args.epochs * images.batches(args.batch_size))?;
+    for epoch in 0..args.epochs {
+        for batch in images.shuffled(args.seed, epoch, args.batch_size) {
+            let (pixels, classes) = batch?;
+            opt.backward_step(&cross_entropy(&net.forward(&pixels)?, &classes)?)?;
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+fn params() -> ParamsAdamW {
+    ParamsAdamW { lr: 1e-3, ..Default::default() }
+}
+
+fn score(net: &Freezer<Net>, data: &Dataset) -> Result<String> {
+    let right = 100.0 * accuracy(net, &data.test)?;
+    Ok(format!("test accuracy {right:.1} % of {} images", data.test.len()))
+}

@@ -1,0 +1,10 @@
+//! The examples: what they read, what they draw, and what they do as programs.
+
+#[allow(dead_code, reason = "the examples use what the tests do not")]
+#[path = "../../examples/common/mod.rs"]
+mod common;
+
+mod dataset;
+mod idx;
+mod programs;
+mod seeded;
