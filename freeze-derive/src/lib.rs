@@ -111,8 +111,9 @@ use crate::errors::Errors;
 ///
 /// **`#[freeze(bound = "..")]`**: the where-predicates of the impl instead of the inferred ones.
 /// Inferred is, for each field type that mentions a type parameter, that the *field type* is
-/// `Freezable` (`Clone` if it is skipped). A field type that names the type itself asks for its
-/// parameters to be `Freezable` instead. Two generic types that hold each other need the attribute,
+/// `Freezable` (`Clone` if it is skipped). A field type that names the type itself, as in
+/// `Vec<Tree<T>>`, asks for nothing; if it names a parameter elsewhere, as in `Vec<(T, Tree<T>)>`,
+/// it asks for `T` to be `Freezable`. Two generic types that hold each other need the attribute,
 /// as nothing in either of them says so:
 ///
 /// ```
