@@ -87,24 +87,6 @@ mod visibility {
     }
 }
 
-/// Words that look like a parameter and are none: a predicate on them would be trivial.
-mod lookalikes {
-    use std::marker::PhantomData;
-
-    use freeze_core::Freezable;
-
-    pub(crate) mod layers {
-        pub(crate) type Item = candle_nn::Linear;
-    }
-
-    #[derive(Freezable)]
-    pub(crate) struct Net<Item> {
-        pub(crate) own: Item,
-        pub(crate) other: layers::Item,
-        pub(crate) tag: PhantomData<dyn Iterator<Item = u8>>,
-    }
-}
-
 /// Names that the style lints would speak of if the output had made them.
 #[derive(Freezable)]
 #[allow(non_snake_case, non_camel_case_types)]
@@ -144,11 +126,6 @@ fn deprecated_types_are_derived_in_silence() {
 fn predicates_and_names_are_silent() {
     assert_eq!(visibility::shown(linear()).leaves().expect("leaves").len(), 1);
     assert!(strict::Net { layer: linear() }.freeze_upto(1).expect("a view").layer.bias().is_none());
-    let net = lookalikes::Net { own: linear(), other: linear(), tag: std::marker::PhantomData };
-    assert_eq!(net.leaves().expect("leaves").len(), 2);
-    let view = net.freeze_upto(1).expect("a view");
-    assert!(view.own.bias().is_none() && view.other.bias().is_none());
-    assert_eq!(view.tag, std::marker::PhantomData);
     let odd = odd_Name { Field: linear(), text: "text" };
     assert_eq!(odd.leaves().expect("leaves").len(), 1);
     assert!(odd.Field.bias().is_none() && odd.text == "text");
