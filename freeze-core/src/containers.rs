@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use candle_core::Tensor;
 use candle_nn::{Activation, Dropout, ops::Identity};
 
+use crate::layout::TUPLE;
 use crate::{Freezable, Layout, Mapper, Part, Result};
 
 impl<T: Freezable> Freezable for Vec<T> {
@@ -49,7 +50,7 @@ macro_rules! tuple {
     ($($type:ident $index:tt),+) => {
         impl<$($type: Freezable),+> Freezable for ($($type,)+) {
             const LAYOUT: Layout = Layout::group(
-                "tuple",
+                TUPLE,
                 &[$(Part { name: stringify!($index), layout: &$type::LAYOUT }),+],
             );
 

@@ -119,6 +119,32 @@ pub enum Error {
         /// The optimizer's type.
         optimizer: &'static str,
     },
+    /// An optimizer needs names it was never given.
+    #[error(
+        "{optimizer} has parameters without a name, which groups and saved state need; build it \
+         with `with_names` or apply a plan through a freezer first"
+    )]
+    Unnamed {
+        /// The optimizer's type.
+        optimizer: &'static str,
+    },
+    /// A saved optimizer state does not fit the optimizer.
+    #[error("the saved state does not fit {optimizer}: {why}")]
+    OptimizerState {
+        /// The optimizer's type.
+        optimizer: &'static str,
+        /// Every difference.
+        why: String,
+    },
+    /// Gradients are infinite or NaN.
+    #[error(
+        "the gradients of {names} are infinite or NaN, nothing was updated; lower the learning \
+         rate, clip the gradients, or skip such steps with `NonFinite::SkipStep`"
+    )]
+    NonFinite {
+        /// The parameters' full names, or their places in the optimizer.
+        names: String,
+    },
 }
 
 /// `std::result::Result` with this library's error.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use candle_core::{DType, Shape, Tensor, TensorId, Var};
 
-use crate::mapper::{Head, join};
+use crate::mapper::{Head, is_at_or_below, join};
 use crate::{At, BatchNormPolicy, Freezable, FreezePlan, LeafState, Mapper, Result, Role};
 
 /// One leaf layer of a model.
@@ -55,10 +55,7 @@ impl Leaf {
     }
 
     pub(crate) fn is_at_or_below(&self, path: &str) -> bool {
-        match self.path.strip_prefix(path) {
-            Some(rest) => path.is_empty() || rest.is_empty() || rest.starts_with('.'),
-            None => false,
-        }
+        is_at_or_below(&self.path, path)
     }
 }
 
@@ -145,7 +142,7 @@ pub(crate) fn view<M: Freezable>(
         // A copy: nothing that a frozen layer computes may move the original's statistics.
         (LeafState::Frozen, Role::Buffer) => Ok(tensor.detach().copy()?),
     };
-    let mut mapper = Mapper::new(&mut detach, plan.states(), policy);
+    let mut mapper = Mapper::of_plan(&mut detach, plan, policy);
     let view = model.map_params(&mut mapper)?;
     let paths: Vec<String> = mapper.into_heads().into_iter().map(|head| head.path).collect();
     plan.check_paths(&paths)?;

@@ -135,7 +135,7 @@ impl Freezable for BatchNorm {
 }
 
 /// candle shows this setting in the `Debug` text alone.
-fn remove_mean(layer: &BatchNorm) -> Option<bool> {
+pub(crate) fn remove_mean(layer: &BatchNorm) -> Option<bool> {
     let text = format!("{layer:?}");
     match (text.contains("remove_mean: true"), text.contains("remove_mean: false")) {
         (true, false) => Some(true),

@@ -1,6 +1,6 @@
 //! What the type alone says about a model: the compile-time ordered tree of its leaf layers.
 
-use std::fmt;
+mod render;
 
 /// The ordered tree of a type's parameterised leaf layers, known at compile time.
 ///
@@ -105,6 +105,7 @@ impl Layout {
     /// In const context a panic is a compile error: no part of that name, or a part of unknown
     /// length lies in front of it. At run time call
     /// [`Freezable::leaf_before`](crate::Freezable::leaf_before), which returns an error instead.
+    #[track_caller]
     pub const fn before(&self, path: &str) -> usize {
         self.find(path.as_bytes(), 0).0
     }
@@ -114,6 +115,7 @@ impl Layout {
     /// # Panics
     ///
     /// As [`Layout::before`].
+    #[track_caller]
     pub const fn through(&self, path: &str) -> usize {
         let (before, at) = self.find(path.as_bytes(), 0);
         match at.len() {
@@ -123,6 +125,7 @@ impl Layout {
     }
 
     /// Leaves before the part at `path[from..]`, and that part.
+    #[track_caller]
     const fn find(&self, path: &[u8], from: usize) -> (usize, Layout) {
         let mut end = from;
         while end < path.len() && path[end] != b'.' {
@@ -176,41 +179,10 @@ impl Layout {
         let (inner, at) = next.find(path, end + 1);
         (before + inner, at)
     }
-
-    fn render(
-        &self,
-        f: &mut fmt::Formatter<'_>,
-        name: &str,
-        above: &mut Vec<&'static str>,
-    ) -> fmt::Result {
-        let indent = "  ".repeat(above.len());
-        let label = if name.is_empty() { String::new() } else { format!("{name}: ") };
-        match self.node {
-            Node::Empty => Ok(()),
-            Node::Leaf { kind } => writeln!(f, "{indent}{label}{kind}"),
-            Node::Group { kind, .. } | Node::Open { kind, .. } if above.contains(&kind) => {
-                writeln!(f, "{indent}{label}{kind} (as above)")
-            }
-            Node::Group { kind, parts } => {
-                writeln!(f, "{indent}{label}{kind}")?;
-                above.push(kind);
-                for part in parts {
-                    part.layout.render(f, part.name, above)?;
-                }
-                above.pop();
-                Ok(())
-            }
-            Node::Array { item, len } => item.render(f, &format!("{label}[0..{len}]"), above),
-            Node::Open { kind, inside } => {
-                writeln!(f, "{indent}{label}{kind} (length known at run time)")?;
-                above.push(kind);
-                inside().render(f, "", above)?;
-                above.pop();
-                Ok(())
-            }
-        }
-    }
 }
+
+/// What tuples call themselves; they have no name of their own.
+pub(crate) const TUPLE: &str = "tuple";
 
 const UNKNOWN: usize = usize::MAX;
 
@@ -241,19 +213,6 @@ const fn number(path: &[u8], from: usize, end: usize) -> usize {
         i += 1;
     }
     value
-}
-
-/// The tree, one part a line; parts without leaves are left out.
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.render(f, "", &mut Vec::new())
-    }
-}
-
-impl fmt::Debug for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
 }
 
 #[cfg(test)]
@@ -312,19 +271,5 @@ mod tests {
             assert!(caught.is_err(), "{path} was found");
         }
         assert!(std::panic::catch_unwind(|| NET.through("blocks")).is_err());
-    }
-
-    #[test]
-    fn renders_recursive_types_once() {
-        const TREE: Layout = Layout::group(
-            "Tree",
-            &[
-                Part { name: "value", layout: &LEAF },
-                Part { name: "children", layout: &Layout::open("Vec", || TREE) },
-            ],
-        );
-        let text = TREE.to_string();
-        assert_eq!(text.matches("Tree").count(), 2, "{text}");
-        assert!(text.contains("Tree (as above)"), "{text}");
     }
 }

@@ -12,6 +12,7 @@ mod inventory;
 mod layers;
 mod layout;
 mod mapper;
+pub mod nn;
 pub mod optim;
 mod plan;
 mod rebuilt;
@@ -46,5 +47,6 @@ pub enum BatchNormPolicy {
     #[default]
     AsCaller,
     /// By the running statistics, as in Keras. Only [`nn`] layers can; candle's own are an error.
+    /// An [`nn::Dropout`] in a struct that is frozen as a whole is off, too.
     Inference,
 }

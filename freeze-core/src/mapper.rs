@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::{BatchNormPolicy, Error, Freezable, LeafState, Result, TensorParam};
+use crate::{BatchNormPolicy, Error, Freezable, FreezePlan, LeafState, Result, TensorParam};
 
 /// Where a tensor sits.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,8 @@ pub type Visit<'a> = dyn FnMut(At<'_>, &Tensor) -> Result<Tensor> + 'a;
 pub struct Mapper<'a> {
     visit: &'a mut Visit<'a>,
     states: &'a [LeafState],
+    /// The paths of the plan's leaves; none without a plan.
+    paths: &'a [String],
     batch_norm: BatchNormPolicy,
     path: String,
     /// The leaf being mapped: where its path ends, and its type.
@@ -66,7 +68,17 @@ impl<'a> Mapper<'a> {
         states: &'a [LeafState],
         batch_norm: BatchNormPolicy,
     ) -> Self {
-        Self { visit, states, batch_norm, path: String::new(), open: None, heads: Vec::new() }
+        let path = String::new();
+        Self { visit, states, paths: &[], batch_norm, path, open: None, heads: Vec::new() }
+    }
+
+    /// A mapper over the leaves of a plan, which also knows what lies around a part.
+    pub(crate) fn of_plan(
+        visit: &'a mut Visit<'a>,
+        plan: &'a FreezePlan,
+        batch_norm: BatchNormPolicy,
+    ) -> Self {
+        Self { paths: plan.paths(), ..Self::new(visit, plan.states(), batch_norm) }
     }
 
     /// The leaves passed so far.
@@ -198,6 +210,26 @@ impl<'a> Mapper<'a> {
         }
     }
 
+    /// Whether the struct that holds the part being mapped is frozen as a whole: all leaves of the
+    /// nearest group around it that has any. Inside a leaf, whether that is frozen.
+    ///
+    /// A part without parameters of its own, such as a dropout, asks here.
+    pub fn enclosing_frozen(&self) -> bool {
+        if self.open.is_some() {
+            return self.state().is_frozen();
+        }
+        let mut group = self.path.as_str();
+        while !group.is_empty() {
+            group = group.rfind('.').map_or("", |dot| &group[..dot]);
+            let leaves = self.paths.iter().zip(self.states);
+            let mut inside = leaves.filter(|(path, _)| is_at_or_below(path, group)).peekable();
+            if inside.peek().is_some() {
+                return inside.all(|(_, state)| state.is_frozen());
+            }
+        }
+        false
+    }
+
     /// What a frozen batch norm is to normalise by.
     pub fn batch_norm(&self) -> BatchNormPolicy {
         self.batch_norm
@@ -224,6 +256,14 @@ impl<'a> Mapper<'a> {
             state,
         };
         (self.visit)(at, tensor)
+    }
+}
+
+/// Whether `path` is `group` or lies below it; everything lies below the empty path.
+pub(crate) fn is_at_or_below(path: &str, group: &str) -> bool {
+    match path.strip_prefix(group) {
+        Some(rest) => group.is_empty() || rest.is_empty() || rest.starts_with('.'),
+        None => false,
     }
 }
 

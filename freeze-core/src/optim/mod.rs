@@ -1,7 +1,21 @@
 //! Optimizers that know plans: they forget what is frozen and take up again what thaws.
 
+mod accumulate;
+mod adam;
 mod candle_sgd;
+mod clip;
+mod fused;
+mod groups;
+mod kernel;
+pub mod lr;
 mod per_param;
+mod plan;
+mod policy;
+mod rule;
+mod sgd;
+mod slot;
+mod state;
+mod step;
 
 use std::collections::BTreeMap;
 
@@ -9,7 +23,15 @@ use candle_core::{Tensor, TensorId, Var};
 
 use crate::{Error, LeafState, Result};
 
+pub use accumulate::GradAccumulator;
+pub use adam::{Adam, AdamW, ParamsAdam};
+pub use clip::{clip_grad_norm, clip_grad_value, grad_norm};
+pub use fused::Fused;
+pub use groups::ParamGroups;
 pub use per_param::PerParam;
+pub use policy::{GradClip, NonFinite, StatePolicy};
+pub use rule::UpdateRule;
+pub use sgd::{Momentum, ParamsSgd, Sgd};
 
 /// A variable as a plan has it.
 #[derive(Clone, Debug)]

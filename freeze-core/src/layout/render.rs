@@ -1,0 +1,112 @@
+//! The layout as text: a tree with one part a line.
+
+use std::fmt;
+
+use super::{Layout, Node, TUPLE};
+
+/// The tree, one part a line; parts without leaves are left out.
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.render(f, "", 0, &mut Vec::new())
+    }
+}
+
+impl fmt::Debug for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+const OPEN: &str = " (length known at run time)";
+
+impl Layout {
+    /// Writes the tree, `depth` steps in. `above` holds the named types on the way here: only
+    /// through one of these can a type contain itself.
+    fn render(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &str,
+        depth: usize,
+        above: &mut Vec<&'static str>,
+    ) -> fmt::Result {
+        let indent = "  ".repeat(depth);
+        let label = if name.is_empty() { String::new() } else { format!("{name}: ") };
+        let (kind, parts, length) = match self.node {
+            Node::Empty => return Ok(()),
+            Node::Leaf { kind } => return writeln!(f, "{indent}{label}{kind}"),
+            Node::Array { item, len } => {
+                return item.render(f, &format!("{name}[0..{len}]"), depth, above);
+            }
+            Node::Group { kind, parts } => (kind, parts, ""),
+            Node::Open { kind, inside } => match inside().node {
+                // An enum: its variants.
+                Node::Group { kind: same, parts } if same == kind => (kind, parts, OPEN),
+                _ => {
+                    writeln!(f, "{indent}{label}{kind}{OPEN}")?;
+                    return inside().render(f, "", depth + 1, above);
+                }
+            },
+        };
+        if kind != TUPLE && above.contains(&kind) {
+            return writeln!(f, "{indent}{label}{kind} (as above)");
+        }
+        writeln!(f, "{indent}{label}{kind}{length}")?;
+        above.push(kind);
+        for part in parts {
+            part.layout.render(f, part.name, depth + 1, above)?;
+        }
+        above.pop();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Part;
+
+    const LEAF: Layout = Layout::leaf("Linear");
+    const OPEN: Layout = Layout::open("Vec", || LEAF);
+
+    #[test]
+    fn renders_recursive_types_once() {
+        const TREE: Layout = Layout::group(
+            "Tree",
+            &[
+                Part { name: "value", layout: &LEAF },
+                Part { name: "children", layout: &Layout::open("Vec", || TREE) },
+            ],
+        );
+        let text = TREE.to_string();
+        assert_eq!(text.matches("Tree").count(), 2, "{text}");
+        assert!(text.contains("Tree (as above)"), "{text}");
+    }
+
+    #[test]
+    fn renders_containers_within_containers() {
+        const PAIR: Layout = Layout::group(
+            TUPLE,
+            &[Part { name: "0", layout: &LEAF }, Part { name: "1", layout: &OPEN }],
+        );
+        const NESTED: Layout = Layout::group(
+            TUPLE,
+            &[
+                Part { name: "0", layout: &PAIR },
+                Part { name: "1", layout: &Layout::array(&Layout::open("Vec", || PAIR), 2) },
+            ],
+        );
+        let text = "\
+tuple
+  0: tuple
+    0: Linear
+    1: Vec (length known at run time)
+      Linear
+  1[0..2]: Vec (length known at run time)
+    tuple
+      0: Linear
+      1: Vec (length known at run time)
+        Linear
+";
+        assert_eq!(NESTED.to_string(), text);
+    }
+}

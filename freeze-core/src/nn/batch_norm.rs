@@ -1,0 +1,71 @@
+//! Batch normalisation (Ioffe and Szegedy, 2015): the operations. The layer is in
+//! [`batch_norm_layer`](super::batch_norm_layer).
+
+use candle_core::{Result, Tensor};
+
+use super::norm::by_channel::{self, Statistics};
+use super::norm::{Center, planes::Over};
+
+/// What a batch was normalised by.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BatchStatistics {
+    /// The mean of each channel.
+    pub mean: Tensor,
+    /// The biased variance of each channel.
+    pub variance: Tensor,
+}
+
+/// Normalises `x` of shape `[batch, channels, ..]` by the statistics of the batch, which are
+/// returned with it, f16's and bf16's in f32. `affine` is a weight and a bias per channel, of the
+/// input's element type. f16 and bf16 compute in f32. Gradients are computed for tracked operands
+/// only.
+///
+/// # Errors
+///
+/// Fewer than two dimensions, an empty input, shapes or element types that do not fit, or an
+/// element type other than f32, f64, f16 and bf16.
+pub fn normalize(
+    x: &Tensor,
+    affine: Option<(&Tensor, &Tensor)>,
+    eps: f64,
+) -> Result<(Tensor, BatchStatistics)> {
+    normalize_about(x, Center::Mean, affine, eps)
+}
+
+pub(super) fn normalize_about(
+    x: &Tensor,
+    center: Center,
+    affine: Option<(&Tensor, &Tensor)>,
+    eps: f64,
+) -> Result<(Tensor, BatchStatistics)> {
+    let (y, Statistics { mean, variance }) =
+        by_channel::by_input(x, Over::Batch, center, affine, eps)?;
+    Ok((y, BatchStatistics { mean, variance }))
+}
+
+/// As [`normalize`] by given statistics of one element per channel, which are constants: no
+/// gradient passes through them.
+///
+/// # Errors
+///
+/// As [`normalize`], or statistics of another size.
+pub fn normalize_by(
+    x: &Tensor,
+    mean: &Tensor,
+    variance: &Tensor,
+    affine: Option<(&Tensor, &Tensor)>,
+    eps: f64,
+) -> Result<Tensor> {
+    let channels = x.dims().get(1).copied().unwrap_or(0);
+    for (name, tensor) in [("mean", mean), ("variance", variance)] {
+        if tensor.dims() != [channels] {
+            candle_core::bail!(
+                "the input has {channels} channels, but the {name} has shape {:?}",
+                tensor.dims()
+            )
+        }
+    }
+    let statistics = Statistics { mean: mean.clone(), variance: variance.clone() };
+    by_channel::by_constants(x, &statistics, affine, eps)
+}

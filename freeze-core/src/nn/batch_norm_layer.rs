@@ -1,0 +1,285 @@
+//! The batch normalisation layer: trained by the batch, its running statistics for inference, and
+//! when frozen whatever the freezer's policy says.
+
+use candle_core::{ModuleT, Result, Tensor, Var};
+use candle_nn::{BatchNormConfig, Init, VarBuilder};
+
+use super::batch_norm::{normalize_about, normalize_by};
+use super::norm::Center;
+use crate::{BatchNormPolicy, Error, Freezable, Layout, Mapper};
+
+/// Batch normalisation: `candle_nn::BatchNorm` with a lean backward.
+///
+/// Running statistics are moved as candle moves them: by `momentum` towards the batch's mean and
+/// unbiased variance, on every forward pass in training. A view in which the layer is frozen holds a
+/// copy of them; under [`BatchNormPolicy::Inference`] it normalises by that copy even in training.
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    running_mean: Var,
+    running_var: Var,
+    weight_and_bias: Option<(Tensor, Tensor)>,
+    center: Center,
+    eps: f64,
+    momentum: f64,
+    training: Training,
+}
+
+/// What a forward pass in training normalises by; said by the mapper, never inferred.
+#[derive(Clone, Copy, Debug)]
+enum Training {
+    ByBatch,
+    ByRunning,
+}
+
+impl BatchNorm {
+    /// With a weight and a bias, and a momentum of 0.1. All four tensors have `num_features`
+    /// elements; running statistics that are no variables are copied into ones.
+    ///
+    /// # Errors
+    ///
+    /// Tensors of another shape, or a negative `eps`.
+    pub fn new(
+        num_features: usize,
+        running_mean: Tensor,
+        running_var: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: f64,
+    ) -> Result<Self> {
+        let affine = Some((weight, bias));
+        Self::build(num_features, [running_mean, running_var], affine, config(eps, 0.1))
+    }
+
+    /// As [`new`](Self::new) without weight and bias.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn new_no_bias(
+        num_features: usize,
+        running_mean: Tensor,
+        running_var: Tensor,
+        eps: f64,
+    ) -> Result<Self> {
+        Self::build(num_features, [running_mean, running_var], None, config(eps, 0.1))
+    }
+
+    /// As [`new`](Self::new) with a momentum from 0 to 1.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), or a momentum outside that range.
+    pub fn new_with_momentum(
+        num_features: usize,
+        running_mean: Tensor,
+        running_var: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: f64,
+        momentum: f64,
+    ) -> Result<Self> {
+        let affine = Some((weight, bias));
+        Self::build(num_features, [running_mean, running_var], affine, config(eps, momentum))
+    }
+
+    /// As [`new_no_bias`](Self::new_no_bias) with a momentum from 0 to 1.
+    ///
+    /// # Errors
+    ///
+    /// As [`new_with_momentum`](Self::new_with_momentum).
+    pub fn new_no_bias_with_momentum(
+        num_features: usize,
+        running_mean: Tensor,
+        running_var: Tensor,
+        eps: f64,
+        momentum: f64,
+    ) -> Result<Self> {
+        Self::build(num_features, [running_mean, running_var], None, config(eps, momentum))
+    }
+
+    fn build(
+        features: usize,
+        [mean, var]: [Tensor; 2],
+        weight_and_bias: Option<(Tensor, Tensor)>,
+        config: BatchNormConfig,
+    ) -> Result<Self> {
+        let number = |name, value, expected| Err(Error::Number { name, value, expected });
+        if config.eps < 0.0 || config.eps.is_nan() {
+            number("eps", config.eps, "a number of at least 0")?
+        }
+        if !(0.0..=1.0).contains(&config.momentum) {
+            number("momentum", config.momentum, "a number from 0 to 1")?
+        }
+        let affine = weight_and_bias.as_ref();
+        let tensors = [
+            ("running mean", Some(&mean)),
+            ("running variance", Some(&var)),
+            ("weight", affine.map(|a| &a.0)),
+            ("bias", affine.map(|a| &a.1)),
+        ];
+        for (name, tensor) in tensors {
+            if let Some(tensor) = tensor.filter(|tensor| tensor.dims() != [features]) {
+                candle_core::bail!("the {name} has shape {:?}, not [{features}]", tensor.dims())
+            }
+        }
+        Ok(Self {
+            running_mean: Var::from_tensor(&mean)?,
+            running_var: Var::from_tensor(&var)?,
+            weight_and_bias,
+            center: Center::from_remove_mean(config.remove_mean),
+            eps: config.eps,
+            momentum: config.momentum,
+            training: Training::ByBatch,
+        })
+    }
+
+    /// The mean of each channel that inference normalises by.
+    pub fn running_mean(&self) -> &Tensor {
+        self.running_mean.as_tensor()
+    }
+
+    /// The variance of each channel that inference normalises by.
+    pub fn running_var(&self) -> &Tensor {
+        self.running_var.as_tensor()
+    }
+
+    /// What is added to the variance.
+    pub fn eps(&self) -> f64 {
+        self.eps
+    }
+
+    /// The scale and the offset of each channel.
+    pub fn weight_and_bias(&self) -> Option<(&Tensor, &Tensor)> {
+        self.weight_and_bias.as_ref().map(|(weight, bias)| (weight, bias))
+    }
+
+    /// The share of the batch in an update of the running statistics.
+    pub fn momentum(&self) -> f64 {
+        self.momentum
+    }
+
+    /// Whether training removes the mean.
+    pub fn remove_mean(&self) -> bool {
+        self.center == Center::Mean
+    }
+
+    /// Normalises by the batch and moves the running statistics; in a view where the layer is frozen
+    /// under [`BatchNormPolicy::Inference`], by the running statistics.
+    ///
+    /// # Errors
+    ///
+    /// As [`ops::batch_norm`](super::ops::batch_norm), or fewer than two values per channel, of
+    /// which there is no unbiased variance (candle's layer makes its statistics NaN then).
+    pub fn forward_train(&self, x: &Tensor) -> Result<Tensor> {
+        if let Training::ByRunning = self.training {
+            return self.forward_running(x);
+        }
+        let features = self.running_mean.elem_count();
+        if x.dims().get(1) != Some(&features) {
+            candle_core::bail!("the input has shape {:?}, expected {features} channels", x.dims())
+        }
+        let count = x.elem_count() as f64 / features as f64;
+        if count < 2.0 {
+            candle_core::bail!(
+                "the input has shape {:?}: training needs at least two values per channel",
+                x.dims()
+            )
+        }
+        let affine = self.weight_and_bias();
+        let (y, batch) = normalize_about(x, self.center, affine, self.eps)?;
+        let moved = |running: &Var, batch: &Tensor, share: f64| {
+            let kept = (running.as_detached_tensor() * (1.0 - self.momentum))?;
+            kept + (batch.to_dtype(running.dtype())? * share)?
+        };
+        let share = self.momentum * count / (count - 1.0);
+        let var = moved(&self.running_var, &batch.variance, share)?;
+        if self.center == Center::Mean {
+            self.running_mean.set(&moved(&self.running_mean, &batch.mean, self.momentum)?)?;
+        }
+        self.running_var.set(&var)?;
+        Ok(y)
+    }
+
+    fn forward_running(&self, x: &Tensor) -> Result<Tensor> {
+        let affine = self.weight_and_bias();
+        normalize_by(x, self.running_mean(), self.running_var(), affine, self.eps)
+    }
+}
+
+fn config(eps: f64, momentum: f64) -> BatchNormConfig {
+    BatchNormConfig { eps, momentum, ..Default::default() }
+}
+
+/// A batch normalisation of `num_features` channels; reads `running_mean`, `running_var` and, if the
+/// config is affine, `weight` and `bias`.
+///
+/// # Errors
+///
+/// The builder has no such tensors, or a number of the config is out of range.
+pub fn batch_norm<C: Into<BatchNormConfig>>(
+    num_features: usize,
+    config: C,
+    vb: VarBuilder<'_>,
+) -> Result<BatchNorm> {
+    let config = config.into();
+    let get = |name, init| vb.get_with_hints(num_features, name, Init::Const(init));
+    let running = [get("running_mean", 0.0)?, get("running_var", 1.0)?];
+    let affine = match config.affine {
+        true => Some((get("weight", 1.0)?, get("bias", 0.0)?)),
+        false => None,
+    };
+    BatchNorm::build(num_features, running, affine, config)
+}
+
+impl ModuleT for BatchNorm {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        if train { self.forward_train(x) } else { self.forward_running(x) }
+    }
+}
+
+/// Always one leaf: without weights (`affine: false`) it still has running statistics.
+impl Freezable for BatchNorm {
+    const LAYOUT: Layout = Layout::leaf("BatchNorm");
+
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
+        mapper.leaf("BatchNorm", |mapper| {
+            // A variable that comes back as one is shared, anything else is copied.
+            let mean = mapper.buffer("running_mean", self.running_mean())?;
+            let var = mapper.buffer("running_var", self.running_var())?;
+            let weight_and_bias = match self.weight_and_bias() {
+                Some((weight, bias)) => {
+                    Some((mapper.weight("weight", weight)?, mapper.weight("bias", bias)?))
+                }
+                None => None,
+            };
+            let training = match (mapper.state().is_frozen(), mapper.batch_norm()) {
+                (true, BatchNormPolicy::Inference) => Training::ByRunning,
+                _ => Training::ByBatch,
+            };
+            Ok(Self {
+                running_mean: Var::from_tensor(&mean)?,
+                running_var: Var::from_tensor(&var)?,
+                weight_and_bias,
+                training,
+                ..*self
+            })
+        })
+    }
+}
+
+/// Shares all tensors of candle's layer, running statistics included.
+impl TryFrom<candle_nn::BatchNorm> for BatchNorm {
+    type Error = Error;
+
+    fn try_from(layer: candle_nn::BatchNorm) -> crate::Result<Self> {
+        let remove_mean = crate::layers::remove_mean(&layer).ok_or_else(|| Error::Rebuild {
+            path: String::new(),
+            kind: "BatchNorm",
+            why: "this version of candle hides whether it removes the mean".to_string(),
+        })?;
+        let config = BatchNormConfig { remove_mean, ..config(layer.eps(), layer.momentum()) };
+        let running = [layer.running_mean().clone(), layer.running_var().clone()];
+        let affine = layer.weight_and_bias().map(|(weight, bias)| (weight.clone(), bias.clone()));
+        Ok(Self::build(layer.running_mean().elem_count(), running, affine, config)?)
+    }
+}

@@ -1,0 +1,130 @@
+//! Convolution layers.
+
+use candle_core::{Module, Result, Tensor};
+use candle_nn::VarBuilder;
+pub use candle_nn::{Conv1dConfig, Conv2dConfig};
+
+use super::ops;
+use crate::{Freezable, Layout, Mapper};
+
+macro_rules! convolution {
+    (
+        $(#[$doc:meta])* $layer:ident, $config:ident, $apply:path,
+        $(#[$new_doc:meta])* $new:ident, $(#[$bare_doc:meta])* $bare:ident
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $layer {
+            weight: Tensor,
+            bias: Option<Tensor>,
+            config: $config,
+        }
+
+        impl $layer {
+            /// A layer over the given tensors.
+            pub fn new(weight: Tensor, bias: Option<Tensor>, config: $config) -> Self {
+                Self { weight, bias, config }
+            }
+
+            /// Padding, stride, dilation and groups.
+            pub fn config(&self) -> &$config {
+                &self.config
+            }
+
+            /// The weight: output channels, input channels of a group, the kernel.
+            pub fn weight(&self) -> &Tensor {
+                &self.weight
+            }
+
+            /// The bias, one for each output channel.
+            pub fn bias(&self) -> Option<&Tensor> {
+                self.bias.as_ref()
+            }
+        }
+
+        impl Module for $layer {
+            fn forward(&self, x: &Tensor) -> Result<Tensor> {
+                $apply(x, &self.weight, self.bias.as_ref(), &self.config)
+            }
+        }
+
+        impl Freezable for $layer {
+            const LAYOUT: Layout = Layout::leaf(stringify!($layer));
+
+            fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
+                mapper.leaf(stringify!($layer), |mapper| {
+                    let weight = mapper.weight("weight", &self.weight)?;
+                    Ok(Self::new(weight, mapper.optional("bias", self.bias())?, self.config))
+                })
+            }
+        }
+
+        impl From<candle_nn::$layer> for $layer {
+            fn from(layer: candle_nn::$layer) -> Self {
+                Self::new(layer.weight().clone(), layer.bias().cloned(), *layer.config())
+            }
+        }
+
+        $(#[$new_doc])*
+        ///
+        /// # Errors
+        ///
+        /// `vb` cannot give the tensors.
+        pub fn $new(
+            in_channels: usize,
+            out_channels: usize,
+            kernel_size: usize,
+            cfg: $config,
+            vb: VarBuilder<'_>,
+        ) -> Result<$layer> {
+            candle_nn::$new(in_channels, out_channels, kernel_size, cfg, vb).map($layer::from)
+        }
+
+        $(#[$bare_doc])*
+        ///
+        /// # Errors
+        ///
+        /// `vb` cannot give the tensor.
+        pub fn $bare(
+            in_channels: usize,
+            out_channels: usize,
+            kernel_size: usize,
+            cfg: $config,
+            vb: VarBuilder<'_>,
+        ) -> Result<$layer> {
+            candle_nn::$bare(in_channels, out_channels, kernel_size, cfg, vb).map($layer::from)
+        }
+    };
+}
+
+convolution!(
+    /// A convolution over `[n, c, l]` with the tensors of [`candle_nn::Conv1d`]: `weight`
+    /// `[c', c / groups, k]` and, unless left out, `bias` `[c']`.
+    Conv1d, Conv1dConfig, ops::conv1d,
+    /// A layer with a bias, from `weight` and `bias` of `vb`, initialised as candle-nn does.
+    conv1d,
+    /// A layer without a bias, from `weight` of `vb`.
+    conv1d_no_bias
+);
+
+convolution!(
+    /// A convolution over `[n, c, h, w]` with the tensors of [`candle_nn::Conv2d`]: `weight`
+    /// `[c', c / groups, k, k]` and, unless left out, `bias` `[c']`.
+    Conv2d, Conv2dConfig, ops::conv2d,
+    /// A layer with a bias, from `weight` and `bias` of `vb`, initialised as candle-nn does.
+    conv2d,
+    /// A layer without a bias, from `weight` of `vb`.
+    conv2d_no_bias
+);
+
+impl Conv2d {
+    /// The layer that computes what this one and `bn` behind it compute in inference.
+    ///
+    /// # Errors
+    ///
+    /// `bn` has no weight, or its channels are not this layer's.
+    pub fn absorb_bn(&self, bn: &candle_nn::BatchNorm) -> Result<Self> {
+        let stock = candle_nn::Conv2d::new(self.weight.clone(), self.bias.clone(), self.config);
+        stock.absorb_bn(bn).map(Self::from)
+    }
+}

@@ -1,0 +1,235 @@
+//! Dropout (Srivastava et al., 2014) with a seeded generator whose state can be saved.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::backend::BackendStorage;
+use candle_core::{
+    CpuStorage, CustomOp1, Device, Layout, ModuleT, Result, Shape, Tensor, WithDType,
+};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::norm::{Element, by_dtype, cpu_slice, for_blocks, slice, split};
+use crate::{BatchNormPolicy, Error, Freezable, Mapper};
+
+const NAME: &str = "dropout";
+/// Elements that one generator draws for, a multiple of its own blocks of 16 words.
+const BLOCK: usize = 1 << 14;
+
+/// Sets elements to zero with probability `p` while training and scales the rest by `1 / (1 - p)`.
+///
+/// Unlike `candle_nn::Dropout` it draws from a generator of its own: a run can be repeated from a
+/// seed, on any number of threads and on any device, and taken up again from a saved
+/// [`state`](Self::state). Clones and views share the generator. Within a struct whose leaves are all
+/// frozen it is off under [`BatchNormPolicy::Inference`].
+///
+/// ```
+/// use candle_core::{DType, Device::Cpu, ModuleT, Tensor};
+/// use freeze_core::nn::Dropout;
+///
+/// let dropout = Dropout::new(0.25, 42)?;
+/// let state = dropout.state();
+/// let x = Tensor::ones((4, 4), DType::F32, &Cpu)?;
+/// let first = dropout.forward_t(&x, true)?.to_vec2::<f32>()?;
+/// dropout.set_state(state);
+/// assert_eq!(dropout.forward_t(&x, true)?.to_vec2::<f32>()?, first);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Dropout {
+    p: f32,
+    state: Arc<Mutex<DropoutState>>,
+    training: Training,
+}
+
+/// Where a dropout's generator stands: ChaCha8 from `seed`, `position` words of 32 bits into its
+/// stream. Every element of an input takes one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DropoutState {
+    /// What the generator was seeded with.
+    pub seed: u64,
+    /// The number of words drawn so far.
+    pub position: u64,
+}
+
+/// What training does; said by the mapper.
+#[derive(Clone, Copy, Debug)]
+enum Training {
+    Drops,
+    Passes,
+}
+
+impl Dropout {
+    /// Drops each element with probability `p`, at least 0 and below 1.
+    ///
+    /// # Errors
+    ///
+    /// `p` is outside that range.
+    pub fn new(p: f32, seed: u64) -> crate::Result<Self> {
+        if !(0.0..1.0).contains(&p) {
+            let expected = "a probability of at least 0 and below 1";
+            return Err(Error::Number { name: "p", value: f64::from(p), expected });
+        }
+        let state = Arc::new(Mutex::new(DropoutState { seed, position: 0 }));
+        Ok(Self { p, state, training: Training::Drops })
+    }
+
+    /// The probability with which an element is dropped.
+    pub fn p(&self) -> f32 {
+        self.p
+    }
+
+    /// Where the generator stands: plain data to save.
+    pub fn state(&self) -> DropoutState {
+        *self.lock()
+    }
+
+    /// Puts the generator, and with it that of every clone and view, where `state` says.
+    pub fn set_state(&self, state: DropoutState) {
+        *self.lock() = state;
+    }
+
+    /// Drops elements of `xs` if `train`, else returns it as it is.
+    ///
+    /// # Errors
+    ///
+    /// An element type other than f32, f64, f16 and bf16.
+    pub fn forward(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        match self.training {
+            Training::Drops if train && self.p > 0.0 => {}
+            _ => return Ok(xs.clone()),
+        }
+        let mask = Mask::draw(self.advance(xs.elem_count()), self.p, xs.elem_count());
+        match xs.device() {
+            Device::Cpu => xs.contiguous()?.apply_op1(mask),
+            _ => mask.compose(xs),
+        }
+    }
+
+    /// The state to draw `words` from, which counts as done.
+    fn advance(&self, words: usize) -> DropoutState {
+        let mut state = self.lock();
+        let start = *state;
+        state.position = state.position.wrapping_add(words as u64);
+        start
+    }
+
+    fn lock(&self) -> MutexGuard<'_, DropoutState> {
+        // The state is whole at any time: a panic elsewhere does no harm to it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ModuleT for Dropout {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        self.forward(xs, train)
+    }
+}
+
+impl Freezable for Dropout {
+    const LAYOUT: crate::Layout = crate::Layout::EMPTY;
+
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
+        let off = mapper.enclosing_frozen() && mapper.batch_norm() == BatchNormPolicy::Inference;
+        let training = if off { Training::Passes } else { Training::Drops };
+        Ok(Self { training, ..self.clone() })
+    }
+}
+
+/// One byte per element: 1 is kept.
+struct Mask {
+    keep: Vec<u8>,
+    scale: f64,
+}
+
+impl Mask {
+    fn draw(start: DropoutState, p: f32, len: usize) -> Self {
+        // A word is below this with probability `p`.
+        let bound = (f64::from(p) * 2f64.powi(32)) as u32;
+        let mut keep = vec![0u8; len];
+        for_blocks(split(Some(&mut keep), BLOCK, len), len, |index, keep| {
+            let mut rng = ChaCha8Rng::seed_from_u64(start.seed);
+            rng.set_word_pos(u128::from(start.position) + (index * BLOCK) as u128);
+            for keep in keep {
+                *keep = u8::from(rng.next_u32() >= bound);
+            }
+        });
+        Self { keep, scale: 1.0 / (1.0 - f64::from(p)) }
+    }
+
+    /// What is kept of `x`, scaled.
+    fn apply<T: Element>(&self, x: &[T]) -> Vec<T> {
+        let scale = T::Real::from_f64(self.scale);
+        let mut out = vec![T::from_f64(0.0); x.len()];
+        for_blocks(split(Some(&mut out), BLOCK, x.len()), x.len(), |index, out| {
+            let start = index * BLOCK;
+            for ((out, x), keep) in out.iter_mut().zip(&x[start..]).zip(&self.keep[start..]) {
+                *out = if *keep == 1 { T::down(x.up() * scale) } else { *out };
+            }
+        });
+        out
+    }
+
+    fn compose(self, x: &Tensor) -> Result<Tensor> {
+        let mask = Tensor::from_vec(self.keep, x.shape(), x.device())?;
+        x * (mask.to_dtype(x.dtype())? * self.scale)?
+    }
+}
+
+impl CustomOp1 for Mask {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        by_dtype!(x.dtype(), NAME, T => {
+            let out = self.apply::<T>(slice(x, layout)?);
+            Ok((T::to_cpu_storage_owned(out), layout.shape().clone()))
+        })
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        by_dtype!(grad.dtype(), NAME, T => {
+            let dx = {
+                let (storage, layout) = grad.storage_and_layout();
+                self.apply::<T>(cpu_slice(&storage, layout)?)
+            };
+            Ok(Some(Tensor::from_vec(dx, grad.shape(), &Device::Cpu)?))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_composition_agrees_with_the_kernel() -> Result<()> {
+        let x = candle_core::Var::randn(0f64, 1.0, (30, 7), &Device::Cpu)?;
+        let mask = || Mask::draw(DropoutState { seed: 1, position: 5 }, 0.3, 210);
+        let (kernel, composed) = (x.apply_op1(mask())?, mask().compose(&x)?);
+        let rows = |tensor: &Tensor| tensor.to_vec2::<f64>();
+        assert_eq!(rows(&kernel)?, rows(&composed)?);
+        let grad = |y: Tensor| y.sqr()?.sum_all()?.backward()?.get(&x).map(rows).transpose();
+        assert_eq!(grad(kernel)?, grad(composed)?);
+        Ok(())
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_nothing()
+    -> std::result::Result<(), rayon::ThreadPoolBuildError> {
+        let start = DropoutState { seed: 7, position: 3 };
+        let mut masks = Vec::new();
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+            masks.push(pool.install(|| Mask::draw(start, 0.5, 100_003).keep));
+        }
+        assert_eq!(masks[0], masks[1]);
+        // One stream, however it is cut.
+        let tail = Mask::draw(DropoutState { position: 50_003, ..start }, 0.5, 50_003).keep;
+        assert_eq!(masks[0][50_000..], tail);
+        Ok(())
+    }
+}

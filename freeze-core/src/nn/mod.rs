@@ -1,0 +1,38 @@
+//! Layers whose backward does only the work that freezing leaves.
+//!
+//! The constructors, config structs and tensor names are candle-nn's, so a model changes its `use`
+//! lines and nothing else. candle's own operations compute the gradient of every operand once one of
+//! them is tracked: a frozen layer in the middle pays its whole weight gradient, and the first trained
+//! layer an input gradient that nobody reads. The [`ops`] here return a gradient for the tracked
+//! operands alone, and record nothing where nothing is tracked.
+
+pub mod batch_norm;
+mod batch_norm_layer;
+pub mod conv;
+pub mod dropout;
+pub mod embedding;
+pub mod group_norm;
+pub mod layer_norm;
+pub mod linear;
+mod norm;
+pub mod ops;
+pub mod prelu;
+pub mod rms_norm;
+pub mod rnn;
+mod softmax;
+
+pub use batch_norm_layer::{BatchNorm, batch_norm};
+pub use candle_nn::batch_norm::BatchNormConfig;
+pub use candle_nn::layer_norm::LayerNormConfig;
+pub use candle_nn::rnn::{GRUConfig, GRUState, LSTMConfig, LSTMState, RNN};
+pub use conv::{
+    Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, conv1d, conv1d_no_bias, conv2d, conv2d_no_bias,
+};
+pub use dropout::{Dropout, DropoutState};
+pub use embedding::{Embedding, embedding};
+pub use group_norm::{GroupNorm, group_norm};
+pub use layer_norm::{LayerNorm, layer_norm, layer_norm_no_bias};
+pub use linear::{Linear, linear, linear_b, linear_no_bias};
+pub use prelu::{PReLU, prelu};
+pub use rms_norm::{RmsNorm, rms_norm};
+pub use rnn::{Gru, Lstm, gru, lstm};

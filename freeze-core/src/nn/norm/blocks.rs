@@ -1,0 +1,36 @@
+//! Work in fixed blocks: in parallel where there is enough of it, with the same result on any
+//! number of threads.
+
+use rayon::prelude::*;
+
+/// About as many elements as one block should have.
+const BLOCK: usize = 1 << 14;
+/// With fewer elements than this, waking other threads costs more than it saves.
+const SEQUENTIAL: usize = 1 << 14;
+
+/// The number of rows per block, for rows of `len` elements.
+pub(crate) fn rows_per_block(len: usize, at_least: usize) -> usize {
+    (BLOCK / len.max(1)).max(at_least).max(1)
+}
+
+/// Cuts an output into blocks of `block` elements; an output that nobody wants into as many empty
+/// ones.
+pub(crate) fn split<T>(out: Option<&mut [T]>, block: usize, elements: usize) -> Vec<&mut [T]> {
+    match out {
+        Some(out) => out.chunks_mut(block.max(1)).collect(),
+        None => (0..elements.div_ceil(block.max(1))).map(|_| Default::default()).collect(),
+    }
+}
+
+/// Runs `work` on every block and returns its results in the order of the blocks.
+pub(crate) fn for_blocks<T: Send, R: Send>(
+    blocks: Vec<&mut [T]>,
+    elements: usize,
+    work: impl Fn(usize, &mut [T]) -> R + Sync + Send,
+) -> Vec<R> {
+    if elements < SEQUENTIAL || blocks.len() < 2 {
+        blocks.into_iter().enumerate().map(|(index, block)| work(index, block)).collect()
+    } else {
+        blocks.into_par_iter().enumerate().map(|(index, block)| work(index, block)).collect()
+    }
+}

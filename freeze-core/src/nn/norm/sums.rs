@@ -1,0 +1,94 @@
+//! Sums over slices: in lanes that the compiler turns into vector instructions, gathered in f64.
+
+use candle_core::WithDType;
+
+use super::{Element, Real};
+
+const LANES: usize = 16;
+/// Elements after which the lanes are emptied into the f64 total.
+const FLUSH: usize = 4096;
+
+/// The sums of the `K` values that `term` makes of every element.
+#[inline(always)]
+pub(crate) fn sum1<T: Element, const K: usize>(
+    x: &[T],
+    term: impl Fn(T::Real) -> [T::Real; K],
+) -> [f64; K] {
+    sum3(x, x, x, |x, _, _| term(x))
+}
+
+/// As [`sum1`] over two slices of one length.
+#[inline(always)]
+pub(crate) fn sum2<T: Element, const K: usize>(
+    x: &[T],
+    y: &[T],
+    term: impl Fn(T::Real, T::Real) -> [T::Real; K],
+) -> [f64; K] {
+    sum3(x, y, y, |x, y, _| term(x, y))
+}
+
+/// As [`sum1`] over three slices of one length.
+#[inline(always)]
+pub(crate) fn sum3<T: Element, const K: usize>(
+    x: &[T],
+    y: &[T],
+    z: &[T],
+    term: impl Fn(T::Real, T::Real, T::Real) -> [T::Real; K],
+) -> [f64; K] {
+    let mut total = [0.0; K];
+    for ((x, y), z) in x.chunks(FLUSH).zip(y.chunks(FLUSH)).zip(z.chunks(FLUSH)) {
+        let mut lanes = [[T::Real::ZERO; LANES]; K];
+        let (xs, x_rest) = x.as_chunks::<LANES>();
+        let (ys, y_rest) = y.as_chunks::<LANES>();
+        let (zs, z_rest) = z.as_chunks::<LANES>();
+        for ((x, y), z) in xs.iter().zip(ys).zip(zs) {
+            for lane in 0..LANES {
+                let terms = term(x[lane].up(), y[lane].up(), z[lane].up());
+                for (lanes, term) in lanes.iter_mut().zip(terms) {
+                    lanes[lane] += term;
+                }
+            }
+        }
+        for (lane, ((x, y), z)) in x_rest.iter().zip(y_rest).zip(z_rest).enumerate() {
+            let terms = term(x.up(), y.up(), z.up());
+            for (lanes, term) in lanes.iter_mut().zip(terms) {
+                lanes[lane] += term;
+            }
+        }
+        for (total, lanes) in total.iter_mut().zip(lanes) {
+            *total += fold(lanes).to_f64();
+        }
+    }
+    total
+}
+
+/// The sum of the lanes, by halves.
+#[inline(always)]
+fn fold<R: Real>(mut lanes: [R; LANES]) -> R {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_agree_with_f64() {
+        for len in [0, 1, 15, 16, 17, 4095, 4096, 4097, 10_000] {
+            let x: Vec<f32> = (0..len).map(|i| (i as f32 * 0.37).sin()).collect();
+            let y: Vec<f32> = (0..len).map(|i| (i as f32 * 0.11).cos()).collect();
+            let expected: f64 = x.iter().zip(&y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum();
+            let count = x.len() as f64;
+            let [sum, ones] = sum2(&x, &y, |x, y| [x * y, 1.0]);
+            assert!((sum - expected).abs() < 1e-6 * count.max(1.0), "{len}: {sum} {expected}");
+            assert_eq!(ones, count);
+        }
+    }
+}

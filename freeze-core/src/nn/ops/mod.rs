@@ -1,0 +1,28 @@
+//! Operations that compute the gradients of their tracked operands and no others.
+//!
+//! Each is a candle `CustomOp`. On the CPU the kernels are written here where candle's are slow or
+//! lack a backward; on other devices the same gradients are put together from candle's operations.
+
+mod activation;
+mod bias;
+mod conv;
+mod cpu;
+mod device;
+mod linear;
+mod pool;
+mod prelu;
+
+pub use activation::{gelu, gelu_erf, relu};
+pub use bias::add_bias;
+pub use conv::{conv1d, conv2d};
+pub use linear::linear;
+pub use pool::{avg_pool2d, avg_pool2d_with_stride, max_pool2d, max_pool2d_with_stride};
+pub use prelu::prelu;
+
+pub use super::batch_norm::BatchStatistics;
+pub use super::batch_norm::normalize as batch_norm;
+pub use super::batch_norm::normalize_by as batch_norm_inference;
+pub use super::group_norm::normalize as group_norm;
+pub use super::layer_norm::normalize as layer_norm;
+pub use super::rms_norm::normalize as rms_norm;
+pub use super::softmax::softmax_last_dim;

@@ -1,0 +1,132 @@
+//! The loops over windows, planes in parallel.
+
+use candle_core::Shape;
+use rayon::prelude::*;
+
+use crate::nn::ops::cpu::{PARALLEL_FROM, Real};
+
+/// Windows over planes of one size.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Windows {
+    /// Samples and channels.
+    pub(super) planes: (usize, usize),
+    pub(super) input: (usize, usize),
+    pub(super) output: (usize, usize),
+    pub(super) kernel: (usize, usize),
+    pub(super) stride: (usize, usize),
+}
+
+impl Windows {
+    pub(super) fn output_shape(&self) -> Shape {
+        Shape::from((self.planes.0, self.planes.1, self.output.0, self.output.1))
+    }
+
+    /// Each window's maximum.
+    pub(super) fn max<T: Real>(&self, x: &[T]) -> Vec<T> {
+        let mut y = vec![T::zero(); self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
+        let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
+        each_plane((&mut y, to), (x, from), |y, x| {
+            self.each_window(|out, first| {
+                let (_, max) = self.first_max(x, first);
+                y[out] = max;
+            });
+        });
+        y
+    }
+
+    /// Each window's mean, in the order of candle's sum.
+    pub(super) fn mean<T: Real>(&self, x: &[T]) -> Vec<T> {
+        let mut y = vec![T::zero(); self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
+        let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
+        let scale = self.scale::<T>();
+        each_plane((&mut y, to), (x, from), |y, x| {
+            self.each_window(|out, first| {
+                let mut sum = T::zero();
+                for line in 0..self.kernel.0 {
+                    for &value in &x[first + line * self.input.1..][..self.kernel.1] {
+                        sum += value;
+                    }
+                }
+                y[out] = sum * scale;
+            });
+        });
+        y
+    }
+
+    /// Each window's gradient at its first maximum.
+    pub(super) fn max_gradient<T: Real>(&self, x: &[T], grad: &[T]) -> Vec<T> {
+        let mut dx = vec![T::zero(); x.len()];
+        let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
+        // A plane's gradient and inputs side by side: rayon zips any number of chunks.
+        let planes = grad.par_chunks(to).zip(x.par_chunks(from));
+        let run = |(dx, (grad, x)): (&mut [T], (&[T], &[T]))| {
+            self.each_window(|out, first| dx[self.first_max(x, first).0] += grad[out]);
+        };
+        match x.len() < PARALLEL_FROM {
+            true => dx.chunks_mut(from).zip(grad.chunks(to).zip(x.chunks(from))).for_each(run),
+            false => dx.par_chunks_mut(from).zip(planes).for_each(run),
+        }
+        dx
+    }
+
+    /// Each window's gradient, spread evenly.
+    pub(super) fn mean_gradient<T: Real>(&self, grad: &[T]) -> Vec<T> {
+        let mut dx = vec![T::zero(); self.planes.0 * self.planes.1 * self.input.0 * self.input.1];
+        let (from, to) = (self.output.0 * self.output.1, self.input.0 * self.input.1);
+        let scale = self.scale::<T>();
+        each_plane((&mut dx, to), (grad, from), |dx, grad| {
+            self.each_window(|out, first| {
+                let share = grad[out] * scale;
+                for line in 0..self.kernel.0 {
+                    for to in &mut dx[first + line * self.input.1..][..self.kernel.1] {
+                        *to += share;
+                    }
+                }
+            });
+        });
+        dx
+    }
+
+    /// One over the size of a window.
+    pub(super) fn scale<T: Real>(&self) -> T {
+        T::from_f64(1. / (self.kernel.0 * self.kernel.1) as f64)
+    }
+
+    /// Calls `f` with each output's index and the index of its window's first input.
+    fn each_window(&self, mut f: impl FnMut(usize, usize)) {
+        for row in 0..self.output.0 {
+            let line = row * self.stride.0 * self.input.1;
+            for column in 0..self.output.1 {
+                f(row * self.output.1 + column, line + column * self.stride.1);
+            }
+        }
+    }
+
+    /// Where the first maximum of the window at `first` is, and its value, compared as candle does.
+    fn first_max<T: Real>(&self, x: &[T], first: usize) -> (usize, T) {
+        let (mut at, mut max) = (first, x[first]);
+        for line in 0..self.kernel.0 {
+            let start = first + line * self.input.1;
+            for (column, &value) in x[start..][..self.kernel.1].iter().enumerate() {
+                if max < value {
+                    (at, max) = (start + column, value);
+                }
+            }
+        }
+        (at, max)
+    }
+}
+
+/// Runs `f` over planes of `to` and `from`, each with the length of a plane.
+fn each_plane<T: Real>(
+    to: (&mut [T], usize),
+    from: (&[T], usize),
+    f: impl Fn(&mut [T], &[T]) + Sync,
+) {
+    if from.0.len() < PARALLEL_FROM {
+        to.0.chunks_mut(to.1).zip(from.0.chunks(from.1)).for_each(|(to, from)| f(to, from));
+    } else {
+        let planes = to.0.par_chunks_mut(to.1).zip(from.0.par_chunks(from.1));
+        planes.for_each(|(to, from)| f(to, from));
+    }
+}

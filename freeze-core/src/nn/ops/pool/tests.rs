@@ -1,0 +1,30 @@
+use candle_core::{DType, Device::Cpu, Tensor};
+
+use super::{Kind, Pool, portable};
+use crate::nn::ops::cpu::{tensor, with};
+
+#[test]
+fn the_portable_gradients_are_the_kernels() {
+    // Few distinct values, so that windows have several maxima.
+    let values: Vec<f64> = (0..2 * 3 * 7 * 6).map(|i| (i * i % 5) as f64).collect();
+    let x = Tensor::from_vec(values, (2, 3, 7, 6), &Cpu).unwrap();
+    for (kernel, stride) in [((2, 2), (2, 2)), ((3, 2), (1, 2)), ((1, 3), (2, 1))] {
+        let pool = Pool { kind: Kind::Max, kernel, stride };
+        let windows = pool.windows(x.dims()).unwrap();
+        let y = x.max_pool2d_with_stride(kernel, stride).unwrap();
+        let grad = Tensor::arange(0f64, y.elem_count() as f64, &Cpu).unwrap();
+        let grad = grad.reshape(y.shape()).unwrap();
+        let kernels = with(&grad, |grad: &[f64]| {
+            let max = with(&x, |x: &[f64]| Ok(windows.max_gradient(x, grad)))?;
+            Ok([max, windows.mean_gradient(grad)])
+        });
+        let [max, mean] = kernels.unwrap().map(|dx| tensor(dx, x.shape(), DType::F64).unwrap());
+        for (kernel, portable) in [
+            (max, portable::max_gradient(&windows, &x, &y, &grad).unwrap()),
+            (mean, portable::mean_gradient(&windows, &x, &grad).unwrap()),
+        ] {
+            let off = (kernel - portable).unwrap().abs().unwrap().max_all().unwrap();
+            assert!(off.to_scalar::<f64>().unwrap() < 1e-12);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `max(x, 0) + w min(x, 0)`.
+
+use candle_core::backend::BackendStorage;
+use candle_core::op::{Add, Mul, Neg, Relu};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::cpu::{PARALLEL_FROM, Real, tensor, with, with_real};
+use super::device::accelerators2;
+
+/// The parametric rectifier: `weight` is one slope, or one for each channel (the second dimension of
+/// `x`), or of the shape of `x`. At 0 the slope is that below.
+///
+/// # Errors
+///
+/// The number of slopes is neither, or the operands' dtypes or devices differ.
+pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    spread(x.dims(), weight.dims())?;
+    x.contiguous()?.apply_op2(&weight.contiguous()?, Prelu)
+}
+
+struct Prelu;
+
+/// The shape to which the slopes broadcast along `x`: 1 but for the dimensions that they have.
+fn spread(x: &[usize], weight: &[usize]) -> Result<Vec<usize>> {
+    let slopes = weight.iter().product::<usize>();
+    match x {
+        _ if x == weight => Ok(x.to_vec()),
+        &[_, channels, ..] if slopes == channels => {
+            Ok((0..x.len()).map(|dim| if dim == 1 { slopes } else { 1 }).collect())
+        }
+        _ if slopes == 1 => Ok(vec![1; x.len()]),
+        _ => bail!(
+            "prelu: {slopes} slopes of shape {weight:?} for an input of shape {x:?}; expected one, \
+             one for each channel (the second dimension), or the shape of the input"
+        ),
+    }
+}
+
+/// The index of the slope of every element, as runs: samples, slopes, elements that share a slope.
+fn runs(x: &[usize], spread: &[usize]) -> (usize, usize, usize) {
+    let (slopes, total) = (spread.iter().product::<usize>(), x.iter().product::<usize>());
+    match (x == spread, x) {
+        (true, _) => (1, slopes, 1),
+        (false, &[samples, _, ..]) if slopes != 1 => (samples, slopes, x[2..].iter().product()),
+        _ => (1, 1, total),
+    }
+}
+
+/// `value` where `x` is above zero, else `value` times the slope: the result for `value = x`, the
+/// gradient of the input for `value = grad`.
+fn sloped<T: Real>(x: T, value: T, slope: T) -> T {
+    if x > T::zero() { value } else { value * slope }
+}
+
+/// `f(x, other, slope)` of every element.
+fn map<T: Real>(
+    (x, other): (&[T], &[T]),
+    weight: &[T],
+    inner: usize,
+    f: impl Fn(T, T, T) -> T + Sync,
+) -> Vec<T> {
+    const BLOCK: usize = 1 << 13;
+    let mut out = vec![T::zero(); x.len()];
+    let slope = |index: usize| weight[index / inner % weight.len()];
+    let run = |(block, out): (usize, &mut [T])| {
+        let start = block * BLOCK;
+        // Runs of one slope within the block.
+        let mut at = 0;
+        while at < out.len() {
+            let end = ((start + at) / inner + 1) * inner - start;
+            let (end, slope) = (end.min(out.len()), slope(start + at));
+            let (x, other) = (&x[start + at..start + end], &other[start + at..start + end]);
+            for (out, (&x, &other)) in out[at..end].iter_mut().zip(x.iter().zip(other)) {
+                *out = f(x, other, slope);
+            }
+            at = end;
+        }
+    };
+    match x.len() < PARALLEL_FROM {
+        true => out.chunks_mut(BLOCK).enumerate().for_each(run),
+        false => out.par_chunks_mut(BLOCK).enumerate().for_each(run),
+    }
+    out
+}
+
+/// The gradient of the slopes: the sum over the elements below zero of input times gradient.
+fn slope_gradient<T: Real>(x: &[T], grad: &[T], slopes: usize, inner: usize) -> Vec<T> {
+    let mut sums = vec![T::zero(); slopes];
+    for (index, (x, grad)) in x.chunks(inner).zip(grad.chunks(inner)).enumerate() {
+        let below = |(&x, &grad): (&T, &T)| if x < T::zero() { x * grad } else { T::zero() };
+        sums[index % slopes] += x.iter().zip(grad).map(below).sum();
+    }
+    sums
+}
+
+impl Prelu {
+    /// `relu(x) - w relu(-x)`, on any device.
+    fn forward<S: BackendStorage>(&self, x: (&S, &Layout), w: (&S, &Layout)) -> Result<(S, Shape)> {
+        let shape = x.1.shape().clone();
+        let all = Layout::contiguous(&shape);
+        let slopes =
+            Layout::contiguous_with_offset(spread(x.1.dims(), w.1.dims())?, w.1.start_offset());
+        let below = x.0.unary_impl::<Neg>(x.1)?.unary_impl::<Relu>(&all)?;
+        let below = below.binary_impl::<Mul>(w.0, &all, &slopes.broadcast_as(&shape)?)?;
+        let below = below.unary_impl::<Neg>(&all)?;
+        let y = x.0.unary_impl::<Relu>(x.1)?;
+        Ok((y.binary_impl::<Add>(&below, &all, &all)?, shape))
+    }
+
+    fn input(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        if !x.device().is_cpu() {
+            return Self::portable_input(x, w, grad);
+        }
+        let (_, _, inner) = runs(x.dims(), &spread(x.dims(), w.dims())?);
+        with_real!(x.dtype(), T => {
+            let dx = with(x, |x: &[T]| with(grad, |grad: &[T]| with(w, |w: &[T]| {
+                Ok(map((x, grad), w, inner.max(1), sloped))
+            })))?;
+            tensor(dx, x.shape(), x.dtype())
+        })
+    }
+
+    fn weight(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        if !x.device().is_cpu() {
+            return Self::portable_weight(x, w, grad);
+        }
+        let (_, slopes, inner) = runs(x.dims(), &spread(x.dims(), w.dims())?);
+        with_real!(x.dtype(), T => {
+            let dw = with(x, |x: &[T]| with(grad, |grad: &[T]| {
+                Ok(slope_gradient(x, grad, slopes, inner.max(1)))
+            }))?;
+            tensor(dw, w.shape(), w.dtype())
+        })
+    }
+
+    fn portable_input(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let slope = w.reshape(spread(x.dims(), w.dims())?)?;
+        x.gt(&x.zeros_like()?)?.where_cond(grad, &grad.broadcast_mul(&slope)?)
+    }
+
+    fn portable_weight(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let mut sums = (x.minimum(&x.zeros_like()?)? * grad)?;
+        for (dim, slopes) in spread(x.dims(), w.dims())?.into_iter().enumerate() {
+            if slopes != x.dims()[dim] {
+                sums = sums.sum_keepdim(dim)?;
+            }
+        }
+        sums.reshape(w.shape())
+    }
+}
+
+impl CustomOp2 for Prelu {
+    fn name(&self) -> &'static str {
+        "prelu"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_l: &Layout,
+        w: &CpuStorage,
+        w_l: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let dtype = x.dtype();
+        if w.dtype() != dtype {
+            bail!("prelu: the input is {dtype:?}, the slopes {:?}", w.dtype());
+        }
+        let (_, _, inner) = runs(x_l.dims(), &spread(x_l.dims(), w_l.dims())?);
+        let y = with_real!(dtype, T => {
+            let (x, w) = (T::read(x, x_l)?, T::read(w, w_l)?);
+            T::write(map((&x, &x), &w, inner.max(1), sloped), dtype)
+        });
+        Ok((y, x_l.shape().clone()))
+    }
+
+    accelerators2!(Self::forward);
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (want_x, want_w) = (x.track_op(), w.track_op());
+        let (x, w, grad) = (x.detach(), w.detach(), grad.detach());
+        Ok((
+            want_x.then(|| Self::input(&x, &w, &grad)).transpose()?,
+            want_w.then(|| Self::weight(&x, &w, &grad)).transpose()?,
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device::Cpu, Storage, Tensor, WithDType};
+
+    use super::Prelu;
+
+    #[test]
+    fn the_portable_way_is_the_kernels() {
+        for (x, w) in [(vec![4, 3, 5], vec![3]), (vec![6], vec![]), (vec![2, 3], vec![2, 3])] {
+            let [x, w] = [x, w].map(|shape| Tensor::rand(-1f64, 1., shape, &Cpu).unwrap());
+            let grad = x.affine(1.7, 0.3).unwrap();
+            let same = |kernel: Tensor, portable: Tensor| {
+                let off = (kernel - portable).unwrap().abs().unwrap().max_all().unwrap();
+                assert!(off.to_scalar::<f64>().unwrap() < 1e-14);
+            };
+            let portable = Prelu::portable_input(&x, &w, &grad).unwrap();
+            same(Prelu::input(&x, &w, &grad).unwrap(), portable);
+            let portable = Prelu::portable_weight(&x, &w, &grad).unwrap();
+            same(Prelu::weight(&x, &w, &grad).unwrap(), portable);
+
+            let ((xs, xl), (ws, wl)) = (x.storage_and_layout(), w.storage_and_layout());
+            let (Storage::Cpu(xs), Storage::Cpu(ws)) = (&*xs, &*ws) else { panic!() };
+            let (y, shape) = Prelu.forward((xs, xl), (ws, wl)).unwrap();
+            let y = Tensor::from_vec(f64::cpu_storage_data(y).unwrap(), shape, &Cpu).unwrap();
+            assert_eq!(y.dtype(), DType::F64);
+            same(super::prelu(&x, &w).unwrap(), y);
+        }
+    }
+}

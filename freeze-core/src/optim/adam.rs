@@ -1,0 +1,240 @@
+//! Adam and AdamW.
+
+use candle_core::Tensor;
+use candle_nn::ParamsAdamW;
+
+use super::Fused;
+use super::kernel::Real;
+use super::rule::{Kernel, Update, check_lr, check_number, sealed::Rule};
+use crate::Result;
+
+/// AdamW: Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019,
+/// <https://arxiv.org/abs/1711.05101>).
+///
+/// Takes the place of [`candle_nn::AdamW`]: the same configuration and the same numbers, except
+/// that the bias correction of a parameter counts the updates of that parameter.
+///
+/// ```
+/// use candle_core::{DType, Device, Var};
+/// use candle_nn::{Optimizer, ParamsAdamW};
+/// use freeze_core::optim::AdamW;
+///
+/// let weight = Var::ones((2, 3), DType::F32, &Device::Cpu)?;
+/// let mut opt = AdamW::new(vec![weight.clone()], ParamsAdamW::default())?;
+/// let loss = weight.sqr()?.sum_all()?;
+/// opt.backward_step(&loss)?;
+/// assert!(weight.sqr()?.sum_all()?.to_scalar::<f32>()? < loss.to_scalar::<f32>()?);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub type AdamW = Fused<ParamsAdamW>;
+
+/// Adam (Kingma and Ba 2015, <https://arxiv.org/abs/1412.6980>); its weight decay is an L2 penalty,
+/// added to the gradient.
+pub type Adam = Fused<ParamsAdam>;
+
+/// The configuration of [`Adam`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamsAdam {
+    /// The learning rate.
+    pub lr: f64,
+    /// The decay rate of the first moment, in [0, 1).
+    pub beta1: f64,
+    /// The decay rate of the second moment, in [0, 1).
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// The L2 penalty: this share of the parameter is added to its gradient.
+    pub weight_decay: f64,
+}
+
+impl Default for ParamsAdam {
+    fn default() -> Self {
+        Self { lr: 0.001, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }
+    }
+}
+
+impl AdamW {
+    /// With the default configuration at a learning rate.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](candle_nn::Optimizer::new).
+    pub fn new_lr(vars: Vec<candle_core::Var>, learning_rate: f64) -> candle_core::Result<Self> {
+        let params = ParamsAdamW { lr: learning_rate, ..ParamsAdamW::default() };
+        candle_nn::Optimizer::new(vars, params)
+    }
+}
+
+/// The numbers of one Adam update.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamKernel {
+    update: Update,
+    beta1: f64,
+    beta2: f64,
+    eps: f64,
+    decay: Decay,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Decay {
+    Decoupled,
+    L2,
+}
+
+const MOMENTS: &[&str] = &["first_moment", "second_moment"];
+
+impl Rule for ParamsAdamW {
+    type Kernel = AdamKernel;
+    const KIND: &'static str = "AdamW";
+
+    fn check(&self) -> Result<()> {
+        check_adam(self.lr, [self.beta1, self.beta2], self.eps, self.weight_decay)
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn set_lr(&mut self, lr: f64) {
+        self.lr = lr;
+    }
+
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay
+    }
+
+    fn moments(&self) -> &'static [&'static str] {
+        MOMENTS
+    }
+
+    fn kernel(&self, update: Update) -> AdamKernel {
+        let Self { beta1, beta2, eps, .. } = *self;
+        AdamKernel { update, beta1, beta2, eps, decay: Decay::Decoupled }
+    }
+}
+
+impl Rule for ParamsAdam {
+    type Kernel = AdamKernel;
+    const KIND: &'static str = "Adam";
+
+    fn check(&self) -> Result<()> {
+        check_adam(self.lr, [self.beta1, self.beta2], self.eps, self.weight_decay)
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn set_lr(&mut self, lr: f64) {
+        self.lr = lr;
+    }
+
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay
+    }
+
+    fn moments(&self) -> &'static [&'static str] {
+        MOMENTS
+    }
+
+    fn kernel(&self, update: Update) -> AdamKernel {
+        let Self { beta1, beta2, eps, .. } = *self;
+        AdamKernel { update, beta1, beta2, eps, decay: Decay::L2 }
+    }
+}
+
+fn check_adam(lr: f64, betas: [f64; 2], eps: f64, weight_decay: f64) -> Result<()> {
+    check_lr(lr)?;
+    check_number("beta1", betas[0], 0.0..1.0, "a number in [0, 1)")?;
+    check_number("beta2", betas[1], 0.0..1.0, "a number in [0, 1)")?;
+    check_number("eps", eps, 0.0.., "a finite number of at least 0")?;
+    check_number("weight_decay", weight_decay, 0.0.., "a finite number of at least 0")
+}
+
+impl AdamKernel {
+    /// One over the bias of the two moments after this update.
+    fn corrections(&self) -> (f64, f64) {
+        let step = i32::try_from(self.update.step).unwrap_or(i32::MAX);
+        let correct = |beta: f64| 1.0 / (1.0 - beta.powi(step));
+        (correct(self.beta1), correct(self.beta2))
+    }
+
+    /// What the parameter keeps of itself.
+    fn keep(&self) -> f64 {
+        match self.decay {
+            Decay::Decoupled => 1.0 - self.update.lr * self.update.weight_decay,
+            Decay::L2 => 1.0,
+        }
+    }
+
+    // The order of operations is candle's, so that the numbers are its numbers.
+    fn loop_over<T: Real>(
+        &self,
+        theta: &mut [T],
+        grad: &[T],
+        [first, second]: [&mut [T]; 2],
+        full_grad: impl Fn(T, T) -> T,
+    ) {
+        let (scale_m, scale_v) = self.corrections();
+        let (scale_m, scale_v) = (T::from_f64(scale_m), T::from_f64(scale_v));
+        let (b1, c1) = (T::from_f64(self.beta1), T::from_f64(1.0 - self.beta1));
+        let (b2, c2) = (T::from_f64(self.beta2), T::from_f64(1.0 - self.beta2));
+        let (eps, lr) = (T::from_f64(self.eps), T::from_f64(self.update.lr));
+        let keep = T::from_f64(self.keep());
+        let moments = first.iter_mut().zip(second);
+        for ((p, &g), (m, v)) in theta.iter_mut().zip(grad).zip(moments) {
+            let g = full_grad(g, *p);
+            *m = *m * b1 + g * c1;
+            *v = *v * b2 + g * g * c2;
+            *p = *p * keep - *m * scale_m / ((*v * scale_v).sqrt() + eps) * lr;
+        }
+    }
+}
+
+impl Kernel for AdamKernel {
+    fn run<T: Real>(&self, theta: &mut [T], grad: &[T], first: &mut [T], second: &mut [T]) {
+        let moments = [first, second];
+        match self.decay {
+            Decay::Decoupled => self.loop_over(theta, grad, moments, |g, _| g),
+            Decay::L2 => {
+                let penalty = T::from_f64(self.update.weight_decay);
+                self.loop_over(theta, grad, moments, |g, p| g + penalty * p);
+            }
+        }
+    }
+
+    #[cfg(any(feature = "cuda", test))]
+    fn cuda(&self) -> super::kernel::CudaUpdate {
+        let (scale_m, scale_v) = self.corrections();
+        let penalty = match self.decay {
+            Decay::Decoupled => 0.0,
+            Decay::L2 => self.update.weight_decay,
+        };
+        let (b1, c1) = (self.beta1, 1.0 - self.beta1);
+        let (b2, c2) = (self.beta2, 1.0 - self.beta2);
+        let (eps, lr, keep) = (self.eps, self.update.lr, self.keep());
+        let numbers = vec![b1, c1, b2, c2, scale_m, scale_v, eps, lr, keep, penalty];
+        super::kernel::CudaUpdate { kernel: "adam", numbers }
+    }
+
+    fn run_tensors(
+        &self,
+        theta: &Tensor,
+        grad: &Tensor,
+        moments: &[Tensor],
+    ) -> candle_core::Result<(Tensor, Vec<Tensor>)> {
+        let [first, second] = moments else {
+            candle_core::bail!("adam keeps two moments, got {}", moments.len())
+        };
+        let (scale_m, scale_v) = self.corrections();
+        let grad = match self.decay {
+            Decay::Decoupled => grad.clone(),
+            Decay::L2 => (grad + (theta * self.update.weight_decay)?)?,
+        };
+        let first = ((first * self.beta1)? + (&grad * (1.0 - self.beta1))?)?;
+        let second = ((second * self.beta2)? + (grad.sqr()? * (1.0 - self.beta2))?)?;
+        let root = ((&second * scale_v)?.sqrt()? + self.eps)?;
+        let theta = ((theta * self.keep())? - (((&first * scale_m)? / root)? * self.update.lr)?)?;
+        Ok((theta, vec![first, second]))
+    }
+}

@@ -1,0 +1,67 @@
+//! Gradient clipping for optimizers that have none of their own.
+//!
+//! The optimizers here clip within the step, at no copy: see [`Fused::set_clip`](super::Fused).
+
+use candle_core::{Tensor, Var, backprop::GradStore};
+
+use super::kernel;
+use super::rule::check_number;
+use crate::{Error, Result};
+
+/// The norm of the gradients of `vars` together, in double precision.
+///
+/// # Errors
+///
+/// candle fails, or a gradient is of a type that does not train.
+pub fn grad_norm(grads: &GradStore, vars: &[Var]) -> Result<f64> {
+    let found: Vec<&Tensor> = vars.iter().filter_map(|var| grads.get(var)).collect();
+    Ok(kernel::sum_squares(&found)?.sqrt())
+}
+
+/// Scales the gradients of `vars` by one factor, so that their norm together is at most `max`, and
+/// returns the norm they had (Pascanu, Mikolov and Bengio 2013,
+/// <https://arxiv.org/abs/1211.5063>). Gradients of anything else are neither counted nor touched.
+///
+/// # Errors
+///
+/// `max` is not a finite number above 0, the norm is infinite or NaN, or candle fails; the
+/// gradients are untouched then.
+pub fn clip_grad_norm(grads: &mut GradStore, vars: &[Var], max: f64) -> Result<f64> {
+    check_bound(max)?;
+    let norm = grad_norm(grads, vars)?;
+    if !norm.is_finite() {
+        return Err(Error::NonFinite { names: format!("{} variables together", vars.len()) });
+    }
+    if norm > max {
+        replace(grads, vars, |grad| grad * (max / norm))?;
+    }
+    Ok(norm)
+}
+
+/// Cuts each element of the gradients of `vars` off at plus and minus `max`. NaN stays NaN.
+///
+/// # Errors
+///
+/// `max` is not a finite number above 0, or candle fails; the gradients are untouched then.
+pub fn clip_grad_value(grads: &mut GradStore, vars: &[Var], max: f64) -> Result<()> {
+    check_bound(max)?;
+    replace(grads, vars, |grad| grad.clamp(-max, max))
+}
+
+fn check_bound(max: f64) -> Result<()> {
+    check_number("max", max, f64::MIN_POSITIVE.., "a finite number above 0")
+}
+
+/// All of them, or none if one fails.
+fn replace(
+    grads: &mut GradStore,
+    vars: &[Var],
+    change: impl Fn(Tensor) -> candle_core::Result<Tensor>,
+) -> Result<()> {
+    let found = vars.iter().filter_map(|var| Some((var, grads.get(var)?.detach())));
+    let changed = found.map(|(var, grad)| Ok((var, change(grad)?)));
+    for (var, grad) in changed.collect::<candle_core::Result<Vec<_>>>()? {
+        grads.insert(var, grad);
+    }
+    Ok(())
+}

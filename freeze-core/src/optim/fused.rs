@@ -1,0 +1,192 @@
+//! The optimizer that [`AdamW`](super::AdamW), [`Adam`](super::Adam) and [`Sgd`](super::Sgd) are.
+
+use std::collections::{HashMap, HashSet};
+
+use candle_core::{TensorId, Var, backprop::GradStore};
+
+use super::groups::{Named, ParamGroups};
+use super::kernel::acc_dtype;
+use super::plan::Pending;
+use super::rule::{UpdateRule, check_number};
+use super::slot::Slot;
+use super::state::Restored;
+use super::{GradClip, NonFinite, StatePolicy};
+use crate::{Error, Result};
+
+/// An optimizer that updates each parameter in one pass over memory and follows plans.
+///
+/// State is made by a parameter's first update, so building one costs nothing. Every variable is
+/// remembered, frozen or not; one given twice counts once.
+#[derive(Debug)]
+pub struct Fused<R: UpdateRule> {
+    pub(super) rule: R,
+    pub(super) slots: Vec<Slot>,
+    pub(super) index: HashMap<TensorId, usize>,
+    pub(super) groups: ParamGroups,
+    pub(super) state_policy: StatePolicy,
+    pub(super) non_finite: NonFinite,
+    pub(super) clip: GradClip,
+    pub(super) grad_norm: Option<f64>,
+    pub(super) skipped: u64,
+    pub(super) pending: Option<Pending>,
+    pub(super) restored: Option<Restored>,
+}
+
+impl<R: UpdateRule> Fused<R> {
+    /// Builds an optimizer whose variables have names from the start. Names are needed for
+    /// [`ParamGroups`] and for saving state; a [`Freezer`](crate::Freezer) hands them over too.
+    ///
+    /// # Errors
+    ///
+    /// The configuration is out of range, a name occurs twice, or a variable's type is none of
+    /// `f16`, `bf16`, `f32`, `f64`.
+    pub fn with_names(vars: Vec<(String, Var)>, config: R) -> Result<Self> {
+        let mut seen = HashSet::new();
+        if let Some((name, _)) = vars.iter().find(|(name, _)| !seen.insert(name.clone())) {
+            let why = format!("the name `{name}` occurs twice; give each variable its own");
+            return Err(Error::OptimizerState { optimizer: R::KIND, why });
+        }
+        Self::build(vars.into_iter().map(|(name, var)| (Some(name), var)), config)
+    }
+
+    pub(super) fn build(
+        vars: impl Iterator<Item = (Option<String>, Var)>,
+        rule: R,
+    ) -> Result<Self> {
+        rule.check()?;
+        let mut optimizer = Self {
+            rule,
+            slots: Vec::new(),
+            index: HashMap::new(),
+            groups: ParamGroups::new(),
+            state_policy: StatePolicy::default(),
+            non_finite: NonFinite::default(),
+            clip: GradClip::default(),
+            grad_norm: None,
+            skipped: 0,
+            pending: None,
+            restored: None,
+        };
+        for (name, var) in vars.filter(|(_, var)| var.dtype().is_float()) {
+            let slot = Slot::new(var, name);
+            if acc_dtype(slot.var.dtype()).is_none() {
+                let name = slot.label(optimizer.slots.len());
+                let why = format!("{:?} is not a type to train in", slot.var.dtype());
+                return Err(Error::Optimizer { optimizer: R::KIND, name, why });
+            }
+            if let std::collections::hash_map::Entry::Vacant(place) =
+                optimizer.index.entry(slot.var.id())
+            {
+                place.insert(optimizer.slots.len());
+                optimizer.slots.push(slot);
+            }
+        }
+        Ok(optimizer)
+    }
+
+    /// The configuration.
+    pub fn params(&self) -> &R {
+        &self.rule
+    }
+
+    /// Replaces the configuration; the state stays. Numbers out of range fail the next step.
+    pub fn set_params(&mut self, params: R) {
+        self.rule = params;
+    }
+
+    /// Sets the parameter groups. They take effect at once where names are known, otherwise with
+    /// the first plan; until then a step is an error.
+    ///
+    /// # Errors
+    ///
+    /// A pattern cannot be read or matches none of the known names; the near names are listed and
+    /// the groups stay as they were.
+    pub fn set_groups(&mut self, groups: ParamGroups) -> Result<()> {
+        if self.slots.iter().all(|slot| slot.name.is_some()) {
+            let named: Vec<_> = self.slots.iter().filter_map(Named::of).collect();
+            let shares = groups.shares(&named)?;
+            self.slots.iter_mut().zip(shares).for_each(|(slot, share)| slot.share = share);
+        }
+        self.groups = groups;
+        Ok(())
+    }
+
+    /// Sets what becomes of the state of parameters that a plan freezes.
+    pub fn set_state_policy(&mut self, policy: StatePolicy) {
+        self.state_policy = policy;
+    }
+
+    /// Sets what a step does about infinite and NaN gradients.
+    pub fn set_non_finite(&mut self, policy: NonFinite) {
+        self.non_finite = policy;
+    }
+
+    /// Sets how gradients are clipped within the step, at no copy: the norm is that of the trained
+    /// parameters of this optimizer.
+    ///
+    /// # Errors
+    ///
+    /// The bound is not positive or not finite.
+    pub fn set_clip(&mut self, clip: GradClip) -> Result<()> {
+        if let GradClip::Norm(bound) | GradClip::Value(bound) = clip {
+            check_number("clip", bound, f64::MIN_POSITIVE.., "a finite number above 0")?;
+        }
+        self.clip = clip;
+        Ok(())
+    }
+
+    /// The norm of all gradients of the last step before clipping, if it was clipped by norm.
+    pub fn grad_norm(&self) -> Option<f64> {
+        self.grad_norm
+    }
+
+    /// How many steps were skipped under [`NonFinite::SkipStep`].
+    pub fn skipped_steps(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Every variable the optimizer knows, in the order it was built with.
+    pub fn vars(&self) -> Vec<Var> {
+        self.slots.iter().map(|slot| slot.var.clone()).collect()
+    }
+
+    /// The variables that train.
+    pub fn trained_vars(&self) -> Vec<Var> {
+        let trained = self.slots.iter().filter(|slot| !slot.planned.is_frozen());
+        trained.map(|slot| slot.var.clone()).collect()
+    }
+
+    /// How many updates a variable has had since its state began; `None` if it is not known here.
+    pub fn updates(&self, var: &Var) -> Option<u64> {
+        self.index.get(&var.id()).and_then(|&i| self.slots.get(i)).map(|slot| slot.steps)
+    }
+
+    /// The bytes of state held, wherever they lie.
+    pub fn state_bytes(&self) -> usize {
+        self.slots.iter().map(Slot::state_bytes).sum()
+    }
+}
+
+impl<R: UpdateRule> candle_nn::Optimizer for Fused<R> {
+    type Config = R;
+
+    /// Builds an optimizer of the variables, all of them trained; those that hold no floats are
+    /// left out, as by candle.
+    fn new(vars: Vec<Var>, config: R) -> candle_core::Result<Self> {
+        Ok(Self::build(vars.into_iter().map(|var| (None, var)), config)?)
+    }
+
+    /// Updates every trained variable that has a gradient; the others stay as they are, weight
+    /// decay included. Nothing at all is updated if any gradient is unfit.
+    fn step(&mut self, grads: &GradStore) -> candle_core::Result<()> {
+        Ok(self.apply(grads)?)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.rule.lr()
+    }
+
+    fn set_learning_rate(&mut self, lr: f64) {
+        self.rule.set_lr(lr);
+    }
+}

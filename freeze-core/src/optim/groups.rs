@@ -1,0 +1,156 @@
+//! Parameter groups: learning rates and weight decays by name.
+
+use super::rule::check_number;
+use super::slot::Slot;
+use crate::error::near;
+use crate::plan::matching;
+use crate::{Error, Result};
+
+/// Learning-rate scales and weight decays for parts of a model, by pattern.
+///
+/// A pattern is matched against the full name of a parameter and against the path of the leaf that
+/// holds it, so `head`, `head.weight`, `blocks.*.norm` and `blocks.**` all mean what they say; the
+/// signs are those of [`FreezePlan::set_matching`](crate::FreezePlan::set_matching). Where several
+/// patterns match, the last one that says something decides. Scales multiply with the plan's.
+///
+/// ```
+/// # use candle_core::{DType, Device, Var};
+/// # use candle_nn::ParamsAdamW;
+/// use freeze_core::optim::{AdamW, ParamGroups};
+///
+/// # let var = |shape: &[usize]| Var::ones(shape, DType::F32, &Device::Cpu);
+/// # let vars = vec![("stem.weight".into(), var(&[2, 3])?), ("head.weight".into(), var(&[3, 1])?)];
+/// let mut opt = AdamW::with_names(vars, ParamsAdamW::default())?;
+/// let groups = ParamGroups::new().lr_scale("head", 10.0)?.no_decay_on_biases_and_norms();
+/// opt.set_groups(groups)?;
+/// assert!(opt.set_groups(ParamGroups::new().lr_scale("haed", 10.0)?).is_err());
+/// # Ok::<(), freeze_core::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ParamGroups {
+    rules: Vec<(String, What)>,
+    plain: Plain,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum What {
+    LrScale(f64),
+    WeightDecay(f64),
+}
+
+/// Whether biases and norms decay like the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Plain {
+    #[default]
+    Decay,
+    Spared,
+}
+
+/// What the groups say about one parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Share {
+    pub(super) lr_scale: f64,
+    /// `None`: the optimizer's own.
+    pub(super) weight_decay: Option<f64>,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { lr_scale: 1.0, weight_decay: None }
+    }
+}
+
+/// What is known of a parameter when groups are applied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named<'a> {
+    pub(super) name: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) rank: usize,
+}
+
+impl ParamGroups {
+    /// No groups: every parameter as the optimizer's configuration says.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What `pattern` matches trains at `scale` times the learning rate.
+    ///
+    /// # Errors
+    ///
+    /// `scale` is negative or not finite.
+    pub fn lr_scale(mut self, pattern: &str, scale: f64) -> Result<Self> {
+        check_number("lr_scale", scale, 0.0.., "a finite number of at least 0")?;
+        self.rules.push((pattern.to_string(), What::LrScale(scale)));
+        Ok(self)
+    }
+
+    /// What `pattern` matches has its own weight decay.
+    ///
+    /// # Errors
+    ///
+    /// `decay` is negative or not finite.
+    pub fn weight_decay(mut self, pattern: &str, decay: f64) -> Result<Self> {
+        check_number("weight_decay", decay, 0.0.., "a finite number of at least 0")?;
+        self.rules.push((pattern.to_string(), What::WeightDecay(decay)));
+        Ok(self)
+    }
+
+    /// No weight decay on biases and norms, unless a pattern says otherwise: on what is named
+    /// `bias`, on every parameter of a leaf whose type name ends with `Norm`, and on every tensor
+    /// of at most one dimension, which is the whole rule of timm (`param_groups_weight_decay`) and
+    /// of nanoGPT (`configure_optimizers`). Type names come with a plan.
+    pub fn no_decay_on_biases_and_norms(mut self) -> Self {
+        self.plain = Plain::Spared;
+        self
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What each of `params` gets.
+    pub(super) fn shares(&self, params: &[Named<'_>]) -> Result<Vec<Share>> {
+        let spared = |param: &Named<'_>| self.plain == Plain::Spared && param.is_plain();
+        let share = |param: &Named<'_>| Share {
+            weight_decay: spared(param).then_some(0.0),
+            ..Share::default()
+        };
+        let mut shares: Vec<Share> = params.iter().map(share).collect();
+        for (pattern, what) in &self.rules {
+            let mut hits = matching(pattern, params.iter().map(|param| param.name))?;
+            hits.extend(matching(pattern, params.iter().map(Named::leaf))?);
+            if hits.is_empty() {
+                let names = params.iter().flat_map(|param| [param.name, param.leaf()]);
+                let near = near(pattern, names);
+                return Err(Error::NoMatch { pattern: pattern.clone(), near });
+            }
+            for hit in hits {
+                let Some(share) = shares.get_mut(hit) else { continue };
+                match *what {
+                    What::LrScale(scale) => share.lr_scale = scale,
+                    What::WeightDecay(decay) => share.weight_decay = Some(decay),
+                }
+            }
+        }
+        Ok(shares)
+    }
+}
+
+impl<'a> Named<'a> {
+    /// What a slot is called, if it is called anything.
+    pub(super) fn of(slot: &'a Slot) -> Option<Self> {
+        let name = slot.name.as_deref()?;
+        Some(Self { name, kind: slot.kind, rank: slot.var.rank() })
+    }
+
+    /// The path of the leaf that holds the parameter.
+    fn leaf(&self) -> &'a str {
+        self.name.rsplit_once('.').map_or("", |(leaf, _)| leaf)
+    }
+
+    fn is_plain(&self) -> bool {
+        let last = self.name.rsplit('.').next().unwrap_or("");
+        last == "bias" || self.kind.ends_with("Norm") || self.rank <= 1
+    }
+}

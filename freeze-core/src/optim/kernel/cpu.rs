@@ -1,0 +1,153 @@
+//! One pass over parameter, gradient and moments, in parallel where that pays.
+
+use candle_core::WithDType;
+
+use super::{Element, GradMap, Real};
+use crate::optim::rule::Kernel;
+
+/// Below this many elements one thread is faster than the handing over of work.
+pub(crate) const PARALLEL_MIN: usize = 1 << 16;
+
+/// The elements one thread takes at a time.
+const GRAIN: usize = 1 << 15;
+
+/// The elements converted at a time: four blocks of them fit into the first-level cache.
+const BLOCK: usize = 512;
+
+/// The four arrays of an update, cut in the same places; moments may be empty.
+struct Lanes<'a, P: Element> {
+    theta: &'a mut [P],
+    grad: &'a [P],
+    first: &'a mut [P::Acc],
+    second: &'a mut [P::Acc],
+}
+
+/// Updates `theta` and the moments, which lie one after the other in `state`.
+pub(crate) fn update<P: Element, K: Kernel>(
+    kernel: &K,
+    map: GradMap,
+    theta: &mut [P],
+    grad: &[P],
+    state: &mut [P::Acc],
+) {
+    let (first, second) = state.split_at_mut(theta.len().min(state.len()));
+    split(kernel, map, Lanes { theta, grad, first, second });
+}
+
+fn split<P: Element, K: Kernel>(kernel: &K, map: GradMap, lanes: Lanes<'_, P>) {
+    let len = lanes.theta.len();
+    if len < PARALLEL_MIN {
+        return serial(kernel, map, lanes);
+    }
+    let middle = (len / 2).next_multiple_of(GRAIN);
+    let (front, back) = lanes.split_at(middle);
+    rayon::join(|| split(kernel, map, front), || split(kernel, map, back));
+}
+
+fn serial<P: Element, K: Kernel>(kernel: &K, map: GradMap, lanes: Lanes<'_, P>) {
+    let Lanes { theta, grad, first, second } = lanes;
+    if let (GradMap::Identity, Some(grad)) = (map, P::exact(grad))
+        && let Some(theta) = P::exact_mut(theta)
+    {
+        return kernel.run(theta, grad, first, second);
+    }
+    let zero = P::Acc::from_f64(0.0);
+    let (mut grads, mut thetas) = ([zero; BLOCK], [zero; BLOCK]);
+    let mut rest = Lanes { theta, grad, first, second };
+    while !rest.theta.is_empty() {
+        let (block, behind) = rest.split_at(BLOCK);
+        rest = behind;
+        let grads = &mut grads[..block.grad.len()];
+        P::load(block.grad, grads);
+        map.apply(grads);
+        if let Some(theta) = P::exact_mut(block.theta) {
+            kernel.run(theta, grads, block.first, block.second);
+            continue;
+        }
+        let thetas = &mut thetas[..block.theta.len()];
+        P::load(block.theta, thetas);
+        kernel.run(thetas, grads, block.first, block.second);
+        P::store(block.theta, thetas);
+    }
+}
+
+impl<'a, P: Element> Lanes<'a, P> {
+    fn split_at(self, middle: usize) -> (Self, Self) {
+        let (theta, theta_behind) = self.theta.split_at_mut(middle.min(self.theta.len()));
+        let (grad, grad_behind) = self.grad.split_at(middle.min(self.grad.len()));
+        let (first, first_behind) = self.first.split_at_mut(middle.min(self.first.len()));
+        let (second, second_behind) = self.second.split_at_mut(middle.min(self.second.len()));
+        let front = Self { theta, grad, first, second };
+        let back = Lanes {
+            theta: theta_behind,
+            grad: grad_behind,
+            first: first_behind,
+            second: second_behind,
+        };
+        (front, back)
+    }
+}
+
+/// The sum of squares in double precision; the same bits however many threads there are.
+pub(crate) fn sum_squares<P: Element>(elements: &[P]) -> f64 {
+    if elements.len() >= PARALLEL_MIN {
+        let (front, back) = elements.split_at((elements.len() / 2).next_multiple_of(GRAIN));
+        let (front, back) = rayon::join(|| sum_squares(front), || sum_squares(back));
+        return front + back;
+    }
+    let mut buffer = [P::Acc::from_f64(0.0); BLOCK];
+    let mut lanes = [0.0f64; 8];
+    for block in elements.chunks(BLOCK) {
+        let numbers = match P::exact(block) {
+            Some(numbers) => numbers,
+            None => {
+                P::load(block, &mut buffer[..block.len()]);
+                &buffer[..block.len()]
+            }
+        };
+        let (eights, rest) = numbers.as_chunks::<8>();
+        for eight in eights {
+            for (lane, x) in lanes.iter_mut().zip(eight) {
+                let x = x.to_f64();
+                *lane += x * x;
+            }
+        }
+        for (lane, x) in lanes.iter_mut().zip(rest) {
+            *lane += x.to_f64() * x.to_f64();
+        }
+    }
+    lanes.iter().sum()
+}
+
+/// Whether no element is infinite or NaN.
+pub(crate) fn all_finite<P: Element>(elements: &[P]) -> bool {
+    if elements.len() < PARALLEL_MIN {
+        return P::all_finite(elements);
+    }
+    let (front, back) = elements.split_at((elements.len() / 2).next_multiple_of(GRAIN));
+    let (front, back) = rayon::join(|| all_finite(front), || all_finite(back));
+    front && back
+}
+
+/// `sum += factor * grad`.
+pub(crate) fn add_scaled<T: Real>(
+    sum: Option<&mut [T]>,
+    grad: Option<&[T]>,
+    factor: T,
+) -> candle_core::Result<()> {
+    let (Some(sum), Some(grad)) = (sum, grad) else {
+        candle_core::bail!("the layout reaches behind the storage")
+    };
+    if sum.len() >= PARALLEL_MIN {
+        let middle = (sum.len() / 2).next_multiple_of(GRAIN);
+        let (front, back) = sum.split_at_mut(middle);
+        let (grad, behind) = grad.split_at(middle.min(grad.len()));
+        let (front, back) = rayon::join(
+            || add_scaled(Some(front), Some(grad), factor),
+            || add_scaled(Some(back), Some(behind), factor),
+        );
+        return front.and(back);
+    }
+    sum.iter_mut().zip(grad).for_each(|(sum, &g)| *sum += factor * g);
+    Ok(())
+}

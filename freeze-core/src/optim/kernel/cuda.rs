@@ -1,0 +1,110 @@
+//! The update as one CUDA launch, compiled for the card by NVRTC when first used.
+
+use std::sync::OnceLock;
+
+use candle_core::cuda_backend::cudarc::driver::{LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
+use candle_core::cuda_backend::{CudaDType, WrapErr};
+use candle_core::{CudaStorage, DType, Layout, Result, bail};
+use half::{bf16, f16};
+
+use super::{CudaUpdate, Element, GradMap};
+
+const SOURCE: &str = include_str!("fused.cu");
+const MODULE: &str = "freeze_core_optim";
+const THREADS: u32 = 256;
+
+/// Updates `theta` and `state` in place. `theta` and `grad` are contiguous and of one type, `state`
+/// holds every moment of `theta` one after the other, from its start.
+pub(crate) fn update(
+    update: &CudaUpdate,
+    map: GradMap,
+    theta: (&mut CudaStorage, &Layout),
+    grad: (&CudaStorage, &Layout),
+    state: Option<&mut CudaStorage>,
+) -> Result<()> {
+    use candle_core::backend::BackendStorage;
+    match theta.0.dtype() {
+        DType::F32 => typed::<f32>("f32", update, map, theta, grad, state),
+        DType::F64 => typed::<f64>("f64", update, map, theta, grad, state),
+        DType::F16 => typed::<f16>("f16", update, map, theta, grad, state),
+        DType::BF16 => typed::<bf16>("bf16", update, map, theta, grad, state),
+        dtype => bail!("no optimizer kernel for {dtype:?}"),
+    }
+}
+
+fn typed<P>(
+    suffix: &str,
+    update: &CudaUpdate,
+    map: GradMap,
+    (theta, theta_layout): (&mut CudaStorage, &Layout),
+    (grad, grad_layout): (&CudaStorage, &Layout),
+    state: Option<&mut CudaStorage>,
+) -> Result<()>
+where
+    P: Element + CudaDType,
+    P::Acc: CudaDType,
+{
+    let (Some((start, end)), Some((grad_start, grad_end))) =
+        (theta_layout.contiguous_offsets(), grad_layout.contiguous_offsets())
+    else {
+        bail!("expected contiguous tensors")
+    };
+    let device = theta.device.clone();
+    let function = format!("{}_{suffix}", update.kernel);
+    let function = device.get_or_load_custom_func(&function, MODULE, compiled()?)?;
+    let (theta, grad) = (theta.as_cuda_slice_mut::<P>()?, grad.as_cuda_slice::<P>()?);
+    let (count, len) = ((end - start) as u64, end - start);
+    if theta.len() < end || grad.len() < grad_end || grad_end - grad_start != len {
+        bail!("the layouts reach behind the storages")
+    }
+    let mut theta = theta.slice_mut(start..end);
+    let grad = grad.slice(grad_start..grad_end);
+    let (scale, bound) = match map {
+        GradMap::Identity => (1.0, f64::INFINITY),
+        GradMap::Scale(factor) => (factor, f64::INFINITY),
+        GradMap::Clamp(bound) => (1.0, bound),
+    };
+
+    let mut launch = function.builder();
+    launch.arg(&count).arg(&mut theta).arg(&grad);
+    let null = 0u64;
+    match state {
+        Some(state) => {
+            let state = state.as_cuda_slice_mut::<P::Acc>()?;
+            let moments = if update.kernel == "adam" { 2 } else { 1 };
+            if state.len() < moments * len {
+                bail!("the state is too small for the parameter")
+            }
+            launch.arg(state);
+        }
+        None if update.kernel == "adam" => bail!("adam needs its moments"),
+        None => drop(launch.arg(&null)),
+    }
+    launch.arg(&scale).arg(&bound);
+    for number in &update.numbers {
+        launch.arg(number);
+    }
+    let blocks = len.div_ceil(THREADS as usize).clamp(1, 1 << 16) as u32;
+    let shape =
+        LaunchConfig { grid_dim: (blocks, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
+    // SAFETY: the arguments are those of the kernel, in their order and types: every rule's numbers
+    // are checked against `fused.cu` in its tests. The kernel reads and writes below `count` in
+    // `theta` and `grad` and below `moments * count` in the state, all of which were compared with
+    // the lengths above.
+    #[allow(unsafe_code)]
+    unsafe { launch.launch(shape) }.w()?;
+    Ok(())
+}
+
+/// The kernels as PTX, compiled once in a process; candle loads them once for each device.
+fn compiled() -> Result<&'static str> {
+    static PTX: OnceLock<String> = OnceLock::new();
+    if let Some(ptx) = PTX.get() {
+        return Ok(ptx);
+    }
+    // No fused multiply-add, so that the numbers are those of the CPU.
+    let options = CompileOptions { fmad: Some(false), ..CompileOptions::default() };
+    let ptx = compile_ptx_with_opts(SOURCE, options).map_err(candle_core::Error::wrap)?;
+    Ok(PTX.get_or_init(|| ptx.to_src()))
+}

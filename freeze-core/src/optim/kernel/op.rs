@@ -1,0 +1,167 @@
+//! The update as a candle operation in place.
+
+use std::cell::Cell;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var, bail};
+use half::{bf16, f16};
+
+use super::{Element, GradMap, cpu, fallback};
+use crate::optim::rule::Kernel;
+
+#[cfg(feature = "cuda")]
+use {super::cuda, candle_core::CudaStorage};
+
+/// Updates `var` by `grad`, and the moments with it: `state` is `(moments, elements)`, in the type
+/// the arithmetic runs in.
+///
+/// # Errors
+///
+/// The device fails. Shapes, types and devices are the caller's to check.
+pub(crate) fn update<K: Kernel>(
+    kernel: &K,
+    map: GradMap,
+    var: &Var,
+    grad: &Tensor,
+    state: Option<&Tensor>,
+) -> Result<()> {
+    let fused = var.device().is_cpu() || (cfg!(feature = "cuda") && var.device().is_cuda());
+    if !fused {
+        return fallback::update(kernel, map, var, grad, state);
+    }
+    let grad = grad.contiguous()?;
+    // candle refuses an operand that shares the target's storage.
+    let grad = if storage_address(&grad) == storage_address(var) { grad.copy()? } else { grad };
+    var.inplace_op2(&grad, &FusedUpdate { kernel, map, state })
+}
+
+fn storage_address(tensor: &Tensor) -> *const candle_core::Storage {
+    std::ptr::from_ref(&*tensor.storage_and_layout().0)
+}
+
+struct FusedUpdate<'a, K> {
+    kernel: &'a K,
+    map: GradMap,
+    state: Option<&'a Tensor>,
+}
+
+impl<K: Kernel> InplaceOp2 for FusedUpdate<'_, K> {
+    fn name(&self) -> &'static str {
+        "fused-update"
+    }
+
+    fn cpu_fwd(
+        &self,
+        theta: &mut CpuStorage,
+        theta_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<()> {
+        let Some(state) = self.state else {
+            return self.dispatch(theta, theta_layout, grad, grad_layout, None);
+        };
+        let theta = Cell::new(Some(theta));
+        state.inplace_op1(&WithState { outer: self, theta, theta_layout, grad, grad_layout })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        theta: &mut CudaStorage,
+        theta_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<()> {
+        let Some(state) = self.state else {
+            let (theta, grad) = ((theta, theta_layout), (grad, grad_layout));
+            return cuda::update(&self.kernel.cuda(), self.map, theta, grad, None);
+        };
+        let theta = Cell::new(Some(theta));
+        state.inplace_op1(&WithState { outer: self, theta, theta_layout, grad, grad_layout })
+    }
+}
+
+/// The same update once the state's storage is open to write to as well: candle's operations in
+/// place write to one tensor, nesting two of them writes to both.
+struct WithState<'a, 'k, K, S> {
+    outer: &'a FusedUpdate<'k, K>,
+    theta: Cell<Option<&'a mut S>>,
+    theta_layout: &'a Layout,
+    grad: &'a S,
+    grad_layout: &'a Layout,
+}
+
+impl<K: Kernel> InplaceOp1 for WithState<'_, '_, K, CpuStorage> {
+    fn name(&self) -> &'static str {
+        "fused-update"
+    }
+
+    fn cpu_fwd(&self, state: &mut CpuStorage, _: &Layout) -> Result<()> {
+        let Some(theta) = self.theta.take() else { bail!("fused-update runs once") };
+        self.outer.dispatch(theta, self.theta_layout, self.grad, self.grad_layout, Some(state))
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl<K: Kernel> InplaceOp1 for WithState<'_, '_, K, CudaStorage> {
+    fn name(&self) -> &'static str {
+        "fused-update"
+    }
+
+    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout) -> Result<()> {
+        bail!("the parameter is on a GPU, its moments are not")
+    }
+
+    fn cuda_fwd(&self, state: &mut CudaStorage, _: &Layout) -> Result<()> {
+        let Some(theta) = self.theta.take() else { bail!("fused-update runs once") };
+        let (theta, grad) = ((theta, self.theta_layout), (self.grad, self.grad_layout));
+        cuda::update(&self.outer.kernel.cuda(), self.outer.map, theta, grad, Some(state))
+    }
+}
+
+impl<K: Kernel> FusedUpdate<'_, K> {
+    fn dispatch(
+        &self,
+        theta: &mut CpuStorage,
+        theta_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+        state: Option<&mut CpuStorage>,
+    ) -> Result<()> {
+        let (theta, grad) = ((theta, theta_layout), (grad, grad_layout));
+        match theta.0.dtype() {
+            DType::F32 => self.typed::<f32>(theta, grad, state),
+            DType::F64 => self.typed::<f64>(theta, grad, state),
+            DType::F16 => self.typed::<f16>(theta, grad, state),
+            DType::BF16 => self.typed::<bf16>(theta, grad, state),
+            dtype => bail!("no optimizer kernel for {dtype:?}"),
+        }
+    }
+
+    fn typed<P: Element>(
+        &self,
+        (theta, theta_layout): (&mut CpuStorage, &Layout),
+        (grad, grad_layout): (&CpuStorage, &Layout),
+        state: Option<&mut CpuStorage>,
+    ) -> Result<()> {
+        let theta = P::slice_mut(theta)?;
+        let grad = P::cpu_storage_as_slice(grad)?;
+        let Some(theta) = range(theta_layout).and_then(|range| theta.get_mut(range)) else {
+            bail!("the parameter is not contiguous")
+        };
+        let Some(grad) = range(grad_layout).and_then(|range| grad.get(range)) else {
+            bail!("the gradient is not contiguous")
+        };
+        let state = match state {
+            Some(state) => P::Acc::slice_mut(state)?,
+            None => &mut [],
+        };
+        cpu::update(self.kernel, self.map, theta, grad, state);
+        Ok(())
+    }
+}
+
+/// Where the elements of a contiguous tensor lie in its storage.
+fn range(layout: &Layout) -> Option<std::ops::Range<usize>> {
+    layout.contiguous_offsets().map(|(start, end)| start..end)
+}

@@ -1,0 +1,164 @@
+//! The fused loop against the same update made of candle operations, and the probes against both.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::ParamsAdamW;
+use proptest::prelude::*;
+
+use super::{GradMap, acc_dtype, all_finite, probe, sum_squares, update, update_by_tensors};
+use crate::optim::rule::{Kernel, Update, sealed::Rule};
+use crate::optim::{Momentum, ParamsAdam, ParamsSgd};
+
+const DTYPES: [DType; 4] = [DType::F16, DType::BF16, DType::F32, DType::F64];
+
+/// Both updates, three times over, from the same start; the largest difference, in parameter and
+/// moments.
+fn apart<R: Rule>(rule: &R, map: GradMap, dtype: DType, dims: &[usize]) -> Result<f64> {
+    let cpu = &Device::Cpu;
+    let start = Tensor::randn(0f32, 1., dims, cpu)?.to_dtype(dtype)?;
+    let (ours, theirs) = (Var::from_tensor(&start.copy()?)?, Var::from_tensor(&start.copy()?)?);
+    let rows = rule.moments().len();
+    let acc = acc_dtype(dtype).unwrap_or(dtype);
+    let state = || Tensor::zeros((rows, start.elem_count()), acc, cpu);
+    let (our_state, their_state) = (state()?, state()?);
+    fn some(state: &Tensor) -> Option<&Tensor> {
+        (state.elem_count() > 0).then_some(state)
+    }
+    for step in 1..=3 {
+        let kernel = rule.kernel(Update { lr: 0.01, weight_decay: 0.1, step });
+        let grad = Tensor::randn(0f32, 1., dims, cpu)?.to_dtype(dtype)?;
+        update(&kernel, map, &ours, &grad, some(&our_state))?;
+        update_by_tensors(&kernel, map, &theirs, &grad, some(&their_state))?;
+    }
+    let apart = |a: &Tensor, b: &Tensor| -> Result<f64> {
+        let (a, b) = (a.to_dtype(DType::F64)?, b.to_dtype(DType::F64)?);
+        (a - b)?.abs()?.flatten_all()?.max(0)?.to_scalar()
+    };
+    let states = match some(&our_state) {
+        Some(state) => apart(state, &their_state)?,
+        None => 0.0,
+    };
+    Ok(apart(&ours, &theirs)?.max(states))
+}
+
+fn tolerance(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => 1e-13,
+        DType::F32 => 2e-6,
+        // One unit in the last place at 4, should the two round to different sides.
+        DType::F16 => 4e-3,
+        _ => 3.2e-2,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_fused_loop_is_the_update_made_of_candle_operations(
+        dtype in prop::sample::select(&DTYPES[..]),
+        dims in prop::collection::vec(1usize..12, 0..4),
+        map in prop::sample::select(&[GradMap::Identity, GradMap::Scale(0.3), GradMap::Clamp(0.5)][..]),
+    ) {
+        let sgd = |momentum| ParamsSgd { momentum, ..ParamsSgd::default() };
+        let tolerance = tolerance(dtype);
+        for apart in [
+            apart(&ParamsAdamW::default(), map, dtype, &dims).unwrap(),
+            apart(&ParamsAdam::default(), map, dtype, &dims).unwrap(),
+            apart(&sgd(Momentum::None), map, dtype, &dims).unwrap(),
+            apart(&sgd(Momentum::Heavy(0.9)), map, dtype, &dims).unwrap(),
+            apart(&sgd(Momentum::Nesterov(0.9)), map, dtype, &dims).unwrap(),
+        ] {
+            prop_assert!(apart <= tolerance, "{apart} apart in {dtype:?}");
+        }
+    }
+}
+
+#[test]
+fn threads_change_nothing() -> Result<()> {
+    // Cut into blocks and over threads at uneven places.
+    for len in [super::PARALLEL_MIN - 1, super::PARALLEL_MIN, 3 * super::PARALLEL_MIN + 517] {
+        for dtype in DTYPES {
+            let apart = apart(&ParamsAdamW::default(), GradMap::Identity, dtype, &[len])?;
+            // Adam's quotient of two tiny moments is where roundings show.
+            assert!(apart <= tolerance(dtype), "{apart} apart at {len} of {dtype:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_probes_see_one_odd_element_wherever_it_is() -> Result<()> {
+    let len = 2 * super::PARALLEL_MIN + 3;
+    for dtype in DTYPES {
+        for at in [0, 4095, 4096, len / 2, len - 1] {
+            for (odd, finite) in [
+                (f32::NAN, false),
+                (f32::INFINITY, false),
+                (f32::NEG_INFINITY, false),
+                (65504.0, true),
+                (0.0, true),
+                (1e-7, true),
+            ] {
+                let mut elements = vec![1f32; len];
+                elements[at] = odd;
+                let grad = Tensor::new(elements, &Device::Cpu)?.to_dtype(dtype)?;
+                assert_eq!(all_finite(&[&grad])?, finite, "{odd} at {at} in {dtype:?}");
+                assert_eq!(sum_squares(&[&grad])?.is_finite(), finite);
+                assert_eq!(probe::all_finite_by_tensors(&[&grad])?, finite);
+                assert_eq!(probe::sum_squares_by_tensors(&[&grad])?.is_finite(), finite);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn sums_of_squares() -> Result<()> {
+    let cpu = &Device::Cpu;
+    for dtype in DTYPES {
+        for (elements, expected) in [
+            (vec![], 0.0),
+            (vec![0.0; 5], 0.0),
+            (vec![3.0, -4.0], 25.0),
+            (vec![2.0; 1025], 4100.0),
+            (vec![1.0; 200_003], 200_003.0),
+        ] {
+            let grad = Tensor::from_vec(elements.clone(), elements.len(), cpu)?.to_dtype(dtype)?;
+            assert_eq!(sum_squares(&[&grad])?, expected);
+            assert_eq!(probe::sum_squares_by_tensors(&[&grad])?, expected);
+        }
+    }
+    let huge = Tensor::new(&[3e38f32, 3e38], cpu)?;
+    assert!(
+        sum_squares(&[&huge])?.is_finite() && probe::sum_squares_by_tensors(&[&huge])?.is_finite()
+    );
+    Ok(())
+}
+
+#[test]
+fn a_gradient_that_shares_the_storage_of_its_variable_is_copied() -> Result<()> {
+    let var = Var::new(&[1f32, 2.0], &Device::Cpu)?;
+    let kernel = ParamsSgd::default().kernel(Update { lr: 0.5, weight_decay: 0.0, step: 1 });
+    update(&kernel, GradMap::Identity, &var, &var.as_detached_tensor(), None)?;
+    assert_eq!(var.to_vec1::<f32>()?, [0.5, 1.0]);
+    Ok(())
+}
+
+/// A launch takes its arguments on trust: their number has to be that of the kernel.
+#[test]
+fn every_rule_gives_its_cuda_kernel_as_many_numbers_as_it_takes() {
+    fn check(rule: &impl Rule) {
+        let update = rule.kernel(Update { lr: 0.1, weight_decay: 0.1, step: 1 }).cuda();
+        let source = include_str!("fused.cu");
+        let head = format!("void {}_##suffix(", update.kernel);
+        let (_, behind) = source.split_once(&head).expect("the kernel is there");
+        let (taken, _) = behind.split_once(')').expect("the arguments end");
+        // `scale` and `bound` come from the step.
+        assert_eq!(update.numbers.len() + 2, taken.matches("double ").count());
+    }
+    check(&ParamsAdamW::default());
+    check(&ParamsAdam::default());
+    for momentum in [Momentum::None, Momentum::Heavy(0.9), Momentum::Nesterov(0.9)] {
+        check(&ParamsSgd { momentum, ..ParamsSgd::default() });
+    }
+}

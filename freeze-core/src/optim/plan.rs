@@ -1,0 +1,140 @@
+//! How the optimizers follow a plan.
+
+use candle_core::{Device, Tensor, TensorId};
+
+use super::groups::{Named, Share};
+use super::rule::UpdateRule;
+use super::slot::Slot;
+use super::state::{restore, saved};
+use super::{Fused, OptimizerState, PlanOptimizer, PlannedVar, Released, StatePolicy};
+use crate::{LeafState, Result};
+
+/// A plan made ready.
+#[derive(Debug)]
+pub(super) struct Pending {
+    changes: Vec<Change>,
+    /// What the groups say, one for each slot; `None` while names are missing.
+    shares: Option<Vec<Share>>,
+}
+
+#[derive(Debug)]
+struct Change {
+    slot: usize,
+    name: String,
+    kind: &'static str,
+    planned: LeafState,
+    /// The state in host memory, and the number of updates it has seen.
+    offloaded: Option<(Tensor, u64)>,
+}
+
+impl<R: UpdateRule> PlanOptimizer for Fused<R> {
+    fn owned(&mut self) -> Vec<TensorId> {
+        self.slots.iter().map(|slot| slot.var.id()).collect()
+    }
+
+    fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<()> {
+        self.pending = None;
+        let mut changes = Vec::new();
+        for planned in vars {
+            let Some(&slot) = self.index.get(&planned.var.id()) else { continue };
+            let offloaded = match self.slots.get(slot) {
+                Some(slot) if planned.state.is_frozen() => self.offload(slot)?,
+                _ => None,
+            };
+            let (name, kind) = (planned.name.clone(), planned.kind);
+            changes.push(Change { slot, name, kind, planned: planned.state, offloaded });
+        }
+        let shares = self.shares_after(&changes)?;
+        self.pending = Some(Pending { changes, shares });
+        Ok(())
+    }
+
+    fn commit_plan(&mut self) -> Released {
+        let mut bytes = 0;
+        let Some(Pending { changes, shares }) = self.pending.take() else {
+            return Released { state_bytes: Some(bytes) };
+        };
+        for change in changes {
+            let Some(slot) = self.slots.get_mut(change.slot) else { continue };
+            let freezes = change.planned.is_frozen() && !slot.planned.is_frozen();
+            slot.name = Some(change.name);
+            slot.kind = change.kind;
+            slot.planned = change.planned;
+            if freezes {
+                bytes += let_go(slot, self.state_policy, change.offloaded);
+            }
+        }
+        if let Some(shares) = shares {
+            self.slots.iter_mut().zip(shares).for_each(|(slot, share)| slot.share = share);
+        }
+        Released { state_bytes: Some(bytes) }
+    }
+
+    fn kind(&self) -> &'static str {
+        R::KIND
+    }
+
+    fn save_state(&mut self) -> Result<OptimizerState> {
+        saved(self)
+    }
+
+    fn prepare_state(&mut self, state: &OptimizerState) -> Result<()> {
+        self.restored = None;
+        self.restored = Some(restore(self, state)?);
+        Ok(())
+    }
+
+    fn commit_state(&mut self) {
+        if let Some(restored) = self.restored.take() {
+            restored.take_up(self);
+        }
+    }
+}
+
+impl<R: UpdateRule> Fused<R> {
+    fn offload(&self, slot: &Slot) -> Result<Option<(Tensor, u64)>> {
+        match (&slot.state, self.state_policy) {
+            (Some(state), StatePolicy::Offload) if !state.device().is_cpu() => {
+                Ok(Some((state.to_device(&Device::Cpu)?, slot.steps)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What the groups will say once the changes are made.
+    fn shares_after(&self, changes: &[Change]) -> Result<Option<Vec<Share>>> {
+        if self.groups.is_empty() {
+            return Ok(None);
+        }
+        let mut named: Vec<Option<Named<'_>>> = self.slots.iter().map(Named::of).collect();
+        for change in changes {
+            if let (Some(named), Some(slot)) =
+                (named.get_mut(change.slot), self.slots.get(change.slot))
+            {
+                let rank = slot.var.rank();
+                *named = Some(Named { name: &change.name, kind: change.kind, rank });
+            }
+        }
+        match named.into_iter().collect::<Option<Vec<_>>>() {
+            Some(named) => Ok(Some(self.groups.shares(&named)?)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Applies the policy to a slot that has just been frozen; returns the bytes given back.
+fn let_go(slot: &mut Slot, policy: StatePolicy, offloaded: Option<(Tensor, u64)>) -> usize {
+    match policy {
+        StatePolicy::Drop => slot.drop_state(),
+        StatePolicy::Keep => 0,
+        StatePolicy::Offload => match offloaded {
+            // A step between the two calls has made the copy stale: the state stays on the device.
+            Some((state, steps)) if steps == slot.steps => {
+                let bytes = slot.state_bytes();
+                slot.state = Some(state);
+                bytes
+            }
+            _ => 0,
+        },
+    }
+}

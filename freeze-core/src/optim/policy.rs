@@ -1,0 +1,39 @@
+//! What an optimizer does in the cases that call for a decision.
+
+/// What becomes of a parameter's optimizer state when the parameter is frozen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StatePolicy {
+    /// Given back to the allocator; after thawing the parameter starts afresh, its bias correction
+    /// included.
+    #[default]
+    Drop,
+    /// Kept where it is; after thawing training goes on where it stopped.
+    Keep,
+    /// Moved to host memory, and back with the first update after thawing. The same as `Keep` for
+    /// parameters on the CPU.
+    Offload,
+}
+
+/// What a step does when a gradient of a trained parameter is infinite or NaN. Parameters and
+/// moments stay untouched either way: every gradient is looked at before anything is updated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NonFinite {
+    /// The step fails with [`Error::NonFinite`](crate::Error::NonFinite).
+    #[default]
+    Error,
+    /// The step does nothing but count: see [`Fused::skipped_steps`](super::Fused::skipped_steps).
+    SkipStep,
+}
+
+/// What a step does to the gradients before it uses them; the gradient store stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum GradClip {
+    /// Nothing.
+    #[default]
+    None,
+    /// All gradients are scaled by one factor, so that the norm of all of them together is at most
+    /// this (Pascanu, Mikolov and Bengio 2013, <https://arxiv.org/abs/1211.5063>).
+    Norm(f64),
+    /// Each element is cut off at plus and minus this.
+    Value(f64),
+}

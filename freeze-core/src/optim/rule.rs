@@ -1,0 +1,98 @@
+//! What tells one optimizer from another: its numbers and its update.
+
+use std::fmt::Debug;
+
+use candle_core::Tensor;
+
+use super::kernel::Real;
+use crate::{Error, Result};
+
+/// The configuration of an optimizer together with its update: what [`Fused`](super::Fused) runs.
+///
+/// Implemented for [`ParamsAdamW`](candle_nn::ParamsAdamW), [`ParamsAdam`](super::ParamsAdam) and
+/// [`ParamsSgd`](super::ParamsSgd); it cannot be implemented elsewhere.
+pub trait UpdateRule: sealed::Rule {}
+
+impl<R: sealed::Rule> UpdateRule for R {}
+
+/// What an update depends on besides the configuration and the tensors.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    /// The learning rate of this parameter.
+    pub(crate) lr: f64,
+    /// The weight decay of this parameter.
+    pub(crate) weight_decay: f64,
+    /// How many updates the parameter has had, this one included.
+    pub(crate) step: u64,
+}
+
+pub(crate) mod sealed {
+    use super::{Debug, Kernel, Result, Update};
+
+    /// The part of a rule that users have no use for.
+    pub trait Rule: Clone + Debug + Send + Sync + 'static {
+        /// The numbers of one update of one parameter.
+        type Kernel: Kernel;
+
+        /// The optimizer's type name.
+        const KIND: &'static str;
+
+        /// Refuses what would corrupt the parameters.
+        fn check(&self) -> Result<()>;
+
+        /// The learning rate.
+        fn lr(&self) -> f64;
+
+        /// Sets the learning rate.
+        fn set_lr(&mut self, lr: f64);
+
+        /// The weight decay where no parameter group says otherwise.
+        fn weight_decay(&self) -> f64;
+
+        /// The names of the moments, at most two.
+        fn moments(&self) -> &'static [&'static str];
+
+        /// The numbers of one update.
+        fn kernel(&self, update: Update) -> Self::Kernel;
+    }
+}
+
+/// The update itself, in two forms that give the same numbers.
+pub trait Kernel: Copy + Send + Sync {
+    /// Updates slices of equal length in one pass; moments the rule does not keep are empty.
+    fn run<T: Real>(&self, theta: &mut [T], grad: &[T], first: &mut [T], second: &mut [T]);
+
+    /// The arguments of the rule's kernel in `fused.cu`.
+    #[cfg(any(feature = "cuda", test))]
+    fn cuda(&self) -> super::kernel::CudaUpdate;
+
+    /// The parameter and the moments after the update, made of candle operations.
+    ///
+    /// # Errors
+    ///
+    /// A candle operation fails.
+    fn run_tensors(
+        &self,
+        theta: &Tensor,
+        grad: &Tensor,
+        moments: &[Tensor],
+    ) -> candle_core::Result<(Tensor, Vec<Tensor>)>;
+}
+
+/// Refuses a number that is not finite or lies outside `range`.
+pub(crate) fn check_number(
+    name: &'static str,
+    value: f64,
+    range: impl std::ops::RangeBounds<f64>,
+    expected: &'static str,
+) -> Result<()> {
+    if value.is_finite() && range.contains(&value) {
+        Ok(())
+    } else {
+        Err(Error::Number { name, value, expected })
+    }
+}
+
+pub(crate) fn check_lr(lr: f64) -> Result<()> {
+    check_number("lr", lr, 0.0.., "a finite number of at least 0")
+}

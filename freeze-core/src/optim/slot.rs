@@ -1,0 +1,80 @@
+//! What an optimizer knows of one parameter.
+
+use candle_core::{DType, Tensor, Var};
+
+use super::groups::Share;
+use super::kernel::acc_dtype;
+use crate::{LeafState, Result};
+
+/// One parameter with its place in the plan and its state.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub(super) var: Var,
+    /// The full name, once known.
+    pub(super) name: Option<String>,
+    /// The type name of the leaf that holds the parameter, once known.
+    pub(super) kind: &'static str,
+    pub(super) planned: LeafState,
+    /// What the parameter groups say.
+    pub(super) share: Share,
+    /// How many updates the parameter has had since its state began.
+    pub(super) steps: u64,
+    /// `(moments, elements)`; made by the first update.
+    pub(super) state: Option<Tensor>,
+}
+
+impl Slot {
+    pub(super) fn new(var: Var, name: Option<String>) -> Self {
+        let share = Share::default();
+        Self { var, name, kind: "", planned: LeafState::TRAINED, share, steps: 0, state: None }
+    }
+
+    /// The share of the learning rate, or `None` if frozen.
+    pub(super) fn lr_scale(&self) -> Option<f64> {
+        match self.planned {
+            LeafState::Frozen => None,
+            LeafState::Trained { lr_scale } => Some(lr_scale * self.share.lr_scale),
+        }
+    }
+
+    /// Makes sure that there is state for `moments` moments on the parameter's device.
+    pub(super) fn ensure_state(&mut self, moments: usize) -> Result<()> {
+        if moments == 0 {
+            return Ok(());
+        }
+        let device = self.var.device();
+        let made = match &self.state {
+            Some(state) if state.device().same_device(device) => return Ok(()),
+            Some(state) => state.to_device(device)?,
+            None => Tensor::zeros((moments, self.var.elem_count()), self.acc(), device)?,
+        };
+        self.state = Some(made);
+        Ok(())
+    }
+
+    pub(super) fn acc(&self) -> DType {
+        acc_dtype(self.var.dtype()).unwrap_or(DType::F32)
+    }
+
+    /// Forgets the state; returns its bytes.
+    pub(super) fn drop_state(&mut self) -> usize {
+        self.steps = 0;
+        self.state.take().as_ref().map_or(0, bytes)
+    }
+
+    pub(super) fn state_bytes(&self) -> usize {
+        self.state.as_ref().map_or(0, bytes)
+    }
+
+    /// The name, or the place among the optimizer's variables and the shape.
+    pub(super) fn label(&self, index: usize) -> String {
+        match &self.name {
+            Some(name) => name.clone(),
+            None => format!("variable {index} {:?}", self.var.dims()),
+        }
+    }
+}
+
+pub(super) fn bytes(tensor: &Tensor) -> usize {
+    tensor.elem_count() * tensor.dtype().size_in_bytes()
+}

@@ -1,0 +1,160 @@
+//! Saving state by name, and taking it up again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use candle_core::{Device, Tensor};
+
+use super::rule::UpdateRule;
+use super::slot::Slot;
+use super::{Fused, OptimizerState, PlanOptimizer};
+use crate::{Error, Result};
+
+/// What the saved numbers of updates are called: `step/blocks.0.weight`.
+const STEP: &str = "step";
+
+/// A saved state made ready.
+#[derive(Debug)]
+pub(super) struct Restored {
+    learning_rate: f64,
+    /// Moments and number of updates, one for each slot.
+    slots: Vec<(Option<Tensor>, u64)>,
+}
+
+impl<R: UpdateRule> Fused<R> {
+    /// The state as named tensors: `first_moment/NAME` and the like in the shape of the parameter,
+    /// and `step/NAME`, a single `i64`, for every parameter. Copies: later steps leave them alone.
+    ///
+    /// # Errors
+    ///
+    /// The optimizer was never given names.
+    pub fn state_tensors(&self) -> Result<BTreeMap<String, Tensor>> {
+        let OptimizerState { mut tensors, steps, .. } = saved(self)?;
+        for (name, steps) in steps {
+            let steps = Tensor::new(i64::try_from(steps).unwrap_or(i64::MAX), &Device::Cpu)?;
+            tensors.insert(format!("{STEP}/{name}"), steps);
+        }
+        Ok(tensors)
+    }
+
+    /// Takes up what [`state_tensors`](Self::state_tensors) gave, all of it or nothing; the
+    /// learning rate stays.
+    ///
+    /// # Errors
+    ///
+    /// Unknown, missing or misshaped names: all of them are listed.
+    pub fn load_state_tensors(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        let learning_rate = candle_nn::Optimizer::learning_rate(self);
+        let mut state =
+            OptimizerState { kind: R::KIND.to_string(), learning_rate, ..Default::default() };
+        let mut faults = Vec::new();
+        for (name, tensor) in tensors {
+            let Some(param) = name.strip_prefix(STEP).and_then(|rest| rest.strip_prefix('/'))
+            else {
+                state.tensors.insert(name.clone(), tensor.clone());
+                continue;
+            };
+            match tensor.to_scalar::<i64>().map(u64::try_from) {
+                Ok(Ok(steps)) => drop(state.steps.insert(param.to_string(), steps)),
+                _ => faults.push(format!("`{name}` is not one `i64` of at least 0")),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(Error::OptimizerState { optimizer: R::KIND, why: faults.join(", ") });
+        }
+        self.prepare_state(&state)?;
+        self.commit_state();
+        Ok(())
+    }
+}
+
+impl Restored {
+    pub(super) fn take_up<R: UpdateRule>(self, optimizer: &mut Fused<R>) {
+        optimizer.rule.set_lr(self.learning_rate);
+        for (slot, (state, steps)) in optimizer.slots.iter_mut().zip(self.slots) {
+            slot.state = state;
+            slot.steps = steps;
+        }
+    }
+}
+
+pub(super) fn saved<R: UpdateRule>(optimizer: &Fused<R>) -> Result<OptimizerState> {
+    let mut saved = OptimizerState {
+        kind: R::KIND.to_string(),
+        learning_rate: optimizer.rule.lr(),
+        ..Default::default()
+    };
+    for slot in &optimizer.slots {
+        let name = slot.name.as_ref().ok_or(Error::Unnamed { optimizer: R::KIND })?;
+        saved.steps.insert(name.clone(), slot.steps);
+        let Some(state) = &slot.state else { continue };
+        for (i, moment) in optimizer.rule.moments().iter().enumerate() {
+            let moment_name = format!("{moment}/{name}");
+            let row = state.narrow(0, i, 1)?.force_contiguous()?.reshape(slot.var.shape())?;
+            saved.tensors.insert(moment_name, row);
+        }
+    }
+    Ok(saved)
+}
+
+/// Checks a saved state against the optimizer and builds what it says.
+pub(super) fn restore<R: UpdateRule>(
+    optimizer: &Fused<R>,
+    saved: &OptimizerState,
+) -> Result<Restored> {
+    let fault = |why: String| Error::OptimizerState { optimizer: R::KIND, why };
+    if saved.kind != R::KIND {
+        return Err(fault(format!("it was saved by {}", saved.kind)));
+    }
+    super::rule::check_lr(saved.learning_rate)?;
+    let moments = optimizer.rule.moments();
+    let mut faults = Vec::new();
+    let mut known = BTreeSet::new();
+    let mut slots = Vec::with_capacity(optimizer.slots.len());
+    for slot in &optimizer.slots {
+        let name = slot.name.as_ref().ok_or(Error::Unnamed { optimizer: R::KIND })?;
+        known.insert(name.clone());
+        let Some(&steps) = saved.steps.get(name) else {
+            faults.push(format!("`{STEP}/{name}` is missing"));
+            continue;
+        };
+        let wanted = if steps > 0 { moments } else { &[] };
+        let mut rows = Vec::new();
+        for moment in wanted {
+            let moment = format!("{moment}/{name}");
+            match saved.tensors.get(&moment) {
+                Some(row) => {
+                    faults.extend(misfit(&moment, row, slot));
+                    rows.push(row);
+                }
+                None => faults.push(format!("`{moment}` is missing")),
+            }
+            known.insert(moment);
+        }
+        slots.push((rows, steps));
+    }
+    let names = saved.steps.keys().chain(saved.tensors.keys());
+    let unknown = names.filter(|name| !known.contains(*name));
+    faults.extend(unknown.map(|name| format!("`{name}` is unknown")));
+    if !faults.is_empty() {
+        return Err(fault(faults.join(", ")));
+    }
+    let built = optimizer.slots.iter().zip(slots);
+    let slots = built.map(|(slot, (rows, steps))| Ok((stacked(&rows, slot)?, steps)));
+    Ok(Restored { learning_rate: saved.learning_rate, slots: slots.collect::<Result<_>>()? })
+}
+
+fn misfit(name: &str, row: &Tensor, slot: &Slot) -> Option<String> {
+    let (theirs, ours) = ((row.dims(), row.dtype()), (slot.var.dims(), slot.acc()));
+    (theirs != ours).then(|| format!("`{name}` is {theirs:?}, expected {ours:?}"))
+}
+
+/// The moments as one tensor of its own, where the slot's state lies.
+fn stacked(rows: &[&Tensor], slot: &Slot) -> Result<Option<Tensor>> {
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let rows = rows.iter().map(|row| row.flatten_all()).collect::<candle_core::Result<Vec<_>>>()?;
+    let device = slot.state.as_ref().map_or(slot.var.device(), Tensor::device);
+    // `stack` of one tensor may share its storage, which later steps write to.
+    Ok(Some(Tensor::stack(&rows, 0)?.to_device(device)?.force_contiguous()?.detach()))
+}

@@ -1,0 +1,161 @@
+//! One step: look at every gradient, then update.
+
+use candle_core::{Tensor, backprop::GradStore};
+use rayon::prelude::*;
+
+use super::kernel::{self, GradMap, PARALLEL_MIN};
+use super::rule::{Update, UpdateRule, sealed::Rule};
+use super::slot::Slot;
+use super::{Fused, GradClip, NonFinite};
+use crate::{Error, Result};
+
+/// A trained parameter and its gradient.
+struct Due<'a> {
+    /// The slot's place in the optimizer.
+    index: usize,
+    slot: &'a mut Slot,
+    grad: Tensor,
+    lr_scale: f64,
+}
+
+impl<R: UpdateRule> Fused<R> {
+    pub(super) fn apply(&mut self, grads: &GradStore) -> Result<()> {
+        self.rule.check()?;
+        if !self.groups.is_empty() && self.slots.iter().any(|slot| slot.name.is_none()) {
+            return Err(Error::Unnamed { optimizer: R::KIND });
+        }
+        let trained = self.slots.iter().filter(|slot| !slot.planned.is_frozen()).count();
+        let mut due = due::<R>(&mut self.slots, grads)?;
+        if due.is_empty() {
+            return no_gradient(self.slots.len(), trained);
+        }
+        let norm = match self.clip {
+            GradClip::Norm(_) => Some(norm(&due)?),
+            GradClip::None | GradClip::Value(_) => None,
+        };
+        self.grad_norm = norm;
+        let fit = match norm {
+            Some(norm) => norm.is_finite(),
+            None => all_finite(&due)?,
+        };
+        if !fit {
+            if self.non_finite == NonFinite::SkipStep {
+                self.skipped += 1;
+                return Ok(());
+            }
+            return Err(Error::NonFinite { names: unfit(&due)? });
+        }
+        let map = grad_map(self.clip, norm);
+        let moments = self.rule.moments().len();
+        due.iter_mut().try_for_each(|due| due.slot.ensure_state(moments))?;
+        update_all(&self.rule, map, due)
+    }
+}
+
+/// The trained parameters that have a gradient, checked to fit.
+fn due<'a, R: Rule>(slots: &'a mut [Slot], grads: &GradStore) -> Result<Vec<Due<'a>>> {
+    let mut due = Vec::with_capacity(slots.len());
+    for (i, slot) in slots.iter_mut().enumerate() {
+        let (Some(lr_scale), Some(grad)) = (slot.lr_scale(), grads.get(&slot.var)) else {
+            continue;
+        };
+        let (var, fits) = (&slot.var, |what: &str, ours: String, theirs: String| {
+            let why = format!("its gradient has {what} {theirs}, the variable {ours}");
+            Error::Optimizer { optimizer: R::KIND, name: slot.label(i), why }
+        });
+        if grad.shape() != var.shape() {
+            let (ours, theirs) = (format!("{:?}", var.dims()), format!("{:?}", grad.dims()));
+            return Err(fits("shape", ours, theirs));
+        }
+        if grad.dtype() != var.dtype() {
+            let (ours, theirs) = (format!("{:?}", var.dtype()), format!("{:?}", grad.dtype()));
+            return Err(fits("type", ours, theirs));
+        }
+        if !var.is_contiguous() {
+            let why = "it is not contiguous; make the variable from `contiguous()`".to_string();
+            return Err(Error::Optimizer { optimizer: R::KIND, name: slot.label(i), why });
+        }
+        let grad = grad.contiguous()?;
+        due.push(Due { index: i, slot, grad, lr_scale });
+    }
+    Ok(due)
+}
+
+fn no_gradient(known: usize, trained: usize) -> Result<()> {
+    if known > 0 && trained == 0 {
+        return Ok(());
+    }
+    let hint = if known == 0 {
+        ": the optimizer has no variables; a model loaded from safetensors holds none, make them \
+         with `into_trainable()`"
+    } else {
+        ": compute the loss with the model that holds them and look for an operation without a \
+         backward pass"
+    };
+    Err(Error::NoGradient { trained, hint })
+}
+
+/// The norm of all gradients together.
+fn norm(due: &[Due<'_>]) -> Result<f64> {
+    let grads: Vec<&Tensor> = due.iter().map(|due| &due.grad).collect();
+    Ok(kernel::sum_squares(&grads)?.sqrt())
+}
+
+/// Whether no gradient is infinite or NaN.
+fn all_finite(due: &[Due<'_>]) -> Result<bool> {
+    let grads: Vec<&Tensor> = due.iter().map(|due| &due.grad).collect();
+    Ok(kernel::all_finite(&grads)?)
+}
+
+/// The parameters whose gradients are infinite or NaN.
+fn unfit(due: &[Due<'_>]) -> Result<String> {
+    let mut names = Vec::new();
+    for due in due {
+        if !kernel::all_finite(&[&due.grad])? {
+            names.push(format!("`{}`", due.slot.label(due.index)));
+        }
+    }
+    // Numbers so large that only the sum of their squares overflows.
+    if names.is_empty() {
+        names.push("all parameters together".to_string());
+    }
+    Ok(names.join(", "))
+}
+
+fn grad_map(clip: GradClip, norm: Option<f64>) -> GradMap {
+    match (clip, norm) {
+        (GradClip::Norm(bound), Some(norm)) if norm > bound => GradMap::Scale(bound / norm),
+        (GradClip::Value(bound), _) => GradMap::Clamp(bound),
+        _ => GradMap::Identity,
+    }
+}
+
+/// Large tensors one after the other, each in parallel; small ones in parallel, each by one thread.
+/// So no thread waits for others while it holds a storage that they might want.
+fn update_all<R: Rule>(rule: &R, map: GradMap, due: Vec<Due<'_>>) -> Result<()> {
+    let small = |due: &Due<'_>| due.grad.elem_count() < PARALLEL_MIN && due.grad.device().is_cpu();
+    let (mut small, mut large): (Vec<_>, Vec<_>) = due.into_iter().partition(small);
+    large.iter_mut().try_for_each(|due| due.update(rule, map))?;
+    let elements: usize = small.iter().map(|due| due.grad.elem_count()).sum();
+    if elements < PARALLEL_MIN {
+        return small.iter_mut().try_for_each(|due| due.update(rule, map));
+    }
+    small.par_iter_mut().try_for_each(|due| due.update(rule, map))
+}
+
+impl Due<'_> {
+    fn update<R: Rule>(&mut self, rule: &R, map: GradMap) -> Result<()> {
+        let slot = &mut *self.slot;
+        let update = Update {
+            lr: rule.lr() * self.lr_scale,
+            weight_decay: slot.share.weight_decay.unwrap_or(rule.weight_decay()),
+            step: slot.steps + 1,
+        };
+        if slot.var.elem_count() > 0 {
+            let kernel = rule.kernel(update);
+            kernel::update(&kernel, map, &slot.var, &self.grad, slot.state.as_ref())?;
+        }
+        slot.steps += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! Third stage: the impl. It cannot fail.
+//!
+//! What the compiler is asked about a field's type is asked as `<Type as Trait>::item` in the user's
+//! own tokens, everywhere in the same words: it underlines the whole type and says it once.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote};
+use syn::Path;
+use syn::ext::IdentExt as _;
+
+use crate::model::{Body, Field, Grain, Model, Role, Segment, Variant};
+use crate::{bounds, lints};
+
+/// `impl Freezable` for the model.
+pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
+    let Model { input, krate, .. } = model;
+    let layout = layout(model);
+    let map = map(model);
+    let lints = lints::allow(input);
+    let mapper = mapper();
+    let ident = &input.ident;
+    let (generics, arguments, own_where) = input.generics.split_for_impl();
+    let own = own_where.into_iter().flat_map(|clause| &clause.predicates);
+    let added = bounds::predicates(model);
+    quote! {
+        const _: () = {
+            #[automatically_derived]
+            #lints
+            impl #generics #krate::Freezable for #ident #arguments
+            where #(#own,)* #(#added,)*
+            {
+                const LAYOUT: #krate::Layout = #layout;
+
+                fn map_params(&self, #mapper: &mut #krate::Mapper<'_>) -> #krate::Result<Self> {
+                    #map
+                }
+            }
+        };
+    }
+}
+
+fn layout(model: &Model<'_>) -> TokenStream {
+    let Model { krate, kind, .. } = model;
+    match (&model.grain, &model.body) {
+        (Grain::Unit, _) => quote!(#krate::Layout::leaf(#kind)),
+        (Grain::Leaves, Body::Struct(fields)) => group(krate, kind, fields),
+        (Grain::Leaves, Body::Enum(variants)) => {
+            let parts = variants.iter().filter_map(|variant| variant_part(krate, variant));
+            // A constant inside a function: a recursive enum would otherwise contain itself.
+            quote! {
+                #krate::Layout::open(#kind, || const { #krate::Layout::group(#kind, &[#(#parts),*]) })
+            }
+        }
+    }
+}
+
+/// A variant has no place in any path; its name is for people who print the layout.
+fn variant_part(krate: &Path, variant: &Variant<'_>) -> Option<TokenStream> {
+    let name = variant.ident.unraw().to_string();
+    let kept = || variant.fields.iter().filter(|field| !matches!(field.role, Role::Skipped));
+    let inside = match kept().next()? {
+        field @ Field {
+            role:
+                Role::Part(Segment::Transparent)
+                | Role::Unit(Segment::Transparent, _)
+                | Role::Param(Segment::Transparent),
+            ..
+        } => field_layout(krate, field)?,
+        _ => {
+            // Within a function the compiler makes a static of a constant, not of a call.
+            let group = group(krate, &name, &variant.fields);
+            quote!(const { #group })
+        }
+    };
+    Some(quote!(#krate::Part { name: #name, layout: &#inside }))
+}
+
+fn group(krate: &Path, kind: &str, fields: &[Field<'_>]) -> TokenStream {
+    let part = |field: &Field<'_>| {
+        let name = match &field.role {
+            Role::Part(Segment::Name(name))
+            | Role::Unit(Segment::Name(name), _)
+            | Role::Param(Segment::Name(name)) => name,
+            _ => return None,
+        };
+        let inside = field_layout(krate, field)?;
+        Some(quote!(#krate::Part { name: #name, layout: &#inside }))
+    };
+    let parts = fields.iter().filter_map(part);
+    quote!(#krate::Layout::group(#kind, &[#(#parts),*]))
+}
+
+fn field_layout(krate: &Path, field: &Field<'_>) -> Option<TokenStream> {
+    let ty = field.ty;
+    match &field.role {
+        Role::Skipped => None,
+        Role::Part(_) => Some(quote!(<#ty as #krate::Freezable>::LAYOUT)),
+        Role::Unit(_, kind) => Some(quote!(const { #krate::Layout::leaf(#kind) })),
+        Role::Param(_) => Some(quote!(<#ty as #krate::TensorParam>::LAYOUT)),
+    }
+}
+
+fn map(model: &Model<'_>) -> TokenStream {
+    let krate = &model.krate;
+    let made = match &model.body {
+        Body::Struct(fields) => {
+            let values = fields.iter().map(|field| {
+                let member = &field.member;
+                let value = value(krate, field, &quote!(&self.#member));
+                quote!(#member: #value)
+            });
+            quote!(::core::result::Result::Ok(Self { #(#values),* }))
+        }
+        Body::Enum(variants) => {
+            let arms = variants.iter().map(|variant| arm(krate, variant));
+            quote!(match self { #(#arms)* })
+        }
+    };
+    match model.grain {
+        Grain::Leaves => made,
+        Grain::Unit => {
+            let (mapper, kind) = (mapper(), &model.kind);
+            quote!(#krate::Mapper::unit(#mapper, #kind, |#mapper| #made))
+        }
+    }
+}
+
+fn arm(krate: &Path, variant: &Variant<'_>) -> TokenStream {
+    let ident = variant.ident;
+    let bindings: Vec<Ident> = (0..variant.fields.len())
+        .map(|i| format_ident!("__{i}", span = Span::mixed_site()))
+        .collect();
+    let members: Vec<_> = variant.fields.iter().map(|field| &field.member).collect();
+    let values =
+        variant.fields.iter().zip(&bindings).map(|(field, it)| value(krate, field, &quote!(#it)));
+    quote! {
+        Self::#ident { #(#members: #bindings),* } => {
+            ::core::result::Result::Ok(Self::#ident { #(#members: #values),* })
+        }
+    }
+}
+
+/// The new value of a field; `old` is a reference to the present one.
+fn value(krate: &Path, field: &Field<'_>, old: &TokenStream) -> TokenStream {
+    let (ty, mapper) = (field.ty, mapper());
+    let (segment, mapped) = match &field.role {
+        Role::Skipped => return quote!(<#ty as ::core::clone::Clone>::clone(#old)),
+        Role::Part(segment) => {
+            (segment, quote!(<#ty as #krate::Freezable>::map_params(#old, #mapper)))
+        }
+        Role::Param(segment) => {
+            (segment, quote!(<#ty as #krate::TensorParam>::map_param(#old, #mapper)))
+        }
+        Role::Unit(segment, kind) => {
+            let inside = quote!(<#ty as #krate::Freezable>::map_params(#old, #mapper));
+            (segment, quote!(#krate::Mapper::unit(#mapper, #kind, |#mapper| #inside)))
+        }
+    };
+    match segment {
+        Segment::Transparent => quote!(#mapped?),
+        Segment::Name(name) => quote!(#krate::Mapper::at(#mapper, #name, |#mapper| #mapped)?),
+    }
+}
+
+/// A name of our own: no constant of the user's can be meant by it.
+fn mapper() -> Ident {
+    Ident::new("__mapper", Span::mixed_site())
+}

@@ -1,0 +1,34 @@
+//! The impl of a faulty input: without it every use of the type would be one more error.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use crate::errors::Errors;
+use crate::parse::Parsed;
+use crate::{check, lints};
+
+/// The faults, inside an impl that compiles otherwise.
+///
+/// They stand in `LAYOUT`, so that the compiler knows this constant as faulty and keeps silent about
+/// every constant that is computed from it.
+pub(crate) fn fallback(parsed: &Parsed<'_>, faults: syn::Error) -> TokenStream {
+    // A fault in the crate's path is among the faults already.
+    let krate = check::crate_path(parsed.attrs.krate.value(), &mut Errors::default());
+    let lints = lints::allow(parsed.input);
+    let ident = &parsed.input.ident;
+    let (generics, arguments, wheres) = parsed.input.generics.split_for_impl();
+    let faults = faults.into_compile_error();
+    quote! {
+        const _: () = {
+            #[automatically_derived]
+            #lints
+            impl #generics #krate::Freezable for #ident #arguments #wheres {
+                const LAYOUT: #krate::Layout = { #faults };
+
+                fn map_params(&self, _: &mut #krate::Mapper<'_>) -> #krate::Result<Self> {
+                    loop {}
+                }
+            }
+        };
+    }
+}

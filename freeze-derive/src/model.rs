@@ -1,0 +1,77 @@
+//! What the expander is given: a model without faults, every choice made.
+
+use syn::{DeriveInput, Ident, Member, Path, Type, WherePredicate};
+
+/// A checked input.
+pub(crate) struct Model<'a> {
+    pub(crate) input: &'a DeriveInput,
+    /// Where freeze_core is found.
+    pub(crate) krate: Path,
+    /// The type's name, for people to read.
+    pub(crate) kind: String,
+    pub(crate) grain: Grain,
+    pub(crate) bounds: Bounds,
+    pub(crate) body: Body<'a>,
+}
+
+/// How finely a type or a field freezes.
+pub(crate) enum Grain {
+    /// Each of its leaves by itself.
+    Leaves,
+    /// As one leaf.
+    Unit,
+}
+
+/// Where the impl's additional predicates come from.
+pub(crate) enum Bounds {
+    /// The types of the fields.
+    Inferred,
+    /// `bound = ".."`.
+    Given(Vec<WherePredicate>),
+}
+
+pub(crate) enum Body<'a> {
+    Struct(Vec<Field<'a>>),
+    Enum(Vec<Variant<'a>>),
+}
+
+pub(crate) struct Variant<'a> {
+    pub(crate) ident: &'a Ident,
+    pub(crate) fields: Vec<Field<'a>>,
+}
+
+pub(crate) struct Field<'a> {
+    pub(crate) member: Member,
+    /// The type in the user's own tokens: what the compiler says about it underlines them.
+    pub(crate) ty: &'a Type,
+    pub(crate) role: Role,
+}
+
+/// What a field is to the model.
+pub(crate) enum Role {
+    /// No leaf; cloned.
+    Skipped,
+    /// A layer or a group of layers.
+    Part(Segment),
+    /// The same as one leaf, of the given kind.
+    Unit(Segment, String),
+    /// A bare tensor.
+    Param(Segment),
+}
+
+/// What a field adds to the path.
+pub(crate) enum Segment {
+    Name(String),
+    /// Nothing: the field of a one-field tuple variant.
+    Transparent,
+}
+
+impl Body<'_> {
+    /// All fields, those of every variant, in declaration order.
+    pub(crate) fn fields(&self) -> Vec<&Field<'_>> {
+        match self {
+            Self::Struct(fields) => fields.iter().collect(),
+            Self::Enum(variants) => variants.iter().flat_map(|variant| &variant.fields).collect(),
+        }
+    }
+}

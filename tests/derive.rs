@@ -1,0 +1,15 @@
+//! Every shape that `#[derive(Freezable)]` takes, and what the impl does: the order and the paths of
+//! the leaves, what the type alone decides, what a view freezes and what it keeps.
+
+mod derive {
+    mod attributes;
+    mod bounds;
+    mod common;
+    mod containers;
+    mod enums;
+    mod generics;
+    mod laws;
+    mod layout;
+    mod recursive;
+    mod structs;
+}

@@ -1,0 +1,181 @@
+//! `skip`, `param`, `rename`, `unit`, alone and together.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use candle_core::Tensor;
+use candle_nn::Linear;
+use freeze_core::Freezable;
+
+use super::common::{assert_model, kinds, linear, names, var};
+
+#[derive(Clone, Default)]
+struct Counter(Rc<Cell<usize>>);
+
+#[derive(Freezable)]
+struct Skips {
+    #[freeze(skip)]
+    calls: Counter,
+    #[freeze(skip)]
+    label: &'static str,
+    #[freeze(skip)]
+    teacher: Linear,
+    student: Linear,
+    #[freeze(skip)]
+    raw: Tensor,
+}
+
+#[test]
+fn a_skipped_field_is_cloned_and_never_frozen() {
+    let calls = Counter::default();
+    let net = Skips {
+        calls: calls.clone(),
+        label: "net",
+        teacher: linear(1),
+        student: linear(2),
+        raw: var(&[1f32]),
+    };
+    assert_model(&net, &["student"]);
+    const { assert!(matches!(Skips::LAYOUT.len(), Some(1))) };
+    let view = net.freeze_upto(1).unwrap();
+    view.calls.0.set(3);
+    assert_eq!(calls.0.get(), 3, "the clone is not the user's own");
+    assert_eq!(view.label, "net");
+    assert_eq!(view.teacher.weight().id(), net.teacher.weight().id());
+    assert_eq!(view.raw.id(), net.raw.id());
+    assert!(!view.student.weight().is_variable());
+}
+
+#[derive(Freezable)]
+struct Params {
+    #[freeze(param)]
+    position: Tensor,
+    #[freeze(param)]
+    scale: Option<Tensor>,
+    #[freeze(param)]
+    shift: Option<Tensor>,
+    #[freeze(param)]
+    stack: Vec<Tensor>,
+    head: Linear,
+}
+
+#[test]
+fn a_parameter_is_one_leaf() {
+    let net = Params {
+        position: var(&[1f32]),
+        scale: Some(var(&[2f32])),
+        shift: None,
+        stack: vec![var(&[3f32]), var(&[4f32])],
+        head: linear(1),
+    };
+    assert_model(&net, &["position", "scale", "stack", "head"]);
+    assert_eq!(kinds(&net), ["Tensor", "Tensor", "Tensor", "Linear"]);
+    let expected = ["position", "scale", "stack.0", "stack.1", "head.weight", "head.bias"];
+    assert_eq!(names(&net), expected);
+    assert_eq!(Params::LAYOUT.len(), None);
+    const POSITION: usize = Params::LAYOUT.through("position");
+    assert_eq!(POSITION, 1);
+}
+
+#[derive(Freezable)]
+struct Renamed {
+    #[freeze(rename = "conv1")]
+    first: Linear,
+    #[freeze(rename = "type", unit)]
+    second: Vec<Linear>,
+    #[freeze(param, rename = "cls_token")]
+    third: Tensor,
+    // The names of the fields may be given anew all round.
+    #[freeze(rename = "first")]
+    fourth: Linear,
+}
+
+#[derive(Freezable)]
+struct RenamedTuple(#[freeze(rename = "1")] Linear, #[freeze(rename = "0")] Linear);
+
+#[test]
+fn a_new_name_is_the_path_segment() {
+    let net = Renamed {
+        first: linear(1),
+        second: vec![linear(2), linear(3)],
+        third: var(&[1f32]),
+        fourth: linear(4),
+    };
+    assert_model(&net, &["conv1", "type", "cls_token", "first"]);
+    assert_eq!(Renamed::LAYOUT.before("first"), 3);
+    assert_eq!(names(&net)[2], "type.0.weight");
+    assert_model(&RenamedTuple(linear(1), linear(2)), &["1", "0"]);
+}
+
+#[derive(Freezable)]
+#[freeze(unit)]
+struct Block {
+    one: Linear,
+    #[freeze(skip)]
+    dim: usize,
+    #[freeze(rename = "second")]
+    two: Linear,
+    #[freeze(param)]
+    gamma: Tensor,
+}
+
+fn block() -> Block {
+    Block { one: linear(1), dim: 2, two: linear(2), gamma: var(&[1f32]) }
+}
+
+#[derive(Freezable)]
+struct Stack {
+    stem: Linear,
+    blocks: Vec<Block>,
+    #[freeze(unit)]
+    neck: (Linear, Linear),
+    #[freeze(unit)]
+    tail: Vec<Block>,
+    head: Linear,
+}
+
+#[test]
+fn a_unit_freezes_as_a_whole() {
+    let net = Stack {
+        stem: linear(1),
+        blocks: vec![block(), block()],
+        neck: (linear(2), linear(3)),
+        tail: vec![block(), block()],
+        head: linear(4),
+    };
+    assert_model(&net, &["stem", "blocks.0", "blocks.1", "neck", "tail", "head"]);
+    assert_eq!(kinds(&net), ["Linear", "Block", "Block", "tuple", "Vec", "Linear"]);
+    let of_block: Vec<String> = ["one.weight", "one.bias", "second.weight", "second.bias", "gamma"]
+        .map(|name| format!("blocks.1.{name}"))
+        .into();
+    assert_eq!(names(&net)[7..12], of_block);
+    let view = net.freeze_upto(2).unwrap();
+    assert!(!view.blocks[0].one.weight().is_variable() && !view.blocks[0].gamma.is_variable());
+    assert!(view.blocks[1].one.weight().is_variable());
+    assert_eq!(view.blocks[0].dim, 2);
+}
+
+#[test]
+fn the_length_of_a_unit_is_known() {
+    const { assert!(matches!(Block::LAYOUT.len(), Some(1))) };
+    assert_eq!(Stack::LAYOUT.len(), None);
+    assert_eq!(Stack::LAYOUT.through("stem"), 1);
+    assert_model(&block(), &[""]);
+}
+
+#[derive(Freezable)]
+struct UnitAfterVec {
+    #[freeze(unit)]
+    body: Vec<Linear>,
+    head: Linear,
+}
+
+const _: () = assert!(UnitAfterVec::LAYOUT.before("head") == 1);
+
+#[test]
+fn a_unit_field_hides_how_many_layers_it_has() {
+    for layers in 0..3 {
+        let net = UnitAfterVec { body: (0..layers).map(linear).collect(), head: linear(9) };
+        assert_model(&net, &["body", "head"]);
+    }
+}

@@ -1,0 +1,101 @@
+//! Types that hold themselves.
+
+use candle_nn::Linear;
+use freeze_core::Freezable;
+
+use super::common::{assert_model, linear};
+
+#[derive(Freezable)]
+struct Tree {
+    value: Linear,
+    children: Vec<Tree>,
+}
+
+fn tree(children: Vec<Tree>) -> Tree {
+    Tree { value: linear(1), children }
+}
+
+#[test]
+fn a_tree_is_walked_from_the_front() {
+    let tree = tree(vec![tree(vec![tree(vec![])]), tree(vec![])]);
+    let expected = ["value", "children.0.value", "children.0.children.0.value", "children.1.value"];
+    assert_model(&tree, &expected);
+    assert_eq!(Tree::LAYOUT.len(), None);
+    assert_eq!(Tree::LAYOUT.before("children"), 1);
+    assert_eq!(tree.leaf_before("children.1").unwrap(), 3);
+    assert_eq!(Tree::LAYOUT.to_string().matches("as above").count(), 1);
+}
+
+#[derive(Freezable)]
+struct List<T> {
+    value: T,
+    next: Option<Box<List<T>>>,
+}
+
+#[derive(Freezable)]
+struct SelfNamed<T> {
+    value: T,
+    next: Option<Box<Self>>,
+}
+
+#[test]
+fn a_generic_list_can_be_used() {
+    let last = List { value: linear(1), next: None };
+    let list = List { value: linear(2), next: Some(Box::new(last)) };
+    assert_model(&list, &["value", "next.value"]);
+    let last = SelfNamed { value: linear(1), next: None };
+    assert_model(
+        &SelfNamed { value: linear(2), next: Some(Box::new(last)) },
+        &["value", "next.value"],
+    );
+}
+
+#[derive(Freezable)]
+struct Encoder {
+    stem: Linear,
+    down: Option<Box<Decoder>>,
+}
+
+#[derive(Freezable)]
+struct Decoder {
+    up: Vec<Encoder>,
+    head: Linear,
+}
+
+#[test]
+fn two_types_may_hold_each_other() {
+    let inner = Encoder { stem: linear(1), down: None };
+    let decoder = Decoder { up: vec![inner], head: linear(2) };
+    let net = Encoder { stem: linear(3), down: Some(Box::new(decoder)) };
+    assert_model(&net, &["stem", "down.up.0.stem", "down.head"]);
+}
+
+#[derive(Freezable)]
+enum Expr<L> {
+    Leaf(L),
+    Pair(Box<Expr<L>>, Box<Expr<L>>),
+    Wrapped(Box<Expr<L>>),
+}
+
+#[test]
+fn an_enum_may_hold_itself() {
+    let leaf = |seed| Box::new(Expr::Leaf(linear(seed)));
+    let pair = Expr::Pair(leaf(1), Box::new(Expr::Wrapped(leaf(2))));
+    assert_model(&Expr::Pair(Box::new(pair), leaf(3)), &["0.0", "0.1", "1"]);
+    assert_eq!(Expr::<Linear>::LAYOUT.len(), None);
+    assert!(Expr::<Linear>::LAYOUT.to_string().contains("Expr (as above)"));
+}
+
+#[derive(Freezable)]
+#[freeze(unit)]
+struct Whole {
+    value: Linear,
+    rest: Vec<Whole>,
+}
+
+#[test]
+fn a_recursive_unit_is_one_leaf() {
+    let leaf = || Whole { value: linear(1), rest: vec![] };
+    assert_model(&Whole { value: linear(2), rest: vec![leaf(), leaf()] }, &[""]);
+    assert_eq!(Whole::LAYOUT.len(), Some(1));
+}

@@ -1,0 +1,116 @@
+//! Where the usual names mean something else.
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::Linear;
+
+mod names {
+    #![allow(dead_code, non_upper_case_globals, non_camel_case_types, non_snake_case)]
+    #![allow(clippy::module_inception, clippy::missing_const_for_fn, clippy::upper_case_acronyms)]
+
+    // Modules with the names of crates.
+    mod core {}
+    mod std {}
+    mod alloc {}
+    mod freeze_core {}
+    // Types, traits and functions of the prelude and of the library.
+    struct String;
+    struct Box;
+    struct Vec;
+    struct Result;
+    struct Layout;
+    struct Mapper;
+    struct Part;
+    struct Error;
+    trait Clone {}
+    trait Sized {}
+    trait Freezable {}
+    trait TensorParam {}
+    trait From {}
+    fn Ok() {}
+    fn Err() {}
+    fn Some() {}
+    const None: u8 = 0;
+    // A constant is matched against where a binding of its name is meant: the output's bindings
+    // begin with two underscores.
+    const mapper: u8 = 0;
+    const _0: u8 = 0;
+
+    /// A user's layer with a name of the prelude.
+    #[derive(::freeze_core::Freezable)]
+    pub(super) struct Option<T> {
+        pub(super) layer: T,
+    }
+
+    /// Methods that would win if the output called methods.
+    pub(super) trait Greedy: ::core::marker::Sized {
+        fn clone(&self) -> u8 {
+            0
+        }
+        fn map_params(&self, _: u8) -> u8 {
+            0
+        }
+        fn at(&self) {}
+        fn part(&self) {}
+        fn unit(&self) {}
+    }
+    impl<T> Greedy for T {}
+
+    #[derive(::freeze_core::Freezable)]
+    pub(super) struct Net {
+        pub(super) mapper: Option<::candle_nn::Linear>,
+        pub(super) __mapper: ::candle_nn::Linear,
+        #[freeze(param)]
+        pub(super) value: ::candle_core::Tensor,
+        #[freeze(unit)]
+        pub(super) field: Option<::candle_nn::Linear>,
+        #[freeze(skip)]
+        pub(super) clone: u8,
+        pub(super) choice: Choice,
+    }
+
+    #[derive(::freeze_core::Freezable)]
+    pub(super) enum Choice {
+        Ok(::candle_nn::Linear, ::candle_nn::Linear),
+        Err { mapper: ::candle_nn::Linear, __0: ::candle_nn::Linear },
+        None,
+    }
+
+    #[derive(::freeze_core::Freezable)]
+    #[freeze(unit)]
+    pub(super) struct Block {
+        pub(super) mapper: ::candle_nn::Linear,
+    }
+}
+
+fn linear() -> Linear {
+    let weight = Tensor::zeros((1, 1), DType::F32, &Device::Cpu).expect("a tensor");
+    Linear::new(weight, None)
+}
+
+#[test]
+fn names_of_the_surroundings_do_not_matter() {
+    use freeze_core::Freezable as _;
+    use names::{Block, Choice, Net, Option};
+    for (choice, leaves) in [
+        (Choice::Ok(linear(), linear()), 6),
+        (Choice::Err { mapper: linear(), __0: linear() }, 6),
+        (Choice::None, 4),
+    ] {
+        let net = Net {
+            mapper: Option { layer: linear() },
+            __mapper: linear(),
+            value: linear().weight().clone(),
+            field: Option { layer: linear() },
+            clone: 3,
+            choice,
+        };
+        let paths: Vec<String> =
+            net.leaves().expect("leaves").into_iter().map(|leaf| leaf.path).collect();
+        assert_eq!(paths.len(), leaves);
+        assert_eq!(paths[..4], ["mapper.layer", "__mapper", "value", "field"]);
+        let view = net.freeze_upto(2).expect("a view");
+        assert_eq!(view.clone, 3);
+        assert!(view.mapper.layer.bias().is_none() && view.value.rank() == 2);
+    }
+    assert_eq!(Block { mapper: linear() }.leaves().expect("leaves").len(), 1);
+}

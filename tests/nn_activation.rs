@@ -1,0 +1,142 @@
+//! `ops::{relu, gelu, gelu_erf, prelu}` and `nn::PReLU`.
+
+mod nn_support;
+
+use candle_core::{DType, Device, Module, Result, Tensor, Var};
+use candle_nn::{VarBuilder, VarMap};
+use freeze_core::Freezable;
+use freeze_core::nn::{self, ops};
+use nn_support::{
+    assert_close, check, check_against, check_half, flat, gradients, random, refusal,
+};
+
+type Function = fn(&Tensor) -> Result<Tensor>;
+
+const TABLE: [(&str, Function, Function); 3] = [
+    ("relu", ops::relu, Tensor::relu),
+    ("gelu", ops::gelu, Tensor::gelu),
+    ("gelu_erf", ops::gelu_erf, Tensor::gelu_erf),
+];
+
+#[test]
+fn gradients_by_finite_differences() {
+    // Nothing so near 0 that a difference would straddle the kink.
+    let x = random(1, (4, 5), DType::F64).affine(4., 0.01).unwrap();
+    for (_, ours, _) in TABLE {
+        check(&[x.clone()], |t| ours(&t[0]));
+        check(&[x.clone()], |t| ours(&t[0].t()?));
+    }
+}
+
+#[test]
+fn the_result_is_candles_bit_for_bit() {
+    for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
+        for (name, ours, stock) in TABLE {
+            let x = random(1, 100_003, dtype).affine(6., 0.).unwrap();
+            assert_eq!(flat(&ours(&x).unwrap()), flat(&stock(&x).unwrap()), "{name} {dtype:?}");
+        }
+    }
+}
+
+#[test]
+fn gradients_are_candles() {
+    for (name, ours, stock) in TABLE {
+        // candle writes the constants of gelu's derivatives with six digits.
+        let tolerance = if name == "relu" { 0. } else { 1e-5 };
+        let x = random(1, 100_003, DType::F32).affine(3., 0.).unwrap();
+        check_against(&[x], tolerance, |t| ours(&t[0]), |t| stock(&t[0]));
+    }
+}
+
+#[test]
+fn relu_passes_the_gradient_at_zero_as_candle_does() {
+    let x = Tensor::new(&[-1f32, -0.0, 0.0, 1.], &Device::Cpu).unwrap();
+    let slope = |f: Function| {
+        let x = Var::from_tensor(&x).unwrap();
+        flat(f(&x).unwrap().backward().unwrap().get(&x).unwrap())
+    };
+    assert_eq!(slope(ops::relu), [0., 1., 1., 1.]);
+    assert_eq!(slope(ops::relu), slope(Tensor::relu));
+}
+
+#[test]
+fn halves_and_nothing() {
+    for (_, ours, _) in TABLE {
+        let x = random(1, (3, 50), DType::F32).affine(3., 0.).unwrap();
+        check_half(DType::F16, 2e-3, &[x.clone()], |t| ours(&t[0]));
+        check_half(DType::BF16, 2e-2, &[x], |t| ours(&t[0]));
+        let (y, _) = gradients(&[random(1, (0, 3), DType::F32)], &[true], |t| ours(&t[0]));
+        assert_eq!(y.dims(), [0, 3]);
+    }
+}
+
+/// Input and slopes: one for all, one for each channel, one for each element.
+const SLOPES: [(&[usize], &[usize]); 7] = [
+    (&[2, 3], &[]),
+    (&[2, 3], &[1]),
+    (&[4], &[4]),
+    (&[2, 3], &[3]),
+    (&[2, 3, 4, 2], &[3]),
+    (&[2, 3], &[2, 3]),
+    (&[5], &[1]),
+];
+
+fn prelu(t: &[Tensor]) -> Result<Tensor> {
+    ops::prelu(&t[0], &t[1])
+}
+
+#[test]
+fn prelu_gradients_by_finite_differences() {
+    for (x, w) in SLOPES {
+        check(&[random(1, x, DType::F64), random(2, w, DType::F64)], prelu);
+    }
+}
+
+#[test]
+fn prelu_is_candles() {
+    for (x, w) in [(&[40, 3, 30, 30][..], 3), (&[200, 300], 300), (&[70_000], 1)] {
+        let operands = [random(1, x, DType::F32), random(2, w, DType::F32)];
+        let stock = |t: &[Tensor]| candle_nn::PReLU::new(t[1].clone(), w == 1).forward(&t[0]);
+        let ours = |t: &[Tensor]| nn::PReLU::new(t[1].clone(), w == 1).forward(&t[0]);
+        assert_eq!(flat(&ours(&operands).unwrap()), flat(&stock(&operands).unwrap()));
+        // The sums of the slopes' gradients run over many elements.
+        check_against(&operands, 2e-4, prelu, stock);
+    }
+}
+
+#[test]
+fn prelu_halves_nothing_and_wrong_shapes() {
+    let operands = [random(1, (2, 3, 5), DType::F32), random(2, 3, DType::F32)];
+    check_half(DType::F16, 2e-3, &operands, prelu);
+    check_half(DType::BF16, 2e-2, &operands, prelu);
+    let empty = [random(1, (0, 3, 5), DType::F32), random(2, 3, DType::F32)];
+    let (y, grads) = gradients(&empty, &[true; 2], prelu);
+    assert_eq!(y.dims(), [0, 3, 5]);
+    assert_eq!(flat(grads[1].as_ref().unwrap()), [0.; 3]);
+    let text = refusal(ops::prelu(&operands[0], &random(3, 5, DType::F32)));
+    assert!(
+        text.starts_with("prelu: 5 slopes of shape [5] for an input of shape [2, 3, 5]"),
+        "{text}"
+    );
+    let double = operands[1].to_dtype(DType::F64).unwrap();
+    let text = refusal(ops::prelu(&operands[0], &double));
+    assert!(text.starts_with("prelu: the input is F32, the slopes F64"), "{text}");
+}
+
+#[test]
+fn the_layer_freezes_and_has_candles_names() {
+    let map = VarMap::new();
+    let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+    let layer = nn::prelu(Some(3), vb.pp("a")).unwrap();
+    let scalar = nn::prelu(None, vb.pp("b")).unwrap();
+    assert!(scalar.is_scalar() && !layer.is_scalar());
+    let x = random(1, (2, 3), DType::F32);
+    assert!(layer.forward(&x).unwrap().track_op());
+    assert!(!layer.freeze_upto(1).unwrap().forward(&x).unwrap().track_op());
+    let stock = candle_nn::prelu(Some(3), vb.pp("a")).unwrap();
+    let converted = nn::PReLU::from(stock.clone());
+    assert_eq!(converted.weight().id(), stock.weight().id(), "the same variable, not a copy");
+    let y = stock.forward(&x).unwrap();
+    assert_close(&converted.forward(&x).unwrap(), &y, 0., "conversion");
+    assert_eq!((layer.vars().unwrap().len(), layer.leaves().unwrap()[0].kind), (1, "PReLU"));
+}

@@ -1,0 +1,96 @@
+//! `ops::{max_pool2d, avg_pool2d}` and their forms with a stride.
+
+mod nn_support;
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use freeze_core::nn::ops;
+use nn_support::{check, check_against, check_half, flat, gradients, random, refusal};
+use proptest::prelude::*;
+
+type Size = (usize, usize);
+
+fn max(kernel: Size, stride: Size) -> impl Fn(&[Tensor]) -> Result<Tensor> {
+    move |t| ops::max_pool2d_with_stride(&t[0], kernel, stride)
+}
+
+fn mean(kernel: Size, stride: Size) -> impl Fn(&[Tensor]) -> Result<Tensor> {
+    move |t| ops::avg_pool2d_with_stride(&t[0], kernel, stride)
+}
+
+#[test]
+fn gradients_by_finite_differences() {
+    for (size, kernel, stride) in [
+        ((4, 4), (2, 2), (2, 2)),
+        ((5, 4), (2, 3), (2, 3)),
+        // Overlapping windows, and windows with gaps: candle has no backward for these.
+        ((5, 6), (3, 2), (1, 1)),
+        ((6, 5), (1, 2), (3, 3)),
+        ((3, 3), (3, 3), (1, 1)),
+    ] {
+        let x = random(1, (2, 2, size.0, size.1), DType::F64);
+        check(&[x.clone()], max(kernel, stride));
+        check(&[x], mean(kernel, stride));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn the_result_is_candles_bit_for_bit(
+        planes in (1usize..4, 1usize..40),
+        size in (1usize..40, 1usize..40),
+        kernel in (1usize..5, 1usize..5),
+        stride in (1usize..4, 1usize..4),
+    ) {
+        prop_assume!(kernel.0 <= size.0 && kernel.1 <= size.1);
+        let x = random(1, (planes.0, planes.1, size.0, size.1), DType::F32);
+        let (ours, stock) = (max(kernel, stride), x.max_pool2d_with_stride(kernel, stride));
+        assert_eq!(flat(&ours(&[x.clone()]).unwrap()), flat(&stock.unwrap()));
+        let (ours, stock) = (mean(kernel, stride), x.avg_pool2d_with_stride(kernel, stride));
+        assert_eq!(flat(&ours(&[x]).unwrap()), flat(&stock.unwrap()));
+    }
+}
+
+#[test]
+fn the_mean_gradient_is_candles() {
+    let x = random(1, (3, 20, 32, 32), DType::F32);
+    check_against(&[x], 1e-6, |t| ops::avg_pool2d(&t[0], 2), |t| t[0].avg_pool2d(2));
+}
+
+#[test]
+fn the_first_of_several_maxima_gets_the_gradient() {
+    let x = Tensor::new(&[[[[1f32, 3., 2., 2.], [3., 0., 2., 2.]]]], &Device::Cpu).unwrap();
+    let x = Var::from_tensor(&x).unwrap();
+    let y = ops::max_pool2d(&x, 2).unwrap();
+    assert_eq!(flat(&y), [3., 2.]);
+    let grads = y.backward().unwrap();
+    assert_eq!(flat(grads.get(&x).unwrap()), [0., 1., 1., 0., 0., 0., 0., 0.]);
+}
+
+#[test]
+fn a_strided_input_and_halves_and_nothing() {
+    let x = random(1, (2, 2, 4, 6), DType::F64);
+    check(&[x.clone()], |t| ops::max_pool2d(&t[0].transpose(2, 3)?, 2));
+    check(&[x.clone()], |t| ops::avg_pool2d(&t[0].transpose(2, 3)?, (3, 2)));
+    for (dtype, tolerance) in [(DType::F16, 1e-3), (DType::BF16, 1e-2)] {
+        let x = x.to_dtype(DType::F32).unwrap();
+        check_half(dtype, tolerance, &[x.clone()], max((2, 2), (2, 2)));
+        check_half(dtype, tolerance, &[x], mean((2, 2), (2, 2)));
+    }
+    let (y, _) = gradients(&[random(1, (0, 2, 4, 4), DType::F32)], &[true], max((2, 2), (2, 2)));
+    assert_eq!(y.dims(), [0, 2, 2, 2]);
+}
+
+#[test]
+fn windows_that_do_not_fit_are_named() {
+    let x = random(1, (1, 1, 4, 3), DType::F32);
+    for (found, start) in [
+        (ops::max_pool2d(&x, (2, 4)), "max_pool2d: windows of 2 x 4, 2 x 4 apart, on 4 x 3"),
+        (ops::avg_pool2d(&x, 0), "avg_pool2d: windows of 0 x 0"),
+        (ops::max_pool2d_with_stride(&x, 2, (1, 0)), "max_pool2d: windows of 2 x 2, 1 x 0 apart"),
+        (ops::max_pool2d(&x.squeeze(0).unwrap(), 2), "max_pool2d: the input has shape [1, 4, 3]"),
+    ] {
+        let text = refusal(found);
+        assert!(text.starts_with(start), "{text}");
+    }
+}

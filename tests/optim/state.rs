@@ -1,0 +1,165 @@
+//! Saving state by name and taking it up again.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor, Var};
+use candle_nn::{Optimizer, ParamsAdamW};
+use freeze_core::PlanOptimizer;
+use freeze_core::Result;
+use freeze_core::optim::{AdamW, Momentum, ParamsSgd, Sgd};
+
+use super::{CPU, bits, store};
+
+fn adamw(vars: &[Var]) -> Result<AdamW> {
+    let named = ["a", "b.weight"].into_iter().map(String::from).zip(vars.iter().cloned());
+    AdamW::with_names(named.collect(), ParamsAdamW::default())
+}
+
+fn vars() -> Result<[Var; 2]> {
+    let ones = |dims: &[usize]| Var::ones(dims, DType::F32, &CPU);
+    Ok([ones(&[3])?, ones(&[2, 2])?])
+}
+
+fn step(opt: &mut AdamW, vars: &[Var], i: f64) -> Result<()> {
+    let grads = vars.iter().map(|var| Ok((var, (var.as_detached_tensor() * i)?.sin()?)));
+    Ok(opt.step(&store(grads.collect::<candle_core::Result<Vec<_>>>()?))?)
+}
+
+#[test]
+fn training_goes_on_bit_for_bit() -> Result<()> {
+    let straight = vars()?;
+    let mut opt = adamw(&straight)?;
+    for i in 0..6 {
+        step(&mut opt, &straight, f64::from(i))?;
+    }
+    for by_tensors in [true, false] {
+        let first = vars()?;
+        let mut opt = adamw(&first)?;
+        for i in 0..3 {
+            step(&mut opt, &first, f64::from(i))?;
+        }
+        opt.set_learning_rate(0.001);
+        let (tensors, state) = (opt.state_tensors()?, opt.save_state()?);
+        let second = vars()?;
+        for (a, b) in first.iter().zip(&second) {
+            b.set(&a.as_detached_tensor())?;
+        }
+        // What was saved is a copy: further steps of the first optimizer leave it alone.
+        step(&mut opt, &first, 9.0)?;
+        let mut opt = adamw(&second)?;
+        if by_tensors {
+            opt.load_state_tensors(&tensors)?;
+        } else {
+            opt.set_learning_rate(0.5);
+            opt.prepare_state(&state)?;
+            assert_eq!(opt.learning_rate(), 0.5, "preparing changes nothing");
+            opt.commit_state();
+            assert_eq!(opt.learning_rate(), 0.001);
+        }
+        for i in 3..6 {
+            step(&mut opt, &second, f64::from(i))?;
+        }
+        for (a, b) in straight.iter().zip(&second) {
+            assert_eq!(bits(a)?, bits(b)?);
+        }
+        // Nor do its own steps write to what it was loaded from.
+        let again = tensors["first_moment/a"].to_vec1::<f32>()?;
+        assert_eq!(again, state.tensors["first_moment/a"].to_vec1::<f32>()?);
+    }
+    Ok(())
+}
+
+#[test]
+fn names_and_shapes() -> Result<()> {
+    let vars = vars()?;
+    let mut opt = adamw(&vars)?;
+    let empty: Vec<String> = opt.state_tensors()?.into_keys().collect();
+    assert_eq!(empty, ["step/a", "step/b.weight"]);
+    step(&mut opt, &vars, 1.0)?;
+    let tensors = opt.state_tensors()?;
+    let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "first_moment/a",
+            "first_moment/b.weight",
+            "second_moment/a",
+            "second_moment/b.weight",
+            "step/a",
+            "step/b.weight",
+        ]
+    );
+    assert_eq!(tensors["second_moment/b.weight"].dims(), [2, 2]);
+    assert_eq!(tensors["step/a"].to_scalar::<i64>()?, 1);
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_is_listed_and_changes_nothing() -> Result<()> {
+    let vars = vars()?;
+    let mut opt = adamw(&vars)?;
+    step(&mut opt, &vars, 1.0)?;
+    let good = opt.state_tensors()?;
+    let edit = |change: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
+        let mut tensors = good.clone();
+        change(&mut tensors);
+        tensors
+    };
+    let zeros = |dims: &[usize], dtype| Tensor::zeros(dims, dtype, &CPU);
+    let (misshaped, mistyped) = (zeros(&[4], DType::F32)?, zeros(&[3], DType::F64)?);
+    let negative = Tensor::new(-1i64, &CPU)?;
+    let cases: [(BTreeMap<String, Tensor>, &[&str]); 6] = [
+        (
+            edit(&|t| {
+                t.remove("first_moment/a");
+                t.remove("step/b.weight");
+            }),
+            &["`first_moment/a` is missing", "`step/b.weight` is missing"],
+        ),
+        (
+            edit(&|t| drop(t.insert("momentum/a".into(), misshaped.clone()))),
+            &["`momentum/a` is unknown"],
+        ),
+        (
+            edit(&|t| drop(t.insert("first_moment/a".into(), misshaped.clone()))),
+            &["`first_moment/a` is ([4], F32), expected ([3], F32)"],
+        ),
+        (
+            edit(&|t| drop(t.insert("second_moment/a".into(), mistyped.clone()))),
+            &["`second_moment/a` is ([3], F64)"],
+        ),
+        (edit(&|t| drop(t.insert("step/a".into(), negative.clone()))), &["`step/a` is not"]),
+        (BTreeMap::new(), &["`step/a` is missing", "`step/b.weight` is missing"]),
+    ];
+    for (tensors, said) in cases {
+        let error = opt.load_state_tensors(&tensors).unwrap_err().to_string();
+        for said in said {
+            assert!(error.contains(said), "{error}");
+        }
+        let now = opt.state_tensors()?;
+        assert_eq!(
+            now["first_moment/a"].to_vec1::<f32>()?,
+            good["first_moment/a"].to_vec1::<f32>()?
+        );
+        assert_eq!(opt.updates(&vars[0]), Some(1));
+    }
+    opt.load_state_tensors(&good)
+}
+
+#[test]
+fn another_optimizers_state_and_missing_names_are_refused() -> Result<()> {
+    let vars = vars()?;
+    let config = ParamsSgd { momentum: Momentum::Heavy(0.9), ..ParamsSgd::default() };
+    let named = vec![("a".to_string(), vars[0].clone()), ("b.weight".into(), vars[1].clone())];
+    let mut sgd = Sgd::with_names(named.clone(), config.clone())?;
+    let error = adamw(&vars)?.prepare_state(&sgd.save_state()?).unwrap_err().to_string();
+    assert!(error.contains("saved by Sgd"), "{error}");
+
+    let mut unnamed = Sgd::new(vars.to_vec(), config.clone())?;
+    assert!(unnamed.save_state().unwrap_err().to_string().contains("without a name"));
+    assert!(unnamed.prepare_state(&sgd.save_state()?).is_err());
+
+    let twice = vec![named[0].clone(), ("a".into(), vars[1].clone())];
+    assert!(Sgd::with_names(twice, config).unwrap_err().to_string().contains("`a` occurs twice"));
+    Ok(())
+}

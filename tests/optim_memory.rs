@@ -1,0 +1,117 @@
+//! What the optimizers allocate and give back, by the allocator's own count. The tests of this file
+//! take turns, since they share the allocator.
+
+use std::alloc::System;
+use std::sync::{Mutex, MutexGuard};
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::{Linear, Optimizer, ParamsAdamW};
+use cap::Cap;
+use freeze_core::optim::{AdamW, GradAccumulator, PlanOptimizer, StatePolicy};
+use freeze_core::{Freezable, Freezer, Result};
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// What lists, names and handles may take beside the tensors.
+const SMALL: usize = 64 << 10;
+
+const WIDTH: usize = 512;
+/// The bytes of one layer without a bias.
+const LAYER: usize = WIDTH * WIDTH * 4;
+
+#[derive(Freezable)]
+struct Net {
+    layers: Vec<Linear>,
+}
+
+fn net(layers: usize) -> Result<Freezer<Net>> {
+    let weight = |_| Tensor::randn(0f32, 1., (WIDTH, WIDTH), &Device::Cpu);
+    let layers = (0..layers).map(|i| Ok(Linear::new(weight(i)?, None)));
+    Freezer::new(Net { layers: layers.collect::<Result<_>>()? }.into_trainable()?)
+}
+
+fn loss(net: &Net) -> Result<Tensor> {
+    let squares = net.layers.iter().map(|layer| layer.weight().sqr()?.sum_all());
+    Ok(Tensor::stack(&squares.collect::<candle_core::Result<Vec<_>>>()?, 0)?.sum_all()?)
+}
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn near(found: usize, expected: usize) -> bool {
+    found.abs_diff(expected) <= SMALL
+}
+
+#[test]
+fn freezing_half_of_a_model_gives_back_half_of_the_state() -> Result<()> {
+    let _turn = turn();
+    for (policy, given_back) in
+        [(StatePolicy::Drop, 2 * 2 * LAYER), (StatePolicy::Keep, 0), (StatePolicy::Offload, 0)]
+    {
+        let mut net = net(4)?;
+        let mut opt = AdamW::new(net.vars(), ParamsAdamW::default())?;
+        opt.set_state_policy(policy);
+        let empty = ALLOCATOR.allocated();
+        {
+            let grads = loss(&net)?.backward()?;
+            opt.step(&grads)?;
+        }
+        let stepped = ALLOCATOR.allocated();
+        assert!(near(stepped, empty + 4 * 2 * LAYER), "two moments for each of four layers");
+
+        net.freeze_upto(2, &mut [])?;
+        opt.prepare_plan(&net.planned_vars())?;
+        assert!(near(ALLOCATOR.allocated(), stepped), "preparing gives nothing back");
+        let released = opt.commit_plan();
+        let frozen = ALLOCATOR.allocated();
+        assert!(near(frozen + given_back, stepped), "{frozen} of {stepped} under {policy:?}");
+        assert_eq!(released.state_bytes, Some(given_back));
+        assert_eq!(opt.state_bytes(), 4 * 2 * LAYER - given_back);
+    }
+    Ok(())
+}
+
+#[test]
+fn building_costs_nothing_and_a_step_needs_no_room_to_work_in() -> Result<()> {
+    let _turn = turn();
+    let net = net(3)?;
+    let before = ALLOCATOR.allocated();
+    let mut opt = AdamW::new(net.vars(), ParamsAdamW::default())?;
+    assert!(near(ALLOCATOR.allocated(), before));
+
+    let grads = loss(&net)?.backward()?;
+    opt.step(&grads)?;
+    // The high-water mark cannot be set back: push it to a known height first.
+    let high = {
+        let _pad = vec![1u8; 16 * LAYER];
+        ALLOCATOR.max_allocated()
+    };
+    let room = high - ALLOCATOR.allocated();
+    let pad = vec![1u8; room];
+    assert!(near(ALLOCATOR.allocated(), ALLOCATOR.max_allocated()));
+    opt.step(&grads)?;
+    assert!(near(ALLOCATOR.max_allocated(), high), "a step took room of its own");
+    drop(pad);
+    Ok(())
+}
+
+#[test]
+fn accumulating_keeps_one_sum_for_each_trained_layer() -> Result<()> {
+    let _turn = turn();
+    let mut net = net(4)?;
+    net.freeze_upto(3, &mut [])?;
+    let mut sums = GradAccumulator::new(net.vars());
+    let before = ALLOCATOR.allocated();
+    for _ in 0..3 {
+        sums.accumulate(&loss(&net)?)?;
+        assert!(near(ALLOCATOR.allocated(), before + LAYER));
+    }
+    let dtype = sums.take()?.get(&net.trained_vars()[0]).map(|grad| grad.dtype());
+    assert_eq!(dtype, Some(DType::F32));
+    assert!(near(ALLOCATOR.allocated(), before));
+    Ok(())
+}

@@ -1,0 +1,12 @@
+use candle_core::Tensor;
+use candle_nn::Linear;
+use freeze_core::Freezable;
+
+#[derive(Freezable)]
+struct Net {
+    #[freeze(param, unit)]
+    stem: Tensor,
+    head: Linear,
+}
+
+fn main() {}

@@ -1,0 +1,18 @@
+use candle_nn::Linear;
+use freeze_core::Freezable;
+
+#[derive(Freezable)]
+struct Net<L> {
+    body: L,
+    head: Linear,
+}
+
+fn depth<M: Freezable>(_: &M) -> usize {
+    0
+}
+
+fn count(net: &Net<u8>) -> usize {
+    depth(net)
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+use candle_core::Var;
+use candle_nn::Linear;
+use freeze_core::Freezable;
+
+#[derive(Freezable)]
+struct Net {
+    scale: Var,
+    head: Linear,
+}
+
+fn main() {}

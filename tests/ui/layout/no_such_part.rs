@@ -1,0 +1,12 @@
+use candle_nn::Linear;
+use freeze_core::Freezable;
+
+#[derive(Freezable)]
+struct Net {
+    body: Linear,
+    head: Linear,
+}
+
+const BODY: usize = Net::LAYOUT.before("haed");
+
+fn main() {}

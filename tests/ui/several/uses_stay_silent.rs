@@ -1,0 +1,22 @@
+use candle_nn::Linear;
+use freeze_core::Freezable;
+
+#[derive(Freezable)]
+struct Net {
+    #[freeze(skpi)]
+    body: Linear,
+    head: Linear,
+}
+
+#[derive(Freezable)]
+struct Outer {
+    net: Net,
+}
+
+const BODY: usize = Net::LAYOUT.before("head");
+
+fn freeze(net: &Outer) -> freeze_core::Result<Outer> {
+    net.freeze_upto(BODY)
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use freeze_core::Freezable;
+
+#[derive(Freezable)]
+enum Never {}
+
+fn main() {}
