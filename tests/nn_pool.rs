@@ -28,7 +28,7 @@ fn gradients_by_finite_differences() {
         ((3, 3), (3, 3), (1, 1)),
     ] {
         let x = random(1, (2, 2, size.0, size.1), DType::F64);
-        check(&[x.clone()], max(kernel, stride));
+        check(std::slice::from_ref(&x), max(kernel, stride));
         check(&[x], mean(kernel, stride));
     }
 }
@@ -45,7 +45,7 @@ proptest! {
         prop_assume!(kernel.0 <= size.0 && kernel.1 <= size.1);
         let x = random(1, (planes.0, planes.1, size.0, size.1), DType::F32);
         let (ours, stock) = (max(kernel, stride), x.max_pool2d_with_stride(kernel, stride));
-        assert_eq!(flat(&ours(&[x.clone()]).unwrap()), flat(&stock.unwrap()));
+        assert_eq!(flat(&ours(std::slice::from_ref(&x)).unwrap()), flat(&stock.unwrap()));
         let (ours, stock) = (mean(kernel, stride), x.avg_pool2d_with_stride(kernel, stride));
         assert_eq!(flat(&ours(&[x]).unwrap()), flat(&stock.unwrap()));
     }
@@ -70,11 +70,11 @@ fn the_first_of_several_maxima_gets_the_gradient() {
 #[test]
 fn a_strided_input_and_halves_and_nothing() {
     let x = random(1, (2, 2, 4, 6), DType::F64);
-    check(&[x.clone()], |t| ops::max_pool2d(&t[0].transpose(2, 3)?, 2));
-    check(&[x.clone()], |t| ops::avg_pool2d(&t[0].transpose(2, 3)?, (3, 2)));
+    check(std::slice::from_ref(&x), |t| ops::max_pool2d(&t[0].transpose(2, 3)?, 2));
+    check(std::slice::from_ref(&x), |t| ops::avg_pool2d(&t[0].transpose(2, 3)?, (3, 2)));
     for (dtype, tolerance) in [(DType::F16, 1e-3), (DType::BF16, 1e-2)] {
         let x = x.to_dtype(DType::F32).unwrap();
-        check_half(dtype, tolerance, &[x.clone()], max((2, 2), (2, 2)));
+        check_half(dtype, tolerance, std::slice::from_ref(&x), max((2, 2), (2, 2)));
         check_half(dtype, tolerance, &[x], mean((2, 2), (2, 2)));
     }
     let (y, _) = gradients(&[random(1, (0, 2, 4, 4), DType::F32)], &[true], max((2, 2), (2, 2)));
