@@ -160,6 +160,11 @@ fn another_optimizers_state_and_missing_names_are_refused() -> Result<()> {
     assert!(unnamed.prepare_state(&sgd.save_state()?).is_err());
 
     let twice = vec![named[0].clone(), ("a".into(), vars[1].clone())];
-    assert!(Sgd::with_names(twice, config).unwrap_err().to_string().contains("`a` occurs twice"));
+    assert!(
+        Sgd::with_names(twice, config)
+            .unwrap_err()
+            .to_string()
+            .contains("`a` as planned: the name occurs twice")
+    );
     Ok(())
 }
