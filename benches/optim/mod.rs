@@ -27,7 +27,7 @@ struct Case {
 const CASES: [Case; 4] = [
     Case { name: "1k", tensors: 1, elements: 1_000, rounds: 2_000 },
     Case { name: "100k", tensors: 1, elements: 100_000, rounds: 500 },
-    Case { name: "25M", tensors: 1, elements: 25_000_000, rounds: 15 },
+    Case { name: "25M", tensors: 1, elements: 25_000_000, rounds: 9 },
     Case { name: "200 x 5k", tensors: 200, elements: 5_000, rounds: 100 },
 ];
 
