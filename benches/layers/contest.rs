@@ -14,6 +14,7 @@ use candle_nn::loss::cross_entropy;
 use freeze_core::optim::AdamW;
 use freeze_core::{Freezable, FreezePlan, LeafState};
 
+use super::clock::Moment;
 use super::kit::Net;
 use super::table::{Row, Sample};
 
@@ -151,16 +152,16 @@ impl<S: Freezable + Module> Contestant<S> {
     }
 
     fn step(&self, input: &Tensor, targets: &Tensor) -> Result<Sample> {
-        let start = Instant::now();
+        let start = Moment::now();
         let input = self.constant.iter().try_fold(input.clone(), |xs, stage| stage.forward(&xs))?;
         let scores = self.trained.forward(&input)?;
         let loss = cross_entropy(&scores.flatten_to(scores.rank() - 2)?, targets)?;
-        let forward = start.elapsed();
+        let forward = Moment::now();
         let grads = loss.backward()?;
-        let backward = start.elapsed() - forward;
+        let backward = Moment::now() - forward;
         self.optimizer.borrow_mut().step(&grads)?;
         drop((grads, loss, scores, input));
-        Ok(Sample { backward: backward.as_secs_f64(), step: start.elapsed().as_secs_f64() })
+        Ok(Sample { backward, step: Moment::now() - start })
     }
 }
 

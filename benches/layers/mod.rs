@@ -1,6 +1,7 @@
 //! Training steps with more and more of a model frozen: `freeze_core::nn` against candle's layers
 //! and against the ideal, on three models that are generic over the layers.
 
+mod clock;
 mod contest;
 mod convnet;
 mod kit;
