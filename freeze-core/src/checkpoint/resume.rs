@@ -12,6 +12,7 @@ use super::restore::{Loaded, Restore};
 use super::run::Checkpoint;
 use super::save::{MODEL, VIEW, optimizer_prefix};
 use super::state::State;
+use super::verify::read;
 use super::writer::Checksum;
 use crate::freezer::check_owners;
 use crate::{Elapsed, Error, Freezable, OptimizerState, Result};
@@ -32,9 +33,7 @@ pub(super) fn resume<M: Freezable>(
     base: Option<&Path>,
 ) -> Result<Resumed> {
     let mut archive = Archive::open(path)?;
-    let state = State::read(&archive)?.ok_or_else(|| {
-        archive.misfit("it holds weights alone, no run; load it with `load_weights`")
-    })?;
+    let state = read(&archive)?;
     let in_base = match (&state.in_base, base) {
         (Some(_), None) => {
             let why = "it holds only what differs from its base; use `resume_delta`";
