@@ -59,7 +59,7 @@ fn a_place_that_cannot_be_written_is_an_error() -> Result<()> {
     fs::write(&file, b"old").and_then(|()| fs::create_dir(&folder)).expect("a file, a folder");
     let mut run = run(1)?;
     for (path, says) in [
-        (file.join("run.safetensors"), "Not a directory"),
+        (file.join("run.safetensors"), "not a directory"),
         (dir.path().join("none").join("run.safetensors"), "No such file"),
         (folder.clone(), "is a directory"),
         (dir.path().join(".."), "does not name a file"),

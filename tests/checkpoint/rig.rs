@@ -284,6 +284,9 @@ impl Run {
     /// Every bit that can differ: losses, weights and buffers of model and view, optimizer state,
     /// plans, generators, schedule.
     pub fn trace(&mut self) -> Result<Trace> {
+        // A fresh optimizer learns its names by the plan in force.
+        let plan = self.net.plan().clone();
+        self.net.refine(&plan, &mut [self.opt.planned()])?;
         let state = self.opt.planned().save_state()?;
         let moments = state.tensors.iter().map(|(name, t)| (name.clone(), bits(t)));
         let losses = self.history.records().iter();

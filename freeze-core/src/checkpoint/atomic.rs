@@ -24,6 +24,9 @@ pub(super) fn replace(
         return Err(file_error(path, "write", io::ErrorKind::IsADirectory.into()));
     }
     let folder = folder_of(path);
+    if !std::fs::metadata(&folder).map_err(fault("write"))?.is_dir() {
+        return Err(file_error(path, "write", io::ErrorKind::NotADirectory.into()));
+    }
     let mut builder = tempfile::Builder::new();
     let prefix = format!(".{}.", name.to_string_lossy());
     builder.prefix(&prefix).suffix(PARTIAL);

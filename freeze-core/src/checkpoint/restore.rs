@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{Tensor, TensorId, Var};
 
 use super::state::State;
-use crate::{At, Error, Freezable, FreezePlan, Freezer, LeafState, Mapper, Result, Role};
+use crate::{At, Freezable, FreezePlan, Freezer, LeafState, Mapper, Result, Role};
 
 /// What was read, by field path, in host memory.
 #[derive(Default)]
@@ -40,10 +40,6 @@ impl<M: Freezable> Restore<M> {
             let Some(saved) = loaded.model.get(name) else { continue };
             let saved = saved.to_device(tensor.device())?;
             if tensor.is_variable() {
-                if !tensor.is_contiguous() {
-                    let why = "the variable is not contiguous, so candle cannot set it".into();
-                    return Err(Error::Unsaved { what: format!("`{name}`"), why });
-                }
                 sets.push((Var::from_tensor(tensor)?, saved.clone()));
             } else {
                 plain = true;
@@ -59,7 +55,8 @@ impl<M: Freezable> Restore<M> {
         Ok(Self { sets, whole, view, plan, base, batch_norm: state.batch_norm })
     }
 
-    /// Sets the variables and shows the new view.
+    /// Sets the variables and shows the new view. Shape, type and device agree, and a variable is
+    /// always contiguous, so only a device that fails can stop it.
     pub(super) fn commit(self, net: &mut Freezer<M>) -> Result<()> {
         for (var, value) in &self.sets {
             var.set(value)?;

@@ -132,7 +132,7 @@ fn commit<M: Freezable>(
     if let (Some(schedule), Some(saved)) = (&mut run.schedule, &state.schedule) {
         schedule.load_state(&saved.state).map_err(|error| archive.misfit(error.to_string()))?;
     }
-    // From here on nothing can fail.
+    // From here on nothing can fail but a device.
     for (optimizer, saved) in run.optimizers.iter_mut().zip(&optimizers) {
         optimizer.commit_plan();
         optimizer.commit_state();
@@ -142,7 +142,6 @@ fn commit<M: Freezable>(
     if let (Some(history), Some(saved)) = (&mut run.history, state.history) {
         **history = saved;
     }
-    // Except on a device that fails while it copies.
     restore.commit(run.net)?;
     Ok(Resumed { progress: state.progress, samples: state.samples })
 }

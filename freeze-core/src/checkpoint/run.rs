@@ -72,8 +72,7 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
     ///
     /// # Errors
     ///
-    /// An optimizer hides its state, two parts have one name, a variable is not contiguous, or the
-    /// file cannot be written; an older file at `path` is intact then.
+    /// An optimizer hides its state, two parts have one name, or the file cannot be written; an older file at `path` is intact then.
     pub fn save(mut self, path: impl AsRef<Path>) -> Result<()> {
         save::save(&mut self, path.as_ref())
     }

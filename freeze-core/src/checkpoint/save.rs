@@ -69,14 +69,6 @@ fn checksum_of(tensor: &Tensor) -> Result<u128> {
 /// Every tensor under its name in the file, and everything else.
 fn gather<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<(Vec<(String, Tensor)>, State)> {
     let (layout, model) = Fingerprint::of(run.net.whole().named_tensors()?)?;
-    if let Some((name, _)) =
-        model.iter().find(|(_, tensor)| tensor.is_variable() && !tensor.is_contiguous())
-    {
-        let why = "the variable is not contiguous, so candle could not set it again; make it from \
-                   a contiguous tensor"
-            .into();
-        return Err(Error::Unsaved { what: format!("`{name}`"), why });
-    }
     let mut tensors: Vec<(String, Tensor)> =
         model.into_iter().map(|(name, tensor)| (format!("{MODEL}{name}"), tensor)).collect();
     tensors.extend(own_buffers(run.net)?);

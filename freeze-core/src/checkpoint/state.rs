@@ -97,7 +97,7 @@ impl State {
         };
         let checksum = checksum_of(&archive.header, state)
             .map_err(|error| archive.damaged(error.to_string()))?;
-        if Checksum(saved.clone()).value() != Some(checksum) {
+        if *saved != Checksum::new(checksum).0 {
             return Err(archive.damaged("the bytes of its header have changed"));
         }
         match serde_json::from_str(state) {
