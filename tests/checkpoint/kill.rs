@@ -22,7 +22,7 @@ fn run() -> Result<Run> {
 
 fn half_written(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).expect("the folder");
-    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().into_string().ok()?));
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     names.filter(|name| name.ends_with(".partial")).count()
 }
 

@@ -9,6 +9,7 @@ mod delta;
 mod disk;
 mod exact;
 mod fuzz;
+mod hooks;
 mod kill;
 mod manager;
 mod memory;

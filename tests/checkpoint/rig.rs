@@ -11,14 +11,13 @@ use candle_nn::{
 use freeze_core::checkpoint::{Checkpoint, MetricHistory, Resumed};
 use freeze_core::nn::Dropout;
 use freeze_core::optim::{Adam, AdamW, Momentum, ParamsAdam, ParamsSgd, Sgd};
-use freeze_core::schedule::Linear as LinearSchedule;
-use freeze_core::{
-    Elapsed, Freezable, FreezePlan, Freezer, LayerFreezing, PlanOptimizer, Result, Schedule,
-    Scheduled,
-};
+use freeze_core::{Elapsed, Freezable, FreezePlan, Freezer, PlanOptimizer, Result};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+
+use crate::hooks::Hook;
+pub use crate::hooks::When;
 
 pub const EPOCHS: usize = 6;
 const SAMPLES: usize = 12;
@@ -120,68 +119,6 @@ impl Opt {
     }
 }
 
-/// Freezes one more leaf each time it is asked, and remembers how often that was.
-#[derive(Default)]
-pub struct OneMore {
-    asked: usize,
-}
-
-impl Schedule for OneMore {
-    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
-        self.asked += 1;
-        let (mut plan, last) = (base.clone(), base.len() - 1);
-        let depth = self.asked.min(last);
-        plan.freeze_upto(depth)?;
-        Ok(Scheduled { plan, depth, percentage: depth as f64 / last as f64 })
-    }
-
-    fn describe(&self) -> String {
-        "one_more".into()
-    }
-
-    fn state(&self) -> serde_json::Value {
-        self.asked.into()
-    }
-
-    fn load_state(&mut self, state: &serde_json::Value) -> Result<()> {
-        let fault = || freeze_core::Error::ScheduleState {
-            schedule: self.describe(),
-            why: format!("expected a number, got {state}"),
-        };
-        self.asked = state.as_u64().ok_or_else(fault)? as usize;
-        Ok(())
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum When {
-    LinearByEpoch,
-    LinearByStep,
-    OneMoreByEpoch,
-}
-
-pub enum Hook {
-    Linear(LayerFreezing<LinearSchedule>),
-    OneMore(LayerFreezing<OneMore>),
-}
-
-impl Hook {
-    fn new(when: When) -> Result<Self> {
-        Ok(match when {
-            When::LinearByEpoch => Self::Linear(LayerFreezing::new(0.2, 1.0)?),
-            When::LinearByStep => Self::Linear(LayerFreezing::new(0.2, 1.0)?.every_steps(2)?),
-            When::OneMoreByEpoch => Self::OneMore(LayerFreezing::with_schedule(OneMore::default())),
-        })
-    }
-
-    fn schedule(&mut self) -> &mut dyn Schedule {
-        match self {
-            Self::Linear(hook) => hook.schedule_mut(),
-            Self::OneMore(hook) => hook.schedule_mut(),
-        }
-    }
-}
-
 /// A run and where it stands.
 pub struct Run {
     pub net: Freezer<Net>,
@@ -220,7 +157,7 @@ impl Run {
         &mut self,
         act: impl FnOnce(Checkpoint<'_, Net>) -> Result<R>,
     ) -> Result<R> {
-        let (elapsed, samples) = (self.elapsed(), (self.step * BATCH) as u64);
+        let (elapsed, samples) = (self.elapsed(), self.step.wrapping_mul(BATCH) as u64);
         let mut dropout = self.net.dropout.clone();
         act(Checkpoint::of(&mut self.net)
             .optimizer(self.opt.planned())
@@ -262,17 +199,10 @@ impl Run {
             self.step += 1;
             let elapsed = self.elapsed();
             self.history.record("loss", f64::from(loss.to_scalar::<f32>()?), elapsed);
-            let opts = &mut [self.opt.planned()];
-            match &mut self.hook {
-                Hook::Linear(hook) => drop(hook.step_end(&mut self.net, opts, elapsed)?),
-                Hook::OneMore(hook) => drop(hook.step_end(&mut self.net, opts, elapsed)?),
-            }
+            self.hook.step_end(&mut self.net, self.opt.planned(), elapsed)?;
             if self.step.is_multiple_of(PER_EPOCH) {
                 self.shuffle = next;
-                match &mut self.hook {
-                    Hook::Linear(hook) => drop(hook.epoch_end(&mut self.net, opts, elapsed)?),
-                    Hook::OneMore(hook) => drop(hook.epoch_end(&mut self.net, opts, elapsed)?),
-                }
+                self.hook.epoch_end(&mut self.net, self.opt.planned(), elapsed)?;
             }
             let valid = cross_entropy(&self.net.forward_t(&xs, false)?, &ys)?;
             self.history.record("valid", f64::from(valid.to_scalar::<f32>()?), elapsed);
@@ -293,7 +223,7 @@ impl Run {
         Ok(Trace {
             losses: losses.map(|r| (r.name.clone(), r.value.to_bits(), r.elapsed)).collect(),
             whole: tensors(self.net.whole())?,
-            view: tensors(&*self.net)?,
+            view: tensors(&self.net)?,
             moments: moments.collect(),
             rate: state.learning_rate.to_bits(),
             steps: state.steps.into_iter().collect(),

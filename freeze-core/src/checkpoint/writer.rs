@@ -33,12 +33,15 @@ impl Checksum {
     }
 }
 
+/// Makes the free text of a header.
+pub(super) type Describe<'a> = dyn Fn(&Header, &Checksums) -> Result<BTreeMap<String, String>> + 'a;
+
 /// Replaces `path` by a file of `tensors`. `describe` makes the free text of the header from the
 /// checksums, of the same length whatever they are.
 pub(super) fn write(
     path: &Path,
     tensors: &[(String, Tensor)],
-    describe: &dyn Fn(&Header, &Checksums) -> Result<BTreeMap<String, String>>,
+    describe: &Describe<'_>,
 ) -> Result<()> {
     let mut order: Vec<&(String, Tensor)> = tensors.iter().collect();
     let key = |(name, tensor): &(String, Tensor)| (Dtype::from(tensor.dtype()), name.clone());
