@@ -145,6 +145,12 @@ pub enum Error {
         /// The parameters' full names, or their places in the optimizer.
         names: String,
     },
+    /// An audit found leaves that do not train as planned.
+    #[error("the audit found faults: {faults}")]
+    Audit {
+        /// Every fault, with its leaves and a remedy.
+        faults: String,
+    },
 }
 
 /// `std::result::Result` with this library's error.

@@ -1,6 +1,7 @@
 //! Progressive layer freezing for candle.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod audit;
 mod change;
 mod containers;
 mod error;
