@@ -8,7 +8,7 @@
 mod cause;
 mod finding;
 mod flow;
-mod probe;
+pub(crate) mod probe;
 mod render;
 
 use std::collections::HashMap;

@@ -5,6 +5,7 @@ pub mod audit;
 mod change;
 mod containers;
 mod error;
+pub mod forecast;
 mod freezable;
 mod freezer;
 mod hook;

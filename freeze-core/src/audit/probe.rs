@@ -92,18 +92,35 @@ where
         plan: &FreezePlan,
         policy: BatchNormPolicy,
     ) -> Result<(Vec<Leaf>, Tensor, Vec<Call>)> {
+        let run = |view: &mut M| record(Detail::Uses, || (self.loss)(view));
+        let (leaves, (loss, calls)) = self.through(plan, policy, run)?;
+        Ok((leaves, loss?, calls))
+    }
+
+    /// Runs `run` on a fresh view, of which the leaves are returned with the result, and puts
+    /// statistics and generators back.
+    pub(crate) fn through<R>(
+        &self,
+        plan: &FreezePlan,
+        policy: BatchNormPolicy,
+        run: impl FnOnce(&mut M) -> R,
+    ) -> Result<(Vec<Leaf>, R)> {
         let mut view = inspect::view(self.whole, plan, policy)?;
         let leaves = view.leaves()?;
         let rewind = Rewind::start();
-        let (loss, calls) = record(Detail::Uses, || (self.loss)(&mut view));
+        let result = run(&mut view);
         drop(rewind);
-        let loss = loss?;
         self.statistics.restore()?;
-        Ok((leaves, loss, calls))
+        Ok((leaves, result))
+    }
+
+    /// The loss of a view.
+    pub(crate) fn loss(&self, view: &mut M) -> candle_core::Result<Tensor> {
+        (self.loss)(view)
     }
 
     /// Puts the running statistics back and says whether that went well.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         self.statistics.restore()
     }
 }
