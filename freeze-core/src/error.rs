@@ -145,6 +145,56 @@ pub enum Error {
         /// The parameters' full names, or their places in the optimizer.
         names: String,
     },
+    /// A file or folder could not be read, written or put in its place.
+    #[error("cannot {doing} `{path}`: {source}")]
+    File {
+        /// The file or folder.
+        path: String,
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is not a whole safetensors file, or its bytes have changed since it was written.
+    #[error("`{path}` is damaged: {why}; take an older one")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file was written by a later version of the library.
+    #[error("`{path}` has format {found}, this version reads up to {known}; update `freeze-core`")]
+    NewerFormat {
+        /// The file.
+        path: String,
+        /// The file's format.
+        found: u32,
+        /// The latest format that can be read.
+        known: u32,
+    },
+    /// A checkpoint is of another run: another model, optimizer, schedule or generator.
+    #[error("`{path}` does not fit, nothing was changed: {why}")]
+    Misfit {
+        /// The file.
+        path: String,
+        /// Every difference.
+        why: String,
+    },
+    /// Something that was handed over cannot be saved.
+    #[error("cannot save {what}: {why}")]
+    Unsaved {
+        /// What it is.
+        what: String,
+        /// The reason and the remedy.
+        why: String,
+    },
+    /// An audit found leaves that do not train as planned.
+    #[error("the audit found faults: {faults}")]
+    Audit {
+        /// Every fault, with its leaves and a remedy.
+        faults: String,
+    },
 }
 
 /// `std::result::Result` with this library's error.

@@ -45,12 +45,12 @@ use crate::{
 /// # Ok::<(), freeze_core::Error>(())
 /// ```
 pub struct Freezer<M> {
-    whole: M,
-    view: M,
-    inventory: Inventory,
-    base: FreezePlan,
-    plan: FreezePlan,
-    batch_norm: BatchNormPolicy,
+    pub(crate) whole: M,
+    pub(crate) view: M,
+    pub(crate) inventory: Inventory,
+    pub(crate) base: FreezePlan,
+    pub(crate) plan: FreezePlan,
+    pub(crate) batch_norm: BatchNormPolicy,
 }
 
 impl<M: Freezable> Freezer<M> {
@@ -237,7 +237,10 @@ impl<M: Freezable> Freezer<M> {
 }
 
 /// Every trained variable has exactly one owner, unless there is no optimizer yet.
-fn check_owners(vars: &[PlannedVar], optimizers: &mut [&mut dyn PlanOptimizer]) -> Result<()> {
+pub(crate) fn check_owners(
+    vars: &[PlannedVar],
+    optimizers: &mut [&mut dyn PlanOptimizer],
+) -> Result<()> {
     let mut owned: HashSet<TensorId> = HashSet::new();
     for optimizer in optimizers.iter_mut() {
         let mine: HashSet<TensorId> = optimizer.owned().into_iter().collect();

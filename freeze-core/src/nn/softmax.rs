@@ -7,6 +7,7 @@ use super::norm::{
     Element, Real, by_dtype, cpu_slice, for_blocks, internal_dtype, rows_per_block, slice, split,
     sum1, sum2,
 };
+use super::record;
 
 const NAME: &str = "softmax-last-dim";
 
@@ -23,7 +24,7 @@ pub fn softmax_last_dim(x: &Tensor) -> Result<Tensor> {
     match x.device() {
         // candle reduces no empty tensors.
         _ if x.elem_count() == 0 => Ok(x.clone()),
-        Device::Cpu => x.contiguous()?.apply_op1(Softmax),
+        Device::Cpu => record::apply1(&x.contiguous()?, Softmax),
         _ => compose(x),
     }
 }

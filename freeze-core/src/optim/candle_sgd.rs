@@ -51,4 +51,19 @@ impl PlanOptimizer for SGD {
             ..Default::default()
         })
     }
+    fn prepare_state(&mut self, state: &OptimizerState) -> Result<()> {
+        let fault = |why: String| Error::OptimizerState { optimizer: "candle_nn::SGD", why };
+        if state.kind != self.kind() {
+            return Err(fault(format!("it was saved by {}", state.kind)));
+        }
+        let names: Vec<String> = state.tensors.keys().chain(state.steps.keys()).cloned().collect();
+        match names.is_empty() {
+            true => Ok(()),
+            false => Err(fault(format!("it keeps no state, but found {}", names.join(", ")))),
+        }
+    }
+
+    fn commit_rate(&mut self, learning_rate: f64) {
+        self.set_learning_rate(learning_rate);
+    }
 }

@@ -103,6 +103,10 @@ pub trait PlanOptimizer {
 
     /// Takes up what [`prepare_state`](Self::prepare_state) made ready; cannot fail.
     fn commit_state(&mut self) {}
+
+    /// Called after [`commit_state`](Self::commit_state) with the saved learning rate, for an
+    /// optimizer that has no place to keep what it made ready; cannot fail.
+    fn commit_rate(&mut self, _learning_rate: f64) {}
 }
 
 /// An optimizer's state by full names: plain data that a checkpoint holds.

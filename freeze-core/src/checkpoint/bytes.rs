@@ -1,0 +1,49 @@
+//! Tensors to bytes and back, little-endian as safetensors wants them.
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::tensor::View;
+
+use crate::{Error, Result};
+
+/// How many bytes are handed over at once, about.
+const CHUNK: usize = 1 << 18;
+
+/// Hands the bytes of `tensor` to `sink`, piece by piece.
+pub(super) fn each_chunk(tensor: &Tensor, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let tensor = tensor.detach().to_device(&Device::Cpu)?.flatten_all()?;
+    let mut bytes = Vec::with_capacity(CHUNK);
+    macro_rules! chunks {
+        ($type:ty) => {
+            for values in tensor.to_vec1::<$type>()?.chunks(CHUNK / size_of::<$type>()) {
+                bytes.clear();
+                values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+                sink(&bytes)?;
+            }
+        };
+    }
+    match tensor.dtype() {
+        DType::U8 => sink(&tensor.to_vec1::<u8>()?)?,
+        DType::U32 => chunks!(u32),
+        DType::I16 => chunks!(i16),
+        DType::I32 => chunks!(i32),
+        DType::I64 => chunks!(i64),
+        DType::BF16 => chunks!(half::bf16),
+        DType::F16 => chunks!(half::f16),
+        DType::F32 => chunks!(f32),
+        DType::F64 => chunks!(f64),
+        // Its Rust type is candle's own affair; candle cannot fail on a flat tensor of it.
+        DType::F8E4M3 => sink(&tensor.contiguous()?.data())?,
+        dtype => {
+            let what = format!("a tensor of type {dtype:?}");
+            return Err(Error::Unsaved { what, why: "candle cannot read its elements".into() });
+        }
+    }
+    Ok(())
+}
+
+/// The number of elements, if shape and strides can be computed without overflow, even where a
+/// dimension is 0: candle's own arithmetic is not checked.
+pub(super) fn checked_elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim.max(1)))?;
+    Some(shape.iter().product())
+}

@@ -1,0 +1,92 @@
+//! What a model's tensors are called, how they are shaped, and which of them are one.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{Tensor, TensorId};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Names, shapes and types of a model's tensors, each tied one under the first of its names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Fingerprint {
+    tensors: BTreeMap<String, (Vec<usize>, String)>,
+    /// The further names of tied tensors, with the first.
+    ties: BTreeMap<String, String>,
+}
+
+impl Fingerprint {
+    /// The fingerprint of named tensors, with the tensors under the first of their names.
+    pub(super) fn of(named: Vec<(String, Tensor)>) -> Result<(Self, Vec<(String, Tensor)>)> {
+        let mut this = Self { tensors: BTreeMap::new(), ties: BTreeMap::new() };
+        let mut first: HashMap<TensorId, String> = HashMap::new();
+        let mut once = Vec::new();
+        for (name, tensor) in named {
+            if this.tensors.contains_key(&name) || this.ties.contains_key(&name) {
+                let why = "two tensors have that name; rename one of the fields".into();
+                return Err(Error::Unsaved { what: format!("`{name}`"), why });
+            }
+            match first.get(&tensor.id()) {
+                Some(first) => drop(this.ties.insert(name, first.clone())),
+                None => {
+                    first.insert(tensor.id(), name.clone());
+                    let described = (tensor.dims().to_vec(), tensor.dtype().as_str().to_string());
+                    this.tensors.insert(name.clone(), described);
+                    once.push((name, tensor));
+                }
+            }
+        }
+        Ok((this, once))
+    }
+
+    /// Every difference between a file's layout, this one, and a model's.
+    pub(super) fn differences(&self, model: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        let names = |names: Vec<&String>| {
+            names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        };
+        let missing: Vec<&String> = model.all().filter(|name| !self.has(name)).collect();
+        let unexpected: Vec<&String> = self.all().filter(|name| !model.has(name)).collect();
+        if !missing.is_empty() {
+            found.push(format!("the file lacks {}", names(missing)));
+        }
+        if !unexpected.is_empty() {
+            found.push(format!("the model lacks {}", names(unexpected)));
+        }
+        for (name, (theirs, their_type)) in &self.tensors {
+            match model.tensors.get(name) {
+                Some((ours, our_type)) if (theirs, their_type) != (ours, our_type) => {
+                    found.push(format!(
+                        "`{name}` is {theirs:?} of {their_type} in the file and {ours:?} of \
+                         {our_type} in the model"
+                    ));
+                }
+                _ => {}
+            }
+        }
+        let shared = |name: &&String| self.has(name) && model.has(name);
+        for name in self.ties.keys().chain(model.ties.keys()).filter(shared) {
+            let (theirs, ours) = (self.ties.get(name), model.ties.get(name));
+            if theirs != ours {
+                let tie = |tie: Option<&String>| match tie {
+                    Some(first) => format!("is tied to `{first}`"),
+                    None => "stands alone".to_string(),
+                };
+                let line =
+                    format!("`{name}` {} in the file and {} in the model", tie(theirs), tie(ours));
+                if !found.contains(&line) {
+                    found.push(line);
+                }
+            }
+        }
+        found
+    }
+
+    fn all(&self) -> impl Iterator<Item = &String> {
+        self.tensors.keys().chain(self.ties.keys())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name) || self.ties.contains_key(name)
+    }
+}

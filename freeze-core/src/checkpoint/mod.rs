@@ -1,0 +1,102 @@
+//! Stop and resume without a trace: one safetensors file with all that a run is made of.
+//!
+//! A [`Checkpoint`] names the parts of a run once, for saving and for resuming: model, plan and
+//! base plan, optimizers, schedule, random generators, metrics, progress. A resumed run goes on bit
+//! for bit as the uninterrupted one would have, on the same device with the same number of threads,
+//! whether it was stopped before or after layers froze, between epochs or within one.
+//!
+//! ```
+//! use candle_core::{DType, Device};
+//! use candle_nn::{Linear, Optimizer, ParamsAdamW, VarBuilder, VarMap, linear};
+//! use freeze_core::checkpoint::{Checkpoint, Resumed};
+//! use freeze_core::optim::AdamW;
+//! use freeze_core::{Elapsed, Freezable, Freezer, LayerFreezing};
+//! use rand::SeedableRng;
+//! use rand_chacha::ChaCha8Rng;
+//!
+//! #[derive(Freezable)]
+//! struct Net {
+//!     body: Linear,
+//!     head: Linear,
+//! }
+//!
+//! struct Run {
+//!     net: Freezer<Net>,
+//!     opt: AdamW,
+//!     hook: LayerFreezing,
+//!     shuffle: ChaCha8Rng,
+//! }
+//!
+//! impl Run {
+//!     fn new() -> freeze_core::Result<Self> {
+//!         let map = VarMap::new();
+//!         let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+//!         let net = Net { body: linear(4, 4, vb.pp("body"))?, head: linear(4, 2, vb.pp("head"))? };
+//!         let net = Freezer::new(net)?;
+//!         let opt = AdamW::new(net.vars(), ParamsAdamW::default())?;
+//!         let shuffle = ChaCha8Rng::seed_from_u64(0);
+//!         Ok(Self { net, opt, hook: LayerFreezing::new(0.5, 1.0)?, shuffle })
+//!     }
+//!
+//!     fn checkpoint(&mut self) -> Checkpoint<'_, Net> {
+//!         Checkpoint::of(&mut self.net)
+//!             .optimizer(&mut self.opt)
+//!             .schedule(self.hook.schedule_mut())
+//!             .random("shuffle", &mut self.shuffle)
+//!     }
+//! }
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("run.safetensors");
+//! let mut run = Run::new()?;
+//! run.checkpoint().progress(Elapsed::new(3, 10)).save(&path)?;
+//!
+//! let mut later = Run::new()?; // other random weights
+//! let resumed = later.checkpoint().resume(&path)?;
+//! assert_eq!(resumed.progress.epoch, 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! To stop within an epoch, save the shuffling generator as it was when the epoch began, draw the
+//! epoch's order from it again, and skip the batches that [`Resumed`] says are done.
+//!
+//! # The file
+//!
+//! Any reader of safetensors opens it; no code can run when it is loaded. `model/NAME` are the
+//! parameters and buffers by field path, `optimizer.0/SLOT/NAME` an optimizer's moments, and
+//! `view/NAME` the running statistics that a frozen batch norm keeps for itself. All the rest is
+//! JSON in the header, under `freeze.state`, with `freeze.format` and `freeze.checksum` beside it.
+//! Every tensor has a checksum of its own (XXH3, 128 bits), and the header has one: a changed byte
+//! is an error. Settings that are code stay in code: an optimizer's betas, a loss.
+//!
+//! # Memory
+//!
+//! A header that claims more bytes than the file has, or more than 100 MB, is refused before
+//! anything is allocated for it. Reading takes the size of the file, once more its largest tensor,
+//! and at most 64 bytes for each byte of the header.
+
+mod archive;
+mod atomic;
+mod base;
+mod bytes;
+mod fingerprint;
+mod header;
+mod history;
+mod manager;
+mod random;
+mod restore;
+mod resume;
+mod run;
+mod save;
+mod state;
+mod verify;
+mod weights;
+mod writer;
+
+pub use history::{MetricHistory, Record};
+pub use manager::{Goal, Latest, Manager};
+pub use random::Resumable;
+pub use resume::Resumed;
+pub use run::Checkpoint;
+pub use verify::verify;
+pub use weights::{Weights, load_weights, save_weights};

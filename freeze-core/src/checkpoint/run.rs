@@ -1,0 +1,114 @@
+//! The parts of a run that stop and resume together.
+
+use std::path::Path;
+
+use super::random::{Registered, Resumable, Slot};
+use super::{MetricHistory, Resumed, resume, save};
+use crate::{Elapsed, Freezable, Freezer, PlanOptimizer, Result, Schedule};
+
+/// Everything that a run is made of, named once for saving and for resuming.
+///
+/// See the [module](super) for an example.
+#[must_use = "nothing is saved or restored before `save` or `resume`"]
+pub struct Checkpoint<'a, M> {
+    pub(super) net: &'a mut Freezer<M>,
+    pub(super) optimizers: Vec<&'a mut dyn PlanOptimizer>,
+    pub(super) schedule: Option<&'a mut dyn Schedule>,
+    pub(super) generators: Vec<(String, Box<dyn Registered + 'a>)>,
+    pub(super) history: Option<&'a mut MetricHistory>,
+    pub(super) progress: Elapsed,
+    pub(super) samples: u64,
+}
+
+impl<'a, M: Freezable> Checkpoint<'a, M> {
+    /// The model with its plan, and nothing else so far.
+    pub fn of(net: &'a mut Freezer<M>) -> Self {
+        Self {
+            net,
+            optimizers: Vec::new(),
+            schedule: None,
+            generators: Vec::new(),
+            history: None,
+            progress: Elapsed::default(),
+            samples: 0,
+        }
+    }
+
+    /// Adds an optimizer; several are told apart by their order.
+    pub fn optimizer(mut self, optimizer: &'a mut dyn PlanOptimizer) -> Self {
+        self.optimizers.push(optimizer);
+        self
+    }
+
+    /// Adds the schedule; that of a hook is its
+    /// [`schedule_mut`](crate::LayerFreezing::schedule_mut).
+    pub fn schedule(self, schedule: &'a mut dyn Schedule) -> Self {
+        Self { schedule: Some(schedule), ..self }
+    }
+
+    /// Adds a random generator under a name.
+    pub fn random(mut self, name: &str, generator: &'a mut impl Resumable) -> Self {
+        self.generators.push((name.to_string(), Box::new(Slot::new(generator))));
+        self
+    }
+
+    /// Adds the history of metrics.
+    pub fn history(self, history: &'a mut MetricHistory) -> Self {
+        Self { history: Some(history), ..self }
+    }
+
+    /// How far training is; for saving.
+    pub fn progress(self, progress: Elapsed) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// How many samples training has seen; for saving.
+    pub fn samples(self, samples: u64) -> Self {
+        Self { samples, ..self }
+    }
+
+    /// Saves everything to one file, which appears whole or not at all and is on the disk when the
+    /// call returns.
+    ///
+    /// # Errors
+    ///
+    /// An optimizer hides its state, two parts have one name, or the file cannot be written; an older file at `path` is intact then.
+    pub fn save(mut self, path: impl AsRef<Path>) -> Result<()> {
+        save::save(&mut self, path.as_ref())
+    }
+
+    /// As [`save`](Self::save), without the model's tensors that are bit for bit the same in `base`:
+    /// a checkpoint that stands alone, or a safetensors file of weights under the field paths. What
+    /// is frozen since then takes no room.
+    ///
+    /// # Errors
+    ///
+    /// As [`save`](Self::save), or `base` is damaged or a delta itself.
+    pub fn save_delta(mut self, path: impl AsRef<Path>, base: impl AsRef<Path>) -> Result<()> {
+        save::save_delta(&mut self, path.as_ref(), base.as_ref())
+    }
+
+    /// Restores everything from one file, or nothing: all is read and checked before anything
+    /// changes. Model and optimizers may be on another device than they were.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, is damaged, of a newer format, or of another run: every difference
+    /// is listed. Nothing has changed then.
+    pub fn resume(mut self, path: impl AsRef<Path>) -> Result<Resumed> {
+        resume::resume(&mut self, path.as_ref(), None)
+    }
+
+    /// As [`resume`](Self::resume), from a file of [`save_delta`](Self::save_delta) and its base.
+    ///
+    /// # Errors
+    ///
+    /// As [`resume`](Self::resume), or the base is not the one the file was saved against.
+    pub fn resume_delta(
+        mut self,
+        path: impl AsRef<Path>,
+        base: impl AsRef<Path>,
+    ) -> Result<Resumed> {
+        resume::resume(&mut self, path.as_ref(), Some(base.as_ref()))
+    }
+}

@@ -1,0 +1,138 @@
+//! Gathering what a run is made of, and writing it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use candle_core::Tensor;
+use twox_hash::XxHash3_128;
+
+use super::base::Base;
+use super::bytes::each_chunk;
+use super::fingerprint::Fingerprint;
+use super::run::Checkpoint;
+use super::state::{SavedOptimizer, SavedSchedule, State};
+use super::writer::{Checksum, Checksums, write};
+use crate::inspect::visit;
+use crate::{Error, Freezable, Freezer, OptimizerState, PlanOptimizer, Result, Role};
+
+/// What stands in front of the names of the model's tensors.
+pub(super) const MODEL: &str = "model/";
+
+/// What stands in front of the names of the running statistics that frozen layers of the view keep
+/// for themselves. They may have moved away from the model's, and evaluation through the view uses
+/// them.
+pub(super) const VIEW: &str = "view/";
+
+/// What stands in front of the names of an optimizer's tensors.
+pub(super) fn optimizer_prefix(index: usize) -> String {
+    format!("optimizer.{index}/")
+}
+
+pub(super) fn save<M: Freezable>(run: &mut Checkpoint<'_, M>, path: &Path) -> Result<()> {
+    let (tensors, state) = gather(run)?;
+    write(path, &tensors, &|header, checksums| state.describe(header, checksums))
+}
+
+pub(super) fn save_delta<M: Freezable>(
+    run: &mut Checkpoint<'_, M>,
+    path: &Path,
+    base: &Path,
+) -> Result<()> {
+    let mut base = Base::open(base)?;
+    let (tensors, mut state) = gather(run)?;
+    let (mut kept, mut in_base) = (Vec::new(), Checksums::new());
+    for (name, tensor) in tensors {
+        let known = match name.strip_prefix(MODEL) {
+            Some(field) if base.has(field, &tensor) => Some(base.checksum(field)?),
+            _ => None,
+        };
+        match known {
+            Some(known) if known == checksum_of(&tensor)? => {
+                in_base.insert(name, Checksum::new(known));
+            }
+            _ => kept.push((name, tensor)),
+        }
+    }
+    state.in_base = Some(in_base);
+    write(path, &kept, &|header, checksums| state.describe(header, checksums))
+}
+
+fn checksum_of(tensor: &Tensor) -> Result<u128> {
+    let mut hash = XxHash3_128::new();
+    each_chunk(tensor, &mut |bytes| {
+        hash.write(bytes);
+        Ok(())
+    })?;
+    Ok(hash.finish_128())
+}
+
+/// Every tensor under its name in the file, and everything else.
+fn gather<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<(Vec<(String, Tensor)>, State)> {
+    let (layout, model) = Fingerprint::of(run.net.whole().named_tensors()?)?;
+    let mut tensors: Vec<(String, Tensor)> =
+        model.into_iter().map(|(name, tensor)| (format!("{MODEL}{name}"), tensor)).collect();
+    tensors.extend(own_buffers(run.net)?);
+    let mut optimizers = Vec::new();
+    for (index, optimizer) in run.optimizers.iter_mut().enumerate() {
+        let state = named_state(run.net, &mut **optimizer)?;
+        let prefix = optimizer_prefix(index);
+        tensors.extend(state.tensors.into_iter().map(|(name, t)| (format!("{prefix}{name}"), t)));
+        let OptimizerState { kind, learning_rate, steps, .. } = state;
+        optimizers.push(SavedOptimizer { kind, learning_rate, steps });
+    }
+    let mut random = BTreeMap::new();
+    for (name, generator) in &run.generators {
+        let unsaved = |why| Error::Unsaved { what: format!("the generator `{name}`"), why };
+        let text = generator.save().map_err(|error| unsaved(error.to_string()))?;
+        if random.insert(name.clone(), text).is_some() {
+            return Err(unsaved("another one has that name; give each its own".into()));
+        }
+    }
+    let schedule = run
+        .schedule
+        .as_ref()
+        .map(|schedule| SavedSchedule { describe: schedule.describe(), state: schedule.state() });
+    let state = State {
+        written_by: concat!("freeze-core ", env!("CARGO_PKG_VERSION")).to_string(),
+        layout,
+        plan: run.net.plan().clone(),
+        base_plan: run.net.base().clone(),
+        batch_norm: run.net.batch_norm(),
+        progress: run.progress,
+        samples: run.samples,
+        optimizers,
+        schedule,
+        random,
+        history: run.history.as_deref().cloned(),
+        checksums: Checksums::new(),
+        in_base: None,
+    };
+    Ok((tensors, state))
+}
+
+fn own_buffers<M: Freezable>(net: &Freezer<M>) -> Result<Vec<(String, Tensor)>> {
+    let mut shared = HashSet::new();
+    visit(net.whole(), |_, tensor| shared.extend([tensor.id()]))?;
+    let mut own = Vec::new();
+    visit(&net.view, |at, tensor| {
+        if at.role == Role::Buffer && !shared.contains(&tensor.id()) {
+            own.push((format!("{VIEW}{}", at.name()), tensor.clone()));
+        }
+    })?;
+    Ok(own)
+}
+
+/// The optimizer's state; one that was never under a plan learns its names by the plan in force.
+fn named_state<M: Freezable>(
+    net: &Freezer<M>,
+    optimizer: &mut dyn PlanOptimizer,
+) -> Result<OptimizerState> {
+    match optimizer.save_state() {
+        Err(Error::Unnamed { .. }) => {
+            optimizer.prepare_plan(&net.planned_vars())?;
+            optimizer.commit_plan();
+            optimizer.save_state()
+        }
+        state => state,
+    }
+}

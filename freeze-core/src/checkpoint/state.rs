@@ -1,0 +1,124 @@
+//! What a checkpoint holds beside tensors: plain data, as one JSON text in the file's header.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_128;
+
+use super::archive::Archive;
+use super::fingerprint::Fingerprint;
+use super::header::Header;
+use super::history::{MetricHistory, exact};
+use super::writer::{Checksum, Checksums};
+use crate::{BatchNormPolicy, Elapsed, Error, FreezePlan, Result};
+
+/// The format that is written, and the latest that can be read.
+pub(super) const FORMAT: u32 = 1;
+
+// The keys of the header's free text.
+const FORMAT_KEY: &str = "freeze.format";
+const CHECKSUM_KEY: &str = "freeze.checksum";
+const STATE_KEY: &str = "freeze.state";
+
+/// Everything but tensors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct State {
+    /// Who wrote it; for people.
+    pub(super) written_by: String,
+    pub(super) layout: Fingerprint,
+    pub(super) plan: FreezePlan,
+    pub(super) base_plan: FreezePlan,
+    pub(super) batch_norm: BatchNormPolicy,
+    pub(super) progress: Elapsed,
+    pub(super) samples: u64,
+    pub(super) optimizers: Vec<SavedOptimizer>,
+    pub(super) schedule: Option<SavedSchedule>,
+    /// Each generator's state as a JSON text of its own.
+    pub(super) random: BTreeMap<String, String>,
+    pub(super) history: Option<MetricHistory>,
+    /// Of every tensor in the file.
+    pub(super) checksums: Checksums,
+    /// Of the tensors that lie in the base; `None` if the file stands alone.
+    pub(super) in_base: Option<Checksums>,
+}
+
+/// An optimizer's state without its tensors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct SavedOptimizer {
+    pub(super) kind: String,
+    #[serde(with = "exact")]
+    pub(super) learning_rate: f64,
+    pub(super) steps: BTreeMap<String, u64>,
+}
+
+/// A schedule by its description, and what it remembers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct SavedSchedule {
+    pub(super) describe: String,
+    pub(super) state: serde_json::Value,
+}
+
+impl State {
+    /// The header's free text: format, checksum of the whole header, state.
+    pub(super) fn describe(
+        &self,
+        header: &Header,
+        checksums: &Checksums,
+    ) -> Result<BTreeMap<String, String>> {
+        let state = Self { checksums: checksums.clone(), ..self.clone() };
+        let unsaved = |error: serde_json::Error| Error::Unsaved {
+            what: "the state".into(),
+            why: error.to_string(),
+        };
+        let text = serde_json::to_string(&state).map_err(unsaved)?;
+        let checksum = checksum_of(header, &text).map_err(unsaved)?;
+        Ok(BTreeMap::from([
+            (FORMAT_KEY.to_string(), FORMAT.to_string()),
+            (CHECKSUM_KEY.to_string(), Checksum::new(checksum).0),
+            (STATE_KEY.to_string(), text),
+        ]))
+    }
+
+    /// The state in a file's header, once format and checksum agree; `None` if the file has weights
+    /// alone.
+    pub(super) fn read(archive: &Archive) -> Result<Option<Self>> {
+        let text = &archive.header.metadata;
+        let Some(format) = text.get(FORMAT_KEY) else { return Ok(None) };
+        let found = match format.parse::<u32>() {
+            Ok(found) if found > 0 => found,
+            _ => return Err(archive.damaged(format!("its format is `{format}`"))),
+        };
+        if found > FORMAT {
+            let path = archive.path().to_string();
+            return Err(Error::NewerFormat { path, found, known: FORMAT });
+        }
+        let (Some(state), Some(saved)) = (text.get(STATE_KEY), text.get(CHECKSUM_KEY)) else {
+            return Err(archive.damaged("its header lacks the state"));
+        };
+        let checksum = checksum_of(&archive.header, state)
+            .map_err(|error| archive.damaged(error.to_string()))?;
+        if *saved != Checksum::new(checksum).0 {
+            return Err(archive.damaged("the bytes of its header have changed"));
+        }
+        match serde_json::from_str(state) {
+            Ok(state) => Ok(Some(state)),
+            Err(error) => Err(archive.damaged(format!("its state cannot be read: {error}"))),
+        }
+    }
+
+    /// The checksum that a tensor of the file must have.
+    pub(super) fn checksum(&self, archive: &Archive, name: &str) -> Result<u128> {
+        let checksum = self.checksums.get(name).and_then(Checksum::value);
+        checksum.ok_or_else(|| archive.damaged(format!("it has no checksum of `{name}`")))
+    }
+}
+
+/// Covers all that is read from a header: the tensors' names, types, shapes and places, and the
+/// state, which in turn holds the tensors' checksums.
+fn checksum_of(header: &Header, state: &str) -> serde_json::Result<u128> {
+    let mut hash = XxHash3_128::new();
+    hash.write(header.describe()?.as_bytes());
+    hash.write(b"\n");
+    hash.write(state.as_bytes());
+    Ok(hash.finish_128())
+}

@@ -1,0 +1,37 @@
+//! Whether a file is whole.
+
+use std::path::Path;
+
+use super::archive::Archive;
+use super::state::State;
+use crate::{Elapsed, Result};
+
+/// Reads a checkpoint from end to end, compares every checksum, and returns how far training was.
+/// It needs no model; a delta is whole without its base.
+///
+/// # Errors
+///
+/// The file cannot be read, is damaged, of a newer format, or holds weights alone.
+pub fn verify(path: impl AsRef<Path>) -> Result<Elapsed> {
+    let mut archive = Archive::open(path.as_ref())?;
+    let state = read(&archive)?;
+    let names: Vec<String> = archive.names().map(str::to_string).collect();
+    for name in names {
+        let checksum = state.checksum(&archive, &name)?;
+        archive.tensor(&name, Some(checksum))?;
+    }
+    Ok(state.progress)
+}
+
+/// The latest value of a metric in a checkpoint's history; reads the header alone.
+pub(super) fn last_metric(path: &Path, metric: &str) -> Result<Option<f64>> {
+    let state = read(&Archive::open(path)?)?;
+    Ok(state.history.and_then(|history| history.last(metric)))
+}
+
+/// The state of a file that must be a checkpoint.
+pub(super) fn read(archive: &Archive) -> Result<State> {
+    State::read(archive)?.ok_or_else(|| {
+        archive.misfit("it holds weights alone, no run; load it with `load_weights`")
+    })
+}

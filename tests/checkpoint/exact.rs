@@ -1,0 +1,53 @@
+//! A resumed run equals the uninterrupted one, bit for bit.
+
+use freeze_core::Result;
+
+use crate::rig::{Kind, PER_EPOCH, Run, STEPS, When};
+
+const KINDS: [Kind; 4] = [Kind::Candle, Kind::Momentum, Kind::AdamW, Kind::Adam];
+const WHENS: [When; 3] = [When::LinearByEpoch, When::LinearByStep, When::OneMoreByEpoch];
+
+/// Stops after every single step, epoch ends included, and goes on in a fresh model with other
+/// weights, another optimizer, schedule and generators.
+#[test]
+fn a_run_resumed_after_any_step_is_the_uninterrupted_one() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut depths = std::collections::BTreeSet::new();
+    for (kind, when) in KINDS.into_iter().flat_map(|kind| WHENS.map(|when| (kind, when))) {
+        let file = |step: usize| dir.path().join(format!("{step}.safetensors"));
+        let mut first = Run::new(kind, when, 1)?;
+        first.save(&file(0))?;
+        first.train(STEPS, |_| Ok(()))?;
+        let expected = first.trace()?;
+
+        // The same once more, saving after every step: saving changes nothing.
+        let mut saving = Run::new(kind, when, 2)?;
+        saving.resume(&file(0))?;
+        saving.train(STEPS, |run| {
+            depths.insert((when as u8, run.step, run.net.plan().frozen_leaves()));
+            run.save(&file(run.step))
+        })?;
+        assert_eq!(saving.trace()?, expected, "{kind:?} {when:?} saving");
+
+        for stop in 0..=STEPS {
+            let mut resumed = Run::new(kind, when, 3)?;
+            // Neither a fresh optimizer nor one that has trained may matter.
+            if stop % 2 == 1 {
+                resumed.train(PER_EPOCH + 1, |_| Ok(()))?;
+            }
+            let at = resumed.resume(&file(stop))?;
+            assert_eq!((at.progress.step, at.samples), (stop, 4 * stop as u64));
+            resumed.train(STEPS, |_| Ok(()))?;
+            assert_eq!(resumed.trace()?, expected, "{kind:?} {when:?} after {stop}");
+        }
+    }
+    // The stops that matter were among them: before the first freeze, at one, and with all but the
+    // last of five leaves frozen while steps were left, in the middle of an epoch and at its end.
+    let had = |when: When, step, frozen| depths.contains(&(when as u8, step, frozen));
+    assert!(had(When::LinearByEpoch, 1, 0) && had(When::LinearByEpoch, 2 * PER_EPOCH, 0));
+    assert!(had(When::LinearByEpoch, 3 * PER_EPOCH, 1));
+    assert!(had(When::LinearByStep, 8, 1) && 8 % PER_EPOCH != 0);
+    assert!(had(When::OneMoreByEpoch, 4 * PER_EPOCH, 4));
+    assert!(had(When::OneMoreByEpoch, 4 * PER_EPOCH + 1, 4));
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! When a run freezes: the reference's schedule by epoch and by step, and one with a memory.
+
+use freeze_core::schedule::Linear as LinearSchedule;
+use freeze_core::{
+    Elapsed, FreezePlan, Freezer, LayerFreezing, PlanOptimizer, Result, Schedule, Scheduled,
+};
+
+use crate::rig::Net;
+
+/// Freezes one more leaf each time it is asked, and remembers how often that was.
+#[derive(Default)]
+pub struct OneMore {
+    asked: usize,
+}
+
+impl Schedule for OneMore {
+    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
+        self.asked += 1;
+        let (mut plan, last) = (base.clone(), base.len() - 1);
+        let depth = self.asked.min(last);
+        plan.freeze_upto(depth)?;
+        Ok(Scheduled { plan, depth, percentage: depth as f64 / last as f64 })
+    }
+
+    fn describe(&self) -> String {
+        "one_more".into()
+    }
+
+    fn state(&self) -> serde_json::Value {
+        self.asked.into()
+    }
+
+    fn load_state(&mut self, state: &serde_json::Value) -> Result<()> {
+        let fault = || freeze_core::Error::ScheduleState {
+            schedule: self.describe(),
+            why: format!("expected a number, got {state}"),
+        };
+        self.asked = state.as_u64().ok_or_else(fault)? as usize;
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum When {
+    LinearByEpoch,
+    LinearByStep,
+    OneMoreByEpoch,
+}
+
+pub enum Hook {
+    Linear(LayerFreezing<LinearSchedule>),
+    OneMore(LayerFreezing<OneMore>),
+}
+
+impl Hook {
+    pub fn new(when: When) -> Result<Self> {
+        Ok(match when {
+            When::LinearByEpoch => Self::Linear(LayerFreezing::new(0.2, 1.0)?),
+            When::LinearByStep => Self::Linear(LayerFreezing::new(0.2, 1.0)?.every_steps(2)?),
+            When::OneMoreByEpoch => Self::OneMore(LayerFreezing::with_schedule(OneMore::default())),
+        })
+    }
+
+    pub fn schedule(&mut self) -> &mut dyn Schedule {
+        match self {
+            Self::Linear(hook) => hook.schedule_mut(),
+            Self::OneMore(hook) => hook.schedule_mut(),
+        }
+    }
+
+    pub fn step_end(
+        &mut self,
+        net: &mut Freezer<Net>,
+        opt: &mut dyn PlanOptimizer,
+        elapsed: Elapsed,
+    ) -> Result<()> {
+        match self {
+            Self::Linear(hook) => hook.step_end(net, &mut [opt], elapsed).map(drop),
+            Self::OneMore(hook) => hook.step_end(net, &mut [opt], elapsed).map(drop),
+        }
+    }
+
+    pub fn epoch_end(
+        &mut self,
+        net: &mut Freezer<Net>,
+        opt: &mut dyn PlanOptimizer,
+        elapsed: Elapsed,
+    ) -> Result<()> {
+        match self {
+            Self::Linear(hook) => hook.epoch_end(net, &mut [opt], elapsed).map(drop),
+            Self::OneMore(hook) => hook.epoch_end(net, &mut [opt], elapsed).map(drop),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Stopping and resuming, proven by bits: resumed runs against uninterrupted ones, files of other
+//! runs, damaged files, killed processes, full disks.
+
+mod bad_inputs;
+mod child;
+mod craft;
+mod damage;
+mod delta;
+mod disk;
+mod exact;
+mod fuzz;
+mod hooks;
+mod kill;
+mod manager;
+mod memory;
+mod misfit;
+mod rig;
+mod weights;
+
+/// Counts what is allocated.
+#[global_allocator]
+static ALLOCATOR: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, usize::MAX);

@@ -1,0 +1,263 @@
+//! What does not fit is named, all of it, and nothing changes.
+
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use candle_nn::{AdamW as CandleAdamW, Linear, Optimizer, ParamsAdamW, VarBuilder, linear};
+use freeze_core::checkpoint::{Checkpoint, MetricHistory, save_weights};
+use freeze_core::optim::{AdamW, PerParam};
+use freeze_core::{Elapsed, Error, Freezable, Freezer, LayerFreezing, Result};
+
+use crate::craft::Parts;
+use crate::rig::{Kind, Net, PER_EPOCH, Run, When};
+
+/// A saved run in which leaves froze, and another run that has trained too.
+fn saved(path: &Path) -> Result<Run> {
+    let mut run = Run::new(Kind::AdamW, When::OneMoreByEpoch, 1)?;
+    run.train(PER_EPOCH * 2 + 1, |_| Ok(()))?;
+    run.save(path)?;
+    let mut other = Run::new(Kind::AdamW, When::OneMoreByEpoch, 2)?;
+    other.train(PER_EPOCH + 2, |_| Ok(()))?;
+    Ok(other)
+}
+
+/// Tries to resume from a changed file; the error's text, once nothing was found to have changed.
+fn refused(change: impl FnOnce(&mut Parts)) -> Result<String> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("run.safetensors");
+    let mut run = saved(&path)?;
+    let mut parts = Parts::of(&std::fs::read(&path).expect("the file"));
+    change(&mut parts);
+    std::fs::write(&path, parts.to_bytes()).expect("a changed file");
+    let before = run.trace()?;
+    let error = run.resume(&path).expect_err("a file that does not fit");
+    assert_eq!(run.trace()?, before, "{error}");
+    run.train(PER_EPOCH * 3, |_| Ok(()))?;
+    Ok(error.to_string())
+}
+
+/// As [`refused`], of a change to the state, sealed again.
+fn refused_state(change: impl FnOnce(&mut serde_json::Value)) -> Result<String> {
+    refused(|parts| {
+        let mut state = parts.state();
+        change(&mut state);
+        parts.seal(&state);
+    })
+}
+
+fn text<T>(result: Result<T>) -> String {
+    result.err().expect("an error").to_string()
+}
+
+fn assert_says(error: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+    }
+}
+
+#[test]
+fn a_file_that_nobody_changed_fits() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("run.safetensors");
+    let mut run = saved(&path)?;
+    let bytes = std::fs::read(&path).expect("the file");
+    let mut parts = Parts::of(&bytes);
+    let state = parts.state();
+    parts.seal(&state);
+    std::fs::write(&path, parts.to_bytes()).expect("a file");
+    run.resume(&path)?;
+    Ok(())
+}
+
+#[test]
+fn every_difference_of_the_layout_is_listed() -> Result<()> {
+    let error = refused_state(|state| {
+        let tensors = state["layout"]["tensors"].as_object_mut().expect("tensors");
+        let stem = tensors.remove("stem.weight").expect("a weight");
+        tensors.insert("steam.weight".into(), stem);
+        tensors["head.bias"] = serde_json::json!([[4], "f64"]);
+        state["layout"]["ties"]["body.1.bias"] = "body.0.bias".into();
+        state["random"]["other"] = "1".into();
+        state["optimizers"] = serde_json::json!([]);
+        state["schedule"]["describe"] = "linear(start=0, level=1)".into();
+        state["history"] = serde_json::Value::Null;
+    })?;
+    assert_says(
+        &error,
+        &[
+            "the file lacks `stem.weight`",
+            "the model lacks `steam.weight`",
+            "`head.bias` is [4] of f64 in the file and [3] of f32 in the model",
+            "`body.1.bias` is tied to `body.0.bias` in the file and stands alone in the model",
+            "it has 0 optimizers, 1 were handed over",
+            "it has a generator `other`, which was not handed over",
+            "its schedule is linear(start=0, level=1), not one_more",
+            "it has no history of metrics",
+            "nothing was changed",
+        ],
+    );
+    Ok(())
+}
+
+#[test]
+fn what_each_part_refuses_leaves_all_parts_alone() -> Result<()> {
+    type Change = fn(&mut serde_json::Value);
+    let rows: &[(Change, &str)] = &[
+        (|s| s["optimizers"][0]["kind"] = "Adam".into(), "it was saved by Adam"),
+        (|s| s["optimizers"][0]["learning_rate"] = (-1.0).into(), "is -1"),
+        (
+            |s| drop(s["optimizers"][0]["steps"].as_object_mut().map(|m| m.remove("head.bias"))),
+            "`step/head.bias` is missing",
+        ),
+        (|s| s["schedule"]["state"] = "x".into(), "expected a number"),
+        (|s| s["random"]["shuffle"] = "{}".into(), "the state of the generator `shuffle`"),
+        (|s| s["random"]["dropout"] = "[".into(), "the state of the generator `dropout`"),
+        (|s| s["plan"][0][0] = "trunk".into(), "leaf 0 is `trunk` in the plan"),
+        (|s| drop(s["base_plan"].as_array_mut().map(Vec::pop)), "it has 4 leaves, the model 5"),
+        (|s| s["plan"][1][1] = serde_json::json!({"trained": {"lr_scale": -1.0}}), "is damaged"),
+        (|s| s["checksums"]["model/head.bias"] = "00".into(), "`model/head.bias` have changed"),
+        (
+            |s| drop(s["checksums"].as_object_mut().map(|m| m.remove("model/head.bias"))),
+            "no checksum of `model/head.bias`",
+        ),
+        (|s| s["samples"] = "many".into(), "its state cannot be read"),
+        (|s| s["in_base"] = serde_json::json!({}), "use `resume_delta`"),
+    ];
+    for (change, says) in rows {
+        assert_says(&refused_state(change)?, &[says]);
+    }
+    Ok(())
+}
+
+#[test]
+fn tensors_that_are_missing_or_too_many_are_named() -> Result<()> {
+    // The last tensor of the file takes another name.
+    let rename = |parts: &mut Parts, to: &str| {
+        let end = parts.data.len() as u64;
+        let last = parts.header.iter().find(|(_, i)| i["data_offsets"][1] == end);
+        let name = last.expect("a last tensor").0.clone();
+        let info = parts.header.remove(&name).expect("a tensor");
+        parts.header.insert(to.into(), info);
+        let mut state = parts.state();
+        let checksum = state["checksums"][&name].clone();
+        state["checksums"][to] = checksum;
+        parts.seal(&state);
+        name
+    };
+    let mut name = String::new();
+    let error = refused(|parts| name = rename(parts, "stranger"))?;
+    assert!(error.contains(&name) || error.contains("`stranger`"), "{error}");
+    let error = refused(|parts| drop(rename(parts, "optimizer.0/third_moment/head.bias")))?;
+    assert!(error.contains("`third_moment/head.bias`") || error.contains(&name), "{error}");
+    let error = refused(|parts| drop(rename(parts, "optimizer.1/first_moment/head.bias")))?;
+    assert!(error.contains("optimizer.1") || error.contains(&name), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_newer_format_says_so() -> Result<()> {
+    let error = refused(|parts| parts.set("freeze.format", "2".into()))?;
+    assert_says(&error, &["has format 2, this version reads up to 1; update `freeze-core`"]);
+    let error = refused(|parts| parts.set("freeze.format", "0".into()))?;
+    assert_says(&error, &["its format is `0`"]);
+    Ok(())
+}
+
+#[test]
+fn weights_alone_are_no_run() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("weights.safetensors");
+    let mut run = Run::new(Kind::Adam, When::LinearByEpoch, 1)?;
+    save_weights(&path, run.net.whole())?;
+    let error = run.resume(&path).expect_err("no run").to_string();
+    assert_says(&error, &["it holds weights alone, no run; load it with `load_weights`"]);
+    Ok(())
+}
+
+#[derive(Freezable)]
+struct Small {
+    body: Linear,
+    head: Linear,
+}
+
+fn small() -> Result<Freezer<Small>> {
+    let map = candle_nn::VarMap::new();
+    let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+    Freezer::new(Small { body: linear(2, 2, vb.pp("b"))?, head: linear(2, 2, vb.pp("h"))? })
+}
+
+/// Parts that are there on one side only, and optimizers that own too little.
+#[test]
+fn parts_must_be_the_same_on_both_sides() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("small.safetensors");
+    let mut net = small()?;
+    let mut opt = AdamW::new(net.vars(), ParamsAdamW::default())?;
+    Checkpoint::of(&mut net).optimizer(&mut opt).random("seed", &mut 7u64).save(&path)?;
+
+    let mut seed = 0u64;
+    let (mut twin, mut history) = (7u64, MetricHistory::default());
+    let mut hook = LayerFreezing::new(0.0, 1.0)?;
+    let mut all = AdamW::new(net.vars(), ParamsAdamW::default())?;
+    let mut half = AdamW::new(net.vars().split_off(2), ParamsAdamW::default())?;
+    let mut rest = AdamW::new(net.vars()[..2].to_vec(), ParamsAdamW::default())?;
+    let mut hidden = PerParam::<CandleAdamW>::new(net.vars(), ParamsAdamW::default())?;
+    let (path, no) = (&path, dir.path().join("no"));
+    let run = Checkpoint::of(&mut net).optimizer(&mut all);
+    let error = text(run.resume(path));
+    assert_says(&error, &["it has a generator `seed`, which was not handed over"]);
+    let run = Checkpoint::of(&mut net).optimizer(&mut all);
+    let error = text(run.random("seed", &mut seed).random("seed", &mut twin).resume(path));
+    assert_says(&error, &["two generators have one name"]);
+    let run = Checkpoint::of(&mut net).optimizer(&mut all).random("sead", &mut seed);
+    let error = text(run.schedule(hook.schedule_mut()).history(&mut history).resume(path));
+    assert_says(&error, &["no generator `sead`", "it has no schedule", "it has no history"]);
+    let run = Checkpoint::of(&mut net).optimizer(&mut half).random("seed", &mut seed);
+    assert_says(&text(run.resume(path)), &["no optimizer owns `body.weight`, `body.bias`"]);
+    let run = Checkpoint::of(&mut net).optimizer(&mut half).optimizer(&mut rest);
+    let error = text(run.random("seed", &mut seed).resume(path));
+    assert_says(&error, &["it has 1 optimizers, 2 were handed over"]);
+    let run = Checkpoint::of(&mut net).optimizer(&mut hidden).random("seed", &mut seed);
+    let hides = "hides its state; use an optimizer of `freeze_core::optim`";
+    assert_says(&text(run.resume(path)), &[hides]);
+    let run = Checkpoint::of(&mut net).optimizer(&mut hidden);
+    assert_says(&text(run.save(&no)), &[hides]);
+    let run = Checkpoint::of(&mut net).random("a", &mut seed).random("a", &mut twin);
+    let error = text(run.save(path));
+    assert_says(&error, &["cannot save the generator `a`: another one has that name"]);
+    assert_eq!(seed, 0);
+    assert!(!no.exists());
+    Ok(())
+}
+
+/// The plan comes back as well, whatever the model was under.
+#[test]
+fn a_frozen_model_resumes_from_a_file_of_a_thawed_one_and_back() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("run.safetensors");
+    let mut run = Run::new(Kind::Momentum, When::OneMoreByEpoch, 1)?;
+    run.train(PER_EPOCH - 1, |_| Ok(()))?;
+    run.save(&path)?;
+    let thawed = run.trace()?;
+    run.train(PER_EPOCH * 3, |_| Ok(()))?;
+    assert_eq!(run.net.plan().frozen_leaves(), 3);
+    run.resume(&path)?;
+    assert_eq!(run.trace()?, thawed);
+    Ok(())
+}
+
+/// An error that is not about the file still names it.
+#[test]
+fn another_width_is_another_layout() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("run.safetensors");
+    Run::of_width(4, Kind::Adam, When::LinearByEpoch, 1)?.save(&path)?;
+    let mut run = Run::new(Kind::Adam, When::LinearByEpoch, 1)?;
+    let error = run.resume(&path).expect_err("another layout");
+    assert!(matches!(&error, Error::Misfit { path: at, .. } if *at == path.display().to_string()));
+    assert_says(&error.to_string(), &["`stem.weight` is [4, 5]", "`norm.running_mean` is [4]"]);
+    let mut net = Freezer::new(Net::new(8, 1)?)?;
+    let run = Checkpoint::of(&mut net).progress(Elapsed::new(0, 1));
+    assert_says(&run.resume(&path).expect_err("no parts").to_string(), &["it has 1 optimizers"]);
+    Ok(())
+}
