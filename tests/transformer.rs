@@ -11,7 +11,8 @@ mod transformer;
 use candle_core::{DType, Device::Cpu, Module, Result, Tensor};
 use candle_nn::loss::cross_entropy;
 use candle_nn::{LayerNormConfig, Optimizer, VarBuilder};
-use freeze_core::{Freezable, optim::AdamW};
+use freeze_core::audit::{Audit, Cause, CutAt, Outcome, audit};
+use freeze_core::{Freezable, Freezer, optim::AdamW};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -54,6 +55,20 @@ const SHAPE: Shape = Shape { layers: 2, model: 32, heads: 4, sequence: 8, vocabu
 const BATCH: usize = 32;
 const STEPS: usize = 250;
 
+/// A model of the kit's layers, always with the same weights.
+fn net<K: SequenceKit>() -> Result<Net<Stage<K>>> {
+    let vb = seeded::Seeded::builder(7, DType::F32, &Cpu);
+    let stage = |index| transformer::stage::<K>(index, &SHAPE, vb.pp(index));
+    Ok(Net { stages: (0..SHAPE.layers + 3).map(stage).collect::<Result<_>>()? })
+}
+
+fn loss<K: SequenceKit>(
+    net: &Net<Stage<K>>,
+    (input, targets): &(Tensor, Tensor),
+) -> Result<Tensor> {
+    cross_entropy(&net.forward(input)?.flatten_to(1)?, targets)
+}
+
 /// The losses of `STEPS` steps, and the leaves that the first backward reached.
 struct Run {
     losses: Vec<f32>,
@@ -61,19 +76,14 @@ struct Run {
 }
 
 impl Run {
-    /// Trains a model of the kit's layers, always from the same weights on the same data.
+    /// Trains a model of the kit's layers, always on the same data.
     fn of<K: SequenceKit>() -> freeze_core::Result<Self> {
-        let vb = seeded::Seeded::builder(7, DType::F32, &Cpu);
-        let stage = |index| transformer::stage::<K>(index, &SHAPE, vb.pp(index));
-        let stages: Vec<Stage<K>> = (0..SHAPE.layers + 3).map(stage).collect::<Result<_>>()?;
-        let net = Net { stages };
+        let net = net::<K>()?;
         let mut optimizer = AdamW::new_lr(net.vars()?, 3e-3)?;
         let mut rng = ChaCha8Rng::seed_from_u64(11);
         let mut run = Self { losses: Vec::new(), reached: Vec::new() };
         for step in 0..STEPS {
-            let (input, targets) = reversal(&mut rng)?;
-            let scores = net.forward(&input)?;
-            let loss = cross_entropy(&scores.flatten_to(1)?, &targets)?;
+            let loss = loss(&net, &reversal(&mut rng)?)?;
             let grads = loss.backward()?;
             if step == 0 {
                 let named = net.named_vars()?.into_iter();
@@ -123,5 +133,31 @@ fn the_loss_curve_is_that_of_differentiable_operations() -> freeze_core::Result<
     for (step, (ours, stock)) in ours.losses.iter().zip(&stock.losses).take(50).enumerate() {
         assert!((ours - stock).abs() < 1e-3, "step {step}: {ours} {stock}");
     }
+    Ok(())
+}
+
+#[test]
+fn the_audit_of_stock_layers_names_the_layer_norms() -> freeze_core::Result<()> {
+    fn audited<K: SequenceKit>() -> freeze_core::Result<Audit> {
+        let batch = reversal(&mut ChaCha8Rng::seed_from_u64(11))?;
+        audit(&Freezer::new(net::<K>()?)?, |net| loss(net, &batch))
+    }
+
+    audited::<Ours>()?.ensure_clean()?;
+    let stock = audited::<Fused>()?;
+    assert!(stock.ensure_clean().is_err());
+    let mut cuts: Vec<&str> = Vec::new();
+    for leaf in stock.leaves() {
+        match &leaf.outcome {
+            Outcome::Missing(Cause::Cut(CutAt::Leaf { path, kind: "LayerNorm" })) => {
+                cuts.push(path)
+            }
+            outcome => assert!(leaf.path == "stages.4", "{}: {outcome:?}", leaf.path),
+        }
+    }
+    cuts.dedup();
+    let norms =
+        ["stages.1.norm1", "stages.1.norm2", "stages.2.norm1", "stages.2.norm2", "stages.3"];
+    assert_eq!(cuts, norms);
     Ok(())
 }
