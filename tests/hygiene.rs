@@ -42,7 +42,8 @@
     unused_results,
     variant_size_differences
 )]
-#![deny(clippy::all, clippy::pedantic, clippy::nursery, clippy::cargo)]
+#![deny(clippy::all, clippy::pedantic, clippy::nursery)]
+#![allow(clippy::redundant_pub_crate, clippy::missing_const_for_fn, reason = "of the tests")]
 #![forbid(unsafe_code)]
 
 mod hygiene {

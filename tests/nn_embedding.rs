@@ -14,9 +14,9 @@ fn the_gradient_adds_up_where_indices_repeat() {
     for dtype in [DType::U8, DType::U32, DType::I64] {
         let indices = Tensor::new(&[[4u32, 0, 4], [1, 4, 0]], &Device::Cpu).unwrap();
         let indices = indices.to_dtype(dtype).unwrap();
-        check(&[table.clone()], |t| Embedding::new(t[0].clone(), 3).forward(&indices));
+        check(std::slice::from_ref(&table), |t| Embedding::new(t[0].clone(), 3).forward(&indices));
         let strided = indices.t().unwrap();
-        check(&[table.clone()], |t| Embedding::new(t[0].clone(), 3).forward(&strided));
+        check(std::slice::from_ref(&table), |t| Embedding::new(t[0].clone(), 3).forward(&strided));
     }
 }
 
@@ -35,8 +35,9 @@ fn the_rows_are_candles() {
 fn no_indices_no_gradient_and_clear_refusals() {
     let table = random(1, (5, 3), DType::F32);
     let none = Tensor::zeros((2, 0), DType::U32, &Device::Cpu).unwrap();
-    let (y, grads) =
-        gradients(&[table.clone()], &[true], |t| Embedding::new(t[0].clone(), 3).forward(&none));
+    let (y, grads) = gradients(std::slice::from_ref(&table), &[true], |t| {
+        Embedding::new(t[0].clone(), 3).forward(&none)
+    });
     assert_eq!(y.dims(), [2, 0, 3]);
     assert!(flat(grads[0].as_ref().unwrap()).iter().all(|&value| value == 0.));
     let layer = Embedding::new(table.clone(), 3);

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Linear, Optimizer, ParamsAdamW};
 use cap::Cap;
-use freeze_core::optim::{AdamW, GradAccumulator, PlanOptimizer, StatePolicy};
+use freeze_core::optim::{AdamW, GradAccumulator, PerParam, PlanOptimizer, StatePolicy};
 use freeze_core::{Freezable, Freezer, Result};
 
 #[global_allocator]
@@ -71,6 +71,27 @@ fn freezing_half_of_a_model_gives_back_half_of_the_state() -> Result<()> {
         assert!(near(frozen + given_back, stepped), "{frozen} of {stepped} under {policy:?}");
         assert_eq!(released.state_bytes, Some(given_back));
         assert_eq!(opt.state_bytes(), 4 * 2 * LAYER - given_back);
+    }
+    Ok(())
+}
+
+/// candle's AdamW, one instance a variable: two moments of 4 bytes for each f32 parameter.
+#[test]
+fn freezing_under_candles_adamw_gives_back_eight_bytes_a_parameter() -> Result<()> {
+    let _turn = turn();
+    let mut net = net(4)?;
+    let mut opt = PerParam::<candle_nn::AdamW>::new(net.vars(), ParamsAdamW::default())?;
+    opt.step(&loss(&net)?.backward()?)?;
+    for (frozen, tensors) in [(1, 1), (1, 0), (4, 3)] {
+        let before = ALLOCATOR.allocated();
+        let change = net.freeze_upto(frozen, &mut [&mut opt])?;
+        let given_back = before - ALLOCATOR.allocated();
+        let expected = tensors * WIDTH * WIDTH * 8;
+        assert!(
+            given_back.abs_diff(expected) <= 512 * tensors.max(1),
+            "{given_back} of {expected}"
+        );
+        assert_eq!(change.state_bytes_released, Some(expected));
     }
     Ok(())
 }

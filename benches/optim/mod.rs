@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor, Var};
 use candle_nn::Optimizer;
-use freeze_core::optim::{AdamW, Momentum, ParamsSgd, Sgd};
+use freeze_core::optim::{AdamW, GradClip, Momentum, ParamsSgd, Sgd};
 use rayon::prelude::*;
 
 /// The bytes AdamW has to move per parameter: it reads four numbers and writes three.
@@ -27,38 +27,49 @@ struct Case {
 const CASES: [Case; 4] = [
     Case { name: "1k", tensors: 1, elements: 1_000, rounds: 2_000 },
     Case { name: "100k", tensors: 1, elements: 100_000, rounds: 500 },
-    Case { name: "25M", tensors: 1, elements: 25_000_000, rounds: 15 },
+    Case { name: "25M", tensors: 1, elements: 25_000_000, rounds: 9 },
     Case { name: "200 x 5k", tensors: 200, elements: 5_000, rounds: 100 },
 ];
 
-/// Runs every case and prints the table.
+/// The contestants, in the order in which they take their turns.
+const CONTESTANTS: [&str; 5] = ["copy", "AdamW", "AdamW+clip", "Sgd+mom", "stock AdamW"];
+
+/// Runs every case and prints the tables.
 pub(crate) fn run(allocator: &str) -> Result<()> {
     println!("allocator: {allocator}; threads: {}", rayon::current_num_threads());
-    println!(
-        "{:>9} {:>12} {:>12} {:>12} {:>12} | {:>9} {:>10} {:>12}",
-        "params", "copy", "AdamW", "Sgd+mom", "stock AdamW", "stock/us", "copy GB/s", "AdamW GB/s"
-    );
-    CASES.iter().try_for_each(Case::run)
+    let times = CASES.iter().map(Case::run).collect::<Result<Vec<_>>>()?;
+    // On a machine that does other work the fastest round is nearer to what the code can do.
+    for (what, pick) in [("median", median as fn(&mut [Duration]) -> f64), ("fastest", fastest)] {
+        print!("{what:>9}");
+        CONTESTANTS.iter().for_each(|name| print!(" {name:>12}"));
+        println!(" | stock/AdamW  AdamW/copy in GB/s");
+        for (case, times) in CASES.iter().zip(&times) {
+            case.show(times.clone().map(|mut times| pick(&mut times)));
+        }
+    }
+    Ok(())
 }
 
 impl Case {
-    fn run(&self) -> Result<()> {
+    fn run(&self) -> Result<[Vec<Duration>; 5]> {
         let vars = self.vars()?;
         let grads = self.grads(&vars)?;
         let mut stock = candle_nn::AdamW::new(vars.clone(), Default::default())?;
-
         let mut ours = AdamW::new(vars.clone(), Default::default())?;
+        let mut clipped = AdamW::new(vars.clone(), Default::default())?;
+        clipped.set_clip(GradClip::Norm(1.0))?;
         let momentum = Momentum::Heavy(0.9);
-        let sgd = ParamsSgd { momentum, ..ParamsSgd::default() };
-        let mut sgd = Sgd::new(vars.clone(), sgd)?;
+        let mut sgd = Sgd::new(vars.clone(), ParamsSgd { momentum, ..ParamsSgd::default() })?;
         let source = vec![1f32; self.tensors * self.elements];
         let mut target = vec![0f32; self.tensors * self.elements];
 
-        let mut times: [Vec<Duration>; 4] = Default::default();
+        let mut times: [Vec<Duration>; 5] = Default::default();
         for round in 0..=self.rounds {
+            self.settle(&mut ours, &grads)?;
             let taken = [
                 time(|| copy(&source, &mut target))?,
                 time(|| ours.step(&grads))?,
+                time(|| clipped.step(&grads))?,
                 time(|| sgd.step(&grads))?,
                 time(|| stock.step(&grads))?,
             ];
@@ -67,21 +78,27 @@ impl Case {
                 times.iter_mut().zip(taken).for_each(|(times, taken)| times.push(taken));
             }
         }
-        let [copy, ours, sgd, stock] = times.map(median);
+        Ok(times)
+    }
+
+    /// mimalloc gives memory back some time after it was freed, on the time of whoever allocates
+    /// next: after candle's optimizer that is up to a gigabyte. A step that is not timed pays for it.
+    fn settle(&self, ours: &mut AdamW, grads: &GradStore) -> Result<()> {
+        if self.elements >= 1_000_000 {
+            std::thread::sleep(Duration::from_millis(1_200));
+        }
+        ours.step(grads)
+    }
+
+    fn show(&self, seconds: [f64; 5]) {
+        let [copy, ours, _, _, stock] = seconds;
         let elements = (self.tensors * self.elements) as f64;
         let rate = |bytes: f64, time: f64| elements * bytes / time / 1e9;
-        println!(
-            "{:>9} {:>12} {:>12} {:>12} {:>12} | {:>8.1}x {:>10.1} {:>12.1}",
-            self.name,
-            show(copy),
-            show(ours),
-            show(sgd),
-            show(stock),
-            stock / ours,
-            rate(COPY_BYTES, copy),
-            rate(ADAMW_BYTES, ours),
-        );
-        Ok(())
+        let (copied, updated) = (rate(COPY_BYTES, copy), rate(ADAMW_BYTES, ours));
+        print!("{:>9}", self.name);
+        seconds.iter().for_each(|&seconds| print!(" {:>12}", show(seconds)));
+        let ratio = updated / copied;
+        println!(" | {:>10.1}x  {updated:.1}/{copied:.1} = {ratio:.2}", stock / ours);
     }
 
     fn vars(&self) -> Result<Vec<Var>> {
@@ -117,9 +134,13 @@ fn time(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
     Ok(start.elapsed())
 }
 
-fn median(mut times: Vec<Duration>) -> f64 {
+fn median(times: &mut [Duration]) -> f64 {
     times.sort_unstable();
     times.get(times.len() / 2).map_or(f64::NAN, Duration::as_secs_f64)
+}
+
+fn fastest(times: &mut [Duration]) -> f64 {
+    times.iter().min().map_or(f64::NAN, Duration::as_secs_f64)
 }
 
 fn show(seconds: f64) -> String {

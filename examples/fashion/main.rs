@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use candle_core::{DType, Device};
-use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, loss::cross_entropy};
+use candle_nn::{Module, Optimizer, ParamsAdamW, loss::cross_entropy};
 use clap::Parser;
-use freeze_core::{Elapsed, Freezer, LayerFreezing, optim::PerParam};
+use freeze_core::{Elapsed, Freezer, LayerFreezing, optim::AdamW};
 
 use common::dataset::Dataset;
 use common::{Result, accuracy, count, progress, seeded::Seeded};
@@ -79,13 +79,13 @@ fn compare(args: &Args) -> Result<()> {
 fn train(what: &str, args: &Args, data: &Dataset, mut hook: Option<LayerFreezing>) -> Result<Run> {
     let mut net = Freezer::new(Net::new(Seeded::builder(args.seed, DType::F32, &Device::Cpu))?)?;
     let params = ParamsAdamW { lr: 1e-3, ..Default::default() };
-    let mut opt = PerParam::<AdamW>::new(net.vars(), params)?;
+    let mut opt = AdamW::new(net.vars(), params)?;
 
     let steps = data.train.batches(args.batch_size);
     let bar = progress::bar(what, args.epochs * steps)?;
-    let mut run = Run::new(what, &net);
+    let mut run = Run { name: what.to_string(), epochs: Vec::new() };
     for epoch in 0..args.epochs {
-        let mut record = Epoch::new(&net, run.optimizer_bytes);
+        let mut record = Epoch::new(&net);
         let start = std::time::Instant::now();
         for batch in data.train.shuffled(args.seed, epoch, args.batch_size) {
             let (images, classes) = batch?;
@@ -96,10 +96,10 @@ fn train(what: &str, args: &Args, data: &Dataset, mut hook: Option<LayerFreezing
             record.loss += f64::from(loss.to_scalar::<f32>()?) / steps as f64;
             bar.inc(1);
         }
+        record.optimizer_bytes = opt.state_bytes();
         if let Some(hook) = &mut hook {
             let elapsed = Elapsed::new(epoch + 1, args.epochs);
-            let report = hook.epoch_end(&mut net, &mut [&mut opt], elapsed)?;
-            run.optimizer_bytes -= report.change.state_bytes_released.unwrap_or(0);
+            hook.epoch_end(&mut net, &mut [&mut opt], elapsed)?;
         }
         record.training = start.elapsed();
         record.accuracy = accuracy(&net, &data.test)?;

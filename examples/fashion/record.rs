@@ -11,8 +11,6 @@ use crate::net::Net;
 pub(crate) struct Run {
     pub(crate) name: String,
     pub(crate) epochs: Vec<Epoch>,
-    /// Bytes of optimizer state held now.
-    pub(crate) optimizer_bytes: usize,
 }
 
 /// One epoch: what trained during it, and what it took.
@@ -21,6 +19,7 @@ pub(crate) struct Epoch {
     pub(crate) depth: usize,
     pub(crate) leaves: usize,
     pub(crate) trained_parameters: usize,
+    /// Bytes of optimizer state held after the epoch's last step.
     pub(crate) optimizer_bytes: usize,
     /// The mean over the epoch's steps.
     pub(crate) loss: f64,
@@ -42,13 +41,6 @@ pub(crate) fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
 }
 
 impl Run {
-    /// A run that has not begun.
-    pub(crate) fn new(name: &str, net: &Freezer<Net>) -> Self {
-        // AdamW keeps two moments, each as large as its parameter.
-        let optimizer_bytes = 2 * net.trained_vars().iter().map(bytes).sum::<usize>();
-        Self { name: name.to_string(), epochs: Vec::new(), optimizer_bytes }
-    }
-
     /// A quantity summed over the epochs.
     pub(crate) fn total(&self, of: impl Fn(&Epoch) -> Duration) -> Duration {
         self.epochs.iter().map(of).sum()
@@ -57,12 +49,12 @@ impl Run {
 
 impl Epoch {
     /// An epoch that begins now.
-    pub(crate) fn new(net: &Freezer<Net>, optimizer_bytes: usize) -> Self {
+    pub(crate) fn new(net: &Freezer<Net>) -> Self {
         Self {
             depth: net.plan().frozen_leaves(),
             leaves: net.plan().len(),
             trained_parameters: net.trained_vars().iter().map(|var| var.elem_count()).sum(),
-            optimizer_bytes,
+            optimizer_bytes: 0,
             loss: 0.0,
             accuracy: 0.0,
             forward: Duration::ZERO,
@@ -85,8 +77,4 @@ impl fmt::Display for Epoch {
             self.training.as_secs_f64(),
         )
     }
-}
-
-fn bytes(var: &candle_core::Var) -> usize {
-    var.elem_count() * var.dtype().size_in_bytes()
 }

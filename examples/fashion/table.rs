@@ -7,6 +7,9 @@ use comfy_table::Table;
 use crate::common::table::table;
 use crate::record::{Epoch, Run};
 
+/// A row of the totals: its name, and what it takes from an epoch.
+type Row<T> = (&'static str, fn(&Epoch) -> T);
+
 /// One row an epoch: what was frozen during it and what it took.
 pub(crate) fn epochs(all: &Run, progressive: &Run) -> Table {
     let mut table = table([
@@ -42,7 +45,7 @@ pub(crate) fn totals(all: &Run, progressive: &Run) -> Table {
     let change = format!("{:+.1} points", 100.0 * (b - a));
     table.add_row(["test accuracy".into(), percent(a), percent(b), change]);
 
-    let times: [(&str, fn(&Epoch) -> Duration); 4] = [
+    let times: [Row<Duration>; 4] = [
         ("training time", |epoch| epoch.training),
         ("  forward", |epoch| epoch.forward),
         ("  backward", |epoch| epoch.backward),
@@ -54,7 +57,7 @@ pub(crate) fn totals(all: &Run, progressive: &Run) -> Table {
         table.add_row([name.into(), seconds(a) + " s", seconds(b) + " s", change]);
     }
 
-    let counts: [(&str, fn(&Epoch) -> usize); 2] = [
+    let counts: [Row<usize>; 2] = [
         ("parameters trained, last epoch", |epoch| epoch.trained_parameters),
         ("optimizer bytes, last epoch", |epoch| epoch.optimizer_bytes),
     ];

@@ -189,6 +189,12 @@ pub enum Error {
         /// The reason and the remedy.
         why: String,
     },
+    /// An audit found leaves that do not train as planned.
+    #[error("the audit found faults: {faults}")]
+    Audit {
+        /// Every fault, with its leaves and a remedy.
+        faults: String,
+    },
 }
 
 /// `std::result::Result` with this library's error.

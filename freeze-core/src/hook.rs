@@ -1,5 +1,8 @@
 //! The epoch hook: schedule, freezer and optimizers in one call at the end of an epoch.
 
+use candle_core::Tensor;
+
+use crate::audit::{Audit, audit};
 use crate::schedule::{Elapsed, Linear, Schedule};
 use crate::{Change, Error, Freezable, Freezer, PlanOptimizer, Result};
 
@@ -12,6 +15,8 @@ pub struct LayerFreezing<S = Linear> {
     schedule: S,
     every: Every,
     sink: Option<Box<dyn MetricSink>>,
+    /// Which leaves were frozen when the model was last audited.
+    audited: Option<Vec<bool>>,
 }
 
 enum Every {
@@ -62,7 +67,7 @@ impl LayerFreezing<Linear> {
 impl<S: Schedule> LayerFreezing<S> {
     /// Any schedule.
     pub fn with_schedule(schedule: S) -> Self {
-        Self { schedule, every: Every::Epoch, sink: None }
+        Self { schedule, every: Every::Epoch, sink: None, audited: None }
     }
 
     /// Also acts between steps, whenever [`step_end`](Self::step_end) is called with a multiple of
@@ -134,6 +139,28 @@ impl<S: Schedule> LayerFreezing<S> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Audits the model on the first step, and on the first after leaves froze or thawed; does
+    /// nothing in between. Call it before each step with that step's loss. Every finding is warned of
+    /// through `tracing`.
+    ///
+    /// # Errors
+    ///
+    /// As [`audit`]; the next call tries again.
+    pub fn audit_change<M: Freezable>(
+        &mut self,
+        freezer: &Freezer<M>,
+        loss: impl Fn(&M) -> candle_core::Result<Tensor>,
+    ) -> Result<Option<Audit>> {
+        let frozen = freezer.plan().states().iter().map(|state| state.is_frozen()).collect();
+        if self.audited.as_ref() == Some(&frozen) {
+            return Ok(None);
+        }
+        let audit = audit(freezer, loss)?;
+        audit.trace();
+        self.audited = Some(frozen);
+        Ok(Some(audit))
     }
 }
 

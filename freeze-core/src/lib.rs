@@ -1,10 +1,12 @@
 //! Progressive layer freezing for candle.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod audit;
 mod change;
 pub mod checkpoint;
 mod containers;
 mod error;
+pub mod forecast;
 mod freezable;
 mod freezer;
 mod hook;

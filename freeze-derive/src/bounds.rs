@@ -1,6 +1,6 @@
 //! The predicates of the impl: on the types of fields that mention a type parameter, nothing else.
 
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Group, Ident, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::Type;
 
@@ -18,8 +18,7 @@ pub(crate) fn predicates(model: &Model<'_>) -> Vec<TokenStream> {
 
 fn of_field(field: &Field<'_>, model: &Model<'_>) -> Vec<TokenStream> {
     let (ty, krate) = (field.ty, &model.krate);
-    let params: Vec<&Ident> =
-        model.input.generics.type_params().map(|p| &p.ident).filter(|p| names(ty, p)).collect();
+    let params = params_in(&ty.to_token_stream(), model);
     if params.is_empty() {
         return Vec::new();
     }
@@ -28,22 +27,57 @@ fn of_field(field: &Field<'_>, model: &Model<'_>) -> Vec<TokenStream> {
         Role::Param(_) => vec![quote!(#ty: #krate::TensorParam)],
         // `Vec<Tree<T>>: Freezable` as a condition of `Tree<T>: Freezable` would ask for itself.
         Role::Part(_) | Role::Unit(..) if is_recursive(ty, &model.input.ident) => {
+            let params = params_in(&without_itself(ty.to_token_stream(), model), model);
             params.iter().map(|param| quote!(#param: #krate::Freezable)).collect()
         }
         Role::Part(_) | Role::Unit(..) => vec![quote!(#ty: #krate::Freezable)],
     }
 }
 
-/// Whether `ty` names `param`: as the first segment of a path, and not as the `T` of `Trait<T = ..>`.
-fn names(ty: &Type, param: &Ident) -> bool {
-    let is_param =
-        |word: &Word| word.ident == *param && !word.is_behind_colons && !word.is_assigned;
-    words(ty.to_token_stream()).iter().any(is_param)
+/// The type parameters that `tokens` name: as the first segment of a path, and not as the `T` of
+/// `Trait<T = ..>`.
+fn params_in<'a>(tokens: &TokenStream, model: &Model<'a>) -> Vec<&'a Ident> {
+    let words = words(tokens.clone());
+    let is_named = |param: &&Ident| {
+        let is_param = |word: &Word| word.ident == **param && !word.is_behind_colons;
+        words.iter().any(|word| is_param(word) && !word.is_assigned)
+    };
+    model.input.generics.type_params().map(|param| &param.ident).filter(is_named).collect()
 }
 
 /// Whether `ty` names the type that is derived, itself or by `Self`.
 fn is_recursive(ty: &Type, own: &Ident) -> bool {
     words(ty.to_token_stream()).iter().any(|word| word.ident == *own || word.ident == "Self")
+}
+
+/// `tokens` less the derived type with its own arguments, `Tree<T>` in `struct Tree<T>`: the impl
+/// itself says when that is `Freezable`.
+fn without_itself(tokens: TokenStream, model: &Model<'_>) -> TokenStream {
+    let (_, arguments, _) = model.input.generics.split_for_impl();
+    let own = model.input.ident.to_token_stream().into_iter().chain(arguments.to_token_stream());
+    let own: Vec<String> = own.map(|token| token.to_string()).collect();
+    strip(tokens, &own)
+}
+
+/// `tokens` less every run of them that reads `what`.
+fn strip(tokens: TokenStream, what: &[String]) -> TokenStream {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let mut kept = Vec::new();
+    let mut rest = &tokens[..];
+    while let [token, behind @ ..] = rest {
+        if rest.len() >= what.len() && rest.iter().zip(what).all(|(t, w)| t.to_string() == *w) {
+            rest = &rest[what.len()..];
+            continue;
+        }
+        kept.push(match token {
+            TokenTree::Group(group) => {
+                Group::new(group.delimiter(), strip(group.stream(), what)).into()
+            }
+            token => token.clone(),
+        });
+        rest = behind;
+    }
+    kept.into_iter().collect()
 }
 
 /// An identifier within a type.

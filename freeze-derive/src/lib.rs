@@ -1,4 +1,8 @@
-//! The derive macro of freeze-core.
+//! `#[derive(Freezable)]` for freeze-core, which exports it: depend on that crate, not on this one.
+//!
+//! Three stages: `parse` reads the input and its attributes, `check` judges them and makes a model
+//! without faults, `expand` writes the impl. A faulty input gets all its faults reported at once and
+//! an impl by `fallback`.
 
 mod attr;
 mod bounds;
@@ -15,7 +19,123 @@ use syn::{DeriveInput, parse_macro_input};
 
 use crate::errors::Errors;
 
-/// Derives `freeze_core::Freezable`.
+/// Writes down, at compile time, the ordered list of a model's leaf layers.
+///
+/// The order is the order of declaration. Each field is one segment of the path (`0`, `1`, .. in a
+/// tuple struct), and its type must be `Freezable` itself: candle's layers, types that derive it,
+/// `Vec`s, arrays and tuples of such (a segment for each index), `Option` and `Box` (no segment of
+/// their own). What has no parameters, such as `Activation`, counts for nothing. A type that is not
+/// `Freezable` is a compile error: nothing is left out in silence.
+///
+/// ```
+/// use candle_nn::{Activation, Conv2d, Linear};
+/// use freeze_core::Freezable;
+///
+/// #[derive(Freezable)]
+/// struct Block {
+///     conv: Conv2d,
+///     act: Activation,
+/// }
+///
+/// #[derive(Freezable)]
+/// struct Net {
+///     stem: Conv2d,
+///     blocks: [Block; 2],
+///     head: Linear,
+/// }
+///
+/// // stem, blocks.0.conv, blocks.1.conv, head
+/// const BODY: usize = Net::LAYOUT.before("head"); // a wrong name fails to compile
+/// assert_eq!((Net::LAYOUT.len(), BODY), (Some(4), 3));
+/// ```
+///
+/// The variant of an **enum** adds nothing to the path. The field of a variant like `One(Linear)`
+/// adds nothing either; the fields of any other variant do as those of a struct. A variant without
+/// fields has no leaves.
+///
+/// ```
+/// # use candle_nn::Linear;
+/// # use freeze_core::Freezable;
+/// #[derive(Freezable)]
+/// enum Head {
+///     One(Linear),                       // head
+///     Two { left: Linear, right: Linear }, // head.left, head.right
+///     Absent,
+/// }
+/// # #[derive(Freezable)]
+/// # struct Net { head: Head }
+/// # let linear = || Linear::new(candle_core::Tensor::zeros((1, 1), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap(), None);
+/// # let paths = |head| Net { head }.leaves().unwrap().into_iter().map(|leaf| leaf.path).collect::<Vec<_>>();
+/// # assert_eq!(paths(Head::One(linear())), ["head"]);
+/// # assert_eq!(paths(Head::Two { left: linear(), right: linear() }), ["head.left", "head.right"]);
+/// # assert!(paths(Head::Absent).is_empty());
+/// ```
+///
+/// # On a field
+///
+/// **`#[freeze(skip)]`**: the field has no leaf. It must be `Clone`; every view gets a clone.
+///
+/// **`#[freeze(param)]`**: a bare `Tensor`, `Option<Tensor>` or `Vec<Tensor>` is a leaf of its own.
+///
+/// **`#[freeze(rename = "..")]`**: another path segment, such as a checkpoint's.
+///
+/// **`#[freeze(unit)]`**: all that is in the field is one leaf and freezes as a whole.
+///
+/// ```
+/// # use candle_core::Tensor;
+/// # use candle_nn::Linear;
+/// # use freeze_core::Freezable;
+/// #[derive(Freezable)]
+/// struct Net {
+///     #[freeze(param, rename = "wpe")]
+///     position: Tensor, // wpe
+///     #[freeze(unit)]
+///     adapter: Vec<Linear>, // adapter, with adapter.0.weight and so on in it
+///     #[freeze(skip)]
+///     heads: usize,
+///     out: Linear, // out
+/// }
+///
+/// assert_eq!(Net::LAYOUT.len(), Some(3));
+/// assert_eq!(Net::LAYOUT.through("wpe"), 1);
+/// assert_eq!(Net::LAYOUT.before("out"), 2);
+/// ```
+///
+/// # On the struct or enum
+///
+/// **`#[freeze(unit)]`**: a value of the type is one leaf wherever it stands, so that each block of
+/// a `Vec<Block>` freezes as a whole.
+///
+/// **`#[freeze(crate = "..")]`**: where freeze-core is found if not at `::freeze_core`: an absolute
+/// path such as `::my_crate::freeze` or `crate::freeze`.
+///
+/// **`#[freeze(bound = "..")]`**: the where-predicates of the impl instead of the inferred ones.
+/// Inferred is, for each field type that mentions a type parameter, that the *field type* is
+/// `Freezable` (`Clone` if it is skipped). A field type that names the type itself, as in
+/// `Vec<Tree<T>>`, asks for nothing; if it names a parameter elsewhere, as in `Vec<(T, Tree<T>)>`,
+/// it asks for `T` to be `Freezable`. Two generic types that hold each other need the attribute,
+/// as nothing in either of them says so:
+///
+/// ```
+/// # use candle_nn::Linear;
+/// # use freeze_core::Freezable;
+/// #[derive(Freezable)]
+/// #[freeze(bound = "L: Freezable")]
+/// struct Down<L> {
+///     layer: L,
+///     inner: Option<Box<Up<L>>>,
+/// }
+///
+/// #[derive(Freezable)]
+/// #[freeze(bound = "L: Freezable", unit, crate = "::freeze_core")]
+/// struct Up<L> {
+///     layer: L,
+///     inner: Option<Box<Down<L>>>,
+/// }
+///
+/// assert_eq!(Up::<Linear>::LAYOUT.len(), Some(1));
+/// assert_eq!(Down::<Linear>::LAYOUT.len(), None); // an `Option` decides
+/// ```
 #[proc_macro_derive(Freezable, attributes(freeze))]
 pub fn derive_freezable(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

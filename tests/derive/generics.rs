@@ -161,6 +161,29 @@ fn enums_can_be_generic() {
     assert!(E::LAYOUT.to_string().contains("Left: Linear"));
 }
 
+mod layers {
+    pub(super) type Item = candle_nn::Linear;
+}
+
+/// Neither `layers::Item` nor the `Item` of `Iterator` is the parameter, which need be no layer.
+#[derive(Freezable)]
+struct Lookalike<Item> {
+    tag: PhantomData<Item>,
+    path: Vec<(layers::Item, Lookalike<Item>)>,
+    assigned: Vec<(PhantomData<dyn Iterator<Item = u8>>, Lookalike<Item>)>,
+}
+
+#[test]
+fn words_that_look_like_a_parameter_are_none() {
+    let inner = || Lookalike::<Marker> { tag: PhantomData, path: vec![], assigned: vec![] };
+    let net = Lookalike {
+        path: vec![(linear(1), inner())],
+        assigned: vec![(PhantomData, inner())],
+        ..inner()
+    };
+    assert_model(&net, &["path.0.0"]);
+}
+
 /// A function over any model: the layout of a parameter in const context.
 fn half<M: Freezable>() -> usize {
     const { M::LAYOUT.len() }.unwrap_or(0) / 2

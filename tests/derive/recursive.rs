@@ -99,3 +99,41 @@ fn a_recursive_unit_is_one_leaf() {
     assert_model(&Whole { value: linear(2), rest: vec![leaf(), leaf()] }, &[""]);
     assert_eq!(Whole::LAYOUT.len(), Some(1));
 }
+
+trait Family {
+    type Layer;
+}
+
+/// Not `Freezable` itself.
+struct Dense;
+
+impl Family for Dense {
+    type Layer = Linear;
+}
+
+#[derive(Freezable)]
+struct Chain<F: Family> {
+    layer: F::Layer,
+    next: Option<Box<Chain<F>>>,
+}
+
+#[derive(Freezable)]
+struct Swap<A, B> {
+    first: A,
+    next: Option<Box<Swap<B, A>>>,
+    both: Vec<(B, Swap<A, B>)>,
+}
+
+#[test]
+fn a_recursive_field_asks_no_more_of_a_parameter_than_it_must() {
+    let last = Chain::<Dense> { layer: linear(1), next: None };
+    let chain = Chain { layer: linear(2), next: Some(Box::new(last)) };
+    assert_model(&chain, &["layer", "next.layer"]);
+
+    let swap = Swap {
+        first: linear(1),
+        next: Some(Box::new(Swap { first: [linear(2)], next: None, both: vec![] })),
+        both: vec![([linear(3)], Swap { first: linear(4), next: None, both: vec![] })],
+    };
+    assert_model(&swap, &["first", "next.first.0", "both.0.0.0", "both.0.1.first"]);
+}

@@ -44,6 +44,9 @@ fn good_files_are_read_packed_or_not() {
     }
 }
 
+/// A name, the two files, and what the error says.
+type Fault = (&'static str, Vec<u8>, Vec<u8>, &'static [&'static str]);
+
 #[test]
 fn each_fault_has_its_own_line() {
     let good_images = images(0x803, 2, 28, 28, 2 * PIXELS);
@@ -51,7 +54,7 @@ fn each_fault_has_its_own_line() {
     let packed = gzip(&good_images);
     let mut garbled = packed.clone();
     garbled[10..40].fill(0xff);
-    let rows: &[(&str, Vec<u8>, Vec<u8>, &[&str])] = &[
+    let rows: &[Fault] = &[
         ("empty", vec![], good_labels.clone(), &["IMAGES: 0 bytes", "16 of an IDX header"]),
         ("one byte", vec![0], good_labels.clone(), &["IMAGES: 1 bytes"]),
         ("header cut", good_images[..15].to_vec(), good_labels.clone(), &["IMAGES: 15 bytes"]),

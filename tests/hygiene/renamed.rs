@@ -51,3 +51,144 @@ fn the_library_is_found_where_the_attribute_says() {
         assert!(view.stem.0.bias().is_none() && view.scale.rank() == 2 && view.body.len() == 1);
     }
 }
+
+/// A library of the same shape: what is derived for it must name nothing of the real one.
+pub(crate) mod other {
+    pub(crate) type Result<T> = std::result::Result<T, std::fmt::Error>;
+
+    #[derive(Clone, Copy)]
+    pub(crate) enum Layout {
+        Leaf(&'static str),
+        Group(&'static [Part]),
+        Open(fn() -> Self),
+    }
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Part {
+        pub(crate) name: &'static str,
+        pub(crate) layout: &'static Layout,
+    }
+
+    impl Layout {
+        pub(crate) const fn leaf(kind: &'static str) -> Self {
+            Self::Leaf(kind)
+        }
+
+        pub(crate) const fn group(_: &str, parts: &'static [Part]) -> Self {
+            Self::Group(parts)
+        }
+
+        pub(crate) const fn open(_: &str, inside: fn() -> Self) -> Self {
+            Self::Open(inside)
+        }
+
+        pub(crate) fn text(&self) -> String {
+            let part = |part: &Part| format!("{} {}", part.name, part.layout.text());
+            match self {
+                Self::Leaf(kind) => (*kind).to_string(),
+                Self::Group(parts) => {
+                    format!("({})", parts.iter().map(part).collect::<Vec<_>>().join(", "))
+                }
+                Self::Open(inside) => format!("?{}", inside().text()),
+            }
+        }
+    }
+
+    pub(crate) struct Mapper<'a>(pub(crate) &'a mut Vec<String>);
+
+    impl Mapper<'_> {
+        pub(crate) fn at<R>(
+            &mut self,
+            name: &str,
+            inside: impl FnOnce(&mut Self) -> Result<R>,
+        ) -> Result<R> {
+            self.0.push(name.to_string());
+            inside(self)
+        }
+
+        pub(crate) fn unit<R>(
+            &mut self,
+            kind: &'static str,
+            inside: impl FnOnce(&mut Self) -> Result<R>,
+        ) -> Result<R> {
+            self.0.push(format!("[{kind}]"));
+            inside(self)
+        }
+    }
+
+    pub(crate) trait Freezable: Sized {
+        const LAYOUT: Layout;
+        fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self>;
+    }
+
+    pub(crate) trait TensorParam: Sized {
+        const LAYOUT: Layout;
+        fn map_param(&self, mapper: &mut Mapper<'_>) -> Result<Self>;
+    }
+
+    impl Freezable for u8 {
+        const LAYOUT: Layout = Layout::leaf("u8");
+
+        fn map_params(&self, _: &mut Mapper<'_>) -> Result<Self> {
+            Ok(self + 1)
+        }
+    }
+
+    impl TensorParam for f32 {
+        const LAYOUT: Layout = Layout::leaf("f32");
+
+        fn map_param(&self, _: &mut Mapper<'_>) -> Result<Self> {
+            Ok(-self)
+        }
+    }
+}
+
+#[derive(freeze_core::Freezable)]
+#[freeze(crate = "crate::hygiene::renamed::other")]
+struct Foreign<T> {
+    layer: T,
+    #[freeze(param)]
+    scale: f32,
+    #[freeze(unit)]
+    whole: u8,
+    choice: Choice,
+    block: Whole,
+}
+
+#[derive(freeze_core::Freezable)]
+#[freeze(crate = "crate::hygiene::renamed::other")]
+enum Choice {
+    One(u8),
+    Two(u8, u8),
+}
+
+#[derive(freeze_core::Freezable)]
+#[freeze(crate = "crate::hygiene::renamed::other", unit)]
+struct Whole(u8);
+
+#[test]
+fn nothing_of_the_library_is_named_by_any_other_path() {
+    use other::{Freezable as _, Mapper};
+    let text = "(layer u8, scale f32, whole u8, choice ?(One u8, Two (0 u8, 1 u8)), block Whole)";
+    assert_eq!(Foreign::<u8>::LAYOUT.text(), text);
+    for (choice, sum, inside) in
+        [(Choice::One(1), 2, vec![]), (Choice::Two(1, 2), 5, vec!["0", "1"])]
+    {
+        let model = Foreign { layer: 4u8, scale: 0.5, whole: 7, choice, block: Whole(8) };
+        let mut seen = Vec::new();
+        let mapped = model.map_params(&mut Mapper(&mut seen)).expect("mapped");
+        assert_eq!((mapped.layer, mapped.whole, mapped.block.0), (5, 8, 9));
+        assert_eq!(mapped.scale.to_bits(), (-0.5f32).to_bits());
+        let total = match mapped.choice {
+            Choice::One(a) => a,
+            Choice::Two(a, b) => a + b,
+        };
+        assert_eq!(total, sum);
+        let expected = [
+            vec!["layer", "scale", "whole", "[u8]", "choice"],
+            inside,
+            vec!["block", "[Whole]", "0"],
+        ];
+        assert_eq!(seen, expected.concat());
+    }
+}

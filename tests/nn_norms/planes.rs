@@ -89,10 +89,16 @@ proptest! {
     ) {
         let shape = &[batch, 4, size.0, size.1][..rank];
         prop_assume!(fits(KINDS[kind], shape));
-        // Two values that are close to each other have an ill-conditioned deviation.
-        prop_assume!(shape.iter().product::<usize>() / 4 > 4);
+        let elements: usize = shape.iter().product();
+        let set = match KINDS[kind] {
+            Kind::Batch => elements / 4,
+            Kind::Groups(groups) => elements / (batch * groups),
+            Kind::Running => usize::MAX,
+        };
         let cases = [(DType::F64, 1e-11), (DType::F32, 3e-5), (DType::F16, 3e-3), (DType::BF16, 2e-2)];
-        for (dtype, tolerance) in cases {
+        // The deviation of one or two values is nothing but `eps`: rounding is all one would see.
+        let cases = if set > 4 { &cases[..] } else { &cases[..1] };
+        for &(dtype, tolerance) in cases {
             let x = shifted(seed, shape, dtype, mean);
             let (w, b) = (var(seed ^ 1, &[4], dtype), var(seed ^ 2, &[4], dtype));
             assert_matches_reference(

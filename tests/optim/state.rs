@@ -160,6 +160,26 @@ fn another_optimizers_state_and_missing_names_are_refused() -> Result<()> {
     assert!(unnamed.prepare_state(&sgd.save_state()?).is_err());
 
     let twice = vec![named[0].clone(), ("a".into(), vars[1].clone())];
-    assert!(Sgd::with_names(twice, config).unwrap_err().to_string().contains("`a` occurs twice"));
+    assert!(
+        Sgd::with_names(twice, config)
+            .unwrap_err()
+            .to_string()
+            .contains("`a` as planned: the name occurs twice")
+    );
+    Ok(())
+}
+
+/// A single moment could pass from hand to hand without a copy on the way.
+#[test]
+fn a_loaded_state_is_the_optimizers_own() -> Result<()> {
+    let var = Var::ones(2, DType::F32, &CPU)?;
+    let config = ParamsSgd { momentum: Momentum::Heavy(0.9), ..ParamsSgd::default() };
+    let mut opt = Sgd::with_names(vec![("a".into(), var.clone())], config)?;
+    opt.backward_step(&var.sum_all()?)?;
+    let saved = opt.state_tensors()?;
+    opt.load_state_tensors(&saved)?;
+    opt.backward_step(&var.sum_all()?)?;
+    assert_eq!(saved["momentum/a"].to_vec1::<f32>()?, [1.0, 1.0]);
+    assert_eq!(opt.state_tensors()?["momentum/a"].to_vec1::<f32>()?, [1.9, 1.9]);
     Ok(())
 }

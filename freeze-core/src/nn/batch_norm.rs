@@ -1,5 +1,5 @@
-//! Batch normalisation (Ioffe and Szegedy, 2015): the operations. The layer is in
-//! [`batch_norm_layer`](super::batch_norm_layer).
+//! Batch normalisation (Ioffe and Szegedy, 2015): the operations. The layer is
+//! [`BatchNorm`](super::BatchNorm).
 
 use candle_core::{Result, Tensor};
 

@@ -1,10 +1,10 @@
 //! Convolution layers.
 
-use candle_core::{Module, Result, Tensor};
+use candle_core::{Module, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 pub use candle_nn::{Conv1dConfig, Conv2dConfig};
 
-use super::ops;
+use super::{BatchNorm, ops};
 use crate::{Freezable, Layout, Mapper};
 
 macro_rules! convolution {
@@ -118,13 +118,32 @@ convolution!(
 );
 
 impl Conv2d {
-    /// The layer that computes what this one and `bn` behind it compute in inference.
+    /// The layer that computes what this one and `bn` behind it compute in inference. Its tensors are
+    /// new: it follows neither of the two.
     ///
     /// # Errors
     ///
-    /// `bn` has no weight, or its channels are not this layer's.
-    pub fn absorb_bn(&self, bn: &candle_nn::BatchNorm) -> Result<Self> {
-        let stock = candle_nn::Conv2d::new(self.weight.clone(), self.bias.clone(), self.config);
-        stock.absorb_bn(bn).map(Self::from)
+    /// The channels of `bn` are not this layer's.
+    pub fn absorb_bn(&self, bn: &BatchNorm) -> Result<Self> {
+        let channels = self.weight.dim(0)?;
+        if bn.running_mean().dims() != [channels] {
+            bail!(
+                "absorb_bn: the batch norm has channels of shape {:?}, expected [{channels}]",
+                bn.running_mean().shape()
+            );
+        }
+        let mean = bn.running_mean();
+        let deviation = (bn.running_var() + bn.eps())?.sqrt()?;
+        let (scale, offset) = match bn.weight_and_bias() {
+            Some((weight, bias)) => ((weight / deviation)?, bias.clone()),
+            None => (deviation.recip()?, mean.zeros_like()?),
+        };
+        let shift = match &self.bias {
+            Some(bias) => (bias - mean)?,
+            None => mean.neg()?,
+        };
+        let weight = self.weight.broadcast_mul(&scale.reshape((channels, 1, 1, 1))?)?;
+        let bias = (offset + (shift * scale)?)?;
+        Ok(Self::new(weight.detach(), Some(bias.detach()), self.config))
     }
 }

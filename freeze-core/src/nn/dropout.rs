@@ -1,5 +1,7 @@
 //! Dropout (Srivastava et al., 2014) with a seeded generator whose state can be saved.
 
+mod rewind;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::backend::BackendStorage;
@@ -11,7 +13,9 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::norm::{Element, by_dtype, cpu_slice, for_blocks, slice, split};
+use super::record;
 use crate::{BatchNormPolicy, Error, Freezable, Mapper};
+pub(crate) use rewind::Rewind;
 
 const NAME: &str = "dropout";
 /// Elements that one generator draws for, a multiple of its own blocks of 16 words.
@@ -102,7 +106,7 @@ impl Dropout {
         }
         let mask = Mask::draw(self.advance(xs.elem_count()), self.p, xs.elem_count());
         match xs.device() {
-            Device::Cpu => xs.contiguous()?.apply_op1(mask),
+            Device::Cpu => record::apply1(&xs.contiguous()?, mask),
             _ => mask.compose(xs),
         }
     }
@@ -111,6 +115,7 @@ impl Dropout {
     fn advance(&self, words: usize) -> DropoutState {
         let mut state = self.lock();
         let start = *state;
+        rewind::remember(&self.state, start);
         state.position = state.position.wrapping_add(words as u64);
         start
     }

@@ -3,6 +3,7 @@
 use candle_core::{Module, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
+use super::record;
 use crate::{Freezable, Layout, Mapper};
 
 /// A table `weight` `[entries, hidden]` with the tensors of [`candle_nn::Embedding`]. Indices of shape
@@ -49,7 +50,9 @@ impl Module for Embedding {
             );
         }
         let shape = [indices.dims(), &[self.hidden_size]].concat();
-        self.embeddings.index_select(&indices.flatten_all()?, 0)?.reshape(shape)
+        record::lookup(indices, &self.embeddings, || {
+            self.embeddings.index_select(&indices.flatten_all()?, 0)?.reshape(shape)
+        })
     }
 }
 

@@ -17,6 +17,7 @@ pub mod linear;
 mod norm;
 pub mod ops;
 pub mod prelu;
+pub(crate) mod record;
 pub mod rms_norm;
 pub mod rnn;
 mod softmax;

@@ -9,6 +9,7 @@ pub use lstm::{Lstm, lstm};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+use super::ops::linear;
 use crate::Mapper;
 
 /// What both recurrent layers hold: input and hidden weights and their biases, the gates stacked.
@@ -64,12 +65,8 @@ impl Gates {
 
     /// The share of the input and that of the hidden state, `[batch, gates * hidden]` each.
     fn project(&self, input: &Tensor, hidden: &Tensor) -> Result<(Tensor, Tensor)> {
-        let project = |x: &Tensor, weight: &Tensor, bias: Option<&Tensor>| {
-            let y = x.matmul(&weight.t()?)?;
-            bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
-        };
-        let input = project(input, &self.w_ih, self.b_ih.as_ref())?;
-        Ok((input, project(hidden, &self.w_hh, self.b_hh.as_ref())?))
+        let input = linear(input, &self.w_ih, self.b_ih.as_ref())?;
+        Ok((input, linear(hidden, &self.w_hh, self.b_hh.as_ref())?))
     }
 
     fn zeros(&self, batch: usize) -> Result<Tensor> {

@@ -7,6 +7,7 @@ use super::norm::{
     Element, Real, by_dtype, cpu_slice, for_blocks, internal_dtype, rows_per_block, slice, split,
     sum1, sum2,
 };
+use super::record;
 
 const NAME: &str = "softmax-last-dim";
 
@@ -23,7 +24,7 @@ pub fn softmax_last_dim(x: &Tensor) -> Result<Tensor> {
     match x.device() {
         // candle reduces no empty tensors.
         _ if x.elem_count() == 0 => Ok(x.clone()),
-        Device::Cpu => x.contiguous()?.apply_op1(Softmax),
+        Device::Cpu => record::apply1(&x.contiguous()?, Softmax),
         _ => compose(x),
     }
 }
@@ -67,9 +68,9 @@ fn forward<T: Element>(x: &[T], len: usize) -> Vec<T> {
     for_blocks(split(Some(&mut out), block, x.len()), x.len(), |index, out| {
         let mut exps = vec![T::Real::ZERO; len];
         for (out, x) in out.chunks_exact_mut(len).zip(x[index * block..].chunks_exact(len)) {
-            let max = x.iter().fold(x[0].up(), |max, x| x.up().larger(max));
+            let max = max(x);
             for (exp, x) in exps.iter_mut().zip(x) {
-                *exp = (x.up() - max).exp();
+                *exp = (x.up() - max).exp_of_negative();
             }
             let scale = T::Real::from_f64(sum1(&exps, |exp| [exp])[0].recip());
             for (out, exp) in out.iter_mut().zip(&exps) {
@@ -78,6 +79,19 @@ fn forward<T: Element>(x: &[T], len: usize) -> Vec<T> {
         }
     });
     out
+}
+
+/// The largest element, in lanes like the sums. A NaN is passed over: its own exponential shows it.
+fn max<T: Element>(x: &[T]) -> T::Real {
+    let larger = |a: T::Real, b: T::Real| if b > a { b } else { a };
+    let mut lanes = [T::Real::from_f64(f64::NEG_INFINITY); 8];
+    let (chunks, rest) = x.as_chunks::<8>();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*lane, x.up());
+        }
+    }
+    rest.iter().map(|x| x.up()).chain(lanes).fold(lanes[0], larger)
 }
 
 /// `dx = y * (grad - sum(grad * y))`.

@@ -43,8 +43,8 @@ impl<R: UpdateRule> Fused<R> {
     pub fn with_names(vars: Vec<(String, Var)>, config: R) -> Result<Self> {
         let mut seen = HashSet::new();
         if let Some((name, _)) = vars.iter().find(|(name, _)| !seen.insert(name.clone())) {
-            let why = format!("the name `{name}` occurs twice; give each variable its own");
-            return Err(Error::OptimizerState { optimizer: R::KIND, why });
+            let why = "the name occurs twice; give each variable its own".to_string();
+            return Err(Error::Optimizer { optimizer: R::KIND, name: name.clone(), why });
         }
         Self::build(vars.into_iter().map(|(name, var)| (Some(name), var)), config)
     }

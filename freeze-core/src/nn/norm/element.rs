@@ -3,6 +3,8 @@
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, WithDType};
 use half::{bf16, f16};
 
+use super::exp::exp_f32;
+
 /// A type that tensors are stored in, with the type that its arithmetic runs in.
 pub(crate) trait Element: WithDType {
     type Real: Real;
@@ -15,14 +17,12 @@ pub(crate) trait Element: WithDType {
 pub(crate) trait Real: WithDType + Element<Real = Self> {
     const ZERO: Self;
 
-    fn exp(self) -> Self;
-
-    /// The larger one; a NaN wins, so that it shows in the result.
-    fn larger(self, other: Self) -> Self;
+    /// `e^x` for `x` of at most 0.
+    fn exp_of_negative(self) -> Self;
 }
 
 macro_rules! real {
-    ($($real:ty),+) => {$(
+    ($($real:ty, $exp:path);+) => {$(
         impl Element for $real {
             type Real = Self;
 
@@ -41,13 +41,8 @@ macro_rules! real {
             const ZERO: Self = 0.0;
 
             #[inline(always)]
-            fn exp(self) -> Self {
-                self.exp()
-            }
-
-            #[inline(always)]
-            fn larger(self, other: Self) -> Self {
-                if self > other || self.is_nan() { self } else { other }
+            fn exp_of_negative(self) -> Self {
+                $exp(self)
             }
         }
     )+};
@@ -71,7 +66,7 @@ macro_rules! half {
     )+};
 }
 
-real!(f32, f64);
+real!(f32, exp_f32; f64, f64::exp);
 half!(f16, bf16);
 
 /// Runs an expression with `$T` standing for the element type of `$dtype`.

@@ -3,6 +3,7 @@
 mod blocks;
 pub(super) mod by_channel;
 mod element;
+mod exp;
 mod plane_op;
 pub(super) mod planes;
 pub(super) mod row_op;

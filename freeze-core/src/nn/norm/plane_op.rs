@@ -5,6 +5,8 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp3, Device, Layout, Result, Shape, Tensor, WithDType,
 };
 
+use crate::nn::record::{self, Work};
+
 use super::planes::{Moments, Planes, combine, gradient_sums, scale};
 use super::{Center, Element, Wanted, by_dtype, cpu_slice, slice};
 
@@ -38,8 +40,11 @@ impl PlaneNorm {
     /// Applies to an input with or without a weight and a bias per channel.
     pub(crate) fn apply(self, x: &Tensor, affine: Option<(&Tensor, &Tensor)>) -> Result<Tensor> {
         match affine {
-            None => x.apply_op1(self),
-            Some((weight, bias)) => x.apply_op3(&weight.contiguous()?, &bias.contiguous()?, self),
+            None => record::apply1(x, self),
+            Some((weight, bias)) => {
+                let affine = (&weight.contiguous()?, &bias.contiguous()?);
+                record::apply3(x, affine, Work::Elements, self)
+            }
         }
     }
 

@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
 
+use crate::nn::record::{self, Work};
+
 use super::rows::{self, RowGrads, RowStats};
 use super::{Center, Element, Wanted, by_dtype, cpu_slice, internal_dtype, slice};
 
@@ -23,8 +25,8 @@ pub(crate) fn normalize_rows(
     let op = RowNorm { eps, center, stats: OnceLock::new() };
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
-        None => x.apply_op2(&weight, op),
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
+        None => record::apply2(&x, &weight, Work::Elements, op),
+        Some(bias) => record::apply3(&x, (&weight, &bias.contiguous()?), Work::Elements, op),
     }
 }
 

@@ -6,6 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::cpu::{Real, tensor, with, with_real, zip_map};
 use super::device::accelerators1;
+use crate::nn::record;
 
 /// `max(x, 0)`. The gradient passes where `x >= 0`, as in candle.
 ///
@@ -13,7 +14,7 @@ use super::device::accelerators1;
 ///
 /// `x` is not a tensor of floating point numbers.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Activation(Kind::Relu))
+    record::apply1(&x.contiguous()?, Activation(Kind::Relu))
 }
 
 /// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`, the approximation of Hendrycks and Gimpel (2016).
@@ -22,7 +23,7 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 ///
 /// `x` is not a tensor of floating point numbers.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Activation(Kind::Gelu))
+    record::apply1(&x.contiguous()?, Activation(Kind::Gelu))
 }
 
 /// `x/2 (1 + erf(x/√2))`, the exact form.
@@ -31,7 +32,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 ///
 /// `x` is not a tensor of floating point numbers.
 pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Activation(Kind::GeluErf))
+    record::apply1(&x.contiguous()?, Activation(Kind::GeluErf))
 }
 
 #[derive(Clone, Copy)]

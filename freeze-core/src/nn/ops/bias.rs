@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::cpu::{self, PARALLEL_FROM, Real, with_real};
 use super::device::accelerators2;
+use crate::nn::record::{self, Work};
 
 /// The columns one thread sums.
 const COLUMNS: usize = 256;
@@ -24,7 +25,7 @@ pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
             x.shape()
         );
     }
-    x.contiguous()?.apply_op2(&bias.contiguous()?, AddBias)
+    record::apply2(&x.contiguous()?, &bias.contiguous()?, Work::Elements, AddBias)
 }
 
 struct AddBias;

@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use super::bias::{add_in_place, rows, sum_rows};
 use super::cpu::Real;
 use super::device::{accelerators2, accelerators3};
+use crate::nn::record::{self, Work};
 
 /// `x wᵀ + b`: `x` is `[.., in]`, `weight` `[out, in]`, `bias` `[out]`, the result `[.., out]`.
 ///
@@ -28,8 +29,10 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     }
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
-        None => x.apply_op2(&weight, LinearOp),
-        Some(bias) if bias.dims() == [out] => x.apply_op3(&weight, &bias.contiguous()?, LinearOp),
+        None => record::apply2(&x, &weight, Work::Products, LinearOp),
+        Some(bias) if bias.dims() == [out] => {
+            record::apply3(&x, (&weight, &bias.contiguous()?), Work::Products, LinearOp)
+        }
         Some(bias) => bail!(
             "linear: the bias has shape {:?}, expected [{out}], the first dimension of the weight \
              {:?}",

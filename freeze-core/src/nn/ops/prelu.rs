@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::cpu::{PARALLEL_FROM, Real, tensor, with, with_real};
 use super::device::accelerators2;
+use crate::nn::record::{self, Work};
 
 /// The parametric rectifier: `weight` is one slope, or one for each channel (the second dimension of
 /// `x`), or of the shape of `x`. At 0 the slope is that below.
@@ -16,7 +17,7 @@ use super::device::accelerators2;
 /// The number of slopes is neither, or the operands' dtypes or devices differ.
 pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     spread(x.dims(), weight.dims())?;
-    x.contiguous()?.apply_op2(&weight.contiguous()?, Prelu)
+    record::apply2(&x.contiguous()?, &weight.contiguous()?, Work::Elements, Prelu)
 }
 
 struct Prelu;

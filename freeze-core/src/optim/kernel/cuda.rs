@@ -66,9 +66,9 @@ where
         GradMap::Clamp(bound) => (1.0, bound),
     };
 
+    let null = 0u64;
     let mut launch = function.builder();
     launch.arg(&count).arg(&mut theta).arg(&grad);
-    let null = 0u64;
     match state {
         Some(state) => {
             let state = state.as_cuda_slice_mut::<P::Acc>()?;
@@ -79,7 +79,9 @@ where
             launch.arg(state);
         }
         None if update.kernel == "adam" => bail!("adam needs its moments"),
-        None => drop(launch.arg(&null)),
+        None => {
+            launch.arg(&null);
+        }
     }
     launch.arg(&scale).arg(&bound);
     for number in &update.numbers {
@@ -93,7 +95,8 @@ where
     // `theta` and `grad` and below `moments * count` in the state, all of which were compared with
     // the lengths above.
     #[allow(unsafe_code)]
-    unsafe { launch.launch(shape) }.w()?;
+    let launched = unsafe { launch.launch(shape) };
+    launched.w()?;
     Ok(())
 }
 

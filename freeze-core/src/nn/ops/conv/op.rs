@@ -13,6 +13,7 @@ use super::geometry::{Geometry, Settings};
 use super::{cpu, portable};
 use crate::nn::ops::cpu::{Real, tensor, with, with_real};
 use crate::nn::ops::device::{accelerators2, accelerators3};
+use crate::nn::record::{self, Work};
 
 /// A convolution as an operation of the graph.
 pub(super) struct Conv {
@@ -48,8 +49,8 @@ impl Conv {
         };
         let op = Self { name, settings, ready: Mutex::new(ready) };
         match bias {
-            None => x.apply_op2(&weight, op),
-            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
+            None => record::apply2(&x, &weight, Work::Products, op),
+            Some(bias) => record::apply3(&x, (&weight, &bias.contiguous()?), Work::Products, op),
         }
     }
 

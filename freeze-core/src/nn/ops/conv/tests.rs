@@ -45,3 +45,24 @@ fn the_portable_gradients_are_the_kernels() {
         }
     }
 }
+
+#[test]
+fn equal_bits_whatever_the_number_of_threads() {
+    let set = Settings { padding: 1, stride: 1, dilation: 1, groups: 1 };
+    let (x, w) = ((40, 8, 16, 16), (8, 8, 3, 3));
+    let g = Geometry::new("conv", &Layout::contiguous(x), &Layout::contiguous(w), set).unwrap();
+    let [x, w] = [Tensor::rand(-1f32, 1., x, &Cpu), Tensor::rand(-1f32, 1., w, &Cpu)]
+        .map(|tensor| tensor.unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let y = cpu::forward(&g, &x, &w, None).unwrap();
+            let dx = cpu::input_gradient(&g, &w, &y).unwrap();
+            [cpu::weight_gradient(&g, &x, &y).unwrap(), dx, y]
+        })
+    };
+    let first = run(1);
+    for threads in [1, 2, 5] {
+        assert!(run(threads) == first, "{threads} threads");
+    }
+}

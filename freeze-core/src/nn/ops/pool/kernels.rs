@@ -21,34 +21,37 @@ impl Windows {
         Shape::from((self.planes.0, self.planes.1, self.output.0, self.output.1))
     }
 
-    /// Each window's maximum.
+    /// Each window's maximum, compared as candle does.
     pub(super) fn max<T: Real>(&self, x: &[T]) -> Vec<T> {
         let mut y = vec![T::zero(); self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
         let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
         each_plane((&mut y, to), (x, from), |y, x| {
-            self.each_window(|out, first| {
-                let (_, max) = self.first_max(x, first);
-                y[out] = max;
+            self.each_tap(|tap, out, first| {
+                let row = y[out..][..self.output.1].iter_mut();
+                let row = row.zip(x[first..].iter().step_by(self.stride.1));
+                match tap {
+                    0 => row.for_each(|(max, &value)| *max = value),
+                    _ => {
+                        row.for_each(|(max, &value)| *max = if *max < value { value } else { *max })
+                    }
+                }
             });
         });
         y
     }
 
-    /// Each window's mean, in the order of candle's sum.
+    /// Each window's mean, summed in the order of candle.
     pub(super) fn mean<T: Real>(&self, x: &[T]) -> Vec<T> {
         let mut y = vec![T::zero(); self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
         let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
         let scale = self.scale::<T>();
         each_plane((&mut y, to), (x, from), |y, x| {
-            self.each_window(|out, first| {
-                let mut sum = T::zero();
-                for line in 0..self.kernel.0 {
-                    for &value in &x[first + line * self.input.1..][..self.kernel.1] {
-                        sum += value;
-                    }
-                }
-                y[out] = sum * scale;
+            self.each_tap(|_, out, first| {
+                let row = y[out..][..self.output.1].iter_mut();
+                let row = row.zip(x[first..].iter().step_by(self.stride.1));
+                row.for_each(|(sum, &value)| *sum += value);
             });
+            y.iter_mut().for_each(|sum| *sum *= scale);
         });
         y
     }
@@ -60,7 +63,7 @@ impl Windows {
         // A plane's gradient and inputs side by side: rayon zips any number of chunks.
         let planes = grad.par_chunks(to).zip(x.par_chunks(from));
         let run = |(dx, (grad, x)): (&mut [T], (&[T], &[T]))| {
-            self.each_window(|out, first| dx[self.first_max(x, first).0] += grad[out]);
+            self.each_window(|out, first| dx[self.first_max(x, first)] += grad[out]);
         };
         match x.len() < PARALLEL_FROM {
             true => dx.chunks_mut(from).zip(grad.chunks(to).zip(x.chunks(from))).for_each(run),
@@ -75,13 +78,10 @@ impl Windows {
         let (from, to) = (self.output.0 * self.output.1, self.input.0 * self.input.1);
         let scale = self.scale::<T>();
         each_plane((&mut dx, to), (grad, from), |dx, grad| {
-            self.each_window(|out, first| {
-                let share = grad[out] * scale;
-                for line in 0..self.kernel.0 {
-                    for to in &mut dx[first + line * self.input.1..][..self.kernel.1] {
-                        *to += share;
-                    }
-                }
+            self.each_tap(|_, out, first| {
+                let row = dx[first..].iter_mut().step_by(self.stride.1);
+                let row = row.zip(&grad[out..][..self.output.1]);
+                row.for_each(|(to, &grad)| *to += grad * scale);
             });
         });
         dx
@@ -90,6 +90,20 @@ impl Windows {
     /// One over the size of a window.
     pub(super) fn scale<T: Real>(&self) -> T {
         T::from_f64(1. / (self.kernel.0 * self.kernel.1) as f64)
+    }
+
+    /// Calls `f` for each row of outputs and each position in a window: with the position's number,
+    /// the index of the row's first output, and the index of the input there. Long loops over rows
+    /// are faster than short ones over windows.
+    fn each_tap(&self, mut f: impl FnMut(usize, usize, usize)) {
+        for row in 0..self.output.0 {
+            for line in 0..self.kernel.0 {
+                for column in 0..self.kernel.1 {
+                    let first = (row * self.stride.0 + line) * self.input.1 + column;
+                    f(line * self.kernel.1 + column, row * self.output.1, first);
+                }
+            }
+        }
     }
 
     /// Calls `f` with each output's index and the index of its window's first input.
@@ -102,8 +116,8 @@ impl Windows {
         }
     }
 
-    /// Where the first maximum of the window at `first` is, and its value, compared as candle does.
-    fn first_max<T: Real>(&self, x: &[T], first: usize) -> (usize, T) {
+    /// Where the first maximum of the window at `first` is.
+    fn first_max<T: Real>(&self, x: &[T], first: usize) -> usize {
         let (mut at, mut max) = (first, x[first]);
         for line in 0..self.kernel.0 {
             let start = first + line * self.input.1;
@@ -113,7 +127,7 @@ impl Windows {
                 }
             }
         }
-        (at, max)
+        at
     }
 }
 

@@ -8,6 +8,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, ToUsize2
 
 use super::cpu::{Real, tensor, with, with_real};
 use super::device::accelerators1;
+use crate::nn::record;
 use kernels::Windows;
 
 /// The maximum of each window of `kernel` (height, width), windows side by side: `[n, c, h', w']`.
@@ -79,7 +80,7 @@ impl Pool {
     ) -> Result<Tensor> {
         let op = Self { kind, kernel, stride };
         op.windows(x.dims())?;
-        x.contiguous()?.apply_op1(op)
+        record::apply1(&x.contiguous()?, op)
     }
 
     fn windows(&self, dims: &[usize]) -> Result<Windows> {

@@ -1,0 +1,129 @@
+//! Finds by trying why a leaf got no gradient.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Tensor, TensorId, Var};
+
+use super::probe::{Prober, Saved, Step};
+use super::{AuditedLeaf, Cause, CutAt, weights};
+use crate::{Freezable, FreezePlan, Leaf, Result};
+
+/// candle's layers whose forward has no backward, with the parameter without which they take another
+/// way that has one.
+const WITHOUT_BACKWARD: [(&str, &str); 2] = [("LayerNorm", "bias"), ("RmsNorm", "weight")];
+
+/// How far a leaf is moved, as a share of its largest element: a little, and if nothing happens, so
+/// far that a dead unit or a rounding does not hide it.
+const NUDGES: [f64; 2] = [0.05, 2.0];
+
+pub(super) struct Missing<'a, M, F> {
+    pub(super) prober: &'a Prober<'a, M, F>,
+    pub(super) plan: &'a FreezePlan,
+    pub(super) step: &'a Step,
+    pub(super) vars: &'a HashMap<TensorId, Var>,
+}
+
+impl<M, F> Missing<'_, M, F>
+where
+    M: Freezable,
+    F: Fn(&mut M) -> candle_core::Result<Tensor>,
+{
+    /// The cause for every leaf in which a gradient is missing, by index.
+    pub(super) fn causes(
+        &self,
+        leaves: &[Leaf],
+        audited: &[AuditedLeaf],
+    ) -> Result<Vec<(usize, Cause)>> {
+        let missing: Vec<&AuditedLeaf> =
+            audited.iter().filter(|leaf| !leaf.missing.is_empty()).collect();
+        let same = |cause: Cause| missing.iter().map(|leaf| (leaf.index, cause.clone())).collect();
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        if !self.step.value.is_finite() {
+            return Ok(same(Cause::NonFiniteLoss));
+        }
+        for _ in 0..2 {
+            if self.prober.value(self.plan)? != self.step.value {
+                return Ok(same(Cause::RandomLoss));
+            }
+        }
+        let mut cut = Vec::new();
+        let mut causes = Vec::new();
+        for leaf in missing {
+            match self.moves_the_loss(&leaves[leaf.index], &leaf.missing)? {
+                true => cut.push(leaf.index),
+                false => causes.push((leaf.index, Cause::Unused)),
+            }
+        }
+        let at = |index| (index, Cause::Cut(self.cut_at(index, &cut, leaves, audited)));
+        causes.extend(cut.iter().copied().map(at));
+        Ok(causes)
+    }
+
+    /// Whether other values of the named parameters give another loss.
+    fn moves_the_loss(&self, leaf: &Leaf, params: &[String]) -> Result<bool> {
+        let params = leaf.params.iter().filter(|param| params.contains(&param.name));
+        let vars = params.filter_map(|param| self.vars.get(&param.id)).cloned().collect();
+        let saved = Saved::new(vars)?;
+        for share in NUDGES {
+            for (var, value) in saved.iter() {
+                var.set(&nudged(value, share)?)?;
+            }
+            let value = self.prober.value(self.plan)?;
+            saved.restore()?;
+            if value != self.step.value {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn cut_at(
+        &self,
+        index: usize,
+        cut: &[usize],
+        leaves: &[Leaf],
+        audited: &[AuditedLeaf],
+    ) -> CutAt {
+        for (leaf, audited) in leaves.iter().zip(audited).skip(index) {
+            if cut.contains(&leaf.index) && self.has_no_backward(leaf) {
+                return CutAt::Leaf { path: leaf.path.clone(), kind: leaf.kind };
+            }
+            // A leaf that trains, and got its gradient: what cuts lies before it.
+            if audited.outcome == super::Outcome::Trained && audited.missing.is_empty() {
+                break;
+            }
+        }
+        CutAt::AtOrAbove
+    }
+
+    /// Whether the leaf is one of candle's layers without a backward: one of ours would have
+    /// reported its call.
+    fn has_no_backward(&self, leaf: &Leaf) -> bool {
+        let listed = WITHOUT_BACKWARD.iter().any(|(kind, needs)| {
+            *kind == leaf.kind && leaf.params.iter().any(|param| param.name == *needs)
+        });
+        let ours = weights(&self.step.leaves[leaf.index])
+            .any(|id| self.step.calls.iter().any(|call| call.weights.contains(&id)));
+        listed && !ours
+    }
+}
+
+/// `value` with every element moved by its own amount: many layers ignore a common offset or scale.
+fn nudged(value: &Tensor, share: f64) -> Result<Tensor> {
+    let largest = value.to_dtype(DType::F64)?.abs()?.flatten_all()?;
+    let largest = largest.to_vec1::<f64>()?.into_iter().fold(0.0, f64::max);
+    let reach = share * (largest + 1.0);
+    let offsets: Vec<f64> = (0..value.elem_count()).map(|i| reach * spread(i as u64)).collect();
+    let offsets = Tensor::from_vec(offsets, value.shape(), value.device())?;
+    Ok((value + offsets.to_dtype(value.dtype())?)?)
+}
+
+/// A number in [-1, 1) that looks random (splitmix64, Steele, Lea and Flood 2014).
+fn spread(index: u64) -> f64 {
+    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+}

@@ -1,0 +1,179 @@
+//! Evaluates the loss through fresh views and puts everything back that it moves.
+
+use std::collections::{HashMap, HashSet};
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor, TensorId, Var};
+
+use crate::inspect::{self, visit};
+use crate::nn::dropout::Rewind;
+use crate::nn::record::{Call, Detail, record};
+use crate::{BatchNormPolicy, Freezable, FreezePlan, Freezer, Leaf, Result, Role};
+
+/// Evaluates `loss` on views of the whole model.
+pub(crate) struct Prober<'a, M, F> {
+    whole: &'a M,
+    pub(super) policy: BatchNormPolicy,
+    loss: F,
+    statistics: Saved,
+}
+
+/// A forward and a backward pass.
+pub(crate) struct Step {
+    /// The view's leaves: frozen ones hold other tensors than the model's.
+    pub(super) leaves: Vec<Leaf>,
+    pub(super) calls: Vec<Call>,
+    pub(super) value: Value,
+    grads: GradStore,
+    /// Variables by the order of their first use.
+    pub(super) order: HashMap<TensorId, usize>,
+    /// What the nodes of the graph store their values in.
+    pub(super) storages: Vec<StorageId>,
+    /// The shapes, with the bytes, of gradients that were computed for untracked operands.
+    pub(super) unread: Vec<(Vec<usize>, usize)>,
+}
+
+/// Tells apart what tensors store their values in: a view of a tensor shares its storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StorageId(usize);
+
+/// A loss, to be compared bit by bit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Value(Vec<u64>);
+
+impl<'a, M, F> Prober<'a, M, F>
+where
+    M: Freezable,
+    F: Fn(&mut M) -> candle_core::Result<Tensor>,
+{
+    pub(crate) fn new(freezer: &'a Freezer<M>, loss: F) -> Result<Self> {
+        let whole = freezer.whole();
+        let mut found = Vec::new();
+        visit(whole, |at, tensor| {
+            if at.role == Role::Buffer && tensor.is_variable() {
+                found.push(tensor.clone());
+            }
+        })?;
+        let statistics = found.iter().map(Var::from_tensor).collect::<Result<_, _>>()?;
+        let statistics = Saved::new(statistics)?;
+        Ok(Self { whole, policy: freezer.batch_norm(), loss, statistics })
+    }
+
+    /// The loss under `plan`.
+    pub(super) fn value(&self, plan: &FreezePlan) -> Result<Value> {
+        let (_, loss, _) = self.forward(plan, self.policy)?;
+        Value::of(&loss)
+    }
+
+    /// The loss under `plan` and its gradients.
+    pub(super) fn step(&self, plan: &FreezePlan, policy: BatchNormPolicy) -> Result<Step> {
+        let (leaves, loss, calls) = self.forward(plan, policy)?;
+        let grads = loss.backward()?;
+        let (mut order, mut tracked) = (HashMap::new(), HashSet::from([loss.id()]));
+        let mut storages = Vec::new();
+        // The last node is the one that was used first.
+        for (position, node) in loss.sorted_nodes().into_iter().rev().enumerate() {
+            tracked.insert(node.id());
+            storages.push(StorageId::of(node));
+            if node.is_variable() {
+                order.insert(node.id(), position);
+            }
+        }
+        let unread = grads.get_ids().filter(|id| !tracked.contains(id));
+        let unread = unread
+            .filter_map(|id| grads.get_id(*id))
+            .map(|grad| (grad.dims().to_vec(), grad.elem_count() * grad.dtype().size_in_bytes()));
+        let (value, unread) = (Value::of(&loss)?, unread.collect());
+        Ok(Step { leaves, calls, value, grads, order, storages, unread })
+    }
+
+    fn forward(
+        &self,
+        plan: &FreezePlan,
+        policy: BatchNormPolicy,
+    ) -> Result<(Vec<Leaf>, Tensor, Vec<Call>)> {
+        let run = |view: &mut M| record(Detail::Uses, || (self.loss)(view));
+        let (leaves, (loss, calls)) = self.through(plan, policy, run)?;
+        Ok((leaves, loss?, calls))
+    }
+
+    /// Runs `run` on a fresh view, of which the leaves are returned with the result, and puts
+    /// statistics and generators back.
+    pub(crate) fn through<R>(
+        &self,
+        plan: &FreezePlan,
+        policy: BatchNormPolicy,
+        run: impl FnOnce(&mut M) -> R,
+    ) -> Result<(Vec<Leaf>, R)> {
+        let mut view = inspect::view(self.whole, plan, policy)?;
+        let leaves = view.leaves()?;
+        let rewind = Rewind::start();
+        let result = run(&mut view);
+        drop(rewind);
+        self.statistics.restore()?;
+        Ok((leaves, result))
+    }
+
+    /// The loss of a view.
+    pub(crate) fn loss(&self, view: &mut M) -> candle_core::Result<Tensor> {
+        (self.loss)(view)
+    }
+
+    /// Puts the running statistics back and says whether that went well.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.statistics.restore()
+    }
+}
+
+impl Step {
+    pub(super) fn has_gradient(&self, id: TensorId) -> bool {
+        self.grads.get_id(id).is_some()
+    }
+}
+
+impl StorageId {
+    pub(super) fn of(tensor: &Tensor) -> Self {
+        Self(std::ptr::from_ref(&*tensor.storage_and_layout().0) as usize)
+    }
+}
+
+impl Value {
+    fn of(loss: &Tensor) -> Result<Self> {
+        let values = loss.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        Ok(Self(values.into_iter().map(f64::to_bits).collect()))
+    }
+
+    pub(super) fn is_finite(&self) -> bool {
+        self.0.iter().all(|bits| f64::from_bits(*bits).is_finite())
+    }
+}
+
+/// Copies of variables' values, which it puts back when dropped, after a panic too.
+pub(crate) struct Saved(Vec<(Var, Tensor)>);
+
+impl Saved {
+    pub(crate) fn new(vars: Vec<Var>) -> Result<Self> {
+        let save = |var: Var| {
+            let value = var.as_detached_tensor().copy()?;
+            Ok((var, value))
+        };
+        Ok(Self(vars.into_iter().map(save).collect::<Result<_>>()?))
+    }
+
+    /// The variables with the values they are put back to.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Var, &Tensor)> {
+        self.0.iter().map(|(var, value)| (var, value))
+    }
+
+    pub(crate) fn restore(&self) -> Result<()> {
+        Ok(self.0.iter().try_for_each(|(var, value)| var.set(value))?)
+    }
+}
+
+impl Drop for Saved {
+    fn drop(&mut self) {
+        if let Err(error) = self.restore() {
+            tracing::error!(%error, "a variable could not be put back after a trial");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What the operations of this module tell an audit or a calibration that runs on the same thread.
+//!
+//! Nobody listens in ordinary training; an operation then pays one look at a thread-local variable.
+
+mod recorded;
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use candle_core::{CustomOp1, CustomOp2, CustomOp3, Device, Result, Tensor, TensorId};
+
+use recorded::{Mark, Recorded};
+
+thread_local! {
+    static LOG: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
+struct Log {
+    detail: Detail,
+    calls: Vec<Call>,
+}
+
+/// How much is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Which tensors an operation was called with.
+    Uses,
+    /// Also what its forward and the parts of its backward cost; each part runs on its own for it.
+    Costs,
+}
+
+/// What an operation does with its operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Every output is a sum of products with the weights of one output channel, the weight's first
+    /// dimension.
+    Products,
+    /// A number of operations per element that does not grow with the operands.
+    Elements,
+}
+
+/// One call of an operation.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// Weight and bias.
+    pub(crate) weights: Vec<TensorId>,
+    pub(crate) input_tracked: bool,
+    pub(crate) flops: Flops,
+    /// Bytes that the forward reads and writes.
+    pub(crate) moved: usize,
+    /// Bytes of the result, which stays alive for the backward.
+    pub(crate) output: usize,
+    pub(crate) forward: Duration,
+    pub(crate) backward: Backward,
+}
+
+/// Floating-point operations: a multiplication and an addition count as two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flops {
+    pub(crate) forward: u64,
+    pub(crate) input: u64,
+    pub(crate) weight: u64,
+}
+
+/// What a call's backward took.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Backward {
+    /// The gradient of the input alone.
+    pub(crate) input: Duration,
+    /// The gradients of the weights alone.
+    pub(crate) weight: Duration,
+    /// All of them in one go.
+    pub(crate) both: Duration,
+    /// candle adds a returned gradient to zeros: the time of that for the weights.
+    pub(crate) add_weight: Duration,
+    /// When candle called and when the operation returned.
+    pub(crate) span: Option<(Instant, Instant)>,
+}
+
+/// Runs `run` while the operations on this thread report.
+pub(crate) fn record<R>(detail: Detail, run: impl FnOnce() -> R) -> (R, Vec<Call>) {
+    /// Puts the recorder back that was there before, after a panic too.
+    struct Outer(Option<Log>);
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            LOG.set(self.0.take());
+        }
+    }
+    let outer = Outer(LOG.replace(Some(Log { detail, calls: Vec::new() })));
+    let result = run();
+    let calls = LOG.take().map_or_else(Vec::new, |log| log.calls);
+    drop(outer);
+    (result, calls)
+}
+
+/// `x.apply_op1(op)`.
+pub(crate) fn apply1<C>(x: &Tensor, op: C) -> Result<Tensor>
+where
+    C: CustomOp1 + Send + Sync + 'static,
+{
+    match detail() {
+        Some(Detail::Costs) => {
+            timed(x, &[], Work::Elements, |call| x.apply_op1(Recorded { op, call }))
+        }
+        detail => used(detail, x, &[], || x.apply_op1(op)),
+    }
+}
+
+/// `x.apply_op2(weight, op)`.
+pub(crate) fn apply2<C>(x: &Tensor, weight: &Tensor, work: Work, op: C) -> Result<Tensor>
+where
+    C: CustomOp2 + Send + Sync + 'static,
+{
+    match detail() {
+        Some(Detail::Costs) => {
+            timed(x, &[weight], work, |call| x.apply_op2(weight, Recorded { op, call }))
+        }
+        detail => used(detail, x, &[weight], || x.apply_op2(weight, op)),
+    }
+}
+
+/// `x.apply_op3(weight, bias, op)`.
+pub(crate) fn apply3<C>(
+    x: &Tensor,
+    (weight, bias): (&Tensor, &Tensor),
+    work: Work,
+    op: C,
+) -> Result<Tensor>
+where
+    C: CustomOp3 + Send + Sync + 'static,
+{
+    match detail() {
+        Some(Detail::Costs) => {
+            timed(x, &[weight, bias], work, |call| x.apply_op3(weight, bias, Recorded { op, call }))
+        }
+        detail => used(detail, x, &[weight, bias], || x.apply_op3(weight, bias, op)),
+    }
+}
+
+/// A lookup of `indices` in `table` by candle's own operations, `run`.
+pub(crate) fn lookup(
+    indices: &Tensor,
+    table: &Tensor,
+    run: impl FnOnce() -> Result<Tensor>,
+) -> Result<Tensor> {
+    match detail() {
+        Some(Detail::Costs) => {
+            timed(indices, &[table], Work::Elements, |call| run()?.apply_op1(Mark { call }))
+        }
+        detail => used(detail, indices, &[table], run),
+    }
+}
+
+/// How long `run` takes, on devices that work on their own too.
+fn time<R>(device: &Device, run: impl FnOnce() -> Result<R>) -> Result<(R, Duration)> {
+    device.synchronize()?;
+    let start = Instant::now();
+    let result = run()?;
+    device.synchronize()?;
+    Ok((result, start.elapsed()))
+}
+
+fn detail() -> Option<Detail> {
+    LOG.with_borrow(|log| log.as_ref().map(|log| log.detail))
+}
+
+fn used(
+    detail: Option<Detail>,
+    x: &Tensor,
+    weights: &[&Tensor],
+    run: impl FnOnce() -> Result<Tensor>,
+) -> Result<Tensor> {
+    if detail.is_some() {
+        push(Call::new(x, weights));
+    }
+    run()
+}
+
+fn timed(
+    x: &Tensor,
+    weights: &[&Tensor],
+    work: Work,
+    run: impl FnOnce(usize) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let index = push(Call::new(x, weights));
+    let (y, forward) = time(x.device(), || run(index))?;
+    edit(index, |call| {
+        call.forward = forward;
+        call.flops = Flops::of(work, x, weights, &y);
+        call.output = bytes(&y);
+        call.moved = weights.iter().map(|w| bytes(w)).sum::<usize>() + bytes(x) + bytes(&y);
+    });
+    Ok(y)
+}
+
+fn push(call: Call) -> usize {
+    LOG.with_borrow_mut(|log| match log {
+        Some(log) => {
+            log.calls.push(call);
+            log.calls.len() - 1
+        }
+        None => 0,
+    })
+}
+
+fn edit(index: usize, edit: impl FnOnce(&mut Call)) {
+    LOG.with_borrow_mut(|log| {
+        if let Some(call) = log.as_mut().and_then(|log| log.calls.get_mut(index)) {
+            edit(call);
+        }
+    });
+}
+
+fn bytes(tensor: &Tensor) -> usize {
+    tensor.elem_count() * tensor.dtype().size_in_bytes()
+}
+
+impl Call {
+    fn new(x: &Tensor, weights: &[&Tensor]) -> Self {
+        Self {
+            weights: weights.iter().map(|weight| weight.id()).collect(),
+            input_tracked: x.track_op(),
+            flops: Flops::default(),
+            moved: 0,
+            output: 0,
+            forward: Duration::ZERO,
+            backward: Backward::default(),
+        }
+    }
+}
+
+impl Flops {
+    fn of(work: Work, x: &Tensor, weights: &[&Tensor], y: &Tensor) -> Self {
+        let outputs = y.elem_count() as u64;
+        match (work, weights) {
+            (Work::Products, [weight, bias @ ..]) => {
+                let channels = weight.dims().first().copied().unwrap_or(1).max(1);
+                let products = 2 * outputs * (weight.elem_count() / channels) as u64;
+                let additions = outputs * bias.len() as u64;
+                Self {
+                    forward: products + additions,
+                    input: products,
+                    weight: products + additions,
+                }
+            }
+            _ => {
+                let elements = outputs.max(x.elem_count() as u64);
+                let weight = if weights.is_empty() { 0 } else { elements };
+                Self { forward: elements, input: elements, weight }
+            }
+        }
+    }
+}

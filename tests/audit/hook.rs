@@ -1,0 +1,85 @@
+//! The hook's audit after each change of plan.
+
+use std::sync::{Arc, Mutex};
+
+use candle_nn::LayerNorm;
+use freeze_core::{Elapsed, LayerFreezing};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata, Subscriber, span};
+
+use crate::models::{Normed, batch, freezer, loss};
+
+#[test]
+fn runs_on_the_first_step_after_a_change() {
+    let x = batch();
+    let mut net = freezer(Normed::<LayerNorm>::new());
+    let mut hook = LayerFreezing::new(0.0, 1.0).expect("a hook");
+    let mut ran = Vec::new();
+    for epoch in 0..4 {
+        for step in 0..3 {
+            let audit = hook.audit_change(&net, |m| loss(m, &x)).expect("an audit");
+            if let Some(audit) = audit {
+                ran.push((epoch, step, audit.ensure_clean().is_ok()));
+            }
+        }
+        hook.epoch_end(&mut net, &mut [], Elapsed::new(epoch + 1, 8)).expect("a report");
+    }
+    // Depths 0, 0, 0, 1 of 4 leaves: the plan changes once.
+    assert_eq!(net.plan().frozen_leaves(), 1);
+    assert_eq!(ran, [(0, 0, false), (3, 0, false)]);
+
+    // A failed one counts for nothing.
+    let mut hook = LayerFreezing::new(0.0, 1.0).expect("a hook");
+    let failing = hook.audit_change(&net, |_| candle_core::bail!("no loss"));
+    assert!(failing.is_err());
+    let again = hook.audit_change(&net, |m| loss(m, &x)).expect("an audit");
+    assert!(again.is_some());
+}
+
+/// Collects the text of warnings.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Visit for Warnings {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0.lock().expect("a lock").push(format!("{value:?}"));
+        }
+    }
+}
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[test]
+fn warns_of_what_it_finds() {
+    let x = batch();
+    let net = freezer(Normed::<LayerNorm>::new());
+    let warnings = Warnings::default();
+    let mut hook = LayerFreezing::new(0.0, 1.0).expect("a hook");
+    tracing::subscriber::with_default(warnings.clone(), || {
+        hook.audit_change(&net, |m| loss(m, &x)).expect("an audit");
+    });
+    let warnings = warnings.0.lock().expect("a lock").clone();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("no gradient reaches `stem`, `body`, `norm`"));
+}
