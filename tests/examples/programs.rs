@@ -155,10 +155,14 @@ fn fashion_goes_on_where_it_stopped() {
     let resumed = example("fashion", &[&args[..], &["--resume"]].concat());
     let (whole_lines, resumed_lines) = (epochs(&whole), epochs(&resumed));
     assert_eq!(resumed_lines, [whole_lines[2].clone(), whole_lines[5].clone()]);
-    // The tables tell of all epochs, those before the stop included.
-    let accuracies = |output: &Output| {
+    // The table tells of all epochs, those before the stop included: depth, parameters, bytes and
+    // both accuracies, which end in the row's last percent sign.
+    let rows = |output: &Output| -> Vec<String> {
         let text = String::from_utf8(output.stdout.clone()).unwrap();
-        text.lines().filter(|line| line.contains(" of 5 ") && line.contains('%')).count()
+        let rows =
+            text.lines().filter(|line| line.contains(" of 5 ") && !line.contains(", epoch "));
+        rows.map(|row| row.rsplit_once('%').unwrap().0.to_string()).collect()
     };
-    assert_eq!(accuracies(&resumed), accuracies(&whole));
+    assert_eq!(rows(&whole).len(), 3);
+    assert_eq!(rows(&resumed), rows(&whole));
 }
