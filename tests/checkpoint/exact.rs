@@ -1,6 +1,6 @@
 //! A resumed run equals the uninterrupted one, bit for bit.
 
-use freeze_core::Result;
+use freeze_core::{BatchNormPolicy, Result};
 
 use crate::rig::{Kind, PER_EPOCH, Run, STEPS, When};
 
@@ -49,5 +49,32 @@ fn a_run_resumed_after_any_step_is_the_uninterrupted_one() -> Result<()> {
     assert!(had(When::LinearByStep, 8, 1) && 8 % PER_EPOCH != 0);
     assert!(had(When::OneMoreByEpoch, 4 * PER_EPOCH, 4));
     assert!(had(When::OneMoreByEpoch, 4 * PER_EPOCH + 1, 4));
+    Ok(())
+}
+
+/// What was frozen and scaled by hand stays so under the schedule, in the resumed run too.
+#[test]
+fn the_base_plan_and_the_batch_norm_policy_come_back() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("run.safetensors");
+    let mut run = Run::new(Kind::Adam, When::LinearByEpoch, 1)?;
+    let mut by_hand = run.net.plan().clone();
+    by_hand.freeze("body.1")?.train("head", 0.5)?;
+    run.net.apply(&by_hand, &mut [run.opt.planned()])?;
+    run.train(PER_EPOCH * 3 + 1, |_| Ok(()))?;
+    run.net.set_batch_norm(BatchNormPolicy::Inference)?;
+    run.save(&path)?;
+    run.net.set_batch_norm(BatchNormPolicy::AsCaller)?;
+
+    let mut resumed = Run::new(Kind::Adam, When::LinearByEpoch, 2)?;
+    resumed.resume(&path)?;
+    assert_eq!(resumed.net.base(), &by_hand);
+    assert_ne!(resumed.net.plan(), &by_hand);
+    assert_eq!(resumed.net.batch_norm(), BatchNormPolicy::Inference);
+    resumed.net.set_batch_norm(BatchNormPolicy::AsCaller)?;
+    for run in [&mut run, &mut resumed] {
+        run.train(STEPS, |_| Ok(()))?;
+    }
+    assert_eq!(resumed.trace()?, run.trace()?);
     Ok(())
 }

@@ -7,18 +7,27 @@ use freeze_core::checkpoint::{load_weights, verify};
 
 use crate::ALLOCATOR;
 use crate::child::{argument, command};
-use crate::craft::{file, state_alone};
+use crate::craft::{Parts, file, state_alone};
 use crate::rig::{Kind, Run, When};
 
 /// Names, paths, messages, buffers.
 const CONSTANT: usize = 256 << 10;
 
-/// The bound: the file, its largest tensor once more, 64 bytes for each byte of the header.
+/// The bound: the tensors, the largest of them once more, 64 bytes for each byte of the header.
 fn bound(file: &[u8]) -> usize {
     let header = u64::from_le_bytes(file[..8].try_into().expect("eight bytes"));
     let header = (header as usize).min(file.len());
-    let tensors = file.len().saturating_sub(header);
-    2 * tensors + 64 * header + CONSTANT
+    let tensors = file.len() - header;
+    let largest = match tensors > 1000 {
+        true => Parts::of(file).header.values().map(size).max().unwrap_or_default(),
+        false => 0,
+    };
+    tensors + largest + 64 * header + CONSTANT
+}
+
+fn size(info: &serde_json::Value) -> usize {
+    let [start, end] = [0, 1].map(|i| info["data_offsets"][i].as_u64().unwrap_or_default());
+    (end - start) as usize
 }
 
 /// Files whose headers cost the most for their size.

@@ -73,7 +73,8 @@
 //!
 //! A header that claims more bytes than the file has, or more than 100 MB, is refused before
 //! anything is allocated for it. Reading takes the size of the file, once more its largest tensor,
-//! and at most 64 bytes for each byte of the header.
+//! and at most 64 bytes for each byte of the header; an optimizer that is resumed makes its state from
+//! what was read, which is its size once more.
 
 mod archive;
 mod atomic;
