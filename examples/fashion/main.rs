@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "each example uses a part of it")]
 #[path = "../common/mod.rs"]
 mod common;
+mod keep;
 mod net;
 mod record;
 mod table;
@@ -20,6 +21,7 @@ use freeze_core::{Elapsed, Freezer, LayerFreezing, optim::AdamW};
 
 use common::dataset::Dataset;
 use common::{Result, accuracy, count, progress, seeded::Seeded};
+use keep::{Keeper, Parts};
 use net::Net;
 use record::{Epoch, Run, timed};
 
@@ -54,6 +56,12 @@ struct Args {
     /// Use only the first images of either set
     #[arg(long, value_name = "IMAGES", value_parser = count())]
     limit: Option<usize>,
+    /// Folder to keep a checkpoint of either run in, after every epoch
+    #[arg(long, value_name = "DIR")]
+    checkpoint_dir: Option<PathBuf>,
+    /// Go on from the latest checkpoints of the folder
+    #[arg(long, requires = "checkpoint_dir")]
+    resume: bool,
 }
 
 fn main() -> ExitCode {
@@ -81,10 +89,18 @@ fn train(what: &str, args: &Args, data: &Dataset, mut hook: Option<LayerFreezing
     let params = ParamsAdamW { lr: 1e-3, ..Default::default() };
     let mut opt = AdamW::new(net.vars(), params)?;
 
+    let mut keeper = Keeper::new(args.checkpoint_dir.as_deref(), what)?;
+    let epochs = if args.resume {
+        keeper.resume(Parts { net: &mut net, opt: &mut opt, hook: hook.as_mut() })?
+    } else {
+        keeper.begin()?;
+        Vec::new()
+    };
+
+    let mut run = Run { name: what.to_string(), epochs };
     let steps = data.train.batches(args.batch_size);
-    let bar = progress::bar(what, args.epochs * steps)?;
-    let mut run = Run { name: what.to_string(), epochs: Vec::new() };
-    for epoch in 0..args.epochs {
+    let bar = progress::bar(what, args.epochs.saturating_sub(run.epochs.len()) * steps)?;
+    for epoch in run.epochs.len()..args.epochs {
         let mut record = Epoch::new(&net);
         let start = std::time::Instant::now();
         for batch in data.train.shuffled(args.seed, epoch, args.batch_size) {
@@ -97,12 +113,14 @@ fn train(what: &str, args: &Args, data: &Dataset, mut hook: Option<LayerFreezing
             bar.inc(1);
         }
         record.optimizer_bytes = opt.state_bytes();
+        let elapsed = Elapsed::new(epoch + 1, args.epochs);
         if let Some(hook) = &mut hook {
-            let elapsed = Elapsed::new(epoch + 1, args.epochs);
             hook.epoch_end(&mut net, &mut [&mut opt], elapsed)?;
         }
         record.training = start.elapsed();
         record.accuracy = accuracy(&net, &data.test)?;
+        let parts = Parts { net: &mut net, opt: &mut opt, hook: hook.as_mut() };
+        keeper.save(&record, elapsed, parts)?;
         progress::say(&bar, &format!("{what}, epoch {} of {}: {record}", epoch + 1, args.epochs));
         run.epochs.push(record);
     }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use freeze_core::Freezer;
+use freeze_core::checkpoint::MetricHistory;
+use freeze_core::{Elapsed, Freezer};
 
 use crate::net::Net;
 
@@ -62,6 +63,51 @@ impl Epoch {
             optimizer: Duration::ZERO,
             training: Duration::ZERO,
         }
+    }
+}
+
+/// Checkpoints hold an epoch as metrics.
+impl Epoch {
+    pub(crate) fn record(&self, history: &mut MetricHistory, elapsed: Elapsed) {
+        for (name, value) in [
+            ("depth", self.depth as f64),
+            ("trained_parameters", self.trained_parameters as f64),
+            ("optimizer_bytes", self.optimizer_bytes as f64),
+            ("loss", self.loss),
+            ("accuracy", self.accuracy),
+            ("forward", self.forward.as_secs_f64()),
+            ("backward", self.backward.as_secs_f64()),
+            ("optimizer", self.optimizer.as_secs_f64()),
+            ("training", self.training.as_secs_f64()),
+        ] {
+            history.record(name, value, elapsed);
+        }
+    }
+
+    /// The epochs that a history holds, of a model with so many leaves.
+    pub(crate) fn all(history: &MetricHistory, leaves: usize) -> Vec<Self> {
+        let epochs = history.records().iter().map(|record| record.elapsed.epoch).max().unwrap_or(0);
+        let epoch = |epoch: usize| {
+            let of = |name: &str| {
+                let mut records = history.records().iter();
+                let found = records.find(|r| r.elapsed.epoch == epoch && r.name == name);
+                found.map_or(0.0, |record| record.value)
+            };
+            let time = |name: &str| Duration::try_from_secs_f64(of(name)).unwrap_or_default();
+            Self {
+                depth: of("depth") as usize,
+                leaves,
+                trained_parameters: of("trained_parameters") as usize,
+                optimizer_bytes: of("optimizer_bytes") as usize,
+                loss: of("loss"),
+                accuracy: of("accuracy"),
+                forward: time("forward"),
+                backward: time("backward"),
+                optimizer: time("optimizer"),
+                training: time("training"),
+            }
+        };
+        (1..=epochs).map(epoch).collect()
     }
 }
 

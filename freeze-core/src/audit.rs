@@ -192,12 +192,12 @@ pub fn audit_mut<M: Freezable>(
         audited[index].outcome = Outcome::Missing(cause);
     }
     let flow = Flow::new(&prober, plan, &step, &leaves, &vars)?;
-    for index in 0..leaves.len() {
-        if let Outcome::Frozen(work) = &mut audited[index].outcome {
-            *work = flow.frozen_work(index)?;
+    for leaf in &mut audited {
+        if let Outcome::Frozen(work) = &mut leaf.outcome {
+            *work = flow.frozen_work(leaf.index)?;
         }
-        let behind = flow.runs_behind(index)?;
-        audited[index].runs_behind = behind.into_iter().map(|i| leaves[i].path.clone()).collect();
+        let behind = flow.runs_behind(leaf.index)?;
+        leaf.runs_behind = behind.into_iter().map(|i| leaves[i].path.clone()).collect();
     }
     prober.finish()?;
     Ok(Audit { leaves: audited, has_variables: true })

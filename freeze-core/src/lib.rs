@@ -1,5 +1,21 @@
-//! Progressive layer freezing for candle.
-#![cfg_attr(docsrs, feature(doc_cfg))]
+//! Progressive layer freezing for candle: as training goes on, front layers stop training, and their
+//! backward work, gradients and optimizer memory disappear.
+//!
+//! Derive [`Freezable`] on a model, hold it in a [`Freezer`], and call [`LayerFreezing::epoch_end`]
+//! after every epoch; or set a [`FreezePlan`] by hand and [`Freezer::apply`] it. The README of the
+//! project shows both.
+//!
+//! | to | see |
+//! |---|---|
+//! | freeze layers, by number or by name | [`Freezer`], [`FreezePlan`], [`Freezable::freeze_upto`] |
+//! | freeze on a schedule | [`LayerFreezing`], [`freeze_layers`], [`schedule`] |
+//! | use a layer or model that hides its tensors | [`Rebuilt`] |
+//! | train weights that were loaded from a file | [`Freezable::into_trainable`] |
+//! | update parameters at the speed of memory, clip, accumulate | [`optim`] |
+//! | use any other candle optimizer | [`optim::PerParam`] |
+//! | save backward work wherever the frozen layers lie | [`nn`] |
+//! | find out why a layer does not learn, or what a plan would cost | [`audit`], [`forecast`] |
+//! | stop and resume exactly | [`checkpoint`] |
 
 pub mod audit;
 mod change;
@@ -53,3 +69,7 @@ pub enum BatchNormPolicy {
     /// An [`nn::Dropout`] in a struct that is frozen as a whole is off, too.
     Inference,
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

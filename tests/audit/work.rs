@@ -95,10 +95,13 @@ fn chained<L: Module>(layers: &[L], order: [usize; 4], x: &Tensor) -> Result<Ten
     last.sqr()?.mean_all()
 }
 
+/// The order of the calls, and each leaf that is out of order with those it runs behind.
+type Case = ([usize; 4], &'static [(usize, &'static [usize])]);
+
 #[test]
 fn leaves_declared_against_the_data_flow_are_named() {
     let x = batch();
-    let cases: [([usize; 4], &[(usize, &[usize])]); 4] = [
+    let cases: [Case; 4] = [
         ([0, 1, 2, 3], &[]),
         ([3, 2, 1, 0], &[(0, &[1, 2, 3]), (1, &[2, 3]), (2, &[3])]),
         ([0, 2, 1, 3], &[(1, &[2])]),

@@ -1,12 +1,11 @@
-//! Whole runs of the reference, trained again from the same weights on the same data.
-//!
-//! Runs with momentum are in tests/optim: candle's SGD has none.
+//! Whole runs of the reference, trained again from the same weights on the same data, by candle's
+//! optimizers and by this library's. Runs with momentum are the latter's alone: candle's SGD has none.
 
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::{AdamW, Conv2d, Conv2dConfig, Linear, Module, Optimizer, ParamsAdamW, SGD, loss};
-use freeze_core::optim::PerParam;
+use candle_nn::{Conv2d, Conv2dConfig, Linear, Module, Optimizer, ParamsAdamW, SGD, loss};
+use freeze_core::optim::{AdamW, Momentum, ParamsSgd, PerParam, Sgd};
 use freeze_core::{Elapsed, Freezable, Freezer, LayerFreezing, PlanOptimizer};
 use serde::Deserialize;
 
@@ -196,18 +195,25 @@ where
     }
 }
 
-fn check_runs(kind: &str, dtype: DType) -> usize {
+/// Whose optimizers train.
+#[derive(Clone, Copy, PartialEq)]
+enum Whose {
+    Candles,
+    Ours,
+}
+
+/// Trains every run of `kind` that the optimizers can, and returns how many those are.
+fn check_runs(kind: &str, whose: Whose, dtype: DType) -> usize {
     let (golden, tensors) = golden();
-    let runs: Vec<&Run> = golden
-        .runs
-        .iter()
-        .filter(|run| run.optimizer.kind == kind && run.optimizer.momentum == 0.0)
-        .collect();
+    let can = |run: &&Run| whose == Whose::Ours || run.optimizer.momentum == 0.0;
+    let runs: Vec<&Run> =
+        golden.runs.iter().filter(|run| run.optimizer.kind == kind).filter(can).collect();
     for &run in &runs {
         let init = Init { tensors: &tensors, model: &run.model, dtype };
+        let batch = golden.batch_size;
         match run.model.as_str() {
-            "mlp" => check_model(run, golden.batch_size, &tensors, dtype, init.mlp()),
-            "cnn" => check_model(run, golden.batch_size, &tensors, dtype, init.cnn()),
+            "mlp" => check_model(run, batch, &tensors, dtype, whose, init.mlp()),
+            "cnn" => check_model(run, batch, &tensors, dtype, whose, init.cnn()),
             other => panic!("no model {other}"),
         }
     }
@@ -219,40 +225,46 @@ fn check_model<M: Freezable + Module>(
     batch: usize,
     tensors: &Tensors,
     dtype: DType,
+    whose: Whose,
     model: M,
 ) {
     let vars = model.vars().expect("variables");
-    let Optim { lr, weight_decay, beta1, beta2, eps, .. } = run.optimizer;
-    match run.optimizer.kind.as_str() {
-        "SGD" => {
+    let Optim { lr, weight_decay, momentum, beta1, beta2, eps, .. } = run.optimizer;
+    let adamw = ParamsAdamW { lr, beta1, beta2, eps, weight_decay };
+    match (run.optimizer.kind.as_str(), whose) {
+        ("SGD", Whose::Candles) => {
             let opt = SGD::new(vars, lr).expect("an optimizer");
             check(run, batch, tensors, dtype, model, opt);
         }
-        "AdamW" => {
-            let params = ParamsAdamW { lr, beta1, beta2, eps, weight_decay };
-            let opt = PerParam::<AdamW>::new(vars, params).expect("an optimizer");
+        ("SGD", Whose::Ours) => {
+            let momentum = if momentum == 0.0 { Momentum::None } else { Momentum::Heavy(momentum) };
+            let opt = Sgd::new(vars, ParamsSgd { lr, momentum, weight_decay });
+            check(run, batch, tensors, dtype, model, opt.expect("an optimizer"));
+        }
+        ("AdamW", Whose::Candles) => {
+            let opt = PerParam::<candle_nn::AdamW>::new(vars, adamw).expect("an optimizer");
             check(run, batch, tensors, dtype, model, opt);
         }
-        other => panic!("no optimizer {other}"),
+        ("AdamW", Whose::Ours) => {
+            let opt = AdamW::new(vars, adamw).expect("an optimizer");
+            check(run, batch, tensors, dtype, model, opt);
+        }
+        (other, _) => panic!("no optimizer {other}"),
     }
 }
 
 #[test]
-fn sgd_runs_in_f32() {
-    assert_eq!(check_runs("SGD", DType::F32), 5);
+fn sgd_runs() {
+    for dtype in [DType::F32, DType::F64] {
+        assert_eq!(check_runs("SGD", Whose::Candles, dtype), 5);
+        assert_eq!(check_runs("SGD", Whose::Ours, dtype), 8, "three of them with momentum");
+    }
 }
 
 #[test]
-fn sgd_runs_in_f64() {
-    assert_eq!(check_runs("SGD", DType::F64), 5);
-}
-
-#[test]
-fn adamw_runs_in_f32() {
-    assert_eq!(check_runs("AdamW", DType::F32), 5);
-}
-
-#[test]
-fn adamw_runs_in_f64() {
-    assert_eq!(check_runs("AdamW", DType::F64), 5);
+fn adamw_runs() {
+    for dtype in [DType::F32, DType::F64] {
+        assert_eq!(check_runs("AdamW", Whose::Candles, dtype), 5);
+        assert_eq!(check_runs("AdamW", Whose::Ours, dtype), 5);
+    }
 }

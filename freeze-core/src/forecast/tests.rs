@@ -51,7 +51,9 @@ fn given() -> Calibration {
 
 fn plan(costs: &Calibration, frozen: &[usize]) -> FreezePlan {
     let mut plan = costs.template.clone();
-    frozen.iter().for_each(|&i| drop(plan.set(i, LeafState::Frozen).expect("a leaf")));
+    for &leaf in frozen {
+        plan.set(leaf, LeafState::Frozen).expect("a leaf");
+    }
     plan
 }
 

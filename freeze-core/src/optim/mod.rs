@@ -8,6 +8,7 @@ mod fused;
 mod groups;
 mod kernel;
 pub mod lr;
+mod no_gradient;
 mod per_param;
 mod plan;
 mod policy;

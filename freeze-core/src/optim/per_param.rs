@@ -7,8 +7,9 @@ use candle_core::backprop::GradStore;
 use candle_core::{TensorId, Var};
 use candle_nn::{AdamW, Optimizer, SGD};
 
+use super::no_gradient::reached_nothing;
 use super::{PlanOptimizer, PlannedVar, Released};
-use crate::{Error, LeafState, Result};
+use crate::{LeafState, Result};
 
 /// One candle optimizer `O` for each variable: freezing drops it with its state, thawing makes a
 /// fresh one, whose first update is an ordinary first update.
@@ -169,21 +170,4 @@ fn state_bytes_per_byte<O: 'static>() -> Option<usize> {
     } else {
         None
     }
-}
-
-/// The error of a step in which no variable of `owned`, `trained` of them under the plan, got a
-/// gradient; fine if all of them are frozen.
-pub(crate) fn reached_nothing(owned: usize, trained: usize) -> Result<()> {
-    let hint = match (owned, trained) {
-        (0, _) => {
-            ": the optimizer has no variables at all; a model of plain tensors, such as one loaded \
-             from a file, needs `into_trainable()` first"
-        }
-        (_, 0) => return Ok(()),
-        _ => {
-            ": the loss does not depend on them, or an operation without a backward lies between \
-             (candle's fused layer norm, rms norm and softmax have none)"
-        }
-    };
-    Err(Error::NoGradient { trained, hint })
 }

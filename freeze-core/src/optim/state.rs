@@ -154,7 +154,16 @@ fn stacked(rows: &[&Tensor], slot: &Slot) -> Result<Option<Tensor>> {
         return Ok(None);
     }
     let rows = rows.iter().map(|row| row.flatten_all()).collect::<candle_core::Result<Vec<_>>>()?;
-    let device = slot.state.as_ref().map_or(slot.var.device(), Tensor::device);
-    // `stack` of one tensor may share its storage, which later steps write to.
-    Ok(Some(Tensor::stack(&rows, 0)?.to_device(device)?.force_contiguous()?.detach()))
+    let rows = Tensor::stack(&rows, 0)?.detach();
+    if let Some(state) = slot.state.as_ref().filter(|state| state.device().is_cpu())
+        && !slot.var.device().is_cpu()
+    {
+        // Offloaded: it stays in host memory, in a copy of its own.
+        return Ok(Some(rows.to_device(state.device())?.force_contiguous()?));
+    }
+    let state = slot.zeros(rows.dim(0)?)?;
+    if slot.var.elem_count() > 0 {
+        state.slice_set(&rows.to_device(slot.var.device())?, 0, 0)?;
+    }
+    Ok(Some(state))
 }

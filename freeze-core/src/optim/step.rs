@@ -4,6 +4,7 @@ use candle_core::{Tensor, backprop::GradStore};
 use rayon::prelude::*;
 
 use super::kernel::{self, GradMap, PARALLEL_MIN};
+use super::no_gradient::reached_nothing;
 use super::rule::{Update, UpdateRule, sealed::Rule};
 use super::slot::Slot;
 use super::{Fused, GradClip, NonFinite};
@@ -27,7 +28,7 @@ impl<R: UpdateRule> Fused<R> {
         let trained = self.slots.iter().filter(|slot| !slot.planned.is_frozen()).count();
         let mut due = due::<R>(&mut self.slots, grads)?;
         if due.is_empty() {
-            return no_gradient(self.slots.len(), trained);
+            return reached_nothing(self.slots.len(), trained);
         }
         let norm = match self.clip {
             GradClip::Norm(_) => Some(norm(&due)?),
@@ -79,20 +80,6 @@ fn due<'a, R: Rule>(slots: &'a mut [Slot], grads: &GradStore) -> Result<Vec<Due<
         due.push(Due { index: i, slot, grad, lr_scale });
     }
     Ok(due)
-}
-
-fn no_gradient(known: usize, trained: usize) -> Result<()> {
-    if known > 0 && trained == 0 {
-        return Ok(());
-    }
-    let hint = if known == 0 {
-        ": the optimizer has no variables; a model loaded from safetensors holds none, make them \
-         with `into_trainable()`"
-    } else {
-        ": compute the loss with the model that holds them and look for an operation without a \
-         backward pass"
-    };
-    Err(Error::NoGradient { trained, hint })
 }
 
 /// The norm of all gradients together.

@@ -1,11 +1,11 @@
-//! An exponential that the compiler turns into vector instructions, for softmax.
+//! An exponential that the compiler turns into vector instructions, for softmax and GELU.
 
 /// `e^x` for `x` of at most 0, within 2 units of the last place; 0 below the logarithm of the
 /// smallest normal number, NaN for NaN.
 ///
 /// `x = n ln 2 + r`, with `|r|` at most half of `ln 2`; `e^r` is Cephes' polynomial (Moshier, 1989).
 #[inline(always)]
-pub(super) fn exp_f32(x: f32) -> f32 {
+pub(crate) fn exp_f32(x: f32) -> f32 {
     const SMALLEST: f32 = -87.336_54;
     // Adding this rounds to a whole number and leaves it in the low bits.
     const ROUND: f32 = 12_582_912.0;

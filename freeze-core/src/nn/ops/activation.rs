@@ -73,7 +73,7 @@ impl Activation {
                 of(0.5) * (one + tanh + x * (one - tanh * tanh) * inner_slope)
             }
             Kind::GeluErf => {
-                let density = of(0.5 * SQRT_2_OVER_PI) * (of(-0.5) * x * x).exp();
+                let density = of(0.5 * SQRT_2_OVER_PI) * (of(-0.5) * x * x).exp_of_negative();
                 of(0.5) * (one + (x * of(std::f64::consts::FRAC_1_SQRT_2)).erf()) + x * density
             }
         }

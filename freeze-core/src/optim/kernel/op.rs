@@ -96,9 +96,10 @@ impl<K: Kernel> InplaceOp1 for WithState<'_, '_, K, CpuStorage> {
         "fused-update"
     }
 
-    fn cpu_fwd(&self, state: &mut CpuStorage, _: &Layout) -> Result<()> {
+    fn cpu_fwd(&self, state: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let Some(theta) = self.theta.take() else { bail!("fused-update runs once") };
-        self.outer.dispatch(theta, self.theta_layout, self.grad, self.grad_layout, Some(state))
+        let state = Some((state, layout));
+        self.outer.dispatch(theta, self.theta_layout, self.grad, self.grad_layout, state)
     }
 }
 
@@ -112,7 +113,10 @@ impl<K: Kernel> InplaceOp1 for WithState<'_, '_, K, CudaStorage> {
         bail!("the parameter is on a GPU, its moments are not")
     }
 
-    fn cuda_fwd(&self, state: &mut CudaStorage, _: &Layout) -> Result<()> {
+    fn cuda_fwd(&self, state: &mut CudaStorage, layout: &Layout) -> Result<()> {
+        if layout.start_offset() != 0 {
+            bail!("the moments do not begin with their storage")
+        }
         let Some(theta) = self.theta.take() else { bail!("fused-update runs once") };
         let (theta, grad) = ((theta, self.theta_layout), (self.grad, self.grad_layout));
         cuda::update(&self.outer.kernel.cuda(), self.outer.map, theta, grad, Some(state))
@@ -126,7 +130,7 @@ impl<K: Kernel> FusedUpdate<'_, K> {
         theta_layout: &Layout,
         grad: &CpuStorage,
         grad_layout: &Layout,
-        state: Option<&mut CpuStorage>,
+        state: Option<(&mut CpuStorage, &Layout)>,
     ) -> Result<()> {
         let (theta, grad) = ((theta, theta_layout), (grad, grad_layout));
         match theta.0.dtype() {
@@ -142,7 +146,7 @@ impl<K: Kernel> FusedUpdate<'_, K> {
         &self,
         (theta, theta_layout): (&mut CpuStorage, &Layout),
         (grad, grad_layout): (&CpuStorage, &Layout),
-        state: Option<&mut CpuStorage>,
+        state: Option<(&mut CpuStorage, &Layout)>,
     ) -> Result<()> {
         let theta = P::slice_mut(theta)?;
         let grad = P::cpu_storage_as_slice(grad)?;
@@ -153,7 +157,13 @@ impl<K: Kernel> FusedUpdate<'_, K> {
             bail!("the gradient is not contiguous")
         };
         let state = match state {
-            Some(state) => P::Acc::slice_mut(state)?,
+            Some((state, layout)) => {
+                let state = P::Acc::slice_mut(state)?;
+                match range(layout).and_then(|range| state.get_mut(range)) {
+                    Some(state) => state,
+                    None => bail!("the moments are not contiguous"),
+                }
+            }
             None => &mut [],
         };
         cpu::update(self.kernel, self.map, theta, grad, state);

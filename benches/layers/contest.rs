@@ -1,0 +1,187 @@
+//! Contestants that take turns within one run.
+//!
+//! In every round each depth of freezing is measured with all its contestants one after another, so
+//! that what else the machine does hits all of them. Ratios are taken within a round, and their
+//! medians printed.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use candle_core::{Module, Result, Tensor};
+use candle_nn::Optimizer;
+use candle_nn::loss::cross_entropy;
+use freeze_core::optim::AdamW;
+use freeze_core::{Freezable, FreezePlan, LeafState};
+
+use super::clock::Moment;
+use super::kit::Net;
+use super::table::{Row, Sample};
+
+/// A model to measure, and what it should reach.
+pub(crate) struct Contest {
+    pub(crate) title: String,
+    pub(crate) input: Tensor,
+    /// A class for each row of the scores.
+    pub(crate) targets: Tensor,
+    /// The number of stages: the depths are counted in them.
+    pub(crate) stages: usize,
+    /// How long to measure; at least three rounds are.
+    pub(crate) seconds: u64,
+    /// At most this many times the ideal's step.
+    pub(crate) ideal: f64,
+    /// At least so many times faster than stock's backward, at every depth.
+    pub(crate) backward: Option<f64>,
+    /// The same with only the first and the last leaf trained.
+    pub(crate) ends: Option<f64>,
+}
+
+/// What is frozen.
+#[derive(Clone, Copy)]
+enum Frozen {
+    /// The stages before this one.
+    Before(usize),
+    /// Every leaf but the first and the last.
+    Between,
+}
+
+/// A model that trains: stages whose tensors are constants, then those that have variables.
+struct Contestant<S> {
+    constant: Vec<S>,
+    trained: Net<S>,
+    optimizer: Rc<RefCell<AdamW>>,
+}
+
+/// All that take turns at one depth.
+struct Turn<O, S> {
+    row: Row,
+    stock: Contestant<S>,
+    ours: Contestant<O>,
+    ideal: Option<Contestant<O>>,
+}
+
+impl Contest {
+    /// Measures models of the stages that `ours` and `stock` make, and prints the table.
+    pub(crate) fn run<O, S>(
+        self,
+        ours: impl Fn(usize) -> Result<O>,
+        stock: impl Fn(usize) -> Result<S>,
+    ) -> Result<()>
+    where
+        O: Freezable + Module,
+        S: Freezable + Module,
+    {
+        let all = self.stages;
+        let (whole, stock) = (Whole::new(&ours, all)?, Whole::new(&stock, all)?);
+        let depths = [
+            ("nothing", Frozen::Before(0)),
+            ("25 %", Frozen::Before(all / 4)),
+            ("50 %", Frozen::Before(all / 2)),
+            ("75 %", Frozen::Before(all * 3 / 4)),
+            ("all but last", Frozen::Before(all - 1)),
+            ("all but ends", Frozen::Between),
+        ];
+        let mut turns = Vec::new();
+        for (label, frozen) in depths {
+            let ideal = match frozen {
+                Frozen::Before(stage) => Some(Contestant::ideal(&ours, stage, all)?),
+                Frozen::Between => None,
+            };
+            let (stock, ours) = (stock.contestant(frozen)?, whole.contestant(frozen)?);
+            turns.push(Turn { row: Row::new(label), stock, ours, ideal });
+        }
+        let mut start = Instant::now();
+        let mut rounds = 0;
+        while rounds < 4 || start.elapsed() < Duration::from_secs(self.seconds) {
+            for turn in &mut turns {
+                turn.take(rounds, &self.input, &self.targets)?;
+            }
+            if rounds == 0 {
+                // The first round makes the optimizers' state and warms up.
+                turns.iter_mut().for_each(|turn| turn.row.samples.clear());
+                start = Instant::now();
+            }
+            rounds += 1;
+        }
+        println!("\n{}; {} rounds", self.title, rounds - 1);
+        Row::print(turns.iter().map(|turn| &turn.row), &self);
+        Ok(())
+    }
+}
+
+/// A whole model with its optimizer, of which every depth is a view.
+struct Whole<S> {
+    net: Net<S>,
+    optimizer: Rc<RefCell<AdamW>>,
+}
+
+impl<S: Freezable + Module> Whole<S> {
+    fn new(stage: impl Fn(usize) -> Result<S>, stages: usize) -> Result<Self> {
+        let net = Net { stages: (0..stages).map(stage).collect::<Result<_>>()? };
+        Ok(Self { optimizer: optimizer(&net)?, net })
+    }
+
+    fn contestant(&self, frozen: Frozen) -> Result<Contestant<S>> {
+        let mut plan = FreezePlan::all_trained(&self.net)?;
+        match frozen {
+            Frozen::Before(0) => {}
+            Frozen::Before(stage) => {
+                let leaves = self.net.leaf_before(&format!("stages.{stage}"))?;
+                plan.freeze_upto(leaves)?;
+            }
+            Frozen::Between => {
+                for leaf in 1..plan.len() - 1 {
+                    plan.set(leaf, LeafState::Frozen)?;
+                }
+            }
+        }
+        let optimizer = self.optimizer.clone();
+        Ok(Contestant { constant: Vec::new(), trained: self.net.view(&plan)?, optimizer })
+    }
+}
+
+impl<S: Freezable + Module> Contestant<S> {
+    /// The forward of the stages before `first`, and a model that is only the rest.
+    fn ideal(stage: impl Fn(usize) -> Result<S>, first: usize, stages: usize) -> Result<Self> {
+        let make = |stages: std::ops::Range<usize>| stages.map(&stage).collect::<Result<Vec<_>>>();
+        let constant = Net { stages: make(0..first)? };
+        let constant = constant.view(&FreezePlan::upto(&constant, constant.leaves()?.len())?)?;
+        let trained = Net { stages: make(first..stages)? };
+        let optimizer = optimizer(&trained)?;
+        Ok(Self { constant: constant.stages, trained, optimizer })
+    }
+
+    fn step(&self, input: &Tensor, targets: &Tensor) -> Result<Sample> {
+        let start = Moment::now();
+        let input = self.constant.iter().try_fold(input.clone(), |xs, stage| stage.forward(&xs))?;
+        let scores = self.trained.forward(&input)?;
+        let loss = cross_entropy(&scores.flatten_to(scores.rank() - 2)?, targets)?;
+        let forward = Moment::now();
+        let grads = loss.backward()?;
+        let backward = Moment::now() - forward;
+        self.optimizer.borrow_mut().step(&grads)?;
+        drop((grads, loss, scores, input));
+        Ok(Sample { backward, step: Moment::now() - start })
+    }
+}
+
+impl<O: Freezable + Module, S: Freezable + Module> Turn<O, S> {
+    /// Measures all, in an order that changes with the round.
+    fn take(&mut self, round: usize, input: &Tensor, targets: &Tensor) -> Result<()> {
+        let mut samples = [None; 3];
+        for turn in 0..3 {
+            let who = (turn + round) % 3;
+            samples[who] = match who {
+                0 => Some(self.stock.step(input, targets)?),
+                1 => Some(self.ours.step(input, targets)?),
+                _ => self.ideal.as_ref().map(|ideal| ideal.step(input, targets)).transpose()?,
+            };
+        }
+        self.row.samples.push(samples);
+        Ok(())
+    }
+}
+
+fn optimizer<S: Freezable>(net: &Net<S>) -> Result<Rc<RefCell<AdamW>>> {
+    Ok(Rc::new(RefCell::new(AdamW::new_lr(net.vars()?, 1e-4)?)))
+}
