@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::{BatchNormPolicy, Error, Freezable, FreezePlan, LeafState, Result, TensorParam};
+use crate::{BatchNormPolicy, Error, Freezable, FreezePlan, LeafState, Result};
 
 /// Where a tensor sits.
 #[derive(Clone, Copy, Debug)]
@@ -93,29 +93,6 @@ impl<'a> Mapper<'a> {
     /// Those of the part.
     pub fn part<T: Freezable>(&mut self, name: &str, part: &T) -> Result<T> {
         self.at(name, |mapper| part.map_params(mapper))
-    }
-
-    /// Maps the part called `name` as one leaf, however many layers it has.
-    ///
-    /// # Errors
-    ///
-    /// Those of the part.
-    pub fn part_as_unit<T: Freezable>(
-        &mut self,
-        name: &str,
-        kind: &'static str,
-        part: &T,
-    ) -> Result<T> {
-        self.at(name, |mapper| mapper.unit(kind, |mapper| part.map_params(mapper)))
-    }
-
-    /// Maps a bare tensor (or `Option<Tensor>`, `Vec<Tensor>`) called `name` as a leaf of its own.
-    ///
-    /// # Errors
-    ///
-    /// Those of the mapper's function.
-    pub fn param<T: TensorParam>(&mut self, name: &str, param: &T) -> Result<T> {
-        self.at(name, |mapper| param.map_param(mapper))
     }
 
     /// Runs `inside` one path segment further down.
