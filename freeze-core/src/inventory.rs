@@ -86,7 +86,7 @@ impl Inventory {
         self.vars.iter().filter_map(split).collect()
     }
 
-    /// The leaves with no variable left to train, although the plan may train them.
+    /// Whether there is anything that a gradient step can move.
     pub(crate) fn has_vars(&self) -> bool {
         !self.vars.is_empty()
     }
