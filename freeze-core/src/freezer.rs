@@ -108,8 +108,7 @@ impl<M: Freezable> Freezer<M> {
     ///
     /// As [`apply`](Self::apply).
     pub fn thaw(&mut self, optimizers: &mut [&mut dyn PlanOptimizer]) -> Result<Change> {
-        let plan = FreezePlan::from_paths(self.inventory.paths.clone());
-        self.apply(&plan, optimizers)
+        self.freeze_upto(0, optimizers)
     }
 
     /// Applies a plan made by hand to model and optimizers; it becomes the base that schedules

@@ -178,9 +178,7 @@ pub fn freeze_layers<M: Freezable>(
     freeze_level: f64,
 ) -> Result<(usize, f64)> {
     let schedule = Linear::new(freeze_start, freeze_level)?;
-    let (depth, percentage) = schedule.at(current_duration, freezer.plan().len())?;
-    let mut plan = freezer.base().clone();
-    plan.freeze_upto(depth)?;
-    freezer.refine(&plan, optimizers)?;
-    Ok((depth, percentage))
+    let scheduled = schedule.refined(current_duration, freezer.base())?;
+    freezer.refine(&scheduled.plan, optimizers)?;
+    Ok((scheduled.depth, scheduled.percentage))
 }

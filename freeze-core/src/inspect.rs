@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use candle_core::{DType, Shape, Tensor, TensorId, Var};
 
-use crate::mapper::{Head, is_at_or_below, join};
+use crate::mapper::{Head, is_at_or_below};
 use crate::{At, BatchNormPolicy, Freezable, FreezePlan, LeafState, Mapper, Result, Role};
 
 /// One leaf layer of a model.
@@ -126,7 +126,7 @@ pub(crate) fn named_vars<M: Freezable>(model: &M) -> Result<Vec<(String, Var)>> 
 
 pub(crate) fn named_tensors<M: Freezable>(model: &M) -> Result<Vec<(String, Tensor)>> {
     let mut found = Vec::new();
-    visit(model, |at, tensor| found.push((join(at.path, at.param), tensor.clone())))?;
+    visit(model, |at, tensor| found.push((at.name(), tensor.clone())))?;
     Ok(found)
 }
 

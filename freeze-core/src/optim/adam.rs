@@ -81,67 +81,43 @@ enum Decay {
     L2,
 }
 
-const MOMENTS: &[&str] = &["first_moment", "second_moment"];
+/// The two differ in what weight decay does, and in nothing else.
+macro_rules! adam_rule {
+    ($config:ty, $kind:literal, $decay:expr) => {
+        impl Rule for $config {
+            type Kernel = AdamKernel;
+            const KIND: &'static str = $kind;
 
-impl Rule for ParamsAdamW {
-    type Kernel = AdamKernel;
-    const KIND: &'static str = "AdamW";
+            fn check(&self) -> Result<()> {
+                check_adam(self.lr, [self.beta1, self.beta2], self.eps, self.weight_decay)
+            }
 
-    fn check(&self) -> Result<()> {
-        check_adam(self.lr, [self.beta1, self.beta2], self.eps, self.weight_decay)
-    }
+            fn lr(&self) -> f64 {
+                self.lr
+            }
 
-    fn lr(&self) -> f64 {
-        self.lr
-    }
+            fn set_lr(&mut self, lr: f64) {
+                self.lr = lr;
+            }
 
-    fn set_lr(&mut self, lr: f64) {
-        self.lr = lr;
-    }
+            fn weight_decay(&self) -> f64 {
+                self.weight_decay
+            }
 
-    fn weight_decay(&self) -> f64 {
-        self.weight_decay
-    }
+            fn moments(&self) -> &'static [&'static str] {
+                &["first_moment", "second_moment"]
+            }
 
-    fn moments(&self) -> &'static [&'static str] {
-        MOMENTS
-    }
-
-    fn kernel(&self, update: Update) -> AdamKernel {
-        let Self { beta1, beta2, eps, .. } = *self;
-        AdamKernel { update, beta1, beta2, eps, decay: Decay::Decoupled }
-    }
+            fn kernel(&self, update: Update) -> AdamKernel {
+                let Self { beta1, beta2, eps, .. } = *self;
+                AdamKernel { update, beta1, beta2, eps, decay: $decay }
+            }
+        }
+    };
 }
 
-impl Rule for ParamsAdam {
-    type Kernel = AdamKernel;
-    const KIND: &'static str = "Adam";
-
-    fn check(&self) -> Result<()> {
-        check_adam(self.lr, [self.beta1, self.beta2], self.eps, self.weight_decay)
-    }
-
-    fn lr(&self) -> f64 {
-        self.lr
-    }
-
-    fn set_lr(&mut self, lr: f64) {
-        self.lr = lr;
-    }
-
-    fn weight_decay(&self) -> f64 {
-        self.weight_decay
-    }
-
-    fn moments(&self) -> &'static [&'static str] {
-        MOMENTS
-    }
-
-    fn kernel(&self, update: Update) -> AdamKernel {
-        let Self { beta1, beta2, eps, .. } = *self;
-        AdamKernel { update, beta1, beta2, eps, decay: Decay::L2 }
-    }
-}
+adam_rule!(ParamsAdamW, "AdamW", Decay::Decoupled);
+adam_rule!(ParamsAdam, "Adam", Decay::L2);
 
 fn check_adam(lr: f64, betas: [f64; 2], eps: f64, weight_decay: f64) -> Result<()> {
     check_lr(lr)?;

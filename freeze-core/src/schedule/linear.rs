@@ -49,14 +49,19 @@ impl Linear {
         let depth = (percentage * leaves.saturating_sub(1) as f64).trunc() as usize;
         Ok((depth, percentage))
     }
+
+    /// The base plan with its front frozen as far as `duration` asks for.
+    pub(crate) fn refined(&self, duration: f64, base: &FreezePlan) -> Result<Scheduled> {
+        let (depth, percentage) = self.at(duration, base.len())?;
+        let mut plan = base.clone();
+        plan.freeze_upto(depth)?;
+        Ok(Scheduled { plan, depth, percentage })
+    }
 }
 
 impl Schedule for Linear {
     fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
-        let (depth, percentage) = self.at(elapsed.fraction()?, base.len())?;
-        let mut plan = base.clone();
-        plan.freeze_upto(depth)?;
-        Ok(Scheduled { plan, depth, percentage })
+        self.refined(elapsed.fraction()?, base)
     }
 
     fn describe(&self) -> String {
