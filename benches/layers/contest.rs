@@ -1,22 +1,24 @@
 //! Contestants that take turns within one run.
 //!
-//! In every round each depth of freezing is measured with all its contestants one after another, so
-//! that what else the machine does hits all of them. Ratios are taken within a round, and their
-//! medians printed.
+//! In every round each depth of freezing is measured with its contestants one after another, so that
+//! what else the machine does hits all of them. Ratios are taken within a round, and their medians
+//! printed. Stock, which is far behind, joins every third round only: the others get more of them.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use candle_core::backprop::GradStore;
 use candle_core::{Module, Result, Tensor};
 use candle_nn::Optimizer;
 use candle_nn::loss::cross_entropy;
+use freeze_core::forecast::{Calibration, calibrate_with_update};
 use freeze_core::optim::AdamW;
-use freeze_core::{Freezable, FreezePlan, LeafState};
+use freeze_core::{Freezable, FreezePlan, Freezer, LeafState};
 
 use super::clock::Moment;
 use super::kit::Net;
-use super::table::{Row, Sample};
+use super::table::{IDEAL, OURS, Row, STOCK, Sample};
 
 /// A model to measure, and what it should reach.
 pub(crate) struct Contest {
@@ -26,7 +28,7 @@ pub(crate) struct Contest {
     pub(crate) targets: Tensor,
     /// The number of stages: the depths are counted in them.
     pub(crate) stages: usize,
-    /// How long to measure; at least three rounds are.
+    /// How long to measure; at least nine rounds are.
     pub(crate) seconds: u64,
     /// At most this many times the ideal's step.
     pub(crate) ideal: f64,
@@ -73,6 +75,7 @@ impl Contest {
     {
         let all = self.stages;
         let (whole, stock) = (Whole::new(&ours, all)?, Whole::new(&stock, all)?);
+        let costs = whole.calibrate(|net| self.loss(net, &self.input))?;
         let depths = [
             ("nothing", Frozen::Before(0)),
             ("25 %", Frozen::Before(all / 4)),
@@ -87,14 +90,15 @@ impl Contest {
                 Frozen::Before(stage) => Some(Contestant::ideal(&ours, stage, all)?),
                 Frozen::Between => None,
             };
+            let forecast = costs.forecast(&whole.plan(frozen)?)?.step_ratio;
             let (stock, ours) = (stock.contestant(frozen)?, whole.contestant(frozen)?);
-            turns.push(Turn { row: Row::new(label), stock, ours, ideal });
+            turns.push(Turn { row: Row::new(label, forecast), stock, ours, ideal });
         }
         let mut start = Instant::now();
         let mut rounds = 0;
-        while rounds < 4 || start.elapsed() < Duration::from_secs(self.seconds) {
+        while rounds < 10 || start.elapsed() < Duration::from_secs(self.seconds) {
             for turn in &mut turns {
-                turn.take(rounds, &self.input, &self.targets)?;
+                turn.take(rounds, &self)?;
             }
             if rounds == 0 {
                 // The first round makes the optimizers' state and warms up.
@@ -104,29 +108,43 @@ impl Contest {
             rounds += 1;
         }
         println!("\n{}; {} rounds", self.title, rounds - 1);
-        Row::print(turns.iter().map(|turn| &turn.row), &self);
+        let rows: Vec<Row> = turns.into_iter().map(|turn| turn.row).collect();
+        Row::print(&rows, &self);
+        Row::print_shares(&rows);
         Ok(())
+    }
+
+    fn loss(&self, net: &impl Module, input: &Tensor) -> Result<Tensor> {
+        let scores = net.forward(input)?;
+        cross_entropy(&scores.flatten_to(scores.rank() - 2)?, &self.targets)
     }
 }
 
 /// A whole model with its optimizer, of which every depth is a view.
 struct Whole<S> {
-    net: Net<S>,
+    model: Freezer<Net<S>>,
     optimizer: Rc<RefCell<AdamW>>,
 }
 
 impl<S: Freezable + Module> Whole<S> {
     fn new(stage: impl Fn(usize) -> Result<S>, stages: usize) -> Result<Self> {
         let net = Net { stages: (0..stages).map(stage).collect::<Result<_>>()? };
-        Ok(Self { optimizer: optimizer(&net)?, net })
+        Ok(Self { optimizer: optimizer(&net)?, model: Freezer::new(net)? })
     }
 
-    fn contestant(&self, frozen: Frozen) -> Result<Contestant<S>> {
-        let mut plan = FreezePlan::all_trained(&self.net)?;
+    fn calibrate(&self, loss: impl Fn(&Net<S>) -> Result<Tensor>) -> Result<Calibration> {
+        let optimizer = optimizer(self.model.whole())?;
+        let update = |grads: &GradStore| optimizer.borrow_mut().step(grads);
+        Ok(calibrate_with_update(&self.model, loss, update)?)
+    }
+
+    fn plan(&self, frozen: Frozen) -> Result<FreezePlan> {
+        let net = self.model.whole();
+        let mut plan = FreezePlan::all_trained(net)?;
         match frozen {
             Frozen::Before(0) => {}
             Frozen::Before(stage) => {
-                let leaves = self.net.leaf_before(&format!("stages.{stage}"))?;
+                let leaves = net.leaf_before(&format!("stages.{stage}"))?;
                 plan.freeze_upto(leaves)?;
             }
             Frozen::Between => {
@@ -135,8 +153,12 @@ impl<S: Freezable + Module> Whole<S> {
                 }
             }
         }
-        let optimizer = self.optimizer.clone();
-        Ok(Contestant { constant: Vec::new(), trained: self.net.view(&plan)?, optimizer })
+        Ok(plan)
+    }
+
+    fn contestant(&self, frozen: Frozen) -> Result<Contestant<S>> {
+        let trained = self.model.whole().view(&self.plan(frozen)?)?;
+        Ok(Contestant { constant: Vec::new(), trained, optimizer: self.optimizer.clone() })
     }
 }
 
@@ -151,30 +173,36 @@ impl<S: Freezable + Module> Contestant<S> {
         Ok(Self { constant: constant.stages, trained, optimizer })
     }
 
-    fn step(&self, input: &Tensor, targets: &Tensor) -> Result<Sample> {
+    fn step(&self, contest: &Contest) -> Result<Sample> {
         let start = Moment::now();
-        let input = self.constant.iter().try_fold(input.clone(), |xs, stage| stage.forward(&xs))?;
-        let scores = self.trained.forward(&input)?;
-        let loss = cross_entropy(&scores.flatten_to(scores.rank() - 2)?, targets)?;
+        let input = contest.input.clone();
+        let input = self.constant.iter().try_fold(input, |xs, stage| stage.forward(&xs))?;
+        let loss = contest.loss(&self.trained, &input)?;
         let forward = Moment::now();
         let grads = loss.backward()?;
         let backward = Moment::now() - forward;
         self.optimizer.borrow_mut().step(&grads)?;
-        drop((grads, loss, scores, input));
+        drop((grads, loss, input));
         Ok(Sample { backward, step: Moment::now() - start })
     }
 }
 
 impl<O: Freezable + Module, S: Freezable + Module> Turn<O, S> {
     /// Measures all, in an order that changes with the round.
-    fn take(&mut self, round: usize, input: &Tensor, targets: &Tensor) -> Result<()> {
+    fn take(&mut self, round: usize, contest: &Contest) -> Result<()> {
+        let mut order = vec![OURS, IDEAL];
+        if round.is_multiple_of(3) {
+            order.push(STOCK);
+        }
+        if round % 2 == 1 {
+            order.reverse();
+        }
         let mut samples = [None; 3];
-        for turn in 0..3 {
-            let who = (turn + round) % 3;
+        for who in order {
             samples[who] = match who {
-                0 => Some(self.stock.step(input, targets)?),
-                1 => Some(self.ours.step(input, targets)?),
-                _ => self.ideal.as_ref().map(|ideal| ideal.step(input, targets)).transpose()?,
+                STOCK => Some(self.stock.step(contest)?),
+                OURS => Some(self.ours.step(contest)?),
+                _ => self.ideal.as_ref().map(|ideal| ideal.step(contest)).transpose()?,
             };
         }
         self.row.samples.push(samples);

@@ -4,9 +4,9 @@ use super::clock::Span;
 use super::contest::Contest;
 
 /// The contestants, in the order in which a sample lists them.
-const STOCK: usize = 0;
-const OURS: usize = 1;
-const IDEAL: usize = 2;
+pub(crate) const STOCK: usize = 0;
+pub(crate) const OURS: usize = 1;
+pub(crate) const IDEAL: usize = 2;
 
 /// One step, and of it the backward.
 #[derive(Clone, Copy)]
@@ -18,19 +18,21 @@ pub(crate) struct Sample {
 /// One depth of freezing.
 pub(crate) struct Row {
     label: &'static str,
+    /// The forecast share of a step that trains everything.
+    forecast: Option<f64>,
     /// A round each: stock, ours and, where there is one, the ideal.
     pub(crate) samples: Vec<[Option<Sample>; 3]>,
 }
 
 impl Row {
-    pub(crate) fn new(label: &'static str) -> Self {
-        Self { label, samples: Vec::new() }
+    pub(crate) fn new(label: &'static str, forecast: Option<f64>) -> Self {
+        Self { label, forecast, samples: Vec::new() }
     }
 
     /// Prints the rows: median wall times in ms, and ratios by wall time and, in parentheses, by
     /// processor time. A `!` marks what misses its target by processor time, which other programs
     /// disturb less.
-    pub(crate) fn print<'r>(rows: impl Iterator<Item = &'r Self>, contest: &Contest) {
+    pub(crate) fn print(rows: &[Self], contest: &Contest) {
         println!(
             "{:>12} | {:>7} {:>7} {:>7} {:>14} {:>14} | {:>7} {:>7} {:>14}",
             "frozen",
@@ -43,7 +45,27 @@ impl Row {
             "ours",
             "stock/ours bwd"
         );
-        rows.for_each(|row| row.line(contest));
+        rows.iter().for_each(|row| row.line(contest));
+    }
+
+    /// Prints how long our steps take, as shares of those of the first row, and as was forecast. A
+    /// `!` marks what is more than a fifth off.
+    pub(crate) fn print_shares(rows: &[Self]) {
+        println!("{:>12} | {:>8} {:>9} {:>7}", "frozen", "measured", "forecast", "error");
+        let steps = |row: &Self| -> Vec<f64> {
+            let ours = row.samples.iter().map(|sample| sample[OURS]);
+            ours.map(|sample| sample.map_or(f64::NAN, |sample| sample.step.wall)).collect()
+        };
+        let whole = rows.first().map(steps).unwrap_or_default();
+        for row in rows {
+            let shares = steps(row).into_iter().zip(&whole).map(|(step, whole)| step / whole);
+            let measured = median(shares.collect());
+            let forecast = row.forecast.unwrap_or(f64::NAN);
+            let error = forecast / measured - 1.;
+            let mark = if error.abs() <= 0.2 { " " } else { "!" };
+            let error = 100. * error;
+            println!("{:>12} | {measured:>8.3} {forecast:>9.3} {error:>+6.1}%{mark}", row.label);
+        }
     }
 
     fn line(&self, contest: &Contest) {

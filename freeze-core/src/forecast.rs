@@ -57,8 +57,8 @@ pub struct Forecast {
     pub unknown: Vec<String>,
 }
 
-/// Measures the steps of a few rounds of training everything on the batch of `loss`, without an
-/// update; the best time of each part counts. Nothing is moved, as in [`audit`](fn@crate::audit::audit).
+/// Measures ten steps of training everything on the batch of `loss`, one of them to warm up, without an
+/// update; the median time of each part counts. Nothing is moved, as in [`audit`](fn@crate::audit::audit).
 ///
 /// ```
 /// use candle_core::{DType, Device, Module, Tensor};

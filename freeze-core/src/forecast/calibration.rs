@@ -1,27 +1,27 @@
 //! The measurement.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, TensorId};
 
 use super::Calibration;
-use super::costs::{Call, LeafCost, split};
+use super::costs::{LeafCost, Recording, combine, typical};
 use crate::audit::probe::{Prober, Saved};
-use crate::nn::record::{self, Detail, record};
+use crate::nn::record::{self, Detail, Part, record};
 use crate::{BatchNormPolicy, Freezable, FreezePlan, Freezer, Leaf, LeafState, Result};
 
-/// The rounds that are measured, after one that warms up.
+/// How often each part is measured, after one round that warms up.
 const ROUNDS: usize = 3;
 
 type Update<'a> = &'a mut dyn FnMut(&GradStore) -> candle_core::Result<()>;
 
 /// What one round took.
 struct Round {
-    calls: Vec<Call>,
+    recording: Recording,
     forward: Duration,
-    head: Duration,
+    /// With giving back the gradients.
     update: Duration,
 }
 
@@ -36,22 +36,34 @@ pub(super) fn measure<M: Freezable>(
     let holders = holders(&leaves);
     let saved = update.is_some().then(|| Saved::new(freezer.vars())).transpose()?;
     let prober = Prober::new(freezer, loss)?;
-    let mut best: Option<Round> = None;
-    let mut seen = Vec::new();
-    for round in 0..=ROUNDS {
-        let run = |view: &mut M| run(&prober, view, &holders, &mut update);
-        let (_, measured) = prober.through(&plan, BatchNormPolicy::AsCaller, run)?;
-        let (measured, used) = measured?;
-        if round > 0 {
-            best = Some(match best {
-                None => measured,
-                Some(best) => best.better(measured),
-            });
-        }
-        seen = used;
+    let mut rounds: Vec<Round> = Vec::new();
+    let parts = [Part::Whole, Part::Input, Part::Weight];
+    for part in std::iter::once(Part::Whole).chain([parts; ROUNDS].into_iter().flatten()) {
+        let run = |view: &mut M| run(&prober, view, part, &mut update);
+        let (_, round) = prober.through(&plan, BatchNormPolicy::AsCaller, run)?;
+        rounds.push(round?);
     }
     prober.finish()?;
     saved.map_or(Ok(()), |saved| saved.restore())?;
+
+    rounds.remove(0);
+    let undisturbed = || rounds.iter().filter(|round| round.recording.is_undisturbed());
+    let forward = typical(undisturbed().map(|round| round.forward)).unwrap_or_default();
+    let update = typical(undisturbed().map(|round| round.update)).unwrap_or_default();
+    let mut recordings: Vec<Recording> = rounds.into_iter().map(|round| round.recording).collect();
+    // A model that calls other operations each time is known by its last step.
+    let count = recordings.last().map_or(0, |recording| recording.calls.len());
+    recordings.retain(|recording| recording.calls.len() == count);
+    let held = |call: &record::Call| {
+        let held = call.weights.iter().filter_map(|id| holders.get(id));
+        let mut leaves: Vec<usize> = held.flatten().copied().collect();
+        leaves.sort_unstable();
+        leaves.dedup();
+        leaves
+    };
+    let (calls, head) = combine(&recordings, held);
+    let last = recordings.last().map_or(&[][..], |recording| &recording.calls);
+    let seen: HashSet<TensorId> = last.iter().flat_map(|call| call.weights.clone()).collect();
 
     let vars: Vec<(usize, Vec<usize>)> = freezer
         .vars()
@@ -61,7 +73,6 @@ pub(super) fn measure<M: Freezable>(
             (bytes, holders.get(&var.id()).cloned().unwrap_or_default())
         })
         .collect();
-    let Round { calls, forward, head, update } = best.unwrap_or_default();
     let leaf = |leaf: &Leaf| LeafCost {
         path: leaf.path.clone(),
         kind: leaf.kind,
@@ -96,13 +107,13 @@ fn updated(plan: &FreezePlan, vars: &[(usize, Vec<usize>)]) -> f64 {
     }
 }
 
-/// One step, and the weights that were reported.
+/// One step.
 fn run<M, F>(
     prober: &Prober<'_, M, F>,
     view: &mut M,
-    holders: &HashMap<TensorId, Vec<usize>>,
+    part: Part,
     update: &mut Option<Update<'_>>,
-) -> Result<(Round, Vec<TensorId>)>
+) -> Result<Round>
 where
     M: Freezable,
     F: Fn(&mut M) -> candle_core::Result<Tensor>,
@@ -115,53 +126,19 @@ where
         let ended = now(loss.device())?;
         Ok((loss.device().clone(), grads, start, began, ended))
     };
-    let (step, recorded) = record(Detail::Costs, step);
+    let (step, calls) = record(Detail::Costs(part), step);
     let (device, grads, start, began, ended) = step?;
     if let Some(update) = update {
         update(&grads)?;
     }
-    let update = match update {
-        Some(_) => now(&device)?.saturating_duration_since(ended),
-        None => Duration::ZERO,
-    };
-    let leaves = |call: &record::Call| {
-        let held = call.weights.iter().filter_map(|id| holders.get(id));
-        let mut leaves: Vec<usize> = held.flatten().copied().collect();
-        leaves.sort_unstable();
-        leaves.dedup();
-        leaves
-    };
-    let (calls, head) = split(&recorded, leaves, (began, ended));
-    let seen = recorded.into_iter().flat_map(|call| call.weights).collect();
+    drop(grads);
+    let update = now(&device)?.saturating_duration_since(ended);
     let forward = began.saturating_duration_since(start);
-    Ok((Round { calls, forward, head, update }, seen))
+    Ok(Round { recording: Recording { part, calls, backward: (began, ended) }, forward, update })
 }
 
 /// The time when the device has done all it was given.
 fn now(device: &Device) -> candle_core::Result<Instant> {
     device.synchronize()?;
     Ok(Instant::now())
-}
-
-impl Round {
-    /// The best of both, part by part; a model that calls other operations each time keeps the later.
-    fn better(self, other: Self) -> Self {
-        let calls = match self.calls.len() == other.calls.len() {
-            true => self.calls.into_iter().zip(other.calls).map(|(a, b)| a.best(b)).collect(),
-            false => other.calls,
-        };
-        Self {
-            calls,
-            forward: self.forward.min(other.forward),
-            head: self.head.min(other.head),
-            update: self.update.min(other.update),
-        }
-    }
-}
-
-impl Default for Round {
-    fn default() -> Self {
-        let [forward, head, update] = [Duration::ZERO; 3];
-        Self { calls: Vec::new(), forward, head, update }
-    }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::LeafState;
-use crate::nn::record::{self, Flops};
+use crate::nn::record::{self, Flops, Part};
 
 /// One leaf of the calibrated model.
 #[derive(Clone, Debug)]
@@ -37,54 +37,82 @@ impl Call {
     pub(super) fn trains(&self, states: &[LeafState]) -> bool {
         any_trained(&self.leaves, states)
     }
-
-    /// The better of two measurements of the same call.
-    pub(super) fn best(self, other: Self) -> Self {
-        Self {
-            forward: self.forward.min(other.forward),
-            input: self.input.min(other.input),
-            weight: self.weight.min(other.weight),
-            both: self.both.min(other.both),
-            ..self
-        }
-    }
 }
 
 pub(super) fn any_trained(leaves: &[usize], states: &[LeafState]) -> bool {
     leaves.iter().filter_map(|&leaf| states.get(leaf)).any(|state| !state.is_frozen())
 }
 
-/// The costs of recorded calls, with the time before the first one's backward. `leaves` tells the
-/// leaves of a call's weights.
+/// The median, or of two the longer one.
+pub(super) fn typical(times: impl Iterator<Item = Duration>) -> Option<Duration> {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
+}
+
+/// One round's calls, with when its backward began and ended.
+pub(super) struct Recording {
+    pub(super) part: Part,
+    pub(super) calls: Vec<record::Call>,
+    pub(super) backward: (Instant, Instant),
+}
+
+impl Recording {
+    /// Whether nothing ran besides the step.
+    pub(super) fn is_undisturbed(&self) -> bool {
+        self.part == Part::Whole
+    }
+
+    /// The time until the first call was asked for its gradients, and how long candle was busy with
+    /// other things after each of them returned.
+    fn gaps(&self) -> Option<(Duration, Vec<Duration>)> {
+        let (began, ended) = self.backward;
+        let spans = self.calls.iter().enumerate();
+        let spans = spans.filter_map(|(i, call)| call.backward.span.map(|(a, b)| (i, a, b)));
+        let mut order: Vec<(usize, Instant, Instant)> = spans.collect();
+        order.sort_by_key(|(_, start, _)| *start);
+        let mut gaps = vec![Duration::ZERO; self.calls.len()];
+        for (place, (index, _, end)) in order.iter().enumerate() {
+            let next = order.get(place + 1).map_or(ended, |(_, start, _)| *start);
+            gaps[*index] = next.saturating_duration_since(*end);
+        }
+        let (_, first, _) = order.first()?;
+        Some((first.saturating_duration_since(began), gaps))
+    }
+}
+
+/// What each call typically took in `rounds`, which all called the same operations, and the time until
+/// the first one's backward. `leaves` tells the leaves of a call's weights.
 ///
 /// Between two calls' backwards candle adds up the gradients that the first returned and goes through
 /// operations that do not report. What the sums of the weights take is known; the rest is on the way
 /// to the input.
-pub(super) fn split(
-    recorded: &[record::Call],
+pub(super) fn combine(
+    rounds: &[Recording],
     leaves: impl Fn(&record::Call) -> Vec<usize>,
-    (began, ended): (Instant, Instant),
 ) -> (Vec<Call>, Duration) {
-    let mut order: Vec<(usize, Instant, Instant)> = recorded
-        .iter()
-        .enumerate()
-        .filter_map(|(i, call)| call.backward.span.map(|(start, end)| (i, start, end)))
-        .collect();
-    order.sort_by_key(|(_, start, _)| *start);
-    let mut gaps = vec![Duration::ZERO; recorded.len()];
-    for (place, (index, _, end)) in order.iter().enumerate() {
-        let next = order.get(place + 1).map_or(ended, |(_, start, _)| *start);
-        gaps[*index] = next.saturating_duration_since(*end);
-    }
-    let first = order.first().map_or(ended, |(_, start, _)| *start);
+    let undisturbed = || rounds.iter().filter(|round| round.is_undisturbed());
+    let gaps: Vec<(Duration, Vec<Duration>)> = undisturbed().filter_map(Recording::gaps).collect();
+    let head = typical(gaps.iter().map(|(head, _)| *head)).unwrap_or_default();
     let mut before = None;
-    let calls = recorded.iter().zip(gaps).map(|(call, gap)| {
-        let leaves = leaves(call);
-        before = leaves.first().copied().or(before);
+    let calls = rounds.last().map_or(&[][..], |round| &round.calls);
+    let calls = calls.iter().enumerate().map(|(index, call)| {
+        let of = |time: &dyn Fn(&record::Call) -> Option<Duration>| {
+            typical(rounds.iter().filter_map(|round| time(&round.calls[index])))
+        };
+        let gap = typical(gaps.iter().map(|(_, gaps)| gaps[index])).unwrap_or_default();
+        let both = undisturbed().filter_map(|round| round.calls[index].backward.span);
+        let both = typical(both.map(|(start, end)| end - start)).unwrap_or_default();
+        let alone = |time: Option<Duration>, tracked: bool| match tracked {
+            true => time.unwrap_or(both),
+            false => Duration::ZERO,
+        };
         let sums = match call.input_tracked {
-            true => call.backward.add_weight.min(gap),
+            true => of(&|call| call.backward.add_weight).unwrap_or_default().min(gap),
             false => gap,
         };
+        let leaves = leaves(call);
+        before = leaves.first().copied().or(before);
         Call {
             leaves,
             shown_in: before,
@@ -92,11 +120,11 @@ pub(super) fn split(
             flops: call.flops,
             moved: call.moved,
             output: call.output,
-            forward: call.forward,
-            input: call.backward.input + (gap - sums),
-            weight: call.backward.weight + sums,
-            both: call.backward.both + gap,
+            forward: of(&|call| Some(call.forward)).unwrap_or_default(),
+            input: alone(of(&|call| call.backward.input), call.input_tracked) + (gap - sums),
+            weight: alone(of(&|call| call.backward.weight), call.weight_tracked) + sums,
+            both: both + gap,
         }
     });
-    (calls.collect(), first.saturating_duration_since(began))
+    (calls.collect(), head)
 }

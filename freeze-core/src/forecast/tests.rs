@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device::Cpu, Module, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 
-use super::costs::{Call, LeafCost, split};
+use super::costs::{Call, LeafCost, Recording, combine, typical};
 use super::*;
-use crate::nn::record::{self, Backward, Flops};
+use crate::nn::record::{self, Backward, Flops, Part};
 use crate::nn::{Conv2d, Conv2dConfig, Embedding, Linear, conv2d, embedding, linear, ops};
 
 fn ms(ms: u64) -> Duration {
@@ -111,34 +111,73 @@ fn without_a_report_of_the_first_trained_leaf_nothing_is_said() {
 }
 
 #[test]
-fn what_candle_does_between_two_calls_is_split() {
-    let start = Instant::now();
-    let at = |time| start + ms(time);
-    let call = |tracked, add_weight, span: (u64, u64)| record::Call {
+fn the_typical_time_is_the_median() {
+    let cases: [(&[u64], Option<u64>); 4] =
+        [(&[], None), (&[7], Some(7)), (&[9, 1], Some(9)), (&[90, 1, 5], Some(5))];
+    for (times, expected) in cases {
+        assert_eq!(typical(times.iter().map(|&time| ms(time))), expected.map(ms), "{times:?}");
+    }
+}
+
+/// A call with an input that is `tracked` and its weights, and what was timed.
+fn recorded(tracked: bool, backward: Backward) -> record::Call {
+    record::Call {
         weights: Vec::new(),
         input_tracked: tracked,
+        weight_tracked: true,
         flops: Flops::default(),
         moved: 0,
         output: 0,
         forward: ms(1),
-        backward: Backward {
-            input: ms(10),
-            weight: ms(20),
-            both: ms(25),
-            add_weight: ms(add_weight),
-            span: Some((at(span.0), at(span.1))),
-        },
+        backward,
+    }
+}
+
+#[test]
+fn what_candle_does_between_two_calls_is_split() {
+    let start = Instant::now();
+    let at = |time| start + ms(time);
+    let backward = (at(100), at(315));
+    let tracked = [false, true, true];
+    let round = |part, parts: [Backward; 3]| {
+        let calls = tracked.into_iter().zip(parts);
+        Recording { part, calls: calls.map(|(t, part)| recorded(t, part)).collect(), backward }
     };
-    // The last operation's backward comes first: 7 ms after the loss.
-    let recorded =
-        [call(false, 3, (300, 310)), call(true, 50, (200, 210)), call(true, 4, (107, 150))];
-    let (calls, head) = split(&recorded, |_| Vec::new(), (at(100), at(315)));
+    // The last operation's backward comes first: 7 ms after the loss. Gaps of 5, 90 and 50 ms.
+    let whole = || {
+        let spans = [(300, 310), (185, 210), (107, 135)];
+        round(
+            Part::Whole,
+            spans.map(|(a, b)| Backward { span: Some((at(a), at(b))), ..Default::default() }),
+        )
+    };
+    // The first call has no input gradient, so that its weights are not timed on their own. What
+    // rounds that time parts say about spans does not count.
+    let input = || {
+        let inputs = [None, Some(10), Some(11)];
+        let span = Some((at(100), at(101)));
+        let inputs = inputs.map(|t| Backward { input: t.map(ms), span, ..Default::default() });
+        round(Part::Input, inputs)
+    };
+    let weight = |more: u64| {
+        let weights = [(None, 3), (Some(20), 50), (Some(21), 4)];
+        round(
+            Part::Weight,
+            weights.map(|(weight, add)| Backward {
+                weight: weight.map(|t| ms(t + more)),
+                add_weight: Some(ms(add + more)),
+                ..Default::default()
+            }),
+        )
+    };
+    let rounds = [whole(), input(), weight(500), whole(), input(), weight(0), weight(0)];
+    let (calls, head) = combine(&rounds, |_| Vec::new());
     assert_eq!(head, ms(7));
     let times: Vec<_> = calls.iter().map(|call| [call.input, call.weight, call.both]).collect();
-    // Gaps of 5, 90 and 50 ms.
-    assert_eq!(times[0], [ms(10), ms(20 + 5), ms(25 + 5)]);
+    assert_eq!(times[0], [ms(0), ms(10 + 5), ms(10 + 5)]);
     assert_eq!(times[1], [ms(10 + 40), ms(20 + 50), ms(25 + 90)]);
-    assert_eq!(times[2], [ms(10 + 46), ms(20 + 4), ms(25 + 50)]);
+    assert_eq!(times[2], [ms(11 + 46), ms(21 + 4), ms(28 + 50)]);
+    assert!(combine(&[], |_| Vec::new()).0.is_empty());
 }
 
 #[derive(Debug)]
@@ -188,7 +227,7 @@ fn a_models_operations_and_bytes_are_counted() {
         })
     })
     .expect("a calibration");
-    assert_eq!(steps, 4);
+    assert_eq!(steps, 10);
     assert_eq!(net.vars()[0].to_vec2::<f32>().expect("numbers"), before);
 
     let forecast = |frozen: &[usize]| costs.forecast(&plan(&costs, frozen)).expect("a forecast");

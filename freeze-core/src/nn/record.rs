@@ -25,8 +25,19 @@ struct Log {
 pub(crate) enum Detail {
     /// Which tensors an operation was called with.
     Uses,
-    /// Also what its forward and the parts of its backward cost; each part runs on its own for it.
-    Costs,
+    /// Also what its forward and a part of its backward cost.
+    Costs(Part),
+}
+
+/// What of a backward is timed, before anything else of it has run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All gradients in one go: nothing runs that would not without a recorder.
+    Whole,
+    /// The gradient of the input on its own, ahead of all.
+    Input,
+    /// The gradients of the weights on their own, ahead of all.
+    Weight,
 }
 
 /// What an operation does with its operands.
@@ -45,6 +56,7 @@ pub(crate) struct Call {
     /// Weight and bias.
     pub(crate) weights: Vec<TensorId>,
     pub(crate) input_tracked: bool,
+    pub(crate) weight_tracked: bool,
     pub(crate) flops: Flops,
     /// Bytes that the forward reads and writes.
     pub(crate) moved: usize,
@@ -62,18 +74,16 @@ pub(crate) struct Flops {
     pub(crate) weight: u64,
 }
 
-/// What a call's backward took.
+/// What a call's backward took, as far as it was timed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Backward {
-    /// The gradient of the input alone.
-    pub(crate) input: Duration,
-    /// The gradients of the weights alone.
-    pub(crate) weight: Duration,
-    /// All of them in one go.
-    pub(crate) both: Duration,
+    /// The gradient of the input alone, where there are others.
+    pub(crate) input: Option<Duration>,
+    /// The gradients of the weights alone, where there are others.
+    pub(crate) weight: Option<Duration>,
     /// candle adds a returned gradient to zeros: the time of that for the weights.
-    pub(crate) add_weight: Duration,
-    /// When candle called and when the operation returned.
+    pub(crate) add_weight: Option<Duration>,
+    /// When candle called for all in one go and when the operation returned.
     pub(crate) span: Option<(Instant, Instant)>,
 }
 
@@ -99,8 +109,8 @@ where
     C: CustomOp1 + Send + Sync + 'static,
 {
     match detail() {
-        Some(Detail::Costs) => {
-            timed(x, &[], Work::Elements, |call| x.apply_op1(Recorded { op, call }))
+        Some(Detail::Costs(part)) => {
+            timed(x, &[], Work::Elements, |call| x.apply_op1(Recorded { op, call, part }))
         }
         detail => used(detail, x, &[], || x.apply_op1(op)),
     }
@@ -112,8 +122,8 @@ where
     C: CustomOp2 + Send + Sync + 'static,
 {
     match detail() {
-        Some(Detail::Costs) => {
-            timed(x, &[weight], work, |call| x.apply_op2(weight, Recorded { op, call }))
+        Some(Detail::Costs(part)) => {
+            timed(x, &[weight], work, |call| x.apply_op2(weight, Recorded { op, call, part }))
         }
         detail => used(detail, x, &[weight], || x.apply_op2(weight, op)),
     }
@@ -130,9 +140,9 @@ where
     C: CustomOp3 + Send + Sync + 'static,
 {
     match detail() {
-        Some(Detail::Costs) => {
-            timed(x, &[weight, bias], work, |call| x.apply_op3(weight, bias, Recorded { op, call }))
-        }
+        Some(Detail::Costs(part)) => timed(x, &[weight, bias], work, |call| {
+            x.apply_op3(weight, bias, Recorded { op, call, part })
+        }),
         detail => used(detail, x, &[weight, bias], || x.apply_op3(weight, bias, op)),
     }
 }
@@ -144,7 +154,7 @@ pub(crate) fn lookup(
     run: impl FnOnce() -> Result<Tensor>,
 ) -> Result<Tensor> {
     match detail() {
-        Some(Detail::Costs) => {
+        Some(Detail::Costs(_)) => {
             timed(indices, &[table], Work::Elements, |call| run()?.apply_op1(Mark { call }))
         }
         detail => used(detail, indices, &[table], run),
@@ -220,6 +230,7 @@ impl Call {
         Self {
             weights: weights.iter().map(|weight| weight.id()).collect(),
             input_tracked: x.track_op(),
+            weight_tracked: weights.iter().any(|weight| weight.track_op()),
             flops: Flops::default(),
             moved: 0,
             output: 0,

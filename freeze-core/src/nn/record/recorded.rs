@@ -1,4 +1,4 @@
-//! Operations that time the parts of their backward.
+//! Operations that time a part of their backward.
 
 use std::time::Instant;
 
@@ -7,12 +7,13 @@ use candle_core::{
     Tensor,
 };
 
-use super::{Backward, edit, time};
+use super::{Backward, Part, edit, time};
 
-/// An operation, and the call that it reports as.
+/// An operation, the call that it reports as, and what it times.
 pub(super) struct Recorded<C> {
     pub(super) op: C,
     pub(super) call: usize,
+    pub(super) part: Part,
 }
 
 /// Passes its input on: its backward tells when candle comes to what lies below it.
@@ -20,9 +21,12 @@ pub(super) struct Mark {
     pub(super) call: usize,
 }
 
-/// Runs the backward in parts and as a whole, reports the times, and returns the whole's gradients.
+/// Runs the backward, the timed part ahead of it, reports the times, and returns the gradients.
+///
+/// The part comes first and no other runs in that round, so that it finds operands as cold as a real
+/// step does.
 fn report<G>(
-    call: usize,
+    (call, part): (usize, Part),
     grad: &Tensor,
     [input, weight]: [bool; 2],
     parts: [&dyn Fn() -> Result<()>; 2],
@@ -31,23 +35,25 @@ fn report<G>(
 ) -> Result<G> {
     let device = grad.device();
     device.synchronize()?;
-    let start = Instant::now();
     let mut taken = Backward::default();
-    if input && weight {
-        ((), taken.input) = time(device, parts[0])?;
-        ((), taken.weight) = time(device, parts[1])?;
-    }
-    let gradients;
-    (gradients, taken.both) = time(device, whole)?;
-    match (input, weight) {
-        (true, false) => taken.input = taken.both,
-        (false, true) => taken.weight = taken.both,
+    let alone = |index: usize| time(device, parts[index]).map(|((), taken)| taken);
+    match part {
+        Part::Input if input && weight => taken.input = Some(alone(0)?),
+        Part::Weight if input && weight => taken.weight = Some(alone(1)?),
         _ => {}
     }
-    let weights = weights(&gradients);
-    let add = || weights.iter().try_for_each(|grad| grad.zeros_like()?.add(grad).map(drop));
-    ((), taken.add_weight) = time(device, add)?;
-    taken.span = Some((start, Instant::now()));
+    let start = Instant::now();
+    let gradients = whole()?;
+    device.synchronize()?;
+    match part {
+        Part::Whole => taken.span = Some((start, Instant::now())),
+        Part::Input => {}
+        Part::Weight => {
+            let weights = weights(&gradients);
+            let add = || weights.iter().try_for_each(|grad| grad.zeros_like()?.add(grad).map(drop));
+            taken.add_weight = Some(time(device, add)?.1);
+        }
+    }
     edit(call, |call| call.backward = taken);
     Ok(gradients)
 }
@@ -72,7 +78,9 @@ impl<C: CustomOp1> CustomOp1 for Recorded<C> {
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let none: &dyn Fn() -> Result<()> = &|| Ok(());
         let whole = || self.op.bwd(x, y, grad);
-        report(self.call, grad, [x.track_op(), false], [none, none], whole, |_| Vec::new())
+        report((self.call, self.part), grad, [x.track_op(), false], [none, none], whole, |_| {
+            Vec::new()
+        })
     }
 }
 
@@ -120,7 +128,7 @@ impl<C: CustomOp2> CustomOp2 for Recorded<C> {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (x0, w0) = (x.detach(), w.detach());
         report(
-            self.call,
+            (self.call, self.part),
             grad,
             [x.track_op(), w.track_op()],
             [&|| self.op.bwd(x, &w0, y, grad).map(drop), &|| {
@@ -183,7 +191,7 @@ impl<C: CustomOp3> CustomOp3 for Recorded<C> {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (x0, w0, b0) = (x.detach(), w.detach(), b.detach());
         report(
-            self.call,
+            (self.call, self.part),
             grad,
             [x.track_op(), w.track_op() || b.track_op()],
             [&|| self.op.bwd(x, &w0, &b0, y, grad).map(drop), &|| {
