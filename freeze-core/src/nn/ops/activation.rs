@@ -1,10 +1,10 @@
-//! Activations whose backward is one pass.
+//! Activations of one pass each way, on all threads: candle's run on one.
 
 use candle_core::backend::BackendStorage;
 use candle_core::op::{Gelu, GeluErf, Relu, UnaryOpT};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
-use super::cpu::{Real, tensor, with, with_real, zip_map};
+use super::cpu::{Real, map, tensor, with, with_real, zip_map};
 use super::device::accelerators1;
 use crate::nn::record;
 
@@ -18,6 +18,9 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 }
 
 /// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`, the approximation of Hendrycks and Gimpel (2016).
+///
+/// On the CPU it is computed as `x / (1 + e⁻²ᵘ)`, `u` being what the tangent is taken of. Far below 0,
+/// where candle's `1 + tanh` cancels, this stays accurate; elsewhere the two differ in the last bits.
 ///
 /// # Errors
 ///
@@ -48,6 +51,16 @@ const SQRT_2_OVER_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts:
 const CUBIC: f64 = 0.044715;
 
 impl Activation {
+    fn forward_cpu(&self, x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
+        match self.0 {
+            Kind::Relu => by_element::<Relu>(x, layout),
+            Kind::Gelu => with_real!(x.dtype(), T => {
+                Ok(T::write(map(&T::read(x, layout)?, gelu_of), x.dtype()))
+            }),
+            Kind::GeluErf => by_element::<GeluErf>(x, layout),
+        }
+    }
+
     /// candle's own forward, on any device.
     fn forward<S: BackendStorage>(&self, x: &S, layout: &Layout) -> Result<(S, Shape)> {
         let y = match self.0 {
@@ -56,27 +69,6 @@ impl Activation {
             Kind::GeluErf => x.unary_impl::<GeluErf>(layout)?,
         };
         Ok((y, layout.shape().clone()))
-    }
-
-    /// The derivative at `x`.
-    fn slope<T: Real>(kind: Kind, x: T) -> T {
-        let one = T::one();
-        let of = T::from_f64;
-        match kind {
-            Kind::Relu if x >= T::zero() => one,
-            Kind::Relu => T::zero(),
-            Kind::Gelu => {
-                let square = x * x;
-                let inner = of(SQRT_2_OVER_PI) * x * (one + of(CUBIC) * square);
-                let tanh = inner.tanh();
-                let inner_slope = of(SQRT_2_OVER_PI) * (one + of(3. * CUBIC) * square);
-                of(0.5) * (one + tanh + x * (one - tanh * tanh) * inner_slope)
-            }
-            Kind::GeluErf => {
-                let density = of(0.5 * SQRT_2_OVER_PI) * (of(-0.5) * x * x).exp_of_negative();
-                of(0.5) * (one + (x * of(std::f64::consts::FRAC_1_SQRT_2)).erf()) + x * density
-            }
-        }
     }
 
     /// The derivative by candle's operations.
@@ -107,13 +99,60 @@ impl Activation {
         // One loop for each kind, so that no element asks which it is.
         with_real!(x.dtype(), T => {
             let dx = with(&x, |x: &[T]| with(&grad, |grad: &[T]| Ok(match self.0 {
-                Kind::Relu => zip_map(x, grad, |x, g| Self::slope(Kind::Relu, x) * g),
-                Kind::Gelu => zip_map(x, grad, |x, g| Self::slope(Kind::Gelu, x) * g),
-                Kind::GeluErf => zip_map(x, grad, |x, g| Self::slope(Kind::GeluErf, x) * g),
+                Kind::Relu => zip_map(x, grad, |x, g| if x >= 0. as T { g } else { 0. as T }),
+                Kind::Gelu => zip_map(x, grad, |x, g| gelu_slope(x) * g),
+                Kind::GeluErf => zip_map(x, grad, |x, g| gelu_erf_slope(x) * g),
             })))?;
             tensor(dx, x.shape(), x.dtype())
         })
     }
+}
+
+/// candle's function for each element.
+fn by_element<F: UnaryOpT>(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        return x.unary_impl::<F>(layout);
+    };
+    match x {
+        CpuStorage::F32(x) => Ok(CpuStorage::F32(map(&x[start..end], F::f32))),
+        CpuStorage::F64(x) => Ok(CpuStorage::F64(map(&x[start..end], F::f64))),
+        CpuStorage::F16(x) => Ok(CpuStorage::F16(map(&x[start..end], F::f16))),
+        CpuStorage::BF16(x) => Ok(CpuStorage::BF16(map(&x[start..end], F::bf16))),
+        _ => x.unary_impl::<F>(layout),
+    }
+}
+
+#[inline(always)]
+fn gelu_of<T: Real>(x: T) -> T {
+    let [over, under] = gate(x);
+    x * over / under
+}
+
+/// By what GELU multiplies `x`, as numerator and denominator: `1 / (1 + e^(-2u))`,
+/// `u = √(2/π) (x + 0.044715 x³)`.
+#[inline(always)]
+fn gate<T: Real>(x: T) -> [T; 2] {
+    let one = T::one();
+    let inner = T::from_f64(SQRT_2_OVER_PI) * x * (one + T::from_f64(CUBIC) * x * x);
+    // The exponential is of what is at most 0, so that it cannot overflow.
+    let twice = inner + inner;
+    let power = (if twice > T::zero() { T::zero() - twice } else { twice }).exp_of_negative();
+    [if twice > T::zero() { one } else { power }, one + power]
+}
+
+#[inline(always)]
+fn gelu_slope<T: Real>(x: T) -> T {
+    let (one, of, [over, under]) = (T::one(), T::from_f64, gate(x));
+    let gate = over / under;
+    let twice_inner = of(2. * SQRT_2_OVER_PI) * (one + of(3. * CUBIC) * x * x);
+    gate + x * gate * (one - gate) * twice_inner
+}
+
+#[inline(always)]
+fn gelu_erf_slope<T: Real>(x: T) -> T {
+    let of = T::from_f64;
+    let density = of(0.5 * SQRT_2_OVER_PI) * (of(-0.5) * x * x).exp_of_negative();
+    of(0.5) * (T::one() + (x * of(std::f64::consts::FRAC_1_SQRT_2)).erf()) + x * density
 }
 
 impl CustomOp1 for Activation {
@@ -126,7 +165,7 @@ impl CustomOp1 for Activation {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.forward(x, layout)
+        Ok((self.forward_cpu(x, layout)?, layout.shape().clone()))
     }
 
     accelerators1!(Self::forward);

@@ -29,9 +29,6 @@ pub(crate) trait Real: WithDType + std::iter::Sum {
     /// The exponential function, for arguments of at most 0.
     fn exp_of_negative(self) -> Self;
 
-    /// The hyperbolic tangent, within 1.5e-7.
-    fn tanh(self) -> Self;
-
     /// The error function.
     fn erf(self) -> Self;
 }
@@ -57,14 +54,6 @@ impl Real for f32 {
         exp_f32(self)
     }
 
-    /// By an exponential that becomes vector instructions: the system's `tanhf` is a call for each
-    /// element.
-    #[inline(always)]
-    fn tanh(self) -> Self {
-        let power = exp_f32(-2.0 * self.abs());
-        ((1.0 - power) / (1.0 + power)).copysign(self)
-    }
-
     fn erf(self) -> Self {
         Erf::f32(self)
     }
@@ -84,10 +73,6 @@ impl Real for f64 {
 
     fn exp_of_negative(self) -> Self {
         self.exp()
-    }
-
-    fn tanh(self) -> Self {
-        self.tanh()
     }
 
     fn erf(self) -> Self {
@@ -145,6 +130,20 @@ pub(crate) fn tensor<T: Real>(
     }
 }
 
+/// `f(a)` for each element, in one pass.
+pub(crate) fn map<T: WithDType>(a: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
+    if a.len() < PARALLEL_FROM {
+        return a.iter().map(|&a| f(a)).collect();
+    }
+    let mut out = vec![T::zero(); a.len()];
+    out.par_chunks_mut(GRAIN).zip(a.par_chunks(GRAIN)).for_each(|(out, a)| {
+        for (out, &a) in out.iter_mut().zip(a) {
+            *out = f(a);
+        }
+    });
+    out
+}
+
 /// `f(a, b)` for each pair, in one pass.
 pub(crate) fn zip_map<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
     if a.len() < PARALLEL_FROM {
@@ -158,21 +157,4 @@ pub(crate) fn zip_map<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -
         }
     });
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Real;
-
-    #[test]
-    fn tanh_is_close_everywhere() {
-        for i in -1_000_000..1_000_000i32 {
-            let x = i as f32 * 2e-5;
-            let off = (f64::from(Real::tanh(x)) - f64::from(x).tanh()).abs();
-            assert!(off < 1.5e-7, "tanh({x}) is off by {off:e}");
-        }
-        let ends = [f32::INFINITY, f32::NEG_INFINITY, 0.0].map(Real::tanh);
-        assert_eq!(ends, [1.0, -1.0, 0.0]);
-        assert!(Real::tanh(f32::NAN).is_nan());
-    }
 }
