@@ -34,6 +34,7 @@ mod mapper;
 pub mod nn;
 pub mod optim;
 mod plan;
+mod raw;
 mod rebuilt;
 pub mod schedule;
 mod summary;

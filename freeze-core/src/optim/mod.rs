@@ -6,7 +6,7 @@ mod candle_sgd;
 mod clip;
 mod fused;
 mod groups;
-mod kernel;
+pub(crate) mod kernel;
 pub mod lr;
 mod no_gradient;
 mod per_param;

@@ -12,6 +12,8 @@ mod linear;
 mod pool;
 mod prelu;
 
+pub(crate) use cpu::Real;
+
 pub use activation::{gelu, gelu_erf, relu};
 pub use bias::add_bias;
 pub use conv::{conv1d, conv2d};

@@ -4,8 +4,6 @@
 //! slices, on CUDA one launch, on any other device a few candle operations.
 
 mod cpu;
-#[cfg(feature = "cuda")]
-mod cuda;
 mod element;
 mod fallback;
 mod op;

@@ -10,7 +10,7 @@ use super::{Element, GradMap, cpu, fallback};
 use crate::optim::rule::Kernel;
 
 #[cfg(feature = "cuda")]
-use {super::cuda, candle_core::CudaStorage};
+use {crate::raw::cuda, candle_core::CudaStorage};
 
 /// Updates `var` by `grad`, and the moments with it: `state` is `(moments, elements)`, in the type
 /// the arithmetic runs in.

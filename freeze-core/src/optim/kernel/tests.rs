@@ -149,7 +149,7 @@ fn a_gradient_that_shares_the_storage_of_its_variable_is_copied() -> Result<()> 
 fn every_rule_gives_its_cuda_kernel_as_many_numbers_as_it_takes() {
     fn check(rule: &impl Rule) {
         let update = rule.kernel(Update { lr: 0.1, weight_decay: 0.1, step: 1 }).cuda();
-        let source = include_str!("fused.cu");
+        let source = include_str!("../../raw/fused.cu");
         let head = format!("void {}_##suffix(", update.kernel);
         let (_, behind) = source.split_once(&head).expect("the kernel is there");
         let (taken, _) = behind.split_once(')').expect("the arguments end");

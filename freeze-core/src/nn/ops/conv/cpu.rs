@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Layout, Result};
+use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::columns::Tile;
 use super::geometry::Geometry;
 use crate::nn::ops::cpu::Real;
+use crate::raw::Matrix;
 
 /// The elements of a column matrix: large enough for the matmul, small enough for the cache.
 const TILE: usize = 1 << 17;
@@ -21,80 +21,78 @@ const PARTS: usize = 16;
 const PARTIAL_SUMS: usize = 1 << 24;
 
 /// The result `[batch, channels_out, ..]`.
-pub(super) fn forward<T: Real>(
-    g: &Geometry,
-    x: &[T],
-    weight: &[T],
-    bias: Option<&[T]>,
-) -> Result<Vec<T>> {
+pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
     let mut y = vec![T::zero(); g.batch * g.sample_out()];
-    let (part, weight) = (part_samples(g, PARTS), T::to_cpu_storage(weight));
+    let part = part_samples(g, PARTS);
+    let threads = threads(g, part);
     let chunks = y.par_chunks_mut(chunk(part * g.sample_out()));
-    chunks.zip(x.par_chunks(chunk(part * g.sample_in()))).try_for_each_init(
-        Vec::new,
-        |columns, (y, x)| {
+    chunks.zip(x.par_chunks(chunk(part * g.sample_in()))).for_each_init(
+        Buffers::default,
+        |buffers, (y, x)| {
             each_tile(g, y.len() / g.sample_out(), |tile| {
-                let product = with_columns(&tile, x, columns, |columns, columns_l| {
-                    let bmnk = (1, g.group_out(), tile.pixels(), g.taps());
-                    weight.matmul(columns, bmnk, &weight_layout(g, tile.group), columns_l)
-                })?;
-                tile.put(product.as_slice()?, bias, y);
-                Ok(())
-            })
+                let columns = room(&mut buffers.columns, g.taps() * tile.pixels());
+                tile.gather(x, columns);
+                let columns = Matrix::new(columns, g.taps(), tile.pixels());
+                let product = room(&mut buffers.tile, g.group_out() * tile.pixels());
+                group(g, weight, tile.group).times(columns, product, false, threads);
+                tile.put(product, bias, y);
+            });
         },
-    )?;
-    Ok(y)
+    );
+    y
 }
 
 /// The gradient of the input: each tile's columns are `weightᵀ` times its gradient.
-pub(super) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T]) -> Result<Vec<T>> {
+pub(super) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T]) -> Vec<T> {
     let mut dx = vec![T::zero(); g.batch * g.sample_in()];
-    let (part, weight) = (part_samples(g, PARTS), T::to_cpu_storage(weight));
+    let part = part_samples(g, PARTS);
+    let threads = threads(g, part);
     let chunks = dx.par_chunks_mut(chunk(part * g.sample_in()));
-    chunks.zip(grad.par_chunks(chunk(part * g.sample_out()))).try_for_each_init(
-        Vec::new,
-        |taken, (dx, grad)| {
+    chunks.zip(grad.par_chunks(chunk(part * g.sample_out()))).for_each_init(
+        Buffers::default,
+        |buffers, (dx, grad)| {
             each_tile(g, grad.len() / g.sample_out(), |tile| {
-                let weight_l = weight_layout(g, tile.group).transpose(0, 1)?;
-                let columns = with_taken(&tile, grad, taken, |taken, taken_l| {
-                    let bmnk = (1, g.taps(), tile.pixels(), g.group_out());
-                    weight.matmul(taken, bmnk, &weight_l, taken_l)
-                })?;
-                tile.scatter(columns.as_slice()?, dx);
-                Ok(())
-            })
+                let taken = room(&mut buffers.tile, g.group_out() * tile.pixels());
+                tile.take(grad, taken);
+                let taken = Matrix::new(taken, g.group_out(), tile.pixels());
+                let columns = room(&mut buffers.columns, g.taps() * tile.pixels());
+                let weight = group(g, weight, tile.group).transposed();
+                weight.times(taken, columns, false, threads);
+                tile.scatter(columns, dx);
+            });
         },
-    )?;
-    Ok(dx)
+    );
+    dx
 }
 
 /// The gradient of the weight: the sum of each tile's gradient times its columns transposed.
-pub(super) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T]) -> Result<Vec<T>> {
+pub(super) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T]) -> Vec<T> {
     let part = part_samples(g, (PARTIAL_SUMS / g.weights().max(1)).clamp(1, PARTS));
+    let threads = threads(g, part);
     let chunks = x.par_chunks(chunk(part * g.sample_in()));
-    let partial: Result<Vec<Vec<T>>> = chunks
+    let partial: Vec<Vec<T>> = chunks
         .zip(grad.par_chunks(chunk(part * g.sample_out())))
         .map(|(x, grad)| {
-            let (mut columns, mut taken) = (Vec::new(), Vec::new());
+            let mut buffers = Buffers::default();
             let mut sum = vec![T::zero(); g.weights()];
             each_tile(g, grad.len() / g.sample_out(), |tile| {
-                let product = with_taken(&tile, grad, &mut taken, |taken, taken_l| {
-                    with_columns(&tile, x, &mut columns, |columns, columns_l| {
-                        let bmnk = (1, g.group_out(), g.taps(), tile.pixels());
-                        taken.matmul(columns, bmnk, taken_l, &columns_l.transpose(0, 1)?)
-                    })
-                })?;
-                let group = &mut sum[tile.group * g.group_out() * g.taps()..];
-                add(group, product.as_slice()?);
-                Ok(())
-            })?;
-            Ok(sum)
+                let taken = room(&mut buffers.tile, g.group_out() * tile.pixels());
+                tile.take(grad, taken);
+                let taken = Matrix::new(taken, g.group_out(), tile.pixels());
+                let columns = room(&mut buffers.columns, g.taps() * tile.pixels());
+                tile.gather(x, columns);
+                let columns = Matrix::new(columns, g.taps(), tile.pixels()).transposed();
+                let size = g.group_out() * g.taps();
+                let sum = &mut sum[tile.group * size..][..size];
+                taken.times(columns, sum, true, threads);
+            });
+            sum
         })
         .collect();
-    let mut partial = partial?.into_iter();
+    let mut partial = partial.into_iter();
     let mut sum = partial.next().unwrap_or_else(|| vec![T::zero(); g.weights()]);
     partial.for_each(|part| add(&mut sum, &part));
-    Ok(sum)
+    sum
 }
 
 /// The gradient of the bias: the sum of each output channel.
@@ -134,61 +132,50 @@ fn part_samples(g: &Geometry, parts: usize) -> usize {
     fill.min(g.batch.div_ceil(4)).max(g.batch.div_ceil(parts)).max(1)
 }
 
+/// Products run on one thread each where there are parts for all threads.
+fn threads(g: &Geometry, part: usize) -> Parallelism {
+    let threads = rayon::current_num_threads();
+    match g.batch.div_ceil(part) < threads {
+        true => Parallelism::Rayon(threads),
+        false => Parallelism::None,
+    }
+}
+
 /// Runs `f` over the tiles of a part of `samples` samples.
-fn each_tile(
-    g: &Geometry,
-    samples: usize,
-    mut f: impl FnMut(Tile<'_>) -> Result<()>,
-) -> Result<()> {
+fn each_tile(g: &Geometry, samples: usize, mut f: impl FnMut(Tile<'_>)) {
     let all = samples * g.height.output;
     let rows = (TILE / chunk(g.taps() * g.width.output)).max(1);
     for start in (0..all).step_by(rows) {
         let rows: Range<usize> = start..all.min(start + rows);
         for group in 0..g.groups {
-            f(Tile { geometry: g, group, rows: rows.clone() })?;
+            f(Tile { geometry: g, group, rows: rows.clone() });
         }
     }
-    Ok(())
 }
 
 /// The weight of a group as a matrix, `[channels of the group, taps]`.
-fn weight_layout(g: &Geometry, group: usize) -> Layout {
-    let shape = (g.group_out(), g.taps());
-    Layout::contiguous_with_offset(shape, group * g.group_out() * g.taps())
+fn group<'w, T: Real>(g: &Geometry, weight: &'w [T], group: usize) -> Matrix<'w, T> {
+    let from = group * g.group_out() * g.taps();
+    Matrix::new(&weight[from..], g.group_out(), g.taps())
 }
 
-/// Gathers the tile's columns into `buffer` and hands them to `f`.
-fn with_columns<T: Real>(
-    tile: &Tile<'_>,
-    x: &[T],
-    buffer: &mut Vec<T>,
-    f: impl FnOnce(&CpuStorage, &Layout) -> Result<CpuStorage>,
-) -> Result<CpuStorage> {
-    lend(buffer, (tile.geometry.taps(), tile.pixels()), |columns| tile.gather(x, columns), f)
+/// What a thread works in, kept from tile to tile.
+struct Buffers<T> {
+    columns: Vec<T>,
+    /// A tile of the result or of its gradient.
+    tile: Vec<T>,
 }
 
-/// Copies the tile out of the gradient into `buffer` and hands it to `f`.
-fn with_taken<T: Real>(
-    tile: &Tile<'_>,
-    grad: &[T],
-    buffer: &mut Vec<T>,
-    f: impl FnOnce(&CpuStorage, &Layout) -> Result<CpuStorage>,
-) -> Result<CpuStorage> {
-    lend(buffer, (tile.geometry.group_out(), tile.pixels()), |taken| tile.take(grad, taken), f)
+impl<T> Default for Buffers<T> {
+    fn default() -> Self {
+        Self { columns: Vec::new(), tile: Vec::new() }
+    }
 }
 
-/// Fills `buffer` as a matrix and lends it to `f` as a storage; the memory is kept for the next time.
-fn lend<T: Real>(
-    buffer: &mut Vec<T>,
-    shape: (usize, usize),
-    fill: impl FnOnce(&mut [T]),
-    f: impl FnOnce(&CpuStorage, &Layout) -> Result<CpuStorage>,
-) -> Result<CpuStorage> {
-    let mut matrix = std::mem::take(buffer);
-    matrix.resize(shape.0 * shape.1, T::zero());
-    fill(&mut matrix);
-    let matrix = T::to_cpu_storage_owned(matrix);
-    let product = f(&matrix, &Layout::contiguous(shape))?;
-    *buffer = T::cpu_storage_data(matrix)?;
-    Ok(product)
+/// The first `len` elements of a buffer, whatever they are.
+fn room<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+    if buffer.len() < len {
+        buffer.resize(len, T::zero());
+    }
+    &mut buffer[..len]
 }

@@ -28,8 +28,8 @@ fn the_portable_gradients_are_the_kernels() {
         .unwrap();
         let kernels = with(&grad, |grad: &[f64]| {
             Ok([
-                with(&w, |w: &[f64]| cpu::input_gradient(&g, w, grad))?,
-                with(&x, |x: &[f64]| cpu::weight_gradient(&g, x, grad))?,
+                with(&w, |w: &[f64]| Ok(cpu::input_gradient(&g, w, grad)))?,
+                with(&x, |x: &[f64]| Ok(cpu::weight_gradient(&g, x, grad)))?,
                 cpu::bias_gradient(&g, grad),
             ])
         });
@@ -56,9 +56,9 @@ fn equal_bits_whatever_the_number_of_threads() {
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let y = cpu::forward(&g, &x, &w, None).unwrap();
-            let dx = cpu::input_gradient(&g, &w, &y).unwrap();
-            [cpu::weight_gradient(&g, &x, &y).unwrap(), dx, y]
+            let y = cpu::forward(&g, &x, &w, None);
+            let dx = cpu::input_gradient(&g, &w, &y);
+            [cpu::weight_gradient(&g, &x, &y), dx, y]
         })
     };
     let first = run(1);

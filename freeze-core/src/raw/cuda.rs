@@ -8,7 +8,7 @@ use candle_core::cuda_backend::{CudaDType, WrapErr};
 use candle_core::{CudaStorage, DType, Layout, Result, bail};
 use half::{bf16, f16};
 
-use super::{CudaUpdate, Element, GradMap};
+use crate::optim::kernel::{CudaUpdate, Element, GradMap};
 
 const SOURCE: &str = include_str!("fused.cu");
 const MODULE: &str = "freeze_core_optim";
