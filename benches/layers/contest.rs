@@ -4,8 +4,6 @@
 //! what else the machine does hits all of them. Ratios are taken within a round, and their medians
 //! printed. Stock, which is far behind, joins every third round only: the others get more of them.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use candle_core::backprop::GradStore;
@@ -51,7 +49,7 @@ enum Frozen {
 struct Contestant<S> {
     constant: Vec<S>,
     trained: Net<S>,
-    optimizer: Rc<RefCell<AdamW>>,
+    optimizer: AdamW,
 }
 
 /// All that take turns at one depth.
@@ -74,8 +72,7 @@ impl Contest {
         S: Freezable + Module,
     {
         let all = self.stages;
-        let (whole, stock) = (Whole::new(&ours, all)?, Whole::new(&stock, all)?);
-        let costs = whole.calibrate(|net| self.loss(net, &self.input))?;
+        let costs = Whole::new(&ours, all)?.calibrate(|net| self.loss(net, &self.input))?;
         let depths = [
             ("nothing", Frozen::Before(0)),
             ("25 %", Frozen::Before(all / 4)),
@@ -90,6 +87,8 @@ impl Contest {
                 Frozen::Before(stage) => Some(Contestant::ideal(&ours, stage, all)?),
                 Frozen::Between => None,
             };
+            // Each has tensors of its own: where they lie in memory makes a difference of a few percent.
+            let (stock, whole) = (Whole::new(&stock, all)?, Whole::new(&ours, all)?);
             let forecast = costs.forecast(&whole.plan(frozen)?)?.step_ratio;
             let (stock, ours) = (stock.contestant(frozen)?, whole.contestant(frozen)?);
             turns.push(Turn { row: Row::new(label, forecast), stock, ours, ideal });
@@ -120,10 +119,10 @@ impl Contest {
     }
 }
 
-/// A whole model with its optimizer, of which every depth is a view.
+/// A whole model with its optimizer.
 struct Whole<S> {
     model: Freezer<Net<S>>,
-    optimizer: Rc<RefCell<AdamW>>,
+    optimizer: AdamW,
 }
 
 impl<S: Freezable + Module> Whole<S> {
@@ -132,9 +131,8 @@ impl<S: Freezable + Module> Whole<S> {
         Ok(Self { optimizer: optimizer(&net)?, model: Freezer::new(net)? })
     }
 
-    fn calibrate(&self, loss: impl Fn(&Net<S>) -> Result<Tensor>) -> Result<Calibration> {
-        let optimizer = optimizer(self.model.whole())?;
-        let update = |grads: &GradStore| optimizer.borrow_mut().step(grads);
+    fn calibrate(mut self, loss: impl Fn(&Net<S>) -> Result<Tensor>) -> Result<Calibration> {
+        let update = |grads: &GradStore| self.optimizer.step(grads);
         Ok(calibrate_with_update(&self.model, loss, update)?)
     }
 
@@ -156,9 +154,9 @@ impl<S: Freezable + Module> Whole<S> {
         Ok(plan)
     }
 
-    fn contestant(&self, frozen: Frozen) -> Result<Contestant<S>> {
+    fn contestant(self, frozen: Frozen) -> Result<Contestant<S>> {
         let trained = self.model.whole().view(&self.plan(frozen)?)?;
-        Ok(Contestant { constant: Vec::new(), trained, optimizer: self.optimizer.clone() })
+        Ok(Contestant { constant: Vec::new(), trained, optimizer: self.optimizer })
     }
 }
 
@@ -173,7 +171,7 @@ impl<S: Freezable + Module> Contestant<S> {
         Ok(Self { constant: constant.stages, trained, optimizer })
     }
 
-    fn step(&self, contest: &Contest) -> Result<Sample> {
+    fn step(&mut self, contest: &Contest) -> Result<Sample> {
         let start = Moment::now();
         let input = contest.input.clone();
         let input = self.constant.iter().try_fold(input, |xs, stage| stage.forward(&xs))?;
@@ -181,7 +179,7 @@ impl<S: Freezable + Module> Contestant<S> {
         let forward = Moment::now();
         let grads = loss.backward()?;
         let backward = Moment::now() - forward;
-        self.optimizer.borrow_mut().step(&grads)?;
+        self.optimizer.step(&grads)?;
         drop((grads, loss, input));
         Ok(Sample { backward, step: Moment::now() - start })
     }
@@ -202,7 +200,7 @@ impl<O: Freezable + Module, S: Freezable + Module> Turn<O, S> {
             samples[who] = match who {
                 STOCK => Some(self.stock.step(contest)?),
                 OURS => Some(self.ours.step(contest)?),
-                _ => self.ideal.as_ref().map(|ideal| ideal.step(contest)).transpose()?,
+                _ => self.ideal.as_mut().map(|ideal| ideal.step(contest)).transpose()?,
             };
         }
         self.row.samples.push(samples);
@@ -210,6 +208,6 @@ impl<O: Freezable + Module, S: Freezable + Module> Turn<O, S> {
     }
 }
 
-fn optimizer<S: Freezable>(net: &Net<S>) -> Result<Rc<RefCell<AdamW>>> {
-    Ok(Rc::new(RefCell::new(AdamW::new_lr(net.vars()?, 1e-4)?)))
+fn optimizer<S: Freezable>(net: &Net<S>) -> Result<AdamW> {
+    AdamW::new_lr(net.vars()?, 1e-4)
 }
