@@ -1,8 +1,9 @@
 //! Contestants that take turns within one run.
 //!
 //! In every round each depth of freezing is measured with its contestants one after another, so that
-//! what else the machine does hits all of them. Ratios are taken within a round, and their medians
-//! printed. Stock, which is far behind, joins every third round only: the others get more of them.
+//! what else the machine does hits all of them. A turn is a few steps. Ratios are taken within a round,
+//! and their medians printed. Stock, which is far behind, joins every third round only, so that the
+//! others get more of them.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,9 @@ pub(crate) struct Contest {
     pub(crate) targets: Tensor,
     /// The number of stages: the depths are counted in them.
     pub(crate) stages: usize,
-    /// How long to measure; at least nine rounds are.
+    /// Turns of a single step.
+    pub(crate) alternate: bool,
+    /// How long to measure; at least twelve rounds are.
     pub(crate) seconds: u64,
     /// At most this many times the ideal's step.
     pub(crate) ideal: f64,
@@ -35,6 +38,13 @@ pub(crate) struct Contest {
     /// The same with only the first and the last leaf trained.
     pub(crate) ends: Option<f64>,
 }
+
+/// The steps of a turn that count, which are those of training alone.
+const STEPS: usize = 3;
+
+/// How often new contestants are made: where their tensors lie in memory makes a difference of several
+/// percent.
+const SEATS: u32 = 4;
 
 /// What is frozen.
 #[derive(Clone, Copy)]
@@ -54,7 +64,6 @@ struct Contestant<S> {
 
 /// All that take turns at one depth.
 struct Turn<O, S> {
-    row: Row,
     stock: Contestant<S>,
     ours: Contestant<O>,
     ideal: Option<Contestant<O>>,
@@ -81,33 +90,28 @@ impl Contest {
             ("all but last", Frozen::Before(all - 1)),
             ("all but ends", Frozen::Between),
         ];
-        let mut turns = Vec::new();
-        for (label, frozen) in depths {
-            let ideal = match frozen {
-                Frozen::Before(stage) => Some(Contestant::ideal(&ours, stage, all)?),
-                Frozen::Between => None,
-            };
-            // Each has tensors of its own: where they lie in memory makes a difference of a few percent.
-            let (stock, whole) = (Whole::new(&stock, all)?, Whole::new(&ours, all)?);
-            let forecast = costs.forecast(&whole.plan(frozen)?)?.step_ratio;
-            let (stock, ours) = (stock.contestant(frozen)?, whole.contestant(frozen)?);
-            turns.push(Turn { row: Row::new(label, forecast), stock, ours, ideal });
-        }
-        let mut start = Instant::now();
-        let mut rounds = 0;
-        while rounds < 10 || start.elapsed() < Duration::from_secs(self.seconds) {
-            for turn in &mut turns {
-                turn.take(rounds, &self)?;
+        let plan = |frozen| Whole::new(&ours, all)?.plan(frozen);
+        let row = |(label, frozen)| Ok(Row::new(label, costs.forecast(&plan(frozen)?)?.step_ratio));
+        let mut rows = depths.into_iter().map(row).collect::<Result<Vec<_>>>()?;
+        let turn = |(_, frozen)| Turn::new(&ours, &stock, frozen, all);
+        let (mut turns, mut rounds) = (Vec::new(), 0);
+        for _ in 0..SEATS {
+            // The earlier ones are still there, so that the new ones lie elsewhere.
+            turns = depths.into_iter().map(turn).collect::<Result<Vec<_>>>()?;
+            // The first round makes the optimizers' state and warms up.
+            turns.iter_mut().try_for_each(|turn| turn.take(0, &self).map(drop))?;
+            let (start, mut round) = (Instant::now(), 1);
+            while round <= 3 || start.elapsed() < Duration::from_secs(self.seconds) / SEATS {
+                for (turn, row) in turns.iter_mut().zip(&mut rows) {
+                    row.samples.extend(turn.take(round, &self)?);
+                }
+                round += 1;
             }
-            if rounds == 0 {
-                // The first round makes the optimizers' state and warms up.
-                turns.iter_mut().for_each(|turn| turn.row.samples.clear());
-                start = Instant::now();
-            }
-            rounds += 1;
+            rounds += round - 1;
         }
-        println!("\n{}; {} rounds", self.title, rounds - 1);
-        let rows: Vec<Row> = turns.into_iter().map(|turn| turn.row).collect();
+        drop(turns);
+        let steps = if self.alternate { 1 } else { STEPS };
+        println!("\n{}; {rounds} rounds of {steps}", self.title);
         Row::print(&rows, &self);
         Row::print_shares(&rows);
         Ok(())
@@ -171,6 +175,16 @@ impl<S: Freezable + Module> Contestant<S> {
         Ok(Self { constant: constant.stages, trained, optimizer })
     }
 
+    /// The steps of a turn. Without `alternate` one comes before, which finds caches and allocator as
+    /// another contestant left them.
+    fn take(&mut self, contest: &Contest) -> Result<Vec<Sample>> {
+        if contest.alternate {
+            return Ok(vec![self.step(contest)?]);
+        }
+        self.step(contest)?;
+        (0..STEPS).map(|_| self.step(contest)).collect()
+    }
+
     fn step(&mut self, contest: &Contest) -> Result<Sample> {
         let start = Moment::now();
         let input = contest.input.clone();
@@ -186,25 +200,42 @@ impl<S: Freezable + Module> Contestant<S> {
 }
 
 impl<O: Freezable + Module, S: Freezable + Module> Turn<O, S> {
+    /// Each contestant gets tensors of its own.
+    fn new(
+        ours: impl Fn(usize) -> Result<O>,
+        stock: impl Fn(usize) -> Result<S>,
+        frozen: Frozen,
+        stages: usize,
+    ) -> Result<Self> {
+        let ideal = match frozen {
+            Frozen::Before(first) => Some(Contestant::ideal(&ours, first, stages)?),
+            Frozen::Between => None,
+        };
+        let stock = Whole::new(stock, stages)?.contestant(frozen)?;
+        Ok(Self { stock, ours: Whole::new(&ours, stages)?.contestant(frozen)?, ideal })
+    }
+
     /// Measures all, in an order that changes with the round.
-    fn take(&mut self, round: usize, contest: &Contest) -> Result<()> {
+    fn take(&mut self, round: usize, contest: &Contest) -> Result<Vec<[Option<Sample>; 3]>> {
         let mut order = vec![OURS, IDEAL];
-        if round.is_multiple_of(3) {
+        if round % 3 == 1 {
             order.push(STOCK);
         }
         if round % 2 == 1 {
             order.reverse();
         }
-        let mut samples = [None; 3];
+        let mut samples = vec![[None; 3]; if contest.alternate { 1 } else { STEPS }];
         for who in order {
-            samples[who] = match who {
-                STOCK => Some(self.stock.step(contest)?),
-                OURS => Some(self.ours.step(contest)?),
-                _ => self.ideal.as_mut().map(|ideal| ideal.step(contest)).transpose()?,
+            let taken = match who {
+                STOCK => Some(self.stock.take(contest)?),
+                OURS => Some(self.ours.take(contest)?),
+                _ => self.ideal.as_mut().map(|ideal| ideal.take(contest)).transpose()?,
             };
+            for (samples, sample) in samples.iter_mut().zip(taken.into_iter().flatten()) {
+                samples[who] = Some(sample);
+            }
         }
-        self.row.samples.push(samples);
-        Ok(())
+        Ok(samples)
     }
 }
 

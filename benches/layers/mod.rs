@@ -23,21 +23,39 @@ struct Sizes {
     model: usize,
     sequence: usize,
     seconds: u64,
+    alternate: bool,
 }
 
-const FULL: Sizes =
-    Sizes { width: 1024, image: 32, batch: 64, model: 256, sequence: 64, seconds: 70 };
-const QUICK: Sizes =
-    Sizes { width: 256, image: 16, batch: 16, model: 64, sequence: 16, seconds: 4 };
+const FULL: Sizes = Sizes {
+    width: 1024,
+    image: 32,
+    batch: 64,
+    model: 256,
+    sequence: 64,
+    seconds: 75,
+    alternate: false,
+};
+const QUICK: Sizes = Sizes {
+    width: 256,
+    image: 16,
+    batch: 16,
+    model: 64,
+    sequence: 16,
+    seconds: 4,
+    alternate: false,
+};
 
 /// Measures the three models and prints their tables. Of the command line, `--quick` takes small
-/// sizes, and the name of a model (`mlp`, `convnet`, `transformer`) measures that one alone.
+/// sizes, `--alternate` changes the contestant after every step, and the name of a model (`mlp`,
+/// `convnet`, `transformer`) measures that one alone.
 pub(crate) fn run(allocator: &str) -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let sizes = if arguments.iter().any(|argument| argument == "--quick") { QUICK } else { FULL };
+    let given = |name: &str| arguments.iter().any(|argument| argument == name);
+    let sizes = if given("--quick") { QUICK } else { FULL };
+    let sizes = Sizes { alternate: given("--alternate"), ..sizes };
     let names = ["mlp", "convnet", "transformer"];
-    let some = names.iter().any(|name| arguments.iter().any(|argument| argument == name));
-    let wanted = |name| !some || arguments.iter().any(|argument| argument == name);
+    let some = names.into_iter().any(given);
+    let wanted = |name| !some || given(name);
     println!("allocator: {allocator}; threads: {}", rayon::current_num_threads());
     if wanted("mlp") {
         mlp(&sizes)?;
@@ -58,6 +76,7 @@ fn mlp(sizes: &Sizes) -> Result<()> {
         input: Tensor::randn(0f32, 1., (rows, width), &Cpu)?,
         targets: classes(rows, width)?,
         stages: mlp::STAGES,
+        alternate: sizes.alternate,
         seconds: sizes.seconds,
         ideal: 1.05,
         backward: None,
@@ -76,6 +95,7 @@ fn convnet(sizes: &Sizes) -> Result<()> {
         input: Tensor::randn(0f32, 1., (rows, 3, image, image), &Cpu)?,
         targets: classes(rows, convnet::CLASSES)?,
         stages: convnet::STAGES,
+        alternate: sizes.alternate,
         seconds: sizes.seconds,
         ideal: 1.10,
         backward: Some(2.),
@@ -100,6 +120,7 @@ fn transformer(sizes: &Sizes) -> Result<()> {
         input: classes(rows * sequence, vocabulary)?.reshape((rows, sequence))?,
         targets: classes(rows * sequence, vocabulary)?,
         stages,
+        alternate: sizes.alternate,
         seconds: 3 * sizes.seconds,
         ideal: 1.05,
         backward: Some(1.3),

@@ -20,7 +20,7 @@ pub(crate) struct Row {
     label: &'static str,
     /// The forecast share of a step that trains everything.
     forecast: Option<f64>,
-    /// A round each: stock, ours and, where there is one, the ideal.
+    /// A step each: stock, ours and, where there is one, the ideal.
     pub(crate) samples: Vec<[Option<Sample>; 3]>,
 }
 

@@ -18,7 +18,7 @@ use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 
 use crate::{Freezable, FreezePlan, Freezer, LeafState, Result};
-use costs::{Call, LeafCost};
+use costs::{Call, Heads, LeafCost};
 
 /// The measured costs of a model's training step, from which plans are forecast. Prints as a table.
 #[derive(Clone, Debug)]
@@ -29,9 +29,7 @@ pub struct Calibration {
     /// Bytes of each variable, with the leaves that hold it.
     vars: Vec<(usize, Vec<usize>)>,
     template: FreezePlan,
-    forward: Duration,
-    /// From the loss down to the first operation that reports.
-    head: Duration,
+    heads: Heads,
     /// The update of all variables.
     update: Duration,
     moments: usize,
@@ -57,8 +55,8 @@ pub struct Forecast {
     pub unknown: Vec<String>,
 }
 
-/// Measures ten steps of training everything on the batch of `loss`, one of them to warm up, without an
-/// update; the median time of each part counts. Nothing is moved, as in [`audit`](fn@crate::audit::audit).
+/// Measures ten forward passes with everything frozen and sixteen steps of training everything on the
+/// batch of `loss`, in turns and without an update; the median time of each part counts. Nothing is moved, as in [`audit`](fn@crate::audit::audit).
 ///
 /// ```
 /// use candle_core::{DType, Device, Module, Tensor};
@@ -145,9 +143,15 @@ impl Calibration {
         })
     }
 
-    /// The forward of all, and from the first trained operation on what its gradients take.
+    /// The forward of all, of which nothing is kept before the first trained operation, and from there
+    /// on what its gradients take.
     fn step_time(&self, states: &[LeafState]) -> Duration {
-        let Some(first) = self.first_call(states) else { return self.forward };
+        let first = self.first_call(states);
+        let (frozen, tracked) = self.calls.split_at(first.unwrap_or(self.calls.len()));
+        let forward = self.heads.forward
+            + frozen.iter().map(|call| call.frozen_forward).sum::<Duration>()
+            + tracked.iter().map(|call| call.forward).sum::<Duration>();
+        let Some(first) = first else { return forward };
         let backward = |(index, call): (usize, &Call)| match (index > first, call.trains(states)) {
             (true, true) => call.both,
             (true, false) => call.input,
@@ -156,8 +160,8 @@ impl Calibration {
         let calls = self.calls.iter().enumerate().skip(first);
         let all: usize = self.vars.iter().map(|(bytes, _)| bytes).sum();
         let share = self.trained_bytes(states) as f64 / all.max(1) as f64;
-        self.forward
-            + self.head
+        forward
+            + self.heads.backward
             + calls.map(backward).sum::<Duration>()
             + self.update.mul_f64(share)
     }

@@ -12,15 +12,14 @@ use crate::audit::probe::{Prober, Saved};
 use crate::nn::record::{self, Detail, Part, record};
 use crate::{BatchNormPolicy, Freezable, FreezePlan, Freezer, Leaf, LeafState, Result};
 
-/// How often each part is measured, after one round that warms up.
-const ROUNDS: usize = 3;
+/// How often each part is measured, after one step that warms up.
+const ROUNDS: usize = 5;
 
 type Update<'a> = &'a mut dyn FnMut(&GradStore) -> candle_core::Result<()>;
 
 /// What one round took.
 struct Round {
     recording: Recording,
-    forward: Duration,
     /// With giving back the gradients.
     update: Duration,
 }
@@ -30,27 +29,40 @@ pub(super) fn measure<M: Freezable>(
     loss: impl Fn(&mut M) -> candle_core::Result<Tensor>,
     mut update: Option<Update<'_>>,
 ) -> Result<Calibration> {
-    let mut plan = freezer.plan().clone();
-    (0..plan.len()).try_for_each(|i| plan.set(i, LeafState::TRAINED).map(drop))?;
+    let (mut plan, mut frozen) = (freezer.plan().clone(), freezer.plan().clone());
+    for leaf in 0..plan.len() {
+        plan.set(leaf, LeafState::TRAINED)?;
+        frozen.set(leaf, LeafState::Frozen)?;
+    }
     let leaves = freezer.leaves()?;
     let holders = holders(&leaves);
     let saved = update.is_some().then(|| Saved::new(freezer.vars())).transpose()?;
     let prober = Prober::new(freezer, loss)?;
-    let mut rounds: Vec<Round> = Vec::new();
-    let parts = [Part::Whole, Part::Input, Part::Weight];
-    for part in std::iter::once(Part::Whole).chain([parts; ROUNDS].into_iter().flatten()) {
+    let mut step = |part| {
         let run = |view: &mut M| run(&prober, view, part, &mut update);
-        let (_, round) = prober.through(&plan, BatchNormPolicy::AsCaller, run)?;
-        rounds.push(round?);
+        prober.through(&plan, BatchNormPolicy::AsCaller, run)?.1
+    };
+    // What is frozen keeps no results, which makes its forward faster.
+    let pass = || {
+        let run = |view: &mut M| forward(&prober, view);
+        prober.through(&frozen, BatchNormPolicy::AsCaller, run)?.1
+    };
+    let (mut rounds, mut recordings): (Vec<Round>, Vec<Recording>) = Default::default();
+    step(Part::Whole)?;
+    for _ in 0..ROUNDS {
+        for part in [Part::Whole, Part::Input, Part::Weight] {
+            rounds.push(step(part)?);
+        }
+        // The first pass finds the memory as the steps left it.
+        pass()?;
+        recordings.push(pass()?);
     }
     prober.finish()?;
     saved.map_or(Ok(()), |saved| saved.restore())?;
 
-    rounds.remove(0);
-    let undisturbed = || rounds.iter().filter(|round| round.recording.is_undisturbed());
-    let forward = typical(undisturbed().map(|round| round.forward)).unwrap_or_default();
-    let update = typical(undisturbed().map(|round| round.update)).unwrap_or_default();
-    let mut recordings: Vec<Recording> = rounds.into_iter().map(|round| round.recording).collect();
+    let undisturbed = rounds.iter().filter(|round| round.recording.is_undisturbed());
+    let update = typical(undisturbed.map(|round| round.update)).unwrap_or_default();
+    recordings.extend(rounds.into_iter().map(|round| round.recording));
     // A model that calls other operations each time is known by its last step.
     let count = recordings.last().map_or(0, |recording| recording.calls.len());
     recordings.retain(|recording| recording.calls.len() == count);
@@ -61,7 +73,7 @@ pub(super) fn measure<M: Freezable>(
         leaves.dedup();
         leaves
     };
-    let (calls, head) = combine(&recordings, held);
+    let (calls, heads) = combine(&recordings, held);
     let last = recordings.last().map_or(&[][..], |recording| &recording.calls);
     let seen: HashSet<TensorId> = last.iter().flat_map(|call| call.weights.clone()).collect();
 
@@ -80,7 +92,7 @@ pub(super) fn measure<M: Freezable>(
     };
     let leaves = leaves.iter().map(leaf).collect();
     let update = update.mul_f64(updated(freezer.plan(), &vars));
-    Ok(Calibration { leaves, calls, vars, template: plan, forward, head, update, moments: 2 })
+    Ok(Calibration { leaves, calls, vars, template: plan, heads, update, moments: 2 })
 }
 
 /// The leaves that hold each variable.
@@ -105,6 +117,22 @@ fn updated(plan: &FreezePlan, vars: &[(usize, Vec<usize>)]) -> f64 {
         0 => 1.0,
         moved => all as f64 / moved as f64,
     }
+}
+
+/// A forward pass alone.
+fn forward<M, F>(prober: &Prober<'_, M, F>, view: &mut M) -> Result<Recording>
+where
+    M: Freezable,
+    F: Fn(&mut M) -> candle_core::Result<Tensor>,
+{
+    let part = Part::Whole;
+    let pass = || -> Result<_> {
+        let start = Instant::now();
+        let loss = prober.loss(view)?;
+        Ok((start, now(loss.device())?))
+    };
+    let (forward, calls) = record(Detail::Costs(part), pass);
+    Ok(Recording { part, calls, forward: forward?, backward: None })
 }
 
 /// One step.
@@ -133,8 +161,9 @@ where
     }
     drop(grads);
     let update = now(&device)?.saturating_duration_since(ended);
-    let forward = began.saturating_duration_since(start);
-    Ok(Round { recording: Recording { part, calls, backward: (began, ended) }, forward, update })
+    let recording =
+        Recording { part, calls, forward: (start, began), backward: Some((began, ended)) };
+    Ok(Round { recording, update })
 }
 
 /// The time when the device has done all it was given.

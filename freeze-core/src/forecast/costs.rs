@@ -25,7 +25,10 @@ pub(super) struct Call {
     pub(super) flops: Flops,
     pub(super) moved: usize,
     pub(super) output: usize,
+    /// With what candle does until the next operation.
     pub(super) forward: Duration,
+    /// The same where nothing is tracked, so that no result is kept.
+    pub(super) frozen_forward: Duration,
     /// The backward of the input alone, with what candle does until the next operation.
     pub(super) input: Duration,
     /// The backward of the weights alone, with what candle does to add them up.
@@ -50,23 +53,37 @@ pub(super) fn typical(times: impl Iterator<Item = Duration>) -> Option<Duration>
     times.get(times.len() / 2).copied()
 }
 
-/// One round's calls, with when its backward began and ended.
+/// One round's calls.
 pub(super) struct Recording {
     pub(super) part: Part,
     pub(super) calls: Vec<record::Call>,
-    pub(super) backward: (Instant, Instant),
+    /// When the forward began and ended.
+    pub(super) forward: (Instant, Instant),
+    /// The same of the backward; `None` for a round in which everything was frozen.
+    pub(super) backward: Option<(Instant, Instant)>,
 }
 
 impl Recording {
-    /// Whether nothing ran besides the step.
+    /// Whether everything trained and nothing ran besides the step.
     pub(super) fn is_undisturbed(&self) -> bool {
-        self.part == Part::Whole
+        self.part == Part::Whole && self.backward.is_some()
+    }
+
+    /// The time until the first call, and that of each call until the next one.
+    fn forward(&self) -> (Duration, Vec<Duration>) {
+        let (began, ended) = self.forward;
+        let starts = self.calls.iter().map(|call| call.started);
+        let ends = starts.clone().skip(1).chain([ended]);
+        let times =
+            starts.clone().zip(ends).map(|(start, end)| end.saturating_duration_since(start));
+        let first = starts.clone().next().unwrap_or(ended);
+        (first.saturating_duration_since(began), times.collect())
     }
 
     /// The time until the first call was asked for its gradients, and how long candle was busy with
     /// other things after each of them returned.
     fn gaps(&self) -> Option<(Duration, Vec<Duration>)> {
-        let (began, ended) = self.backward;
+        let (began, ended) = self.backward?;
         let spans = self.calls.iter().enumerate();
         let spans = spans.filter_map(|(i, call)| call.backward.span.map(|(a, b)| (i, a, b)));
         let mut order: Vec<(usize, Instant, Instant)> = spans.collect();
@@ -81,8 +98,15 @@ impl Recording {
     }
 }
 
-/// What each call typically took in `rounds`, which all called the same operations, and the time until
-/// the first one's backward. `leaves` tells the leaves of a call's weights.
+/// What a step takes before its first call, in the forward and in the backward.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Heads {
+    pub(super) forward: Duration,
+    pub(super) backward: Duration,
+}
+
+/// What each call typically took in `rounds`, which all called the same operations; the last one
+/// trained everything. `leaves` tells the leaves of a call's weights.
 ///
 /// Between two calls' backwards candle adds up the gradients that the first returned and goes through
 /// operations that do not report. What the sums of the weights take is known; the rest is on the way
@@ -90,10 +114,16 @@ impl Recording {
 pub(super) fn combine(
     rounds: &[Recording],
     leaves: impl Fn(&record::Call) -> Vec<usize>,
-) -> (Vec<Call>, Duration) {
+) -> (Vec<Call>, Heads) {
     let undisturbed = || rounds.iter().filter(|round| round.is_undisturbed());
     let gaps: Vec<(Duration, Vec<Duration>)> = undisturbed().filter_map(Recording::gaps).collect();
-    let head = typical(gaps.iter().map(|(head, _)| *head)).unwrap_or_default();
+    let forwards: Vec<_> = undisturbed().map(Recording::forward).collect();
+    let frozen = rounds.iter().filter(|round| round.backward.is_none());
+    let frozen: Vec<_> = frozen.map(Recording::forward).collect();
+    let heads = Heads {
+        forward: typical(forwards.iter().map(|(head, _)| *head)).unwrap_or_default(),
+        backward: typical(gaps.iter().map(|(head, _)| *head)).unwrap_or_default(),
+    };
     let mut before = None;
     let calls = rounds.last().map_or(&[][..], |round| &round.calls);
     let calls = calls.iter().enumerate().map(|(index, call)| {
@@ -111,6 +141,8 @@ pub(super) fn combine(
             true => of(&|call| call.backward.add_weight).unwrap_or_default().min(gap),
             false => gap,
         };
+        let forward = typical(forwards.iter().map(|(_, calls)| calls[index])).unwrap_or_default();
+        let frozen = typical(frozen.iter().map(|(_, calls)| calls[index]));
         let leaves = leaves(call);
         before = leaves.first().copied().or(before);
         Call {
@@ -120,11 +152,12 @@ pub(super) fn combine(
             flops: call.flops,
             moved: call.moved,
             output: call.output,
-            forward: of(&|call| Some(call.forward)).unwrap_or_default(),
+            forward,
+            frozen_forward: frozen.unwrap_or(forward),
             input: alone(of(&|call| call.backward.input), call.input_tracked) + (gap - sums),
             weight: alone(of(&|call| call.backward.weight), call.weight_tracked) + sums,
             both: both + gap,
         }
     });
-    (calls.collect(), head)
+    (calls.collect(), heads)
 }

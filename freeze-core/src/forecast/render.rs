@@ -32,8 +32,8 @@ impl fmt::Display for Calibration {
         write!(
             f,
             "{table}\nforward {} in all, loss {}, update {}",
-            ms(self.forward),
-            ms(self.head),
+            ms(self.heads.forward + self.calls.iter().map(|call| call.forward).sum::<Duration>()),
+            ms(self.heads.backward),
             ms(self.update)
         )
     }

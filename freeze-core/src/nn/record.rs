@@ -25,7 +25,7 @@ struct Log {
 pub(crate) enum Detail {
     /// Which tensors an operation was called with.
     Uses,
-    /// Also what its forward and a part of its backward cost.
+    /// Also what it does, and what a part of its backward takes.
     Costs(Part),
 }
 
@@ -62,7 +62,8 @@ pub(crate) struct Call {
     pub(crate) moved: usize,
     /// Bytes of the result, which stays alive for the backward.
     pub(crate) output: usize,
-    pub(crate) forward: Duration,
+    /// When it was called.
+    pub(crate) started: Instant,
     pub(crate) backward: Backward,
 }
 
@@ -192,10 +193,10 @@ fn timed(
     work: Work,
     run: impl FnOnce(usize) -> Result<Tensor>,
 ) -> Result<Tensor> {
+    x.device().synchronize()?;
     let index = push(Call::new(x, weights));
-    let (y, forward) = time(x.device(), || run(index))?;
+    let y = run(index)?;
     edit(index, |call| {
-        call.forward = forward;
         call.flops = Flops::of(work, x, weights, &y);
         call.output = bytes(&y);
         call.moved = weights.iter().map(|w| bytes(w)).sum::<usize>() + bytes(x) + bytes(&y);
@@ -234,7 +235,7 @@ impl Call {
             flops: Flops::default(),
             moved: 0,
             output: 0,
-            forward: Duration::ZERO,
+            started: Instant::now(),
             backward: Backward::default(),
         }
     }
