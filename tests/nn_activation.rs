@@ -38,6 +38,22 @@ fn the_result_is_candles_bit_for_bit() {
     }
 }
 
+#[test]
+fn a_gradient_that_is_not_finite_stays_so() {
+    let (x, grad) = ([-1f32, 1., -1., 1.], [f32::INFINITY, f32::INFINITY, f32::NAN, 2.]);
+    let [x, grad] = [x, grad].map(|values| Tensor::new(&values, &Device::Cpu).unwrap());
+    for (name, ours, stock) in TABLE {
+        let slope = |f: Function| {
+            let x = Var::from_tensor(&x).unwrap();
+            let grads = (f(&x).unwrap() * &grad).unwrap().backward().unwrap();
+            flat(grads.get(&x).unwrap())
+        };
+        let finite = |values: Vec<f64>| values.into_iter().map(f64::is_finite).collect::<Vec<_>>();
+        assert_eq!(finite(slope(ours)), [false, false, false, true], "{name}");
+        assert_eq!(finite(slope(stock)), [false, false, false, true], "{name}");
+    }
+}
+
 /// The error of a function, as a share of GELU in double precision, at its worst over some numbers.
 fn off(function: Function, xs: impl Iterator<Item = f32>) -> f64 {
     let xs: Vec<f32> = xs.collect();

@@ -99,7 +99,7 @@ impl Activation {
         // One loop for each kind, so that no element asks which it is.
         with_real!(x.dtype(), T => {
             let dx = with(&x, |x: &[T]| with(&grad, |grad: &[T]| Ok(match self.0 {
-                Kind::Relu => zip_map(x, grad, |x, g| if x >= 0. as T { g } else { 0. as T }),
+                Kind::Relu => zip_map(x, grad, |x, g| relu_slope(x) * g),
                 Kind::Gelu => zip_map(x, grad, |x, g| gelu_slope(x) * g),
                 Kind::GeluErf => zip_map(x, grad, |x, g| gelu_erf_slope(x) * g),
             })))?;
@@ -120,6 +120,11 @@ fn by_element<F: UnaryOpT>(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage
         CpuStorage::BF16(x) => Ok(CpuStorage::BF16(map(&x[start..end], F::bf16))),
         _ => x.unary_impl::<F>(layout),
     }
+}
+
+#[inline(always)]
+fn relu_slope<T: Real>(x: T) -> T {
+    if x >= T::zero() { T::one() } else { T::zero() }
 }
 
 #[inline(always)]
