@@ -30,7 +30,7 @@ pub struct Calibration {
     vars: Vec<(usize, Vec<usize>)>,
     template: FreezePlan,
     heads: Heads,
-    /// The update of all variables.
+    /// The update of all variables, and giving back their gradients.
     update: Duration,
     moments: usize,
 }
@@ -129,7 +129,7 @@ impl Calibration {
             None => true,
         };
         let share = self.step_time(states).as_secs_f64() / full.as_secs_f64();
-        let gradient_bytes = self.trained_bytes(states);
+        let gradient_bytes = costs::trained_bytes(&self.vars, states);
         let first = self.first_call(states);
         let alive = self.calls.iter().skip(first.unwrap_or(self.calls.len()));
         let unknown = self.leaves.iter().filter(|leaf| !leaf.known);
@@ -159,7 +159,7 @@ impl Calibration {
         };
         let calls = self.calls.iter().enumerate().skip(first);
         let all: usize = self.vars.iter().map(|(bytes, _)| bytes).sum();
-        let share = self.trained_bytes(states) as f64 / all.max(1) as f64;
+        let share = costs::trained_bytes(&self.vars, states) as f64 / all.max(1) as f64;
         forward
             + self.heads.backward
             + calls.map(backward).sum::<Duration>()
@@ -186,10 +186,5 @@ impl Calibration {
     fn first_trained(&self, states: &[LeafState]) -> Option<usize> {
         let trains = |leaf: &usize| !states.get(*leaf).is_none_or(|state| state.is_frozen());
         self.vars.iter().flat_map(|(_, leaves)| leaves).copied().filter(trains).min()
-    }
-
-    fn trained_bytes(&self, states: &[LeafState]) -> usize {
-        let trained = |leaves: &[usize]| costs::any_trained(leaves, states);
-        self.vars.iter().filter(|(_, leaves)| trained(leaves)).map(|(bytes, _)| bytes).sum()
     }
 }

@@ -7,7 +7,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, TensorId};
 
 use super::Calibration;
-use super::costs::{LeafCost, Recording, combine, typical};
+use super::costs::{LeafCost, Recording, combine, trained_bytes, typical};
 use crate::audit::probe::{Prober, Saved};
 use crate::nn::record::{self, Detail, Part, record};
 use crate::{BatchNormPolicy, Freezable, FreezePlan, Freezer, Leaf, LeafState, Result};
@@ -20,8 +20,9 @@ type Update<'a> = &'a mut dyn FnMut(&GradStore) -> candle_core::Result<()>;
 /// What one round took.
 struct Round {
     recording: Recording,
-    /// With giving back the gradients.
     update: Duration,
+    /// Giving back the gradients.
+    release: Duration,
 }
 
 pub(super) fn measure<M: Freezable>(
@@ -60,8 +61,9 @@ pub(super) fn measure<M: Freezable>(
     prober.finish()?;
     saved.map_or(Ok(()), |saved| saved.restore())?;
 
-    let undisturbed = rounds.iter().filter(|round| round.recording.is_undisturbed());
-    let update = typical(undisturbed.map(|round| round.update)).unwrap_or_default();
+    let undisturbed = || rounds.iter().filter(|round| round.recording.is_undisturbed());
+    let update = typical(undisturbed().map(|round| round.update)).unwrap_or_default();
+    let release = typical(undisturbed().map(|round| round.release)).unwrap_or_default();
     recordings.extend(rounds.into_iter().map(|round| round.recording));
     // A model that calls other operations each time is known by its last step.
     let count = recordings.last().map_or(0, |recording| recording.calls.len());
@@ -91,7 +93,7 @@ pub(super) fn measure<M: Freezable>(
         known: !leaf.is_trainable() || leaf.params.iter().any(|p| seen.contains(&p.id)),
     };
     let leaves = leaves.iter().map(leaf).collect();
-    let update = update.mul_f64(updated(freezer.plan(), &vars));
+    let update = update.mul_f64(updated(freezer.plan(), &vars)) + release;
     Ok(Calibration { leaves, calls, vars, template: plan, heads, update, moments: 2 })
 }
 
@@ -110,10 +112,7 @@ fn holders(leaves: &[Leaf]) -> HashMap<TensorId, Vec<usize>> {
 /// optimizer under it moves.
 fn updated(plan: &FreezePlan, vars: &[(usize, Vec<usize>)]) -> f64 {
     let all: usize = vars.iter().map(|(bytes, _)| bytes).sum();
-    let trained = |leaves: &[usize]| super::costs::any_trained(leaves, plan.states());
-    let moved: usize =
-        vars.iter().filter(|(_, leaves)| trained(leaves)).map(|(bytes, _)| bytes).sum();
-    match moved {
+    match trained_bytes(vars, plan.states()) {
         0 => 1.0,
         moved => all as f64 / moved as f64,
     }
@@ -159,11 +158,13 @@ where
     if let Some(update) = update {
         update(&grads)?;
     }
+    let updated = now(&device)?;
     drop(grads);
-    let update = now(&device)?.saturating_duration_since(ended);
+    let release = now(&device)?.saturating_duration_since(updated);
+    let update = updated.saturating_duration_since(ended);
     let recording =
         Recording { part, calls, forward: (start, began), backward: Some((began, ended)) };
-    Ok(Round { recording, update })
+    Ok(Round { recording, update, release })
 }
 
 /// The time when the device has done all it was given.

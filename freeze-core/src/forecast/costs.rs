@@ -46,6 +46,12 @@ pub(super) fn any_trained(leaves: &[usize], states: &[LeafState]) -> bool {
     leaves.iter().filter_map(|&leaf| states.get(leaf)).any(|state| !state.is_frozen())
 }
 
+/// The bytes of the variables that train.
+pub(super) fn trained_bytes(vars: &[(usize, Vec<usize>)], states: &[LeafState]) -> usize {
+    let trained = vars.iter().filter(|(_, leaves)| any_trained(leaves, states));
+    trained.map(|(bytes, _)| bytes).sum()
+}
+
 /// The median, or of two the longer one.
 pub(super) fn typical(times: impl Iterator<Item = Duration>) -> Option<Duration> {
     let mut times: Vec<Duration> = times.collect();
