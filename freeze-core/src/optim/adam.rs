@@ -5,7 +5,7 @@ use candle_nn::ParamsAdamW;
 
 use super::Fused;
 use super::kernel::Real;
-use super::rule::{Kernel, Update, check_lr, check_number, sealed::Rule};
+use super::rule::{Kernel, Update, check_lr, check_number, lr_and_decay, sealed::Rule};
 use crate::Result;
 
 /// AdamW: Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019,
@@ -92,17 +92,7 @@ macro_rules! adam_rule {
                 check_adam(self.lr, [self.beta1, self.beta2], self.eps, self.weight_decay)
             }
 
-            fn lr(&self) -> f64 {
-                self.lr
-            }
-
-            fn set_lr(&mut self, lr: f64) {
-                self.lr = lr;
-            }
-
-            fn weight_decay(&self) -> f64 {
-                self.weight_decay
-            }
+            lr_and_decay!();
 
             fn moments(&self) -> &'static [&'static str] {
                 &["first_moment", "second_moment"]

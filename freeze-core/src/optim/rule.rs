@@ -57,6 +57,24 @@ pub(crate) mod sealed {
     }
 }
 
+/// The methods of a rule whose configuration has the fields `lr` and `weight_decay`.
+macro_rules! lr_and_decay {
+    () => {
+        fn lr(&self) -> f64 {
+            self.lr
+        }
+
+        fn set_lr(&mut self, lr: f64) {
+            self.lr = lr;
+        }
+
+        fn weight_decay(&self) -> f64 {
+            self.weight_decay
+        }
+    };
+}
+pub(crate) use lr_and_decay;
+
 /// The update itself, in two forms that give the same numbers.
 pub trait Kernel: Copy + Send + Sync {
     /// Updates slices of equal length in one pass; moments the rule does not keep are empty.

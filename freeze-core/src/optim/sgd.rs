@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::Fused;
 use super::kernel::Real;
-use super::rule::{Kernel, Update, check_lr, check_number, sealed::Rule};
+use super::rule::{Kernel, Update, check_lr, check_number, lr_and_decay, sealed::Rule};
 use crate::Result;
 
 /// Stochastic gradient descent, with momentum, Nesterov's variant and an L2 penalty as in PyTorch
@@ -71,17 +71,7 @@ impl Rule for ParamsSgd {
         check_number("weight_decay", self.weight_decay, 0.0.., "a finite number of at least 0")
     }
 
-    fn lr(&self) -> f64 {
-        self.lr
-    }
-
-    fn set_lr(&mut self, lr: f64) {
-        self.lr = lr;
-    }
-
-    fn weight_decay(&self) -> f64 {
-        self.weight_decay
-    }
+    lr_and_decay!();
 
     fn moments(&self) -> &'static [&'static str] {
         match self.momentum {

@@ -132,20 +132,11 @@ pub(crate) fn tensor<T: Real>(
 
 /// `f(a)` for each element, in one pass.
 pub(crate) fn map<T: WithDType>(a: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
-    if a.len() < PARALLEL_FROM {
-        return a.iter().map(|&a| f(a)).collect();
-    }
-    let mut out = vec![T::zero(); a.len()];
-    out.par_chunks_mut(GRAIN).zip(a.par_chunks(GRAIN)).for_each(|(out, a)| {
-        for (out, &a) in out.iter_mut().zip(a) {
-            *out = f(a);
-        }
-    });
-    out
+    zip_map(a, a, |a, _| f(a))
 }
 
 /// `f(a, b)` for each pair, in one pass.
-pub(crate) fn zip_map<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
+pub(crate) fn zip_map<T: WithDType>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
     if a.len() < PARALLEL_FROM {
         return a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect();
     }

@@ -30,9 +30,7 @@ pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option
         Buffers::default,
         |buffers, (y, x)| {
             each_tile(g, y.len() / g.sample_out(), |tile| {
-                let columns = room(&mut buffers.columns, g.taps() * tile.pixels());
-                tile.gather(x, columns);
-                let columns = Matrix::new(columns, g.taps(), tile.pixels());
+                let columns = gathered(&mut buffers.columns, &tile, x);
                 let product = room(&mut buffers.tile, g.group_out() * tile.pixels());
                 group(g, weight, tile.group).times(columns, product, false, threads);
                 tile.put(product, bias, y);
@@ -52,9 +50,7 @@ pub(super) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T]) ->
         Buffers::default,
         |buffers, (dx, grad)| {
             each_tile(g, grad.len() / g.sample_out(), |tile| {
-                let taken = room(&mut buffers.tile, g.group_out() * tile.pixels());
-                tile.take(grad, taken);
-                let taken = Matrix::new(taken, g.group_out(), tile.pixels());
+                let taken = taken(&mut buffers.tile, &tile, grad);
                 let columns = room(&mut buffers.columns, g.taps() * tile.pixels());
                 let weight = group(g, weight, tile.group).transposed();
                 weight.times(taken, columns, false, threads);
@@ -76,12 +72,8 @@ pub(super) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T]) -> Vec
             let mut buffers = Buffers::default();
             let mut sum = vec![T::zero(); g.weights()];
             each_tile(g, grad.len() / g.sample_out(), |tile| {
-                let taken = room(&mut buffers.tile, g.group_out() * tile.pixels());
-                tile.take(grad, taken);
-                let taken = Matrix::new(taken, g.group_out(), tile.pixels());
-                let columns = room(&mut buffers.columns, g.taps() * tile.pixels());
-                tile.gather(x, columns);
-                let columns = Matrix::new(columns, g.taps(), tile.pixels()).transposed();
+                let taken = taken(&mut buffers.tile, &tile, grad);
+                let columns = gathered(&mut buffers.columns, &tile, x).transposed();
                 let size = g.group_out() * g.taps();
                 let sum = &mut sum[tile.group * size..][..size];
                 taken.times(columns, sum, true, threads);
@@ -170,6 +162,22 @@ impl<T> Default for Buffers<T> {
     fn default() -> Self {
         Self { columns: Vec::new(), tile: Vec::new() }
     }
+}
+
+/// The tile's columns of the inputs `x`.
+fn gathered<'b, T: Real>(buffer: &'b mut Vec<T>, tile: &Tile<'_>, x: &[T]) -> Matrix<'b, T> {
+    let (taps, pixels) = (tile.geometry.taps(), tile.pixels());
+    let columns = room(buffer, taps * pixels);
+    tile.gather(x, columns);
+    Matrix::new(columns, taps, pixels)
+}
+
+/// The tile of the gradient.
+fn taken<'b, T: Real>(buffer: &'b mut Vec<T>, tile: &Tile<'_>, grad: &[T]) -> Matrix<'b, T> {
+    let (channels, pixels) = (tile.geometry.group_out(), tile.pixels());
+    let taken = room(buffer, channels * pixels);
+    tile.take(grad, taken);
+    Matrix::new(taken, channels, pixels)
 }
 
 /// The first `len` elements of a buffer, whatever they are.
