@@ -39,7 +39,7 @@ pub(crate) struct Contest {
     pub(crate) ends: Option<f64>,
 }
 
-/// The steps of a turn that count, which are those of training alone.
+/// The steps of a turn that count, if contestants do not alternate: as in training alone.
 const STEPS: usize = 3;
 
 /// How often new contestants are made: where their tensors lie in memory makes a difference of several
@@ -81,7 +81,8 @@ impl Contest {
         S: Freezable + Module,
     {
         let all = self.stages;
-        let costs = Whole::new(&ours, all)?.calibrate(|net| self.loss(net, &self.input))?;
+        let mut whole = Whole::new(&ours, all)?;
+        let costs = whole.calibrate(|net| self.loss(net, &self.input))?;
         let depths = [
             ("nothing", Frozen::Before(0)),
             ("25 %", Frozen::Before(all / 4)),
@@ -90,9 +91,10 @@ impl Contest {
             ("all but last", Frozen::Before(all - 1)),
             ("all but ends", Frozen::Between),
         ];
-        let plan = |frozen| Whole::new(&ours, all)?.plan(frozen);
-        let row = |(label, frozen)| Ok(Row::new(label, costs.forecast(&plan(frozen)?)?.step_ratio));
+        let row =
+            |(label, frozen)| Ok(Row::new(label, costs.forecast(&whole.plan(frozen)?)?.step_ratio));
         let mut rows = depths.into_iter().map(row).collect::<Result<Vec<_>>>()?;
+        drop(whole);
         let turn = |(_, frozen)| Turn::new(&ours, &stock, frozen, all);
         let (mut turns, mut rounds) = (Vec::new(), 0);
         for _ in 0..SEATS {
@@ -110,11 +112,15 @@ impl Contest {
             rounds += round - 1;
         }
         drop(turns);
-        let steps = if self.alternate { 1 } else { STEPS };
-        println!("\n{}; {rounds} rounds of {steps}", self.title);
+        println!("\n{}; {rounds} rounds of {}", self.title, self.steps());
         Row::print(&rows, &self);
         Row::print_shares(&rows);
         Ok(())
+    }
+
+    /// The steps of a turn that count.
+    fn steps(&self) -> usize {
+        if self.alternate { 1 } else { STEPS }
     }
 
     fn loss(&self, net: &impl Module, input: &Tensor) -> Result<Tensor> {
@@ -135,7 +141,7 @@ impl<S: Freezable + Module> Whole<S> {
         Ok(Self { optimizer: optimizer(&net)?, model: Freezer::new(net)? })
     }
 
-    fn calibrate(mut self, loss: impl Fn(&Net<S>) -> Result<Tensor>) -> Result<Calibration> {
+    fn calibrate(&mut self, loss: impl Fn(&Net<S>) -> Result<Tensor>) -> Result<Calibration> {
         let update = |grads: &GradStore| self.optimizer.step(grads);
         Ok(calibrate_with_update(&self.model, loss, update)?)
     }
@@ -178,11 +184,10 @@ impl<S: Freezable + Module> Contestant<S> {
     /// The steps of a turn. Without `alternate` one comes before, which finds caches and allocator as
     /// another contestant left them.
     fn take(&mut self, contest: &Contest) -> Result<Vec<Sample>> {
-        if contest.alternate {
-            return Ok(vec![self.step(contest)?]);
+        if !contest.alternate {
+            self.step(contest)?;
         }
-        self.step(contest)?;
-        (0..STEPS).map(|_| self.step(contest)).collect()
+        (0..contest.steps()).map(|_| self.step(contest)).collect()
     }
 
     fn step(&mut self, contest: &Contest) -> Result<Sample> {
@@ -224,7 +229,7 @@ impl<O: Freezable + Module, S: Freezable + Module> Turn<O, S> {
         if round % 2 == 1 {
             order.reverse();
         }
-        let mut samples = vec![[None; 3]; if contest.alternate { 1 } else { STEPS }];
+        let mut samples = vec![[None; 3]; contest.steps()];
         for who in order {
             let taken = match who {
                 STOCK => Some(self.stock.take(contest)?),
