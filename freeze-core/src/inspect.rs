@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use candle_core::{DType, Shape, Tensor, TensorId, Var};
 
 use crate::mapper::{Head, is_at_or_below};
+use crate::nn::dropout::Generator;
 use crate::{At, BatchNormPolicy, Freezable, FreezePlan, LeafState, Mapper, Result, Role};
 
 /// One leaf layer of a model.
@@ -128,6 +129,15 @@ pub(crate) fn named_tensors<M: Freezable>(model: &M) -> Result<Vec<(String, Tens
     let mut found = Vec::new();
     visit(model, |at, tensor| found.push((at.name(), tensor.clone())))?;
     Ok(found)
+}
+
+/// The random generators of `model`, under the paths of the parts that draw from them; a shared one
+/// under each.
+pub(crate) fn generators<M: Freezable>(model: &M) -> Result<Vec<(String, Generator)>> {
+    let mut keep = |_: At<'_>, tensor: &Tensor| Ok(tensor.clone());
+    let mut mapper = Mapper::new(&mut keep, &[], BatchNormPolicy::AsCaller);
+    model.map_params(&mut mapper)?;
+    Ok(mapper.into_generators())
 }
 
 /// The model as `plan` has it.

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::nn::dropout::Generator;
 use crate::{BatchNormPolicy, Error, Freezable, FreezePlan, LeafState, Result};
 
 /// Where a tensor sits.
@@ -53,6 +54,8 @@ pub struct Mapper<'a> {
     /// The leaf being mapped: where its path ends, and its type.
     open: Option<(usize, &'static str)>,
     heads: Vec<Head>,
+    /// The generators passed, with the paths of the parts that hold them.
+    generators: Vec<(String, Generator)>,
 }
 
 /// A leaf that was passed, with or without tensors.
@@ -68,8 +71,8 @@ impl<'a> Mapper<'a> {
         states: &'a [LeafState],
         batch_norm: BatchNormPolicy,
     ) -> Self {
-        let path = String::new();
-        Self { visit, states, paths: &[], batch_norm, path, open: None, heads: Vec::new() }
+        let (path, heads, generators) = (String::new(), Vec::new(), Vec::new());
+        Self { visit, states, paths: &[], batch_norm, path, open: None, heads, generators }
     }
 
     /// A mapper over the leaves of a plan, which also knows what lies around a part.
@@ -84,6 +87,12 @@ impl<'a> Mapper<'a> {
     /// The leaves passed so far.
     pub(crate) fn into_heads(self) -> Vec<Head> {
         self.heads
+    }
+
+    /// The random generators passed so far, under the paths of the parts that hold them; a shared
+    /// one under each.
+    pub(crate) fn into_generators(self) -> Vec<(String, Generator)> {
+        self.generators
     }
 
     /// Maps the part called `name`.
@@ -205,6 +214,12 @@ impl<'a> Mapper<'a> {
             }
         }
         false
+    }
+
+    /// Says that the part being mapped draws from `generator`, which views share: it is saved and put
+    /// back with the model.
+    pub(crate) fn generator(&mut self, generator: &Generator) {
+        self.generators.push((self.path.clone(), generator.clone()));
     }
 
     /// What a frozen batch norm is to normalise by.

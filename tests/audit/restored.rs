@@ -111,3 +111,23 @@ fn a_loss_that_fails_on_the_way_leaves_no_trace() {
         }
     }
 }
+
+#[derive(Freezable)]
+struct Noisy {
+    fc: Linear,
+    drop: nn::Dropout,
+}
+
+#[test]
+fn dropouts_that_another_thread_draws_from_are_put_back() {
+    let (x, drop) = (batch(), nn::Dropout::new(0.5, 1).expect("a dropout"));
+    let fc = linear(WIDTH, WIDTH, builder()).expect("a layer");
+    let net = freezer(Ok(Noisy { fc, drop }));
+    let before = net.drop.state();
+    let elsewhere = |net: &Noisy| {
+        let draw = || net.drop.forward(&net.fc.forward(&x)?, true)?.sqr()?.mean_all();
+        std::thread::scope(|scope| scope.spawn(draw).join().expect("a loss"))
+    };
+    audit(&net, elsewhere).and_then(|audit| audit.ensure_clean()).expect("no fault");
+    assert_eq!(net.drop.state(), before);
+}

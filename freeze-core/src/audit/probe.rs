@@ -6,7 +6,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, TensorId, Var};
 
 use crate::inspect::{self, visit};
-use crate::nn::dropout::Rewind;
+use crate::nn::dropout::{Generator, Rewind};
 use crate::nn::record::{Call, Detail, record};
 use crate::{BatchNormPolicy, Freezable, FreezePlan, Freezer, Leaf, Result, Role};
 
@@ -16,6 +16,7 @@ pub(crate) struct Prober<'a, M, F> {
     pub(super) policy: BatchNormPolicy,
     loss: F,
     statistics: Saved,
+    generators: Vec<(String, Generator)>,
 }
 
 /// A forward and a backward pass.
@@ -56,7 +57,8 @@ where
         })?;
         let statistics = found.iter().map(Var::from_tensor).collect::<Result<_, _>>()?;
         let statistics = Saved::new(statistics)?;
-        Ok(Self { whole, policy: freezer.batch_norm(), loss, statistics })
+        let generators = inspect::generators(whole)?;
+        Ok(Self { whole, policy: freezer.batch_norm(), loss, statistics, generators })
     }
 
     /// The loss under `plan`.
@@ -107,7 +109,7 @@ where
     ) -> Result<(Vec<Leaf>, R)> {
         let mut view = inspect::view(self.whole, plan, policy)?;
         let leaves = view.leaves()?;
-        let rewind = Rewind::start();
+        let rewind = Rewind::start(self.generators.iter().map(|(_, generator)| generator));
         let result = run(&mut view);
         drop(rewind);
         self.statistics.restore()?;

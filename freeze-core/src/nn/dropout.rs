@@ -1,8 +1,7 @@
 //! Dropout (Srivastava et al., 2014) with a seeded generator whose state can be saved.
 
+mod generator;
 mod rewind;
-
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::norm::{Element, by_dtype, cpu_slice, for_blocks, slice, split};
 use super::record;
 use crate::{BatchNormPolicy, Error, Freezable, Mapper};
+pub(crate) use generator::Generator;
 pub(crate) use rewind::Rewind;
 
 const NAME: &str = "dropout";
@@ -43,7 +43,7 @@ const BLOCK: usize = 1 << 14;
 #[derive(Clone, Debug)]
 pub struct Dropout {
     p: f32,
-    state: Arc<Mutex<DropoutState>>,
+    generator: Generator,
     training: Training,
 }
 
@@ -75,8 +75,8 @@ impl Dropout {
             let expected = "a probability of at least 0 and below 1";
             return Err(Error::Number { name: "p", value: f64::from(p), expected });
         }
-        let state = Arc::new(Mutex::new(DropoutState { seed, position: 0 }));
-        Ok(Self { p, state, training: Training::Drops })
+        let generator = Generator::new(DropoutState { seed, position: 0 });
+        Ok(Self { p, generator, training: Training::Drops })
     }
 
     /// The probability with which an element is dropped.
@@ -86,12 +86,12 @@ impl Dropout {
 
     /// Where the generator stands: plain data to save.
     pub fn state(&self) -> DropoutState {
-        *self.lock()
+        self.generator.state()
     }
 
     /// Puts the generator, and with it that of every clone and view, where `state` says.
     pub fn set_state(&self, state: DropoutState) {
-        *self.lock() = state;
+        self.generator.set_state(state);
     }
 
     /// Drops elements of `xs` if `train`, else returns it as it is.
@@ -104,25 +104,11 @@ impl Dropout {
             Training::Drops if train && self.p > 0.0 => {}
             _ => return Ok(xs.clone()),
         }
-        let mask = Mask::draw(self.advance(xs.elem_count()), self.p, xs.elem_count());
+        let mask = Mask::draw(self.generator.advance(xs.elem_count()), self.p, xs.elem_count());
         match xs.device() {
             Device::Cpu => record::apply1(&xs.contiguous()?, mask),
             _ => mask.compose(xs),
         }
-    }
-
-    /// The state to draw `words` from, which counts as done.
-    fn advance(&self, words: usize) -> DropoutState {
-        let mut state = self.lock();
-        let start = *state;
-        rewind::remember(&self.state, start);
-        state.position = state.position.wrapping_add(words as u64);
-        start
-    }
-
-    fn lock(&self) -> MutexGuard<'_, DropoutState> {
-        // The state is whole at any time: a panic elsewhere does no harm to it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,6 +122,7 @@ impl Freezable for Dropout {
     const LAYOUT: crate::Layout = crate::Layout::EMPTY;
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
+        mapper.generator(&self.generator);
         let off = mapper.enclosing_frozen() && mapper.batch_norm() == BatchNormPolicy::Inference;
         let training = if off { Training::Passes } else { Training::Drops };
         Ok(Self { training, ..self.clone() })

@@ -1,25 +1,27 @@
 //! Puts the generators of dropouts back after a trial, so that a trial repeats and leaves no trace.
 
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use super::DropoutState;
+use super::{DropoutState, Generator};
 
-type Drawn = Vec<(Arc<Mutex<DropoutState>>, DropoutState)>;
+type States = Vec<(Generator, DropoutState)>;
 
 thread_local! {
-    static DRAWN: RefCell<Option<Drawn>> = const { RefCell::new(None) };
+    static DRAWN: RefCell<Option<States>> = const { RefCell::new(None) };
 }
 
 /// While it lives, every generator that a dropout on this thread draws from is remembered; dropped,
-/// it puts them back.
+/// it puts them back, and with them the given ones, whichever thread drew from those.
 pub(crate) struct Rewind {
-    outer: Option<Drawn>,
+    given: States,
+    outer: Option<States>,
 }
 
 impl Rewind {
-    pub(crate) fn start() -> Self {
-        Self { outer: DRAWN.replace(Some(Vec::new())) }
+    pub(crate) fn start<'a>(generators: impl IntoIterator<Item = &'a Generator>) -> Self {
+        let state = |generator: &Generator| (generator.clone(), generator.state());
+        let given = generators.into_iter().map(state).collect();
+        Self { given, outer: DRAWN.replace(Some(Vec::new())) }
     }
 }
 
@@ -27,14 +29,15 @@ impl Drop for Rewind {
     fn drop(&mut self) {
         let drawn = DRAWN.replace(self.outer.take()).unwrap_or_default();
         // The earliest state of each generator is set last.
-        for (generator, state) in drawn.into_iter().rev() {
-            *generator.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        let latest_first = drawn.into_iter().rev();
+        for (generator, state) in latest_first.chain(self.given.drain(..)) {
+            generator.set_state(state);
         }
     }
 }
 
 /// Called with the state that a draw starts from.
-pub(super) fn remember(generator: &Arc<Mutex<DropoutState>>, start: DropoutState) {
+pub(super) fn remember(generator: &Generator, start: DropoutState) {
     DRAWN.with_borrow_mut(|drawn| {
         if let Some(drawn) = drawn {
             drawn.push((generator.clone(), start));

@@ -1,0 +1,37 @@
+//! The generator of a dropout: one, however many clones and views draw from it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{DropoutState, rewind};
+
+/// A handle: clones are the same generator.
+#[derive(Clone, Debug)]
+pub(crate) struct Generator(Arc<Mutex<DropoutState>>);
+
+impl Generator {
+    pub(super) fn new(state: DropoutState) -> Self {
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    pub(crate) fn state(&self) -> DropoutState {
+        *self.lock()
+    }
+
+    pub(crate) fn set_state(&self, state: DropoutState) {
+        *self.lock() = state;
+    }
+
+    /// The state to draw `words` from, which counts as done.
+    pub(super) fn advance(&self, words: usize) -> DropoutState {
+        let mut state = self.lock();
+        let start = *state;
+        rewind::remember(self, start);
+        state.position = state.position.wrapping_add(words as u64);
+        start
+    }
+
+    fn lock(&self) -> MutexGuard<'_, DropoutState> {
+        // The state is whole at any time: a panic elsewhere does no harm to it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
