@@ -6,8 +6,10 @@ mod optim {
     mod formulas;
     mod groups;
     mod lr;
+    mod names;
     mod non_finite;
     mod plans;
+    mod refused;
     mod state;
     mod stock;
 

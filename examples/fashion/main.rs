@@ -87,7 +87,7 @@ fn compare(args: &Args) -> Result<()> {
 fn train(what: &str, args: &Args, data: &Dataset, mut hook: Option<LayerFreezing>) -> Result<Run> {
     let mut net = Freezer::new(Net::new(Seeded::builder(args.seed, DType::F32, &Device::Cpu))?)?;
     let params = ParamsAdamW { lr: 1e-3, ..Default::default() };
-    let mut opt = AdamW::new(net.vars(), params)?;
+    let mut opt = AdamW::with_names(net.planned_vars(), params)?;
 
     let mut keeper = Keeper::new(args.checkpoint_dir.as_deref(), what)?;
     let epochs = if args.resume {

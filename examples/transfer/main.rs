@@ -72,7 +72,7 @@ fn pretrain(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
     let vb = Seeded::builder(args.seed, DType::F32, &Device::Cpu);
     let (body, head) = (Net::body(vb.pp("body"))?, Net::head(OLD.len(), vb.pp("head"))?);
     let net = Freezer::new(Net { body, head })?;
-    let mut opt = AdamW::new(net.vars(), params())?;
+    let mut opt = AdamW::with_names(net.planned_vars(), params())?;
     train("pretraining", &net, &mut opt, args, &data.train)?;
     println!("pretrained on {} classes: {}", OLD.len(), score(&net, data)?);
 
@@ -89,7 +89,7 @@ fn fine_tune(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
     let fresh = Seeded::builder(args.seed.wrapping_add(1), DType::F32, &Device::Cpu);
     let head = Net::head(NEW.len(), fresh.pp("head"))?;
     let mut net = Freezer::new(Net { body, head }.into_trainable()?)?;
-    let mut opt = AdamW::new(net.vars(), params())?;
+    let mut opt = AdamW::with_names(net.planned_vars(), params())?;
     let loaded = moved::snapshot(net.whole())?;
     println!("a new head for {} other classes, untrained: {}\n", NEW.len(), score(&net, data)?);
 

@@ -70,8 +70,8 @@ pub enum Error {
     },
     /// A trained parameter belongs to none of the optimizers that were handed over.
     #[error(
-        "no optimizer owns {names}, which the plan trains; build one from `vars()` of the freezer \
-         and hand it over, or freeze the leaf"
+        "no optimizer owns {names}, which the plan trains; build one from `planned_vars()` of the \
+         freezer and hand it over, or freeze the leaf"
     )]
     Unowned {
         /// The parameters' full names.

@@ -17,12 +17,12 @@ use crate::{
 ///
 /// Model and optimizers change in one call, so they cannot disagree, and an error leaves both as
 /// they were. Handing over an empty list says that there is no optimizer yet: nothing is checked
-/// then, and optimizers are best built from [`vars`](Self::vars) afterwards and handed over with
-/// the next plan.
+/// then. Optimizers are best built from [`planned_vars`](Self::planned_vars): they know names and
+/// the plan in force from the start.
 ///
 /// ```
 /// use candle_core::{DType, Device};
-/// use candle_nn::{AdamW, Linear, Optimizer, ParamsAdamW, VarBuilder, VarMap, linear};
+/// use candle_nn::{AdamW, Linear, ParamsAdamW, VarBuilder, VarMap, linear};
 /// use freeze_core::{Freezable, Freezer, optim::PerParam};
 ///
 /// #[derive(Freezable)]
@@ -35,7 +35,7 @@ use crate::{
 /// let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
 /// let body = vec![linear(4, 4, vb.pp("a"))?, linear(4, 4, vb.pp("b"))?];
 /// let mut net = Freezer::new(Net { body, head: linear(4, 2, vb.pp("head"))? })?;
-/// let mut opt = PerParam::<AdamW>::new(net.vars(), ParamsAdamW::default())?;
+/// let mut opt = PerParam::<AdamW>::with_names(net.planned_vars(), ParamsAdamW::default())?;
 ///
 /// let change = net.freeze_upto(2, &mut [&mut opt])?;
 /// assert_eq!(change.frozen, ["body.0", "body.1"]);
@@ -146,8 +146,9 @@ impl<M: Freezable> Freezer<M> {
             true => None,
             false => Some(inspect::view(&self.whole, plan, self.batch_norm)?),
         };
-        for optimizer in optimizers.iter_mut() {
-            optimizer.prepare_plan(&planned)?;
+        if let Err(refusal) = optimizers.iter_mut().try_for_each(|opt| opt.prepare_plan(&planned)) {
+            optimizers.iter_mut().for_each(|optimizer| optimizer.discard_prepared());
+            return Err(refusal);
         }
         // From here on nothing can fail.
         let released: Vec<_> = optimizers.iter_mut().map(|opt| opt.commit_plan()).collect();
@@ -211,7 +212,9 @@ impl<M: Freezable> Freezer<M> {
         planned.into_iter().filter(trained).map(|var| var.var).collect()
     }
 
-    /// Every variable with its name, its leaf's type and its state under the plan.
+    /// Every variable with its name, its leaf and its state under the plan: what optimizers are best
+    /// built from, by [`Fused::with_names`](crate::optim::Fused::with_names) or
+    /// [`PerParam::with_names`](crate::optim::PerParam::with_names).
     pub fn planned_vars(&self) -> Vec<PlannedVar> {
         self.inventory.planned(&self.plan)
     }

@@ -64,6 +64,7 @@ impl Inventory {
     pub(crate) fn planned(&self, plan: &FreezePlan) -> Vec<PlannedVar> {
         let planned = |tracked: &Tracked| PlannedVar {
             name: tracked.name.clone(),
+            leaf: tracked.uses.first().map_or_else(String::new, |&leaf| self.paths[leaf].clone()),
             kind: tracked.kind,
             var: tracked.var.clone(),
             state: tracked.state(plan),

@@ -10,8 +10,7 @@ use super::{CPU, bits, store};
 const ODD: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
 
 fn optimizer(vars: &[Var]) -> Result<AdamW> {
-    let names = ["good", "bad"].into_iter().map(String::from);
-    AdamW::with_names(names.zip(vars.iter().cloned()).collect(), ParamsAdamW::default())
+    AdamW::with_names(["good", "bad"].into_iter().zip(vars.iter().cloned()), ParamsAdamW::default())
 }
 
 #[test]

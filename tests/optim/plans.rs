@@ -66,13 +66,29 @@ fn freezing_lets_go_of_what_the_policy_says() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn another_policy_reaches_what_is_frozen_with_the_next_plan() -> Result<()> {
+    let mut net = net()?;
+    let mut opt = AdamW::new(net.vars(), ParamsAdamW::default())?;
+    opt.set_state_policy(StatePolicy::Keep);
+    train(&net, &mut opt)?;
+    net.freeze_upto(1, &mut [&mut opt])?;
+    opt.set_state_policy(StatePolicy::Drop);
+    assert_eq!(opt.state_bytes(), 2 * LAYER + HEAD);
+    let change = net.freeze_upto(1, &mut [&mut opt])?;
+    assert_eq!((opt.state_bytes(), change.state_bytes_released), (LAYER + HEAD, Some(LAYER)));
+    let change = net.freeze_upto(2, &mut [&mut opt])?;
+    assert_eq!((opt.state_bytes(), change.state_bytes_released), (HEAD, Some(LAYER)));
+    Ok(())
+}
+
 /// One variable is frozen for a while; after thawing it moves on as if it had been left out of
 /// those steps (`Keep`), or as if it were new (`Drop`).
 #[test]
 fn thawing_goes_on_or_starts_afresh() -> Result<()> {
     for (policy, first_steps) in [(StatePolicy::Keep, 3), (StatePolicy::Drop, 0)] {
         let (ours, twin) = super::twins(&[5], DType::F32)?;
-        let mut opt = AdamW::with_names(vec![("w".into(), ours.clone())], Default::default())?;
+        let mut opt = AdamW::with_names(vec![("w", ours.clone())], Default::default())?;
         opt.set_state_policy(policy);
         let mut reference = candle_nn::AdamW::new(vec![twin.clone()], Default::default())?;
         let grad = |i: u32| Tensor::full(1.0 / (1.0 + i as f32), 5, &CPU);

@@ -12,7 +12,7 @@ use super::{CPU, bits, store};
 
 fn adamw(vars: &[Var]) -> Result<AdamW> {
     let named = ["a", "b.weight"].into_iter().map(String::from).zip(vars.iter().cloned());
-    AdamW::with_names(named.collect(), ParamsAdamW::default())
+    AdamW::with_names(named, ParamsAdamW::default())
 }
 
 fn vars() -> Result<[Var; 2]> {
@@ -150,7 +150,7 @@ fn what_does_not_fit_is_listed_and_changes_nothing() -> Result<()> {
 fn another_optimizers_state_and_missing_names_are_refused() -> Result<()> {
     let vars = vars()?;
     let config = ParamsSgd { momentum: Momentum::Heavy(0.9), ..ParamsSgd::default() };
-    let named = vec![("a".to_string(), vars[0].clone()), ("b.weight".into(), vars[1].clone())];
+    let named = vec![("a", vars[0].clone()), ("b.weight", vars[1].clone())];
     let mut sgd = Sgd::with_names(named.clone(), config.clone())?;
     let error = adamw(&vars)?.prepare_state(&sgd.save_state()?).unwrap_err().to_string();
     assert!(error.contains("saved by Sgd"), "{error}");
@@ -159,7 +159,7 @@ fn another_optimizers_state_and_missing_names_are_refused() -> Result<()> {
     assert!(unnamed.save_state().unwrap_err().to_string().contains("without a name"));
     assert!(unnamed.prepare_state(&sgd.save_state()?).is_err());
 
-    let twice = vec![named[0].clone(), ("a".into(), vars[1].clone())];
+    let twice = vec![named[0].clone(), ("a", vars[1].clone())];
     assert!(
         Sgd::with_names(twice, config)
             .unwrap_err()
@@ -174,7 +174,7 @@ fn another_optimizers_state_and_missing_names_are_refused() -> Result<()> {
 fn a_loaded_state_is_the_optimizers_own() -> Result<()> {
     let var = Var::ones(2, DType::F32, &CPU)?;
     let config = ParamsSgd { momentum: Momentum::Heavy(0.9), ..ParamsSgd::default() };
-    let mut opt = Sgd::with_names(vec![("a".into(), var.clone())], config)?;
+    let mut opt = Sgd::with_names(vec![("a", var.clone())], config)?;
     opt.backward_step(&var.sum_all()?)?;
     let saved = opt.state_tensors()?;
     opt.load_state_tensors(&saved)?;
@@ -188,7 +188,7 @@ fn a_loaded_state_is_the_optimizers_own() -> Result<()> {
 #[test]
 fn large_parameters_are_saved_and_loaded_alike() -> Result<()> {
     let (first, second) = super::twins(&[300, 301], DType::F32)?;
-    let adamw = |var: &Var| AdamW::with_names(vec![("a".into(), var.clone())], Default::default());
+    let adamw = |var: &Var| AdamW::with_names(vec![("a", var.clone())], Default::default());
     let (mut one, mut other) = (adamw(&first)?, adamw(&second)?);
     one.backward_step(&first.sqr()?.sum_all()?)?;
     other.load_state_tensors(&one.state_tensors()?)?;

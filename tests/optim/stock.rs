@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, Var};
 use candle_nn::{Module, Optimizer, ParamsAdamW, VarBuilder, VarMap, linear, loss::mse};
-use freeze_core::optim::{AdamW, ParamsSgd, Sgd};
+use freeze_core::optim::{AdamW, ParamsSgd, PerParam, Sgd};
 use proptest::prelude::*;
 
 use super::{CPU, largest_gap, store, twins};
@@ -199,9 +199,19 @@ fn numbers_out_of_range_are_refused() -> Result<()> {
         let error = AdamW::new(vec![var.clone()], config).unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
-    let mut opt = AdamW::new(vec![var.clone()], ok())?;
-    opt.set_learning_rate(f64::NAN);
-    assert!(opt.backward_step(&var.sum_all()?).is_err());
-    assert_eq!(var.to_vec1::<f32>()?, [1.0, 1.0]);
+    for rate in [f64::NAN, f64::INFINITY, -0.1] {
+        let mut opt = AdamW::new(vec![var.clone()], ok())?;
+        let mut theirs = PerParam::<candle_nn::SGD>::new(vec![var.clone()], 0.1)?;
+        opt.set_learning_rate(rate);
+        theirs.set_learning_rate(rate);
+        let loss = var.sum_all()?;
+        for error in [opt.backward_step(&loss), theirs.backward_step(&loss)] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("`lr` is"), "{error}");
+        }
+        assert_eq!(var.to_vec1::<f32>()?, [1.0, 1.0]);
+        theirs.set_learning_rate(0.0);
+        theirs.backward_step(&loss)?;
+    }
     Ok(())
 }

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use candle_core::{DType, Device};
-//! use candle_nn::{Linear, Optimizer, ParamsAdamW, VarBuilder, VarMap, linear};
+//! use candle_nn::{Linear, ParamsAdamW, VarBuilder, VarMap, linear};
 //! use freeze_core::checkpoint::{Checkpoint, Resumed};
 //! use freeze_core::optim::AdamW;
 //! use freeze_core::{Elapsed, Freezable, Freezer, LayerFreezing};
@@ -33,7 +33,7 @@
 //!         let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
 //!         let net = Net { body: linear(4, 4, vb.pp("body"))?, head: linear(4, 2, vb.pp("head"))? };
 //!         let net = Freezer::new(net)?;
-//!         let opt = AdamW::new(net.vars(), ParamsAdamW::default())?;
+//!         let opt = AdamW::with_names(net.planned_vars(), ParamsAdamW::default())?;
 //!         let shuffle = ChaCha8Rng::seed_from_u64(0);
 //!         Ok(Self { net, opt, hook: LayerFreezing::new(0.5, 1.0)?, shuffle })
 //!     }

@@ -100,7 +100,11 @@ pub(super) fn resume<M: Freezable>(
         let names: Vec<String> = strangers.into_iter().map(|name| format!("`{name}`")).collect();
         return Err(archive.misfit(format!("nothing here takes {}", names.join(", "))));
     }
-    commit(run, state, &archive, optimizers, &model, &loaded)
+    let resumed = commit(run, state, &archive, optimizers, &model, &loaded);
+    if resumed.is_err() {
+        run.optimizers.iter_mut().for_each(|optimizer| optimizer.discard_prepared());
+    }
+    resumed
 }
 
 /// The last checks, and then the change, which cannot fail.
@@ -114,18 +118,9 @@ fn commit<M: Freezable>(
 ) -> Result<Resumed> {
     let restore = Restore::prepare(run.net, model, loaded, &state)?;
     let planned = run.net.inventory.planned(&state.plan);
-    let now = run.net.planned_vars();
     check_owners(&planned, &mut run.optimizers)?;
     for (optimizer, saved) in run.optimizers.iter_mut().zip(&optimizers) {
-        let fits = match optimizer.prepare_state(saved) {
-            Err(Error::Unnamed { .. }) => {
-                // The plan in force changes nothing but what the optimizer knows.
-                optimizer.prepare_plan(&now)?;
-                optimizer.commit_plan();
-                optimizer.prepare_state(saved)
-            }
-            fits => fits,
-        };
+        let fits = optimizer.prepare_state_as(saved, &planned);
         fits.map_err(|error| archive.misfit(error.to_string()))?;
         optimizer.prepare_plan(&planned)?;
     }

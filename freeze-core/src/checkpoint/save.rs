@@ -13,7 +13,7 @@ use super::run::Checkpoint;
 use super::state::{SavedOptimizer, SavedSchedule, State};
 use super::writer::{Checksum, Checksums, write};
 use crate::inspect::visit;
-use crate::{Error, Freezable, Freezer, OptimizerState, PlanOptimizer, Result, Role};
+use crate::{Error, Freezable, Freezer, OptimizerState, Result, Role};
 
 /// What stands in front of the names of the model's tensors.
 pub(super) const MODEL: &str = "model/";
@@ -72,9 +72,9 @@ fn gather<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<(Vec<(String, Ten
     let mut tensors: Vec<(String, Tensor)> =
         model.into_iter().map(|(name, tensor)| (format!("{MODEL}{name}"), tensor)).collect();
     tensors.extend(own_buffers(run.net)?);
-    let mut optimizers = Vec::new();
+    let (planned, mut optimizers) = (run.net.planned_vars(), Vec::new());
     for (index, optimizer) in run.optimizers.iter_mut().enumerate() {
-        let state = named_state(run.net, &mut **optimizer)?;
+        let state = optimizer.save_state_as(&planned)?;
         let prefix = optimizer_prefix(index);
         tensors.extend(state.tensors.into_iter().map(|(name, t)| (format!("{prefix}{name}"), t)));
         let OptimizerState { kind, learning_rate, steps, .. } = state;
@@ -120,19 +120,4 @@ fn own_buffers<M: Freezable>(net: &Freezer<M>) -> Result<Vec<(String, Tensor)>> 
         }
     })?;
     Ok(own)
-}
-
-/// The optimizer's state; one that was never under a plan learns its names by the plan in force.
-fn named_state<M: Freezable>(
-    net: &Freezer<M>,
-    optimizer: &mut dyn PlanOptimizer,
-) -> Result<OptimizerState> {
-    match optimizer.save_state() {
-        Err(Error::Unnamed { .. }) => {
-            optimizer.prepare_plan(&net.planned_vars())?;
-            optimizer.commit_plan();
-            optimizer.save_state()
-        }
-        state => state,
-    }
 }

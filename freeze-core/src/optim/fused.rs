@@ -1,6 +1,6 @@
 //! The optimizer that [`AdamW`](super::AdamW), [`Adam`](super::Adam) and [`Sgd`](super::Sgd) are.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use candle_core::{TensorId, Var, backprop::GradStore};
 
@@ -10,7 +10,7 @@ use super::plan::Pending;
 use super::rule::{UpdateRule, check_number};
 use super::slot::Slot;
 use super::state::Restored;
-use super::{GradClip, NonFinite, StatePolicy};
+use super::{GradClip, NonFinite, PlannedVar, StatePolicy};
 use crate::{Error, Result};
 
 /// An optimizer that updates each parameter in one pass over memory and follows plans.
@@ -33,26 +33,38 @@ pub struct Fused<R: UpdateRule> {
 }
 
 impl<R: UpdateRule> Fused<R> {
-    /// Builds an optimizer whose variables have names from the start. Names are needed for
-    /// [`ParamGroups`] and for saving state; a [`Freezer`](crate::Freezer) hands them over too.
+    /// Builds an optimizer of a [`Freezer`](crate::Freezer)'s
+    /// [`planned_vars`](crate::Freezer::planned_vars), or of pairs of a name and a variable.
+    ///
+    /// It starts under the plan of the freezer: what is frozen is remembered and not updated, and
+    /// the plan's shares of the learning rate hold from the first step. Names, which
+    /// [`ParamGroups`] and saved state need, are there from the start, and no plan changes them.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device, Tensor};
+    /// use candle_nn::{Linear, ParamsAdamW};
+    /// use freeze_core::{Freezable, Freezer, optim::AdamW};
+    ///
+    /// let weight = Tensor::ones((2, 3), DType::F32, &Device::Cpu)?;
+    /// let mut net = Freezer::new(vec![Linear::new(weight, None)].into_trainable()?)?;
+    /// net.freeze_upto(1, &mut [])?;
+    /// let opt = AdamW::with_names(net.planned_vars(), ParamsAdamW::default())?;
+    /// assert!(opt.trained_vars().is_empty() && opt.vars().len() == 1);
+    /// # Ok::<(), freeze_core::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// The configuration is out of range, a name occurs twice, or a variable's type is none of
-    /// `f16`, `bf16`, `f32`, `f64`.
-    pub fn with_names(vars: Vec<(String, Var)>, config: R) -> Result<Self> {
-        let mut seen = HashSet::new();
-        if let Some((name, _)) = vars.iter().find(|(name, _)| !seen.insert(name.clone())) {
-            let why = "the name occurs twice; give each variable its own".to_string();
-            return Err(Error::Optimizer { optimizer: R::KIND, name: name.clone(), why });
-        }
-        Self::build(vars.into_iter().map(|(name, var)| (Some(name), var)), config)
+    /// The configuration is out of range, two variables have one name, or a variable's type is none
+    /// of `f16`, `bf16`, `f32`, `f64`.
+    pub fn with_names<V: Into<PlannedVar>>(
+        vars: impl IntoIterator<Item = V>,
+        config: R,
+    ) -> Result<Self> {
+        Self::build(vars.into_iter().map(|var| Slot::planned(var.into())), config)
     }
 
-    pub(super) fn build(
-        vars: impl Iterator<Item = (Option<String>, Var)>,
-        rule: R,
-    ) -> Result<Self> {
+    fn build(slots: impl Iterator<Item = Slot>, rule: R) -> Result<Self> {
         rule.check()?;
         let mut optimizer = Self {
             rule,
@@ -67,19 +79,21 @@ impl<R: UpdateRule> Fused<R> {
             pending: None,
             restored: None,
         };
-        for (name, var) in vars.filter(|(_, var)| var.dtype().is_float()) {
-            let slot = Slot::new(var, name);
+        let mut names = HashSet::new();
+        for slot in slots.filter(|slot| slot.var.dtype().is_float()) {
+            let place = optimizer.slots.len();
+            let fault = |why: String| {
+                Err(Error::Optimizer { optimizer: R::KIND, name: slot.label(place), why })
+            };
             if acc_dtype(slot.var.dtype()).is_none() {
-                let name = slot.label(optimizer.slots.len());
-                let why = format!("{:?} is not a type to train in", slot.var.dtype());
-                return Err(Error::Optimizer { optimizer: R::KIND, name, why });
+                return fault(format!("{:?} is not a type to train in", slot.var.dtype()));
             }
-            if let std::collections::hash_map::Entry::Vacant(place) =
-                optimizer.index.entry(slot.var.id())
-            {
-                place.insert(optimizer.slots.len());
-                optimizer.slots.push(slot);
+            let Entry::Vacant(entry) = optimizer.index.entry(slot.var.id()) else { continue };
+            if slot.name.as_ref().is_some_and(|name| !names.insert(name.clone())) {
+                return fault("the name occurs twice; give each variable its own".into());
             }
+            entry.insert(place);
+            optimizer.slots.push(slot);
         }
         Ok(optimizer)
     }
@@ -111,7 +125,8 @@ impl<R: UpdateRule> Fused<R> {
         Ok(())
     }
 
-    /// Sets what becomes of the state of parameters that a plan freezes.
+    /// Sets what becomes of the state of parameters that a plan freezes; of those that are frozen
+    /// already, with the next plan.
     pub fn set_state_policy(&mut self, policy: StatePolicy) {
         self.state_policy = policy;
     }
@@ -170,10 +185,11 @@ impl<R: UpdateRule> Fused<R> {
 impl<R: UpdateRule> candle_nn::Optimizer for Fused<R> {
     type Config = R;
 
-    /// Builds an optimizer of the variables, all of them trained; those that hold no floats are
-    /// left out, as by candle.
+    /// Builds an optimizer of the variables, all of them trained and without names; those that hold
+    /// no floats are left out, as by candle. It learns of a plan with the next one:
+    /// [`with_names`](Fused::with_names) starts under the one in force.
     fn new(vars: Vec<Var>, config: R) -> candle_core::Result<Self> {
-        Ok(Self::build(vars.into_iter().map(|var| (None, var)), config)?)
+        Ok(Self::build(vars.into_iter().map(Slot::new), config)?)
     }
 
     /// Updates every trained variable that has a gradient; the others stay as they are, weight

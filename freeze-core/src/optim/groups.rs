@@ -1,5 +1,6 @@
 //! Parameter groups: learning rates and weight decays by name.
 
+use super::PlannedVar;
 use super::rule::check_number;
 use super::slot::Slot;
 use crate::error::near;
@@ -11,7 +12,9 @@ use crate::{Error, Result};
 /// A pattern is matched against the full name of a parameter and against the path of the leaf that
 /// holds it, so `head`, `head.weight`, `blocks.*.norm` and `blocks.**` all mean what they say; the
 /// signs are those of [`FreezePlan::set_matching`](crate::FreezePlan::set_matching). Where several
-/// patterns match, the last one that says something decides. Scales multiply with the plan's.
+/// patterns match, the last one that says something decides. Scales multiply with the plan's. An
+/// optimizer built from [`planned_vars`](crate::Freezer::planned_vars) knows names, leaves and types
+/// at once.
 ///
 /// ```
 /// # use candle_core::{DType, Device, Var};
@@ -19,7 +22,7 @@ use crate::{Error, Result};
 /// use freeze_core::optim::{AdamW, ParamGroups};
 ///
 /// # let var = |shape: &[usize]| Var::ones(shape, DType::F32, &Device::Cpu);
-/// # let vars = vec![("stem.weight".into(), var(&[2, 3])?), ("head.weight".into(), var(&[3, 1])?)];
+/// # let vars = vec![("stem.weight", var(&[2, 3])?), ("head.weight", var(&[3, 1])?)];
 /// let mut opt = AdamW::with_names(vars, ParamsAdamW::default())?;
 /// let groups = ParamGroups::new().lr_scale("head", 10.0)?.no_decay_on_biases_and_norms();
 /// opt.set_groups(groups)?;
@@ -64,6 +67,8 @@ impl Default for Share {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Named<'a> {
     pub(super) name: &'a str,
+    /// The path of the leaf that holds the parameter.
+    pub(super) leaf: &'a str,
     pub(super) kind: &'a str,
     pub(super) rank: usize,
 }
@@ -119,9 +124,9 @@ impl ParamGroups {
         let mut shares: Vec<Share> = params.iter().map(share).collect();
         for (pattern, what) in &self.rules {
             let mut hits = matching(pattern, params.iter().map(|param| param.name))?;
-            hits.extend(matching(pattern, params.iter().map(Named::leaf))?);
+            hits.extend(matching(pattern, params.iter().map(|param| param.leaf))?);
             if hits.is_empty() {
-                let names = params.iter().flat_map(|param| [param.name, param.leaf()]);
+                let names = params.iter().flat_map(|param| [param.name, param.leaf]);
                 let near = near(pattern, names);
                 return Err(Error::NoMatch { pattern: pattern.clone(), near });
             }
@@ -141,12 +146,17 @@ impl<'a> Named<'a> {
     /// What a slot is called, if it is called anything.
     pub(super) fn of(slot: &'a Slot) -> Option<Self> {
         let name = slot.name.as_deref()?;
-        Some(Self { name, kind: slot.kind, rank: slot.var.rank() })
+        Some(Self { name, leaf: &slot.leaf, kind: slot.kind, rank: slot.var.rank() })
     }
 
-    /// The path of the leaf that holds the parameter.
-    fn leaf(&self) -> &'a str {
-        self.name.rsplit_once('.').map_or("", |(leaf, _)| leaf)
+    /// What a slot will be called once it has learnt what a plan knows of it.
+    pub(super) fn after(slot: &'a Slot, planned: &'a PlannedVar) -> Self {
+        let PlannedVar { name, leaf, kind, .. } = planned;
+        let (name, leaf) = match &slot.name {
+            Some(known) if known != name => (known, &slot.leaf),
+            _ => (name, leaf),
+        };
+        Self { name, leaf, kind, rank: slot.var.rank() }
     }
 
     fn is_plain(&self) -> bool {

@@ -1,15 +1,19 @@
 //! Any candle optimizer, one instance a variable, so that each can be dropped alone.
 
-use std::any::TypeId;
-use std::collections::HashMap;
+mod plan;
 
+use std::collections::HashSet;
+use std::fmt;
+
+use candle_core::Var;
 use candle_core::backprop::GradStore;
-use candle_core::{TensorId, Var};
-use candle_nn::{AdamW, Optimizer, SGD};
+use candle_nn::Optimizer;
 
+use self::plan::Stage;
+use super::PlannedVar;
 use super::no_gradient::reached_nothing;
-use super::{PlanOptimizer, PlannedVar, Released};
-use crate::{LeafState, Result};
+use super::rule::check_lr;
+use crate::{Error, LeafState, Result};
 
 /// One candle optimizer `O` for each variable: freezing drops it with its state, thawing makes a
 /// fresh one, whose first update is an ordinary first update.
@@ -24,7 +28,8 @@ use crate::{LeafState, Result};
 ///
 /// let map = VarMap::new();
 /// let net = linear(3, 2, VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu))?;
-/// let mut opt = PerParam::<AdamW>::new(net.vars()?, ParamsAdamW::default())?;
+/// let vars = net.named_vars()?;
+/// let mut opt = PerParam::<AdamW>::with_names(vars, ParamsAdamW::default())?;
 /// let x = Tensor::ones((4, 3), DType::F32, &Device::Cpu)?;
 /// opt.backward_step(&candle_nn::Module::forward(&net, &x)?.sqr()?.mean_all()?)?;
 /// # Ok::<(), freeze_core::Error>(())
@@ -33,27 +38,95 @@ pub struct PerParam<O: Optimizer> {
     config: O::Config,
     learning_rate: f64,
     slots: Vec<Slot<O>>,
-    staged: Vec<Stage<O>>,
+    /// What a plan made ready, one for each slot.
+    staged: Vec<Option<Stage<O>>>,
 }
 
 struct Slot<O> {
     var: Var,
+    /// The full name, once known; from then on it stays.
+    name: Option<String>,
     lr_scale: f64,
     /// `None` while frozen.
     optimizer: Option<O>,
 }
 
-/// What the plan makes of a slot.
-enum Stage<O> {
-    Leave,
-    Drop,
-    Train { lr_scale: f64, fresh: Option<O> },
+impl<O: Optimizer> PerParam<O>
+where
+    O::Config: Clone,
+{
+    /// Builds an optimizer of a [`Freezer`](crate::Freezer)'s
+    /// [`planned_vars`](crate::Freezer::planned_vars), or of pairs of a name and a variable, which
+    /// starts under the plan of the freezer: as [`Fused::with_names`](super::Fused::with_names).
+    ///
+    /// # Errors
+    ///
+    /// Two variables have one name, or `O` refuses the configuration or a variable.
+    pub fn with_names<V: Into<PlannedVar>>(
+        vars: impl IntoIterator<Item = V>,
+        config: O::Config,
+    ) -> Result<Self> {
+        let named = vars.into_iter().map(Into::into);
+        Self::build(named.map(|var: PlannedVar| (Some(var.name), var.var, var.state)), config)
+    }
+
+    fn build(
+        vars: impl Iterator<Item = (Option<String>, Var, LeafState)>,
+        config: O::Config,
+    ) -> Result<Self> {
+        let learning_rate = O::empty(config.clone())?.learning_rate();
+        let optimizer = std::any::type_name::<Self>();
+        let (mut known, mut names) = (HashSet::new(), HashSet::new());
+        let mut slots = Vec::new();
+        for (name, var, state) in vars.filter(|(_, var, _)| var.dtype().is_float()) {
+            if !known.insert(var.id()) {
+                continue;
+            }
+            if let Some(name) = name.as_ref().filter(|&name| !names.insert(name.clone())) {
+                let why = "the name occurs twice; give each variable its own".to_string();
+                return Err(Error::Optimizer { optimizer, name: name.clone(), why });
+            }
+            let mut slot = Slot { var, name, lr_scale: 1.0, optimizer: None };
+            if let LeafState::Trained { lr_scale } = state {
+                let mut optimizer = O::new(vec![slot.var.clone()], config.clone())?;
+                if lr_scale != 1.0 {
+                    optimizer.set_learning_rate(learning_rate * lr_scale);
+                }
+                (slot.lr_scale, slot.optimizer) = (lr_scale, Some(optimizer));
+            }
+            slots.push(slot);
+        }
+        Ok(Self { config, learning_rate, slots, staged: Vec::new() })
+    }
 }
 
 impl<O: Optimizer> PerParam<O> {
     /// The number of variables that train under the current plan.
     pub fn trained_vars(&self) -> usize {
         self.slots.iter().filter(|slot| slot.optimizer.is_some()).count()
+    }
+
+    /// candle's optimizers take any number and would write it to the parameters.
+    fn check_rates(&self) -> Result<()> {
+        check_lr(self.learning_rate)?;
+        let huge = |slot: &&Slot<O>| !(self.learning_rate * slot.lr_scale).is_finite();
+        let Some((i, slot)) = self.slots.iter().enumerate().find(|(_, slot)| huge(slot)) else {
+            return Ok(());
+        };
+        let name = slot.name.clone().unwrap_or_else(|| format!("variable {i}"));
+        let why = format!("{:e} times {:e} is no rate", self.learning_rate, slot.lr_scale);
+        Err(Error::Optimizer { optimizer: std::any::type_name::<Self>(), name, why })
+    }
+}
+
+impl<O: Optimizer> fmt::Debug for PerParam<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerParam")
+            .field("optimizer", &std::any::type_name::<O>())
+            .field("learning_rate", &self.learning_rate)
+            .field("vars", &self.slots.len())
+            .field("trained_vars", &self.trained_vars())
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,20 +137,16 @@ where
     type Config = O::Config;
 
     fn new(vars: Vec<Var>, config: Self::Config) -> candle_core::Result<Self> {
-        let learning_rate = O::empty(config.clone())?.learning_rate();
-        let slot = |var: Var| {
-            let optimizer = Some(O::new(vec![var.clone()], config.clone())?);
-            Ok(Slot { var, lr_scale: 1.0, optimizer })
-        };
-        let float = vars.into_iter().filter(|var| var.dtype().is_float());
-        let slots = float.map(slot).collect::<candle_core::Result<_>>()?;
-        Ok(Self { config, learning_rate, slots, staged: Vec::new() })
+        let trained = |var| (None, var, LeafState::TRAINED);
+        Ok(Self::build(vars.into_iter().map(trained), config)?)
     }
 
     /// # Errors
     ///
-    /// Not one of the trained variables has a gradient, or candle failed.
+    /// The learning rate is negative or not finite, not one of the trained variables has a
+    /// gradient, or candle failed.
     fn step(&mut self, grads: &GradStore) -> candle_core::Result<()> {
+        self.check_rates()?;
         let trained = self.trained_vars();
         let mut reached = 0;
         for slot in &mut self.slots {
@@ -96,6 +165,7 @@ where
         self.learning_rate
     }
 
+    /// A number that is no learning rate fails the next step.
     fn set_learning_rate(&mut self, lr: f64) {
         self.learning_rate = lr;
         for slot in &mut self.slots {
@@ -103,71 +173,5 @@ where
                 optimizer.set_learning_rate(lr * slot.lr_scale);
             }
         }
-    }
-}
-
-impl<O: Optimizer + 'static> PlanOptimizer for PerParam<O>
-where
-    O::Config: Clone,
-{
-    fn owned(&mut self) -> Vec<TensorId> {
-        self.slots.iter().map(|slot| slot.var.id()).collect()
-    }
-
-    fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<()> {
-        let states: HashMap<TensorId, LeafState> =
-            vars.iter().map(|var| (var.var.id(), var.state)).collect();
-        let stage = |slot: &Slot<O>| match states.get(&slot.var.id()) {
-            None => Ok(Stage::Leave),
-            Some(LeafState::Frozen) => Ok(Stage::Drop),
-            Some(&LeafState::Trained { lr_scale }) => {
-                let fresh = match slot.optimizer {
-                    Some(_) => None,
-                    None => Some(O::new(vec![slot.var.clone()], self.config.clone())?),
-                };
-                Ok(Stage::Train { lr_scale, fresh })
-            }
-        };
-        self.staged = self.slots.iter().map(stage).collect::<Result<_>>()?;
-        Ok(())
-    }
-
-    fn commit_plan(&mut self) -> Released {
-        let per_byte = state_bytes_per_byte::<O>();
-        let mut released = 0;
-        for (slot, stage) in self.slots.iter_mut().zip(self.staged.drain(..)) {
-            match stage {
-                Stage::Leave => {}
-                Stage::Drop => {
-                    if slot.optimizer.take().is_some() {
-                        released += slot.var.elem_count() * slot.var.dtype().size_in_bytes();
-                    }
-                }
-                Stage::Train { lr_scale, fresh } => {
-                    slot.lr_scale = lr_scale;
-                    slot.optimizer = fresh.or(slot.optimizer.take());
-                    if let Some(optimizer) = &mut slot.optimizer {
-                        optimizer.set_learning_rate(self.learning_rate * lr_scale);
-                    }
-                }
-            }
-        }
-        Released { state_bytes: per_byte.map(|n| n * released) }
-    }
-
-    fn kind(&self) -> &'static str {
-        std::any::type_name::<Self>()
-    }
-}
-
-/// How many bytes of state an optimizer keeps for each byte of a variable, where that is known.
-fn state_bytes_per_byte<O: 'static>() -> Option<usize> {
-    let id = TypeId::of::<O>();
-    if id == TypeId::of::<AdamW>() {
-        Some(2) // two moments in the variable's own dtype
-    } else if id == TypeId::of::<SGD>() {
-        Some(0)
-    } else {
-        None
     }
 }

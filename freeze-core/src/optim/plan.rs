@@ -3,11 +3,12 @@
 use candle_core::{Device, Tensor, TensorId};
 
 use super::groups::{Named, Share};
+use super::names::names;
 use super::rule::UpdateRule;
 use super::slot::Slot;
 use super::state::{restore, saved};
 use super::{Fused, OptimizerState, PlanOptimizer, PlannedVar, Released, StatePolicy};
-use crate::{LeafState, Result};
+use crate::Result;
 
 /// A plan made ready.
 #[derive(Debug)]
@@ -20,9 +21,7 @@ pub(super) struct Pending {
 #[derive(Debug)]
 struct Change {
     slot: usize,
-    name: String,
-    kind: &'static str,
-    planned: LeafState,
+    planned: PlannedVar,
     /// The state in host memory, and the number of updates it has seen.
     offloaded: Option<(Tensor, u64)>,
 }
@@ -41,8 +40,7 @@ impl<R: UpdateRule> PlanOptimizer for Fused<R> {
                 Some(slot) if planned.state.is_frozen() => self.offload(slot)?,
                 _ => None,
             };
-            let (name, kind) = (planned.name.clone(), planned.kind);
-            changes.push(Change { slot, name, kind, planned: planned.state, offloaded });
+            changes.push(Change { slot, planned: planned.clone(), offloaded });
         }
         let shares = self.shares_after(&changes)?;
         self.pending = Some(Pending { changes, shares });
@@ -56,11 +54,9 @@ impl<R: UpdateRule> PlanOptimizer for Fused<R> {
         };
         for change in changes {
             let Some(slot) = self.slots.get_mut(change.slot) else { continue };
-            let freezes = change.planned.is_frozen() && !slot.planned.is_frozen();
-            slot.name = Some(change.name);
-            slot.kind = change.kind;
-            slot.planned = change.planned;
-            if freezes {
+            slot.learn(change.planned);
+            // Also what has been frozen for long: the policy may be another since then.
+            if slot.planned.is_frozen() {
                 bytes += let_go(slot, self.state_policy, change.offloaded);
             }
         }
@@ -74,13 +70,26 @@ impl<R: UpdateRule> PlanOptimizer for Fused<R> {
         R::KIND
     }
 
+    fn discard_prepared(&mut self) {
+        self.pending = None;
+        self.restored = None;
+    }
+
     fn save_state(&mut self) -> Result<OptimizerState> {
-        saved(self)
+        self.save_state_as(&[])
+    }
+
+    fn save_state_as(&mut self, vars: &[PlannedVar]) -> Result<OptimizerState> {
+        saved(self, &names(self, vars)?)
     }
 
     fn prepare_state(&mut self, state: &OptimizerState) -> Result<()> {
+        self.prepare_state_as(state, &[])
+    }
+
+    fn prepare_state_as(&mut self, state: &OptimizerState, vars: &[PlannedVar]) -> Result<()> {
         self.restored = None;
-        self.restored = Some(restore(self, state)?);
+        self.restored = Some(restore(self, &names(self, vars)?, state)?);
         Ok(())
     }
 
@@ -111,8 +120,7 @@ impl<R: UpdateRule> Fused<R> {
             if let (Some(named), Some(slot)) =
                 (named.get_mut(change.slot), self.slots.get(change.slot))
             {
-                let rank = slot.var.rank();
-                *named = Some(Named { name: &change.name, kind: change.kind, rank });
+                *named = Some(Named::after(slot, &change.planned));
             }
         }
         match named.into_iter().collect::<Option<Vec<_>>>() {
@@ -122,7 +130,7 @@ impl<R: UpdateRule> Fused<R> {
     }
 }
 
-/// Applies the policy to a slot that has just been frozen; returns the bytes given back.
+/// Applies the policy to a frozen slot; returns the bytes given back.
 fn let_go(slot: &mut Slot, policy: StatePolicy, offloaded: Option<(Tensor, u64)>) -> usize {
     match policy {
         StatePolicy::Drop => slot.drop_state(),

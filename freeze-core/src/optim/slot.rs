@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor, Var};
 
+use super::PlannedVar;
 use super::groups::Share;
 use super::kernel::acc_dtype;
 use crate::{LeafState, Result};
@@ -10,8 +11,10 @@ use crate::{LeafState, Result};
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) var: Var,
-    /// The full name, once known.
+    /// The full name, once known; from then on it stays.
     pub(super) name: Option<String>,
+    /// The path of the leaf that holds the parameter, once known.
+    pub(super) leaf: String,
     /// The type name of the leaf that holds the parameter, once known.
     pub(super) kind: &'static str,
     pub(super) planned: LeafState,
@@ -24,9 +27,27 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(var: Var, name: Option<String>) -> Self {
-        let share = Share::default();
-        Self { var, name, kind: "", planned: LeafState::TRAINED, share, steps: 0, state: None }
+    /// Trained and without a name.
+    pub(super) fn new(var: Var) -> Self {
+        let (name, leaf, share) = (None, String::new(), Share::default());
+        let planned = LeafState::TRAINED;
+        Self { var, name, leaf, kind: "", planned, share, steps: 0, state: None }
+    }
+
+    /// With a name, and as a plan has it.
+    pub(super) fn planned(planned: PlannedVar) -> Self {
+        let PlannedVar { name, leaf, kind, var, state } = planned;
+        Self { name: Some(name), leaf, kind, planned: state, ..Self::new(var) }
+    }
+
+    /// Learns what a plan knows of the parameter; a name it has already stays.
+    pub(super) fn learn(&mut self, planned: PlannedVar) {
+        let PlannedVar { name, leaf, kind, state, .. } = planned;
+        if self.name.as_ref().is_none_or(|known| *known == name) {
+            (self.name, self.leaf) = (Some(name), leaf);
+        }
+        self.kind = kind;
+        self.planned = state;
     }
 
     /// The share of the learning rate, or `None` if frozen.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{Device, Tensor};
 
+use super::names::names;
 use super::rule::UpdateRule;
 use super::slot::Slot;
 use super::{Fused, OptimizerState, PlanOptimizer};
@@ -26,9 +27,9 @@ impl<R: UpdateRule> Fused<R> {
     ///
     /// # Errors
     ///
-    /// The optimizer was never given names.
+    /// The optimizer was never given names, or two variables have one.
     pub fn state_tensors(&self) -> Result<BTreeMap<String, Tensor>> {
-        let OptimizerState { mut tensors, steps, .. } = saved(self)?;
+        let OptimizerState { mut tensors, steps, .. } = saved(self, &names(self, &[])?)?;
         for (name, steps) in steps {
             let steps = Tensor::new(i64::try_from(steps).unwrap_or(i64::MAX), &Device::Cpu)?;
             tensors.insert(format!("{STEP}/{name}"), steps);
@@ -77,14 +78,17 @@ impl Restored {
     }
 }
 
-pub(super) fn saved<R: UpdateRule>(optimizer: &Fused<R>) -> Result<OptimizerState> {
+/// The state under `names`, one for each slot.
+pub(super) fn saved<R: UpdateRule>(
+    optimizer: &Fused<R>,
+    names: &[String],
+) -> Result<OptimizerState> {
     let mut saved = OptimizerState {
         kind: R::KIND.to_string(),
         learning_rate: optimizer.rule.lr(),
         ..Default::default()
     };
-    for slot in &optimizer.slots {
-        let name = slot.name.as_ref().ok_or(Error::Unnamed { optimizer: R::KIND })?;
+    for (slot, name) in optimizer.slots.iter().zip(names) {
         saved.steps.insert(name.clone(), slot.steps);
         let Some(state) = &slot.state else { continue };
         for (i, moment) in optimizer.rule.moments().iter().enumerate() {
@@ -96,9 +100,10 @@ pub(super) fn saved<R: UpdateRule>(optimizer: &Fused<R>) -> Result<OptimizerStat
     Ok(saved)
 }
 
-/// Checks a saved state against the optimizer and builds what it says.
+/// Checks a saved state against the optimizer, whose slots have `names`, and builds what it says.
 pub(super) fn restore<R: UpdateRule>(
     optimizer: &Fused<R>,
+    names: &[String],
     saved: &OptimizerState,
 ) -> Result<Restored> {
     let fault = |why: String| Error::OptimizerState { optimizer: R::KIND, why };
@@ -110,8 +115,7 @@ pub(super) fn restore<R: UpdateRule>(
     let mut faults = Vec::new();
     let mut known = BTreeSet::new();
     let mut slots = Vec::with_capacity(optimizer.slots.len());
-    for slot in &optimizer.slots {
-        let name = slot.name.as_ref().ok_or(Error::Unnamed { optimizer: R::KIND })?;
+    for (slot, name) in optimizer.slots.iter().zip(names) {
         known.insert(name.clone());
         let Some(&steps) = saved.steps.get(name) else {
             faults.push(format!("`{STEP}/{name}` is missing"));

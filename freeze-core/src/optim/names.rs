@@ -1,0 +1,40 @@
+//! The names that state is saved under: the optimizer's own, or lent for one call.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::rule::UpdateRule;
+use super::{Fused, PlannedVar};
+use crate::{Error, Result};
+
+/// The name of each slot; where it has none, that of its variable among `lent`.
+///
+/// # Errors
+///
+/// A slot has no name, or two have one.
+pub(super) fn names<R: UpdateRule>(
+    optimizer: &Fused<R>,
+    lent: &[PlannedVar],
+) -> Result<Vec<String>> {
+    let lent: HashMap<_, _> = lent.iter().map(|var| (var.var.id(), &var.name)).collect();
+    let mut names = Vec::with_capacity(optimizer.slots.len());
+    let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
+    for slot in &optimizer.slots {
+        let name = slot.name.as_ref().or_else(|| lent.get(&slot.var.id()).copied());
+        let name = name.ok_or(Error::Unnamed { optimizer: R::KIND })?;
+        if !seen.insert(name) {
+            twice.insert(format!("`{name}`"));
+        }
+        names.push(name.clone());
+    }
+    if twice.is_empty() {
+        return Ok(names);
+    }
+    let twice = twice.into_iter().collect::<Vec<_>>().join(", ");
+    Err(Error::Unsaved {
+        what: format!("the state of {}", R::KIND),
+        why: format!(
+            "two of its variables are named {twice}, perhaps those of two models; build it with \
+             `with_names` and set one model apart by `PlannedVar::within`"
+        ),
+    })
+}

@@ -1,0 +1,87 @@
+//! How [`PerParam`] follows a plan.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+
+use candle_core::TensorId;
+use candle_nn::{AdamW, Optimizer, SGD};
+
+use super::{PerParam, Slot};
+use crate::optim::{PlanOptimizer, PlannedVar, Released};
+use crate::{LeafState, Result};
+
+/// What a plan makes of a variable.
+pub(super) struct Stage<O> {
+    name: String,
+    state: LeafState,
+    /// Made where the variable thaws.
+    fresh: Option<O>,
+}
+
+impl<O: Optimizer + 'static> PlanOptimizer for PerParam<O>
+where
+    O::Config: Clone,
+{
+    fn owned(&mut self) -> Vec<TensorId> {
+        self.slots.iter().map(|slot| slot.var.id()).collect()
+    }
+
+    fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<()> {
+        self.staged.clear();
+        let planned: HashMap<TensorId, &PlannedVar> =
+            vars.iter().map(|var| (var.var.id(), var)).collect();
+        let stage = |slot: &Slot<O>| {
+            let Some(planned) = planned.get(&slot.var.id()) else { return Ok(None) };
+            let fresh = match (planned.state, &slot.optimizer) {
+                (LeafState::Trained { .. }, None) => {
+                    Some(O::new(vec![slot.var.clone()], self.config.clone())?)
+                }
+                _ => None,
+            };
+            Ok(Some(Stage { name: planned.name.clone(), state: planned.state, fresh }))
+        };
+        self.staged = self.slots.iter().map(stage).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    fn commit_plan(&mut self) -> Released {
+        let per_byte = state_bytes_per_byte::<O>();
+        let mut released = 0;
+        for (slot, stage) in self.slots.iter_mut().zip(self.staged.drain(..)) {
+            let Some(Stage { name, state, fresh }) = stage else { continue };
+            slot.name.get_or_insert(name);
+            let LeafState::Trained { lr_scale } = state else {
+                if slot.optimizer.take().is_some() {
+                    released += slot.var.elem_count() * slot.var.dtype().size_in_bytes();
+                }
+                continue;
+            };
+            slot.lr_scale = lr_scale;
+            slot.optimizer = fresh.or(slot.optimizer.take());
+            if let Some(optimizer) = &mut slot.optimizer {
+                optimizer.set_learning_rate(self.learning_rate * lr_scale);
+            }
+        }
+        Released { state_bytes: per_byte.map(|n| n * released) }
+    }
+
+    fn discard_prepared(&mut self) {
+        self.staged.clear();
+    }
+
+    fn kind(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
+}
+
+/// How many bytes of state an optimizer keeps for each byte of a variable, where that is known.
+fn state_bytes_per_byte<O: 'static>() -> Option<usize> {
+    let id = TypeId::of::<O>();
+    if id == TypeId::of::<AdamW>() {
+        Some(2) // two moments in the variable's own dtype
+    } else if id == TypeId::of::<SGD>() {
+        Some(0)
+    } else {
+        None
+    }
+}
