@@ -189,6 +189,14 @@ pub enum Error {
         /// The reason and the remedy.
         why: String,
     },
+    /// The plan has been applied, but a metric's sink failed.
+    #[error("the plan has been applied, but its metric `{metric}` could not be recorded: {source}")]
+    Unrecorded {
+        /// The metric.
+        metric: &'static str,
+        /// What the sink said.
+        source: Box<Error>,
+    },
     /// An audit found leaves that do not train as planned.
     #[error("the audit found faults: {faults}")]
     Audit {

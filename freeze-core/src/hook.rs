@@ -1,24 +1,29 @@
 //! The epoch hook: schedule, freezer and optimizers in one call at the end of an epoch.
 
+use std::fmt;
+
 use candle_core::Tensor;
 
 use crate::audit::{Audit, audit};
 use crate::schedule::{Elapsed, Linear, Schedule};
-use crate::{Change, Error, Freezable, Freezer, PlanOptimizer, Result};
+use crate::{Change, Error, Freezable, Freezer, MetricSink, PlanOptimizer, Result};
 
 /// Freezes leaves as training goes on: call [`epoch_end`](Self::epoch_end) after every epoch.
 ///
 /// The default schedule is the reference's linear one, [`Linear`]. The reference acts at the end of
 /// an epoch only, so a run of one epoch gains nothing and the last freeze comes when no step is
 /// left; [`every_steps`](Self::every_steps) applies the same schedule between steps.
-pub struct LayerFreezing<S = Linear> {
+///
+/// It can be sent to another thread if its schedule can.
+pub struct LayerFreezing<S = Linear, K = ()> {
     schedule: S,
     every: Every,
-    sink: Option<Box<dyn MetricSink>>,
+    sink: K,
     /// Which leaves were frozen when the model was last audited.
     audited: Option<Vec<bool>>,
 }
 
+#[derive(Debug)]
 enum Every {
     Epoch,
     Steps(usize),
@@ -37,21 +42,6 @@ pub struct Report {
     pub change: Change,
 }
 
-/// Takes the hook's metrics: `layer_freezing/layers_frozen` and
-/// `layer_freezing/percentage_frozen`, as the reference names them.
-///
-/// Any `FnMut(&str, f64, Elapsed)` is one.
-pub trait MetricSink {
-    /// One value of one metric.
-    fn record(&mut self, name: &str, value: f64, elapsed: Elapsed);
-}
-
-impl<F: FnMut(&str, f64, Elapsed)> MetricSink for F {
-    fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) {
-        self(name, value, elapsed);
-    }
-}
-
 impl LayerFreezing<Linear> {
     /// The reference's schedule: from `freeze_start`, a share of the run in [0, 1), linearly up to
     /// `freeze_level`, a share of the leaves in [0, 1], at the end.
@@ -67,9 +57,11 @@ impl LayerFreezing<Linear> {
 impl<S: Schedule> LayerFreezing<S> {
     /// Any schedule.
     pub fn with_schedule(schedule: S) -> Self {
-        Self { schedule, every: Every::Epoch, sink: None, audited: None }
+        Self { schedule, every: Every::Epoch, sink: (), audited: None }
     }
+}
 
+impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
     /// Also acts between steps, whenever [`step_end`](Self::step_end) is called with a multiple of
     /// `steps` completed.
     ///
@@ -83,9 +75,11 @@ impl<S: Schedule> LayerFreezing<S> {
         Ok(Self { every: Every::Steps(steps), ..self })
     }
 
-    /// Sends the metrics to `sink` each time the schedule is applied.
-    pub fn with_sink(self, sink: impl MetricSink + 'static) -> Self {
-        Self { sink: Some(Box::new(sink)), ..self }
+    /// Sends the metrics `layer_freezing/layers_frozen` and `layer_freezing/percentage_frozen`, named
+    /// as the reference names them, to `sink` each time the schedule is applied.
+    pub fn with_sink<N: MetricSink>(self, sink: N) -> LayerFreezing<S, N> {
+        let Self { schedule, every, sink: _, audited } = self;
+        LayerFreezing { schedule, every, sink, audited }
     }
 
     /// The schedule.
@@ -103,7 +97,8 @@ impl<S: Schedule> LayerFreezing<S> {
     ///
     /// # Errors
     ///
-    /// As [`Freezer::apply`], or `elapsed` makes no sense. Nothing has changed then.
+    /// As [`Freezer::apply`], or `elapsed` makes no sense: nothing has changed then. Or the sink
+    /// failed ([`Error::Unrecorded`]): the plan has been applied then.
     pub fn epoch_end<M: Freezable>(
         &mut self,
         freezer: &mut Freezer<M>,
@@ -113,9 +108,12 @@ impl<S: Schedule> LayerFreezing<S> {
         let scheduled = self.schedule.plan(elapsed, freezer.base())?;
         let change = freezer.refine(&scheduled.plan, optimizers)?;
         let report = Report { depth: scheduled.depth, percentage: scheduled.percentage, change };
-        if let Some(sink) = &mut self.sink {
-            sink.record("layer_freezing/layers_frozen", report.depth as f64, elapsed);
-            sink.record("layer_freezing/percentage_frozen", report.percentage, elapsed);
+        for (metric, value) in [
+            ("layer_freezing/layers_frozen", report.depth as f64),
+            ("layer_freezing/percentage_frozen", report.percentage),
+        ] {
+            let unrecorded = |source| Error::Unrecorded { metric, source: Box::new(source) };
+            self.sink.record(metric, value, elapsed).map_err(unrecorded)?;
         }
         Ok(report)
     }
@@ -141,6 +139,15 @@ impl<S: Schedule> LayerFreezing<S> {
         }
     }
 
+    /// Tells the sink that the run has ended.
+    ///
+    /// # Errors
+    ///
+    /// The sink's.
+    pub fn finish(&mut self) -> Result<()> {
+        self.sink.finish()
+    }
+
     /// Audits the model on the first step, and on the first after leaves froze or thawed; does
     /// nothing in between. Call it before each step with that step's loss. Every finding is warned of
     /// through `tracing`.
@@ -161,6 +168,15 @@ impl<S: Schedule> LayerFreezing<S> {
         audit.trace();
         self.audited = Some(frozen);
         Ok(Some(audit))
+    }
+}
+
+impl<S: Schedule, K> fmt::Debug for LayerFreezing<S, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayerFreezing")
+            .field("schedule", &self.schedule.describe())
+            .field("every", &self.every)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The epoch hook: reports, metrics, granularity, odd models.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
 use candle_nn::{AdamW, Linear, Optimizer, ParamsAdamW, SGD};
@@ -20,11 +20,10 @@ fn adamw(net: &Freezer<Mlp>) -> PerParam<AdamW> {
 fn reports_what_an_epoch_released() {
     let mut net = Freezer::new(Mlp::new(5, 4).expect("a model")).expect("a freezer");
     let mut opt = adamw(&net);
-    let metrics = Rc::new(RefCell::new(Vec::new()));
-    let sink = metrics.clone();
+    let mut metrics = Vec::new();
     let mut hook = LayerFreezing::new(0.0, 1.0).expect("a hook").with_sink(
-        move |name: &str, value, at: Elapsed| {
-            sink.borrow_mut().push((name.to_string(), value, at.epoch))
+        |name: &str, value, at: Elapsed| {
+            metrics.push((name.to_string(), value, at.epoch));
         },
     );
     let leaf = 4 * 4 + 4;
@@ -47,7 +46,7 @@ fn reports_what_an_epoch_released() {
             [(names[0].to_string(), layers, epoch), (names[1].to_string(), share, epoch)]
         })
         .collect();
-    assert_eq!(*metrics.borrow(), expected);
+    assert_eq!(metrics, expected);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Elapsed, MetricSink};
+use crate::{Elapsed, MetricSink, Result};
 
 /// Every recorded value of every metric, in order, NaN and infinities included.
 ///
@@ -51,8 +51,9 @@ impl MetricHistory {
 }
 
 impl MetricSink for MetricHistory {
-    fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) {
+    fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()> {
         MetricHistory::record(self, name, value, elapsed);
+        Ok(())
     }
 }
 
