@@ -3,8 +3,6 @@
 
 #[path = "../benches/layers/kit.rs"]
 mod kit;
-#[path = "../examples/common/seeded.rs"]
-mod seeded;
 #[path = "../benches/layers/transformer.rs"]
 mod transformer;
 
@@ -12,7 +10,7 @@ use candle_core::{DType, Device::Cpu, Module, Result, Tensor};
 use candle_nn::loss::cross_entropy;
 use candle_nn::{LayerNormConfig, Optimizer, VarBuilder};
 use freeze_core::audit::{Audit, Cause, CutAt, Outcome, audit};
-use freeze_core::{Freezable, Freezer, optim::AdamW};
+use freeze_core::{Freezable, Freezer, init::Seeded, optim::AdamW};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -57,7 +55,7 @@ const STEPS: usize = 250;
 
 /// A model of the kit's layers, always with the same weights.
 fn net<K: SequenceKit>() -> Result<Net<Stage<K>>> {
-    let vb = seeded::Seeded::builder(7, DType::F32, &Cpu);
+    let vb = Seeded::builder(7, DType::F32, &Cpu);
     let stage = |index| transformer::stage::<K>(index, &SHAPE, vb.pp(index));
     Ok(Net { stages: (0..SHAPE.layers + 3).map(stage).collect::<Result<_>>()? })
 }

@@ -1,9 +1,8 @@
-//! What both examples need besides the library: data, seeded weights, a progress bar, tables.
+//! What both examples need besides the library: data, a progress bar, tables.
 
 pub(crate) mod dataset;
 pub(crate) mod idx;
 pub(crate) mod progress;
-pub(crate) mod seeded;
 pub(crate) mod table;
 
 use candle_core::DType;

@@ -17,10 +17,10 @@ use std::process::ExitCode;
 use candle_core::{DType, Device};
 use candle_nn::{Module, Optimizer, ParamsAdamW, loss::cross_entropy};
 use clap::Parser;
-use freeze_core::{Elapsed, Freezer, LayerFreezing, optim::AdamW};
+use freeze_core::{Elapsed, Freezer, LayerFreezing, init::Seeded, optim::AdamW};
 
 use common::dataset::Dataset;
-use common::{Result, accuracy, count, progress, seeded::Seeded};
+use common::{Result, accuracy, count, progress};
 use keep::{Keeper, Parts};
 use net::Net;
 use record::{Epoch, Run, timed};

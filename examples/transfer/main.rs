@@ -16,10 +16,10 @@ use std::process::ExitCode;
 use candle_core::{DType, Device};
 use candle_nn::{Module, Optimizer, ParamsAdamW, VarBuilder, loss::cross_entropy};
 use clap::Parser;
-use freeze_core::{Freezable, FreezePlan, Freezer, optim::AdamW};
+use freeze_core::{Freezable, FreezePlan, Freezer, init::Seeded, optim::AdamW};
 
 use common::dataset::{Dataset, Images};
-use common::{Result, accuracy, count, progress, seeded::Seeded};
+use common::{Result, accuracy, count, progress};
 use net::Net;
 
 #[global_allocator]

@@ -10,6 +10,7 @@
 //! | freeze layers, by number or by name | [`Freezer`], [`FreezePlan`], [`Freezable::freeze_upto`] |
 //! | freeze on a schedule | [`LayerFreezing`], [`freeze_layers`], [`schedule`] |
 //! | use a layer or model that hides its tensors | [`Rebuilt`] |
+//! | begin from the same weights every time | [`init::Seeded`] |
 //! | train weights that were loaded from a file | [`Freezable::into_trainable`] |
 //! | update parameters at the speed of memory, clip, accumulate | [`optim`] |
 //! | use any other candle optimizer | [`optim::PerParam`] |
@@ -26,6 +27,7 @@ pub mod forecast;
 mod freezable;
 mod freezer;
 mod hook;
+pub mod init;
 mod inspect;
 mod inventory;
 mod layers;

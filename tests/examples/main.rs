@@ -1,4 +1,4 @@
-//! The examples: what they read, what they draw, and what they do as programs.
+//! The examples: what they read and what they do as programs.
 
 #[allow(dead_code, reason = "the examples use what the tests do not")]
 #[path = "../../examples/common/mod.rs"]
@@ -7,4 +7,3 @@ mod common;
 mod dataset;
 mod idx;
 mod programs;
-mod seeded;

@@ -11,5 +11,6 @@ mod plan;
 mod rebuilt;
 mod report;
 mod schedule;
+mod seeded;
 mod support;
 mod training;
