@@ -11,6 +11,7 @@
 //! | freeze on a schedule | [`LayerFreezing`], [`freeze_layers`], [`schedule`] |
 //! | use a layer or model that hides its tensors | [`Rebuilt`] |
 //! | begin from the same weights every time | [`init::Seeded`] |
+//! | load weights from a file, in part or under other names | [`load`] |
 //! | train weights that were loaded from a file | [`Freezable::into_trainable`] |
 //! | update parameters at the speed of memory, clip, accumulate | [`optim`] |
 //! | use any other candle optimizer | [`optim::PerParam`] |
@@ -32,6 +33,7 @@ mod inspect;
 mod inventory;
 mod layers;
 mod layout;
+pub mod load;
 mod mapper;
 mod metrics;
 pub mod nn;

@@ -6,6 +6,7 @@ mod freezer;
 mod hook;
 mod layers;
 mod leaf_order;
+mod load;
 mod metrics;
 mod plan;
 mod rebuilt;

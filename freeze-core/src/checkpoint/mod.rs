@@ -91,6 +91,7 @@ mod run;
 mod save;
 mod state;
 mod verify;
+mod weight_file;
 mod weights;
 mod writer;
 
@@ -100,4 +101,5 @@ pub use random::Resumable;
 pub use resume::Resumed;
 pub use run::Checkpoint;
 pub use verify::verify;
+pub(crate) use weight_file::WeightFile;
 pub use weights::{Weights, load_weights, save_weights};

@@ -6,9 +6,7 @@ use std::path::Path;
 use candle_core::{Tensor, TensorId};
 use candle_nn::VarMap;
 
-use super::archive::Archive;
-use super::save::MODEL;
-use super::state::State;
+use super::weight_file::WeightFile;
 use super::writer::write;
 use crate::{Error, Freezable, Result};
 
@@ -30,25 +28,10 @@ pub fn save_weights<M: Freezable>(path: impl AsRef<Path>, model: &M) -> Result<(
 ///
 /// The file cannot be read, is damaged, of a newer format, or a delta.
 pub fn load_weights(path: impl AsRef<Path>) -> Result<HashMap<String, Tensor>> {
-    let mut archive = Archive::open(path.as_ref())?;
-    let state = State::read(&archive)?;
-    if state.as_ref().is_some_and(|state| state.in_base.is_some()) {
-        let why = "it holds only what differs from its base; resume it and save the weights";
-        return Err(archive.misfit(why));
-    }
-    let names: Vec<String> = archive.names().map(str::to_string).collect();
-    let mut tensors = HashMap::new();
-    for name in names {
-        let (field, expected) = match &state {
-            None => (name.as_str(), None),
-            Some(state) => match name.strip_prefix(MODEL) {
-                Some(field) => (field, Some(state.checksum(&archive, &name)?)),
-                None => continue,
-            },
-        };
-        tensors.insert(field.to_string(), archive.tensor(&name, expected)?);
-    }
-    Ok(tensors)
+    let mut file = WeightFile::open(path.as_ref())?;
+    let names = file.names();
+    let read = |name: String| file.tensor(&name).map(|tensor| (name, tensor));
+    names.into_iter().map(read).collect()
 }
 
 /// A model's tensors under the names they will be saved by.

@@ -1,0 +1,95 @@
+//! What was loaded and what was not.
+
+use std::fmt;
+
+use candle_core::DType;
+
+/// How many names a list shows.
+const SHOWN: usize = 8;
+
+/// What became of every tensor of model and files. Prints as a few lines.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use = "it says what was not loaded"]
+#[non_exhaustive]
+pub struct Loaded {
+    /// The model's tensors that have the files' values now, in the order of the leaves.
+    pub loaded: Vec<String>,
+    /// The model's tensors of which the files have nothing; a tied one under the first of its names.
+    pub missing: Vec<String>,
+    /// The files' tensors, by their names there, of which the model has nothing.
+    pub unexpected: Vec<String>,
+    /// Those that both have, of other shapes.
+    pub misshaped: Vec<Misshaped>,
+}
+
+/// A tensor of which model and file have other shapes, or one numbers and the other integers.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Misshaped {
+    /// Its name in the model.
+    pub name: String,
+    /// Shape and type in the file; `None` is a type that candle does not have.
+    pub found: (Vec<usize>, Option<DType>),
+    /// Shape and type in the model.
+    pub expected: (Vec<usize>, DType),
+}
+
+impl Loaded {
+    /// Whether every tensor of the model was loaded and every tensor of the files used.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.misshaped.is_empty()
+    }
+
+    /// All that is not as it should be, as the end of a sentence.
+    pub(super) fn shortfall(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.missing.is_empty() {
+            parts.push(format!("missing {}", listed(&self.missing)));
+        }
+        if !self.unexpected.is_empty() {
+            parts.push(format!("unexpected {}", listed(&self.unexpected)));
+        }
+        let shown: Vec<String> =
+            self.misshaped.iter().take(SHOWN).map(ToString::to_string).collect();
+        if !shown.is_empty() {
+            let more = more(self.misshaped.len());
+            parts.push(format!("misshaped {}: {}{more}", self.misshaped.len(), shown.join(", ")));
+        }
+        parts.join("; ")
+    }
+}
+
+impl fmt::Display for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.loaded.len() + self.missing.len() + self.misshaped.len();
+        write!(f, "loaded {} of {all} tensors", self.loaded.len())?;
+        match self.is_complete() {
+            true => Ok(()),
+            false => write!(f, "; {}", self.shortfall()),
+        }
+    }
+}
+
+impl fmt::Display for Misshaped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (found, dtype) = &self.found;
+        let dtype = dtype.map_or("of a type that candle lacks", |dtype| dtype.as_str());
+        let (expected, ours) = &self.expected;
+        let ours = ours.as_str();
+        let name = &self.name;
+        write!(f, "`{name}` is {found:?} {dtype} in the file, {expected:?} {ours} in the model")
+    }
+}
+
+/// How many, and the first of them.
+pub(super) fn listed(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    format!("{}: {}{}", names.len(), shown.join(", "), more(names.len()))
+}
+
+fn more(count: usize) -> String {
+    match count.saturating_sub(SHOWN) {
+        0 => String::new(),
+        rest => format!(" and {rest} more"),
+    }
+}
