@@ -10,7 +10,7 @@ use freeze_core::{
     freeze_layers,
 };
 
-const DOC: &str = include_str!("../../docs/RELIABILITY.md");
+use crate::doc;
 
 #[derive(Freezable)]
 struct Net {
@@ -84,9 +84,6 @@ fn numbers() -> Vec<Row> {
         row("`ParamGroups::lr_scale(\"**\", NaN)`", || ParamGroups::new().lr_scale("**", f64::NAN)),
         row("`lr::warmup(2.0, ..)`", || lr::warmup(2.0, lr::constant()).map(drop)),
         row("`Dropout::new(1.0, 0)`", || Dropout::new(1.0, 0)),
-        row("`manager.keep_last(0)`", || {
-            Manager::new(std::env::temp_dir().join("freeze-core-none"))?.keep_last(0)
-        }),
     ]
 }
 
@@ -206,11 +203,75 @@ fn files() -> Vec<Row> {
         row("`names_from` of another model's map", || {
             Weights::of(&Net::new(0)?)?.names_from(&VarMap::new()).map(drop)
         }),
-        row("`manager.save` without the metric of `keep_best`", || {
+    ]
+}
+
+fn managers() -> Vec<Row> {
+    // In a folder of its own, which the error may name.
+    let managed = |act: fn(Manager, &mut Freezer<Net>) -> Result<()>| {
+        move || {
             let dir = tempfile::tempdir().expect("a folder");
-            let manager = Manager::new(dir.path())?.keep_best("accuracy", Goal::Highest);
-            manager.save(Checkpoint::of(&mut net()?))
-        }),
+            let error = |error: freeze_core::Error| match error {
+                freeze_core::Error::Unsaved { what, why } => {
+                    let folder = dir.path().display().to_string();
+                    let [what, why] = [what, why].map(|text| text.replace(&folder, "FOLDER"));
+                    freeze_core::Error::Unsaved { what, why }
+                }
+                error => error,
+            };
+            act(Manager::new(dir.path())?, &mut net()?).map_err(error)
+        }
+    };
+    vec![
+        row("`manager.keep_last(0)`", managed(|manager, _| manager.keep_last(0).map(drop))),
+        row(
+            "`manager.save_every_epochs(0)`",
+            managed(|manager, _| manager.save_every_epochs(0).map(drop)),
+        ),
+        row(
+            "`manager.save_every_steps(0)`",
+            managed(|manager, _| manager.save_every_steps(0).map(drop)),
+        ),
+        row(
+            "`manager.save` without a progress",
+            managed(|manager, net| manager.save(Checkpoint::of(net)).map(drop)),
+        ),
+        row(
+            "`save_if_due` by steps of a progress without steps",
+            managed(|manager, net| {
+                let run = Checkpoint::of(net).progress(Elapsed::new(1, 9));
+                manager.save_every_steps(5)?.save_if_due(run).map(drop)
+            }),
+        ),
+        row(
+            "`manager.save` without a history for `keep_best`",
+            managed(|manager, net| {
+                let manager = manager.keep_best("accuracy", Goal::Highest);
+                manager.save(Checkpoint::of(net).progress(Elapsed::new(1, 9))).map(drop)
+            }),
+        ),
+        row(
+            "`manager.save` of an epoch before the last one",
+            managed(|manager, net| {
+                manager.save(Checkpoint::of(net).progress(Elapsed::new(2, 9)))?;
+                manager.save(Checkpoint::of(net).progress(Elapsed::new(1, 9))).map(drop)
+            }),
+        ),
+        row(
+            "`manager.save` where another run has got further",
+            managed(|manager, net| {
+                let first = manager.save(Checkpoint::of(net).progress(Elapsed::new(2, 9)))?;
+                let other = Manager::new(first.parent().expect("a folder"))?;
+                other.save(Checkpoint::of(net).progress(Elapsed::new(1, 9))).map(drop)
+            }),
+        ),
+        row(
+            "`save_delta` in the place of its base",
+            managed(|manager, net| {
+                let base = manager.save(Checkpoint::of(net).progress(Elapsed::new(2, 9)))?;
+                Checkpoint::of(net).save_delta(&base, &base)
+            }),
+        ),
     ]
 }
 
@@ -227,8 +288,8 @@ fn named(error: freeze_core::Error, path: &std::path::Path) -> freeze_core::Erro
 #[test]
 fn the_documented_errors_are_the_errors() {
     let mut table = String::from("| input | error |\n|---|---|\n");
-    for (what, act) in [numbers(), patterns(), strangers(), empty(), files()].into_iter().flatten()
-    {
+    let rows = [numbers(), patterns(), strangers(), empty(), files(), managers()];
+    for (what, act) in rows.into_iter().flatten() {
         let error = match act() {
             Ok(()) => panic!("{what} is accepted"),
             Err(error) => error.to_string(),
@@ -237,9 +298,7 @@ fn the_documented_errors_are_the_errors() {
         let line = error.lines().next().unwrap_or_default().replace('|', "\\|");
         table.push_str(&format!("| {what} | {line} |\n"));
     }
-    let (begin, end) = ("<!-- bad inputs: begin -->\n", "<!-- bad inputs: end -->");
-    let found = DOC.split(begin).nth(1).and_then(|rest| rest.split(end).next());
-    assert_eq!(found, Some(table.as_str()), "docs/RELIABILITY.md should have:\n{table}");
+    doc::has("bad inputs", &table);
 }
 
 /// What is not an error: a model without leaves or variables can be held, saved and resumed.

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use freeze_core::checkpoint::{Goal, Manager};
-use freeze_core::{Elapsed, Error, Result};
+use freeze_core::checkpoint::{Checkpoint, Goal, Manager};
+use freeze_core::{Elapsed, Error, Freezer, Result};
 
-use crate::rig::{EPOCHS, Kind, PER_EPOCH, Run, STEPS, When};
+use crate::rig::{EPOCHS, Kind, Net, PER_EPOCH, Run, STEPS, When};
 
 fn names(paths: &[PathBuf]) -> Vec<String> {
     let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -55,6 +55,32 @@ fn the_last_and_the_best_are_kept() -> Result<()> {
         let found: Vec<PathBuf> = manager.best()?.into_iter().collect();
         assert_eq!(names(&found), numbers(&best.into_iter().collect::<Vec<_>>()));
     }
+    Ok(())
+}
+
+/// What was saved before the first validation is saved, and never the best.
+#[test]
+fn a_checkpoint_without_the_metric_is_no_candidate() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let manager = Manager::new(dir.path())?.keep_last(1)?.keep_best("score", Goal::Lowest);
+    let mut run = run()?;
+    let mut save = |epoch, score: Option<f64>| {
+        let at = Elapsed::new(epoch, EPOCHS);
+        score.into_iter().for_each(|score| run.history.record("score", score, at));
+        run.with_checkpoint(|c| manager.save(c.progress(at)))
+    };
+    let mut kept = Vec::new();
+    for (epoch, score) in [(1, None), (2, None), (3, Some(0.5)), (4, Some(0.7)), (5, Some(0.4))] {
+        save(epoch, score)?;
+        let names = |paths: Vec<PathBuf>| -> Vec<usize> {
+            let names = names(&paths).into_iter();
+            names.filter_map(|name| name.get(6..12)?.parse().ok()).collect()
+        };
+        kept.push((names(manager.checkpoints()?), names(manager.best()?.into_iter().collect())));
+    }
+    let expected = [(vec![1], vec![]), (vec![2], vec![]), (vec![3], vec![3])];
+    let expected = expected.into_iter().chain([(vec![3, 4], vec![3]), (vec![5], vec![5])]);
+    assert_eq!(kept, expected.collect::<Vec<_>>());
     Ok(())
 }
 
@@ -130,8 +156,19 @@ fn what_cannot_be_meant_is_refused() -> Result<()> {
     says(manager()?.save_every_steps(0).expect_err("0"), "`save_every_steps` is 0");
     says(manager()?.save_every_epochs(0).expect_err("0"), "`save_every_epochs` is 0");
     let best = manager()?.keep_best("accuracy", Goal::Highest);
-    let error = run()?.with_checkpoint(|c| best.save(c)).expect_err("no metric");
-    says(error, "cannot save the best by `accuracy`: the history has no value of it");
+    let mut net = Freezer::new(Net::new(3, 1)?)?;
+    let error = best.save(Checkpoint::of(&mut net).progress(Elapsed::new(1, 2)));
+    says(error.expect_err("no history"), "cannot save the best by `accuracy`: the history");
+    let error = manager()?.save(Checkpoint::of(&mut net)).expect_err("no progress");
+    says(error, "cannot save the run under a name of its own: it was given no progress");
+    let error = manager()?.save_if_due(Checkpoint::of(&mut net)).expect_err("no progress");
+    says(error, "add `.progress(..)`");
+    let by_step = manager()?.save_every_steps(1)?;
+    let error = by_step.save_if_due(Checkpoint::of(&mut net).progress(Elapsed::new(3, 5)));
+    says(error.expect_err("no steps"), "its progress counts no steps; say them with");
+    let due =
+        by_step.save_if_due(Checkpoint::of(&mut net).progress(Elapsed::new(0, 5).at_step(0, 9)));
+    assert!(due?.is_none());
     assert!(best.checkpoints()?.is_empty());
     let file = dir.path().join("file");
     fs::write(&file, b"").expect("a file");

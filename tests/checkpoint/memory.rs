@@ -48,7 +48,7 @@ fn greedy() -> Vec<(&'static str, Vec<u8>)> {
             "batch_norm":"as_caller","progress":{{"epoch":0,"epochs":0,"step":0,"steps":0}},
             "samples":0,"optimizers":[],"schedule":{{"describe":"","state":{schedule}}},
             "random":{{{random}}},"history":{{"records":[{history}]}},"checksums":{{}},
-            "in_base":null}}"#
+            "in_base":null,"base_id":null}}"#
         ))
     };
     let absurd = |claim: u64| [&claim.to_le_bytes()[..], &[b'{'; 64]].concat();

@@ -150,3 +150,24 @@ fn a_tie_is_part_of_the_layout() -> Result<()> {
     assert!(error.contains(says), "{error}");
     Ok(())
 }
+
+/// What no reader could load is not written.
+#[test]
+fn the_one_name_that_safetensors_keeps_is_refused() -> Result<()> {
+    #[derive(Freezable)]
+    struct Renamed {
+        #[freeze(param, rename = "__metadata__")]
+        table: Tensor,
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("weights");
+    let net = Renamed { table: Tensor::zeros(2, DType::F32, &Device::Cpu)? };
+    let error = save_weights(&path, &net).expect_err("the name").to_string();
+    assert!(error.contains("cannot save `__metadata__`: safetensors keeps free text"), "{error}");
+    assert!(!path.exists());
+    // In a checkpoint the name has something in front.
+    let mut net = Freezer::new(net)?;
+    Checkpoint::of(&mut net).save(&path)?;
+    Checkpoint::of(&mut net).resume(&path)?;
+    Ok(())
+}

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::archive::Archive;
 use super::save::MODEL;
-use super::state::State;
+use super::state::{State, id};
 use crate::{Error, Result};
 
 /// A checkpoint that stands alone, or a safetensors file of weights under the field paths.
@@ -25,6 +25,11 @@ impl Base {
             return Err(archive.misfit(why));
         }
         Ok(Self { archive, state })
+    }
+
+    /// Which file it is; `None` for weights alone.
+    pub(super) fn id(&self) -> Option<String> {
+        self.state.as_ref().and_then(|_| id(&self.archive))
     }
 
     pub(super) fn has(&self, field: &str, tensor: &Tensor) -> bool {

@@ -14,7 +14,7 @@ use super::bytes::checked_elements;
 pub(super) const MAX_HEADER: u64 = 100_000_000;
 
 /// The name under which safetensors keeps free text.
-const METADATA: &str = "__metadata__";
+pub(super) const METADATA: &str = "__metadata__";
 
 /// The tensors of a file in the order of their bytes, and the free text beside them.
 #[derive(Debug)]

@@ -1,14 +1,16 @@
 //! A folder of checkpoints: when to save, which to keep, where to go on.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::atomic::{PARTIAL, file_error, sync_folder};
-use super::verify::{last_metric, verify};
+use super::best::{Best, Goal};
+use super::folder::{Folder, Position};
+use super::verify::verify_alone;
 use super::{Checkpoint, Resumed};
 use crate::{Elapsed, Error, Freezable, Result};
 
-/// Saves a run's checkpoints to a folder of its own and finds the one to go on from.
+/// Saves a run's checkpoints to a folder of its own and finds the one to go on from. A clone is the
+/// same manager.
 ///
 /// ```no_run
 /// # use candle_nn::Linear;
@@ -30,19 +32,13 @@ use crate::{Elapsed, Error, Freezable, Result};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Manager {
-    folder: PathBuf,
+    folder: Folder,
     every: Every,
     keep_last: Option<usize>,
-    best: Option<(String, Goal)>,
-}
-
-/// Which values of a metric are the best.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Goal {
-    /// The lowest, as of a loss.
-    Lowest,
-    /// The highest, as of an accuracy.
-    Highest,
+    best: Option<Best>,
+    replaces_later: bool,
+    /// How far the run is that was resumed or saved last; `None` before the first of either.
+    stands: Arc<Mutex<Option<Position>>>,
 }
 
 /// The checkpoint to go on from.
@@ -51,7 +47,8 @@ pub enum Goal {
 pub struct Latest {
     /// The latest whole one; `None` if there is none.
     pub path: Option<PathBuf>,
-    /// Later ones that are damaged or cannot be read, with the reason; each is traced as a warning.
+    /// Later ones that are damaged, cannot be read or are deltas, with the reason; each is traced as
+    /// a warning.
     pub skipped: Vec<(PathBuf, Error)>,
 }
 
@@ -70,17 +67,14 @@ impl Manager {
     ///
     /// The folder cannot be made or read.
     pub fn new(folder: impl Into<PathBuf>) -> Result<Self> {
-        let folder = folder.into();
-        fs::create_dir_all(&folder)
-            .map_err(|error| file_error(&folder, "make the folder", error))?;
-        let this = Self { folder, every: Every::Epochs(1), keep_last: None, best: None };
-        for path in this.entries()? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with(".epoch-") && name.ends_with(PARTIAL) {
-                remove(&path);
-            }
-        }
-        Ok(this)
+        Ok(Self {
+            folder: Folder::open(folder.into())?,
+            every: Every::Epochs(1),
+            keep_last: None,
+            best: None,
+            replaces_later: false,
+            stands: Arc::default(),
+        })
     }
 
     /// [`save_if_due`](Self::save_if_due) saves after every `n`th epoch.
@@ -102,8 +96,8 @@ impl Manager {
         Ok(Self { every: Every::Steps(positive("save_every_steps", n)?), ..self })
     }
 
-    /// Keeps only the `n` latest checkpoints, and the best if there is a
-    /// [`keep_best`](Self::keep_best).
+    /// Keeps only the `n` latest checkpoints, the best if there is a
+    /// [`keep_best`](Self::keep_best), and the bases of deltas in the folder.
     ///
     /// # Errors
     ///
@@ -113,32 +107,45 @@ impl Manager {
     }
 
     /// Also keeps the checkpoint whose latest value of `metric` is the best, the earliest of equal
-    /// ones; NaN is never the best. Each run that is saved must have the metric in its
-    /// [`history`](Checkpoint::history).
+    /// ones; NaN is never the best, and a checkpoint from before the first value is not. Each run
+    /// that is saved must hand over its [`history`](Checkpoint::history).
     pub fn keep_best(self, metric: &str, goal: Goal) -> Self {
-        Self { best: Some((metric.to_string(), goal)), ..self }
+        Self { best: Some(Best { metric: metric.to_string(), goal }), ..self }
     }
 
-    /// Saves the run under a name made of its progress, then removes what is not to be kept. What
-    /// cannot be removed is traced as a warning.
+    /// Lets a run begin anew, or further back, in a folder that has later checkpoints: those, which
+    /// are of a run that was given up, are removed once the first of this one is saved.
+    pub fn replace_later(self) -> Self {
+        Self { replaces_later: true, ..self }
+    }
+
+    /// Saves the run under a name made of its progress, then removes what is not to be kept, never
+    /// what was just saved. What cannot be removed is traced as a warning.
     ///
     /// # Errors
     ///
-    /// As [`Checkpoint::save`], or the run's history lacks the metric of
-    /// [`keep_best`](Self::keep_best).
+    /// As [`Checkpoint::save`]; or the run was given no progress; or one that is behind what this
+    /// manager resumed or saved, or, before it did either, not ahead of what the folder holds, unless
+    /// there is a [`replace_later`](Self::replace_later); or a file in the way is the base of a
+    /// delta; or there is a [`keep_best`](Self::keep_best) and no history. Nothing was written then.
     pub fn save<M: Freezable>(&self, run: Checkpoint<'_, M>) -> Result<PathBuf> {
-        if let Some((metric, _)) = &self.best {
-            let history = run.history.as_deref();
-            if history.and_then(|history| history.last(metric)).is_none() {
-                let why = "the history has no value of it; record one and hand the history over";
-                let what = format!("the best by `{metric}`");
-                return Err(Error::Unsaved { what, why: why.into() });
-            }
+        let progress = progress(&run)?;
+        if let (Some(Best { metric, .. }), None) = (&self.best, &run.history) {
+            let why = "the history, which has its values, was not handed over; add `.history(..)`";
+            let what = format!("the best by `{metric}`");
+            return Err(Error::Unsaved { what, why: why.into() });
         }
-        let Elapsed { epoch, step, .. } = run.progress;
-        let path = self.folder.join(format!("epoch-{epoch:06}-step-{step:010}.safetensors"));
+        let at = Position::of(progress);
+        let mut stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = counts_steps(progress);
+        let later = self.folder.in_the_way(at, *stands, counted, self.replaces_later)?;
+        let path = self.folder.0.join(at.file_name());
         run.save(&path)?;
-        self.prune()?;
+        *stands = Some(at);
+        if !later.is_empty() {
+            self.folder.remove(&later)?;
+        }
+        self.prune(at)?;
         Ok(path)
     }
 
@@ -147,16 +154,26 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// As [`save`](Self::save).
+    /// As [`save`](Self::save), or steps are to be counted and the progress has none.
     pub fn save_if_due<M: Freezable>(&self, run: Checkpoint<'_, M>) -> Result<Option<PathBuf>> {
+        let progress = progress(&run)?;
+        if self.counts_steps() && !counts_steps(progress) {
+            let why = "its progress counts no steps; say them with `Elapsed::at_step`";
+            return Err(Error::Unsaved { what: "the run by its steps".into(), why: why.into() });
+        }
         let (done, every) = match self.every {
-            Every::Epochs(every) => (run.progress.epoch, every),
-            Every::Steps(every) => (run.progress.step, every),
+            Every::Epochs(every) => (progress.epoch, every),
+            Every::Steps(every) => (progress.step, every),
         };
         match done > 0 && done.is_multiple_of(every) {
             true => self.save(run).map(Some),
             false => Ok(None),
         }
+    }
+
+    /// Whether [`save_if_due`](Self::save_if_due) goes by steps.
+    pub(crate) fn counts_steps(&self) -> bool {
+        matches!(self.every, Every::Steps(_))
     }
 
     /// Every checkpoint in the folder, the earliest first; none of them is read.
@@ -165,13 +182,11 @@ impl Manager {
     ///
     /// The folder cannot be read.
     pub fn checkpoints(&self) -> Result<Vec<PathBuf>> {
-        let entries = self.entries()?.into_iter();
-        let mut found: Vec<_> = entries.filter_map(|path| Some((position(&path)?, path))).collect();
-        found.sort();
-        Ok(found.into_iter().map(|(_, path)| path).collect())
+        Ok(self.folder.checkpoints()?.into_iter().map(|(_, path)| path).collect())
     }
 
-    /// The latest whole checkpoint, each being read from end to end until one is.
+    /// The latest whole checkpoint, each being read from end to end until one is. A delta, which
+    /// needs its base, is skipped.
     ///
     /// # Errors
     ///
@@ -179,8 +194,8 @@ impl Manager {
     pub fn latest(&self) -> Result<Latest> {
         let mut skipped = Vec::new();
         for path in self.checkpoints()?.into_iter().rev() {
-            match verify(&path) {
-                Ok(_) => return Ok(Latest { path: Some(path), skipped }),
+            match verify_alone(&path) {
+                Ok(()) => return Ok(Latest { path: Some(path), skipped }),
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "a checkpoint is skipped");
                     skipped.push((path, error));
@@ -196,7 +211,11 @@ impl Manager {
     ///
     /// As [`latest`](Self::latest) and [`Checkpoint::resume`].
     pub fn resume<M: Freezable>(&self, run: Checkpoint<'_, M>) -> Result<Option<Resumed>> {
-        self.latest()?.path.map(|path| run.resume(path)).transpose()
+        let latest = self.latest()?.path;
+        let at = latest.as_deref().and_then(Position::of_file).unwrap_or_default();
+        let resumed = latest.map(|path| run.resume(path)).transpose()?;
+        *self.stands.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+        Ok(resumed)
     }
 
     /// The best checkpoint by the metric of [`keep_best`](Self::keep_best); `None` without one.
@@ -206,49 +225,32 @@ impl Manager {
     ///
     /// The folder cannot be read.
     pub fn best(&self) -> Result<Option<PathBuf>> {
-        let Some((metric, goal)) = &self.best else { return Ok(None) };
-        let mut best: Option<(f64, PathBuf)> = None;
-        for path in self.checkpoints()? {
-            let Ok(Some(value)) = last_metric(&path, metric) else { continue };
-            let better = match (&best, goal) {
-                _ if value.is_nan() => false,
-                (None, _) => true,
-                (Some((best, _)), Goal::Lowest) => value < *best,
-                (Some((best, _)), Goal::Highest) => value > *best,
-            };
-            if better {
-                best = Some((value, path));
-            }
-        }
-        Ok(best.map(|(_, path)| path))
+        let Some(best) = &self.best else { return Ok(None) };
+        Ok(best.of(self.checkpoints()?))
     }
 
-    fn prune(&self) -> Result<()> {
+    /// Removes what is not to be kept of the checkpoints up to `at`.
+    fn prune(&self, at: Position) -> Result<()> {
         let Some(n) = self.keep_last else { return Ok(()) };
-        let (all, best) = (self.checkpoints()?, self.best()?);
-        let old = all.iter().rev().skip(n).filter(|path| Some(*path) != best.as_ref());
-        old.for_each(|path| remove(path));
-        sync_folder(&self.folder).map_err(|error| file_error(&self.folder, "sync", error))
-    }
-
-    fn entries(&self) -> Result<Vec<PathBuf>> {
-        let fault = |error| file_error(&self.folder, "read the folder", error);
-        let entries = fs::read_dir(&self.folder).map_err(fault)?;
-        entries.map(|entry| entry.map(|entry| entry.path()).map_err(fault)).collect()
+        let best = self.best()?;
+        let upto = self.folder.checkpoints()?.into_iter().filter(|(position, _)| *position <= at);
+        let old = upto.rev().skip(n).map(|(_, path)| path);
+        let mut old: Vec<PathBuf> = old.filter(|path| Some(path) != best.as_ref()).collect();
+        let bases = self.folder.bases_among(&old)?;
+        old.retain(|path| !bases.contains(path));
+        self.folder.remove(&old)
     }
 }
 
-/// Epoch and step that a checkpoint's name says; `None` for any other file.
-fn position(path: &Path) -> Option<(usize, usize)> {
-    let name = path.file_name()?.to_str()?.strip_prefix("epoch-")?;
-    let (epoch, step) = name.strip_suffix(".safetensors")?.split_once("-step-")?;
-    Some((epoch.parse().ok()?, step.parse().ok()?))
+fn progress<M>(run: &Checkpoint<'_, M>) -> Result<Elapsed> {
+    run.progress.ok_or_else(|| Error::Unsaved {
+        what: "the run under a name of its own".into(),
+        why: "it was given no progress; add `.progress(..)`".into(),
+    })
 }
 
-fn remove(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
-        tracing::warn!(path = %path.display(), %error, "an old file could not be removed");
-    }
+fn counts_steps(progress: Elapsed) -> bool {
+    progress.step > 0 || progress.steps > 0
 }
 
 fn positive(name: &'static str, n: usize) -> Result<usize> {

@@ -79,12 +79,14 @@
 mod archive;
 mod atomic;
 mod base;
+mod best;
 mod bytes;
 mod fingerprint;
+mod folder;
 mod header;
 mod history;
 mod manager;
-mod random;
+pub(crate) mod random;
 mod restore;
 mod resume;
 mod run;
@@ -95,8 +97,9 @@ mod weight_file;
 mod weights;
 mod writer;
 
+pub use best::Goal;
 pub use history::{MetricHistory, Record};
-pub use manager::{Goal, Latest, Manager};
+pub use manager::{Latest, Manager};
 pub use random::Resumable;
 pub use resume::Resumed;
 pub use run::Checkpoint;

@@ -52,7 +52,7 @@ impl Resumable for Dropout {
 }
 
 /// A registered generator, whatever its type.
-pub(super) trait Registered {
+pub(crate) trait Registered {
     fn save(&self) -> serde_json::Result<String>;
 
     /// Reads a state without taking it up.
@@ -62,13 +62,13 @@ pub(super) trait Registered {
     fn commit(&mut self);
 }
 
-pub(super) struct Slot<'a, R: Resumable> {
+pub(crate) struct Slot<'a, R: Resumable> {
     target: &'a mut R,
     staged: Option<R::State>,
 }
 
 impl<'a, R: Resumable> Slot<'a, R> {
-    pub(super) fn new(target: &'a mut R) -> Self {
+    pub(crate) fn new(target: &'a mut R) -> Self {
         Self { target, staged: None }
     }
 }

@@ -1,5 +1,6 @@
 //! The parts of a run that stop and resume together.
 
+use std::fmt;
 use std::path::Path;
 
 use super::random::{Registered, Resumable, Slot};
@@ -16,7 +17,7 @@ pub struct Checkpoint<'a, M> {
     pub(super) schedule: Option<&'a mut dyn Schedule>,
     pub(super) generators: Vec<(String, Box<dyn Registered + 'a>)>,
     pub(super) history: Option<&'a mut MetricHistory>,
-    pub(super) progress: Elapsed,
+    pub(super) progress: Option<Elapsed>,
     pub(super) samples: u64,
 }
 
@@ -29,7 +30,7 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
             schedule: None,
             generators: Vec::new(),
             history: None,
-            progress: Elapsed::default(),
+            progress: None,
             samples: 0,
         }
     }
@@ -47,8 +48,13 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
     }
 
     /// Adds a random generator under a name.
-    pub fn random(mut self, name: &str, generator: &'a mut impl Resumable) -> Self {
-        self.generators.push((name.to_string(), Box::new(Slot::new(generator))));
+    pub fn random(self, name: &str, generator: &'a mut impl Resumable) -> Self {
+        self.registered(name, Box::new(Slot::new(generator)))
+    }
+
+    /// As [`random`](Self::random), for a generator whose type is not known here.
+    pub(crate) fn registered(mut self, name: &str, generator: Box<dyn Registered + 'a>) -> Self {
+        self.generators.push((name.to_string(), generator));
         self
     }
 
@@ -59,7 +65,7 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
 
     /// How far training is; for saving.
     pub fn progress(self, progress: Elapsed) -> Self {
-        Self { progress, ..self }
+        Self { progress: Some(progress), ..self }
     }
 
     /// How many samples training has seen; for saving.
@@ -72,7 +78,8 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
     ///
     /// # Errors
     ///
-    /// An optimizer hides its state, two parts have one name, or the file cannot be written; an older file at `path` is intact then.
+    /// An optimizer hides its state, two parts have one name, or the file cannot be written; an older
+    /// file at `path` is intact then.
     pub fn save(mut self, path: impl AsRef<Path>) -> Result<()> {
         save::save(&mut self, path.as_ref())
     }
@@ -83,7 +90,8 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
     ///
     /// # Errors
     ///
-    /// As [`save`](Self::save), or `base` is damaged or a delta itself.
+    /// As [`save`](Self::save), or `base` is damaged, a delta itself, or by whatever name or link the
+    /// file at `path`.
     pub fn save_delta(mut self, path: impl AsRef<Path>, base: impl AsRef<Path>) -> Result<()> {
         save::save_delta(&mut self, path.as_ref(), base.as_ref())
     }
@@ -110,5 +118,22 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
         base: impl AsRef<Path>,
     ) -> Result<Resumed> {
         resume::resume(&mut self, path.as_ref(), Some(base.as_ref()))
+    }
+}
+
+/// The parts by name.
+impl<M> fmt::Debug for Checkpoint<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let optimizers: Vec<&str> = self.optimizers.iter().map(|opt| opt.kind()).collect();
+        let random: Vec<&String> = self.generators.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Checkpoint")
+            .field("plan", &self.net.plan)
+            .field("optimizers", &optimizers)
+            .field("schedule", &self.schedule.as_ref().map(|schedule| schedule.describe()))
+            .field("random", &random)
+            .field("metrics", &self.history.as_ref().map(|history| history.records().len()))
+            .field("progress", &self.progress)
+            .field("samples", &self.samples)
+            .finish()
     }
 }

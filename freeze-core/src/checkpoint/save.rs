@@ -6,6 +6,7 @@ use std::path::Path;
 use candle_core::Tensor;
 use twox_hash::XxHash3_128;
 
+use super::atomic::file_error;
 use super::base::Base;
 use super::bytes::each_chunk;
 use super::fingerprint::Fingerprint;
@@ -38,7 +39,12 @@ pub(super) fn save_delta<M: Freezable>(
     path: &Path,
     base: &Path,
 ) -> Result<()> {
-    let mut base = Base::open(base)?;
+    let at = base;
+    let mut base = Base::open(at)?;
+    if is_same(path, at)? {
+        let why = "it is the base itself, which would be gone; save the delta to another file";
+        return Err(Error::Unsaved { what: format!("`{}`", path.display()), why: why.into() });
+    }
     let (tensors, mut state) = gather(run)?;
     let (mut kept, mut in_base) = (Vec::new(), Checksums::new());
     for (name, tensor) in tensors {
@@ -53,8 +59,17 @@ pub(super) fn save_delta<M: Freezable>(
             _ => kept.push((name, tensor)),
         }
     }
-    state.in_base = Some(in_base);
+    (state.in_base, state.base_id) = (Some(in_base), base.id());
     write(path, &kept, &|header, checksums| state.describe(header, checksums))
+}
+
+/// Whether two paths lead to one file, by whatever links.
+fn is_same(path: &Path, base: &Path) -> Result<bool> {
+    // What is no file, such as a pipe, is not opened.
+    if !path.is_file() {
+        return Ok(false);
+    }
+    same_file::is_same_file(path, base).map_err(|source| file_error(path, "look at", source))
 }
 
 fn checksum_of(tensor: &Tensor) -> Result<u128> {
@@ -98,7 +113,7 @@ fn gather<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<(Vec<(String, Ten
         plan: run.net.plan().clone(),
         base_plan: run.net.base().clone(),
         batch_norm: run.net.batch_norm(),
-        progress: run.progress,
+        progress: run.progress.unwrap_or_default(),
         samples: run.samples,
         optimizers,
         schedule,
@@ -106,6 +121,7 @@ fn gather<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<(Vec<(String, Ten
         history: run.history.as_deref().cloned(),
         checksums: Checksums::new(),
         in_base: None,
+        base_id: None,
     };
     Ok((tensors, state))
 }

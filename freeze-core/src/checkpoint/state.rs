@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) checksums: Checksums,
     /// Of the tensors that lie in the base; `None` if the file stands alone.
     pub(super) in_base: Option<Checksums>,
+    /// Which file the base is; `None` if the file stands alone or its base has weights alone.
+    pub(super) base_id: Option<String>,
 }
 
 /// An optimizer's state without its tensors.
@@ -111,6 +113,12 @@ impl State {
         let checksum = self.checksums.get(name).and_then(Checksum::value);
         checksum.ok_or_else(|| archive.damaged(format!("it has no checksum of `{name}`")))
     }
+}
+
+/// What tells a checkpoint from any other: the checksum of all that it holds; `None` if it has weights
+/// alone.
+pub(super) fn id(archive: &Archive) -> Option<String> {
+    archive.header.metadata.get(CHECKSUM_KEY).cloned()
 }
 
 /// Covers all that is read from a header: the tensors' names, types, shapes and places, and the

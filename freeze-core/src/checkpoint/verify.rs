@@ -23,6 +23,15 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Elapsed> {
     Ok(state.progress)
 }
 
+/// Says whether a checkpoint is whole and stands alone.
+pub(super) fn verify_alone(path: &Path) -> Result<()> {
+    let archive = Archive::open(path)?;
+    if read(&archive)?.in_base.is_some() {
+        return Err(archive.misfit("it is a delta; resume it with its base by `resume_delta`"));
+    }
+    verify(path).map(drop)
+}
+
 /// The latest value of a metric in a checkpoint's history; reads the header alone.
 pub(super) fn last_metric(path: &Path, metric: &str) -> Result<Option<f64>> {
     let state = read(&Archive::open(path)?)?;

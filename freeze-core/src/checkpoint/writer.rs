@@ -11,7 +11,7 @@ use twox_hash::XxHash3_128;
 
 use super::atomic::{file_error, replace};
 use super::bytes::each_chunk;
-use super::header::{Header, MAX_HEADER};
+use super::header::{Header, MAX_HEADER, METADATA};
 use crate::{Error, Result};
 
 /// The checksums of a file's tensors by name; each takes the same room in the header.
@@ -43,6 +43,10 @@ pub(super) fn write(
     tensors: &[(String, Tensor)],
     describe: &Describe<'_>,
 ) -> Result<()> {
+    if tensors.iter().any(|(name, _)| name == METADATA) {
+        let why = "safetensors keeps free text under that name; rename the field".into();
+        return Err(Error::Unsaved { what: format!("`{METADATA}`"), why });
+    }
     let mut order: Vec<&(String, Tensor)> = tensors.iter().collect();
     let key = |(name, tensor): &(String, Tensor)| (Dtype::from(tensor.dtype()), name.clone());
     // The widest types first, so that all are aligned.
