@@ -165,7 +165,7 @@ impl<S: Freezable + Module> Whole<S> {
     }
 
     fn contestant(self, frozen: Frozen) -> Result<Contestant<S>> {
-        let trained = self.model.whole().view(&self.plan(frozen)?)?;
+        let trained = self.model.whole().view(&self.plan(frozen)?)?.into_inner();
         Ok(Contestant { constant: Vec::new(), trained, optimizer: self.optimizer })
     }
 }
@@ -175,7 +175,7 @@ impl<S: Freezable + Module> Contestant<S> {
     fn ideal(stage: impl Fn(usize) -> Result<S>, first: usize, stages: usize) -> Result<Self> {
         let make = |stages: std::ops::Range<usize>| stages.map(&stage).collect::<Result<Vec<_>>>();
         let constant = Net { stages: make(0..first)? };
-        let constant = constant.view(&FreezePlan::upto(&constant, constant.leaves()?.len())?)?;
+        let constant = constant.freeze_upto(constant.leaves()?.len())?.into_inner();
         let trained = Net { stages: make(first..stages)? };
         let optimizer = optimizer(&trained)?;
         Ok(Self { constant: constant.stages, trained, optimizer })

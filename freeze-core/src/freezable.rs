@@ -2,15 +2,16 @@
 
 use candle_core::{Tensor, Var};
 
-use crate::{Error, FreezePlan, Layout, Leaf, LeafState, Mapper, Result, Summary, inspect};
+use crate::{Error, FreezePlan, Layout, Leaf, LeafState, Mapper, Result, Summary, View, inspect};
 
 /// A layer, or a group of layers, whose front can be frozen.
 ///
 /// Derive it. Everything but [`LAYOUT`](Self::LAYOUT) and [`map_params`](Self::map_params) is
 /// provided. Freezing is a function of model and plan, not a mode: methods that freeze return a
 /// *view*, a copy of the model that shares every tensor's storage with the original and in which
-/// frozen tensors are detached, so that no gradient is computed for them and no graph is recorded
-/// for what depends on them alone. A training step through a view moves the original.
+/// frozen parameters are detached, so that no gradient is computed for them and no graph is recorded
+/// for what depends on them alone. A training step through a view moves the original, and so does a
+/// forward pass that moves running statistics.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer or a group of layers that can be frozen",
     label = "not `Freezable`",
@@ -36,8 +37,7 @@ pub trait Freezable: Sized {
     /// # Errors
     ///
     /// `n` is larger than the number of leaves.
-    #[must_use = "a view is returned; the model itself stays as it is"]
-    fn freeze_upto(&self, n: usize) -> Result<Self> {
+    fn freeze_upto(&self, n: usize) -> Result<View<Self>> {
         self.view(&FreezePlan::upto(self, n)?)
     }
 
@@ -46,9 +46,8 @@ pub trait Freezable: Sized {
     /// # Errors
     ///
     /// The plan was made for another model.
-    #[must_use = "a view is returned; the model itself stays as it is"]
-    fn view(&self, plan: &FreezePlan) -> Result<Self> {
-        inspect::view(self, plan, Default::default())
+    fn view(&self, plan: &FreezePlan) -> Result<View<Self>> {
+        Ok(View::new(inspect::view(self, plan, Default::default())?))
     }
 
     /// Every leaf in order: index, path, kind and parameters.

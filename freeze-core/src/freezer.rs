@@ -1,19 +1,22 @@
 //! The one stateful holder: a model, its plan, and the view that training goes through.
 
-use std::collections::HashSet;
+mod look;
+mod owners;
+
+use std::fmt;
 use std::ops::Deref;
 
-use candle_core::{Tensor, TensorId, Var};
+use candle_core::Tensor;
 use candle_nn::Module;
 
 use crate::inventory::Inventory;
-use crate::{
-    BatchNormPolicy, Change, Error, Freezable, FreezePlan, Leaf, LeafState, PlanOptimizer,
-    PlannedVar, Result, Summary, inspect,
-};
+use crate::{BatchNormPolicy, Change, Freezable, FreezePlan, PlanOptimizer, Result, inspect};
 
-/// A model under a plan. Derefs to the current view; the whole model is behind
-/// [`whole`](Self::whole).
+pub(crate) use owners::check_owners;
+
+/// A model under a plan. Derefs to the current view, so that fields and forward passes are the
+/// view's; the whole model is behind [`whole`](Self::whole), and the methods here, such as
+/// [`named_tensors`](Self::named_tensors) and [`view`](Self::view), speak of it.
 ///
 /// Model and optimizers change in one call, so they cannot disagree, and an error leaves both as
 /// they were. Handing over an empty list says that there is no optimizer yet: nothing is checked
@@ -162,110 +165,6 @@ impl<M: Freezable> Freezer<M> {
         change.trace();
         Ok(change)
     }
-
-    /// The whole model: what checkpoints, summaries and evaluation without a plan read. It shares
-    /// every trained tensor's storage with the view.
-    pub fn whole(&self) -> &M {
-        &self.whole
-    }
-
-    /// The view, for models whose forward takes `&mut self`. What such a forward keeps in the view
-    /// itself is gone with the next plan; what must live on belongs behind an `Arc`.
-    pub fn view_mut(&mut self) -> &mut M {
-        &mut self.view
-    }
-
-    /// Gives the whole model back.
-    pub fn into_whole(self) -> M {
-        self.whole
-    }
-
-    /// The plan in force.
-    pub fn plan(&self) -> &FreezePlan {
-        &self.plan
-    }
-
-    /// The plan that the user made by hand, which schedules refine.
-    pub fn base(&self) -> &FreezePlan {
-        &self.base
-    }
-
-    /// What frozen batch norms normalise by.
-    pub fn batch_norm(&self) -> BatchNormPolicy {
-        self.batch_norm
-    }
-
-    /// Every variable of the whole model once, frozen or not, in the order of the leaves.
-    pub fn vars(&self) -> Vec<Var> {
-        self.inventory.vars().map(|(_, var)| var.clone()).collect()
-    }
-
-    /// As [`vars`](Self::vars), each with its full name; a tied one has the first of its names.
-    pub fn named_vars(&self) -> Vec<(String, Var)> {
-        self.inventory.vars().map(|(name, var)| (name.to_string(), var.clone())).collect()
-    }
-
-    /// The variables that train under the plan, in the order of the leaves.
-    pub fn trained_vars(&self) -> Vec<Var> {
-        let trained = |var: &PlannedVar| !var.state.is_frozen();
-        let planned = self.inventory.planned(&self.plan);
-        planned.into_iter().filter(trained).map(|var| var.var).collect()
-    }
-
-    /// Every variable with its name, its leaf and its state under the plan: what optimizers are best
-    /// built from, by [`Fused::with_names`](crate::optim::Fused::with_names) or
-    /// [`PerParam::with_names`](crate::optim::PerParam::with_names).
-    pub fn planned_vars(&self) -> Vec<PlannedVar> {
-        self.inventory.planned(&self.plan)
-    }
-
-    /// The leaves of the whole model.
-    ///
-    /// # Errors
-    ///
-    /// A layer of the model cannot be rebuilt.
-    pub fn leaves(&self) -> Result<Vec<Leaf>> {
-        self.whole.leaves()
-    }
-
-    /// A printable table of the leaves under the plan.
-    ///
-    /// # Errors
-    ///
-    /// A layer of the model cannot be rebuilt.
-    pub fn summary(&self) -> Result<Summary> {
-        Ok(Summary::new(self.leaves()?, self.plan.states()))
-    }
-}
-
-/// Every trained variable has exactly one owner, unless there is no optimizer yet.
-pub(crate) fn check_owners(
-    vars: &[PlannedVar],
-    optimizers: &mut [&mut dyn PlanOptimizer],
-) -> Result<()> {
-    let mut owned: HashSet<TensorId> = HashSet::new();
-    for optimizer in optimizers.iter_mut() {
-        let mine: HashSet<TensorId> = optimizer.owned().into_iter().collect();
-        if let Some(var) = vars.iter().find(|var| {
-            let id = var.var.id();
-            mine.contains(&id) && owned.contains(&id)
-        }) {
-            return Err(Error::Optimizer {
-                optimizer: optimizer.kind(),
-                name: var.name.clone(),
-                why: "another of the optimizers owns it too; give each variable to one".into(),
-            });
-        }
-        owned.extend(mine);
-    }
-    let unowned =
-        |var: &&PlannedVar| var.state != LeafState::Frozen && !owned.contains(&var.var.id());
-    let names: Vec<String> =
-        vars.iter().filter(unowned).map(|var| format!("`{}`", var.name)).collect();
-    match (optimizers.is_empty(), names.is_empty()) {
-        (true, _) | (_, true) => Ok(()),
-        _ => Err(Error::Unowned { names: names.join(", ") }),
-    }
 }
 
 impl<M> Deref for Freezer<M> {
@@ -281,5 +180,15 @@ impl<M> Deref for Freezer<M> {
 impl<M: Module> Module for Freezer<M> {
     fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
         self.view.forward(xs)
+    }
+}
+
+impl<M: fmt::Debug> fmt::Debug for Freezer<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Freezer")
+            .field("view", &self.view)
+            .field("plan", &self.plan)
+            .field("batch_norm", &self.batch_norm)
+            .finish_non_exhaustive()
     }
 }

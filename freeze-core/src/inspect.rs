@@ -140,17 +140,16 @@ pub(crate) fn generators<M: Freezable>(model: &M) -> Result<Vec<(String, Generat
     Ok(mapper.into_generators())
 }
 
-/// The model as `plan` has it.
+/// The model as `plan` has it, over the same tensors: frozen parameters are detached, running
+/// statistics are the model's own.
 pub(crate) fn view<M: Freezable>(
     model: &M,
     plan: &FreezePlan,
     policy: BatchNormPolicy,
 ) -> Result<M> {
     let mut detach = |at: At<'_>, tensor: &Tensor| match (at.state, at.role) {
-        (LeafState::Trained { .. }, _) => Ok(tensor.clone()),
         (LeafState::Frozen, Role::Weight) => Ok(tensor.detach()),
-        // A copy: nothing that a frozen layer computes may move the original's statistics.
-        (LeafState::Frozen, Role::Buffer) => Ok(tensor.detach().copy()?),
+        _ => Ok(tensor.clone()),
     };
     let mut mapper = Mapper::of_plan(&mut detach, plan, policy);
     let view = model.map_params(&mut mapper)?;

@@ -43,6 +43,7 @@ mod raw;
 mod rebuilt;
 pub mod schedule;
 mod summary;
+mod view;
 
 pub use change::Change;
 pub use containers::TensorParam;
@@ -60,6 +61,7 @@ pub use plan::{FreezePlan, LeafState};
 pub use rebuilt::Rebuilt;
 pub use schedule::{Elapsed, Schedule, Scheduled};
 pub use summary::Summary;
+pub use view::View;
 
 #[cfg(feature = "derive")]
 pub use freeze_derive::Freezable;
@@ -68,11 +70,13 @@ pub use freeze_derive::Freezable;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchNormPolicy {
-    /// As the caller's `train` argument says: the batch while training. This is what the reference
-    /// does, so losses are equal to its.
+    /// As the caller's `train` argument says: by the batch while training, and the running
+    /// statistics, which are the whole model's, go on moving. This is what the reference does, so
+    /// losses and statistics are equal to its.
     #[default]
     AsCaller,
-    /// By the running statistics, as in Keras. Only [`nn`] layers can; candle's own are an error.
+    /// By the running statistics, as in Keras, and none of them moves. Only [`nn`] layers can;
+    /// candle's own are an error.
     /// An [`nn::Dropout`] in a struct that is frozen as a whole is off, too.
     Inference,
 }

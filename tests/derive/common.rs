@@ -54,8 +54,8 @@ pub(crate) fn assert_laws<M: Freezable>(model: &M) {
     let before = bits(model);
     for n in 0..=whole.len() {
         let view = model.freeze_upto(n).expect("a view");
-        assert_eq!(bits(&view), before, "a value changed at depth {n}");
-        assert_depth(&whole, &leaves(&view), n);
+        assert_eq!(bits(&*view), before, "a value changed at depth {n}");
+        assert_depth(&whole, &leaves(&*view), n);
         let thawed = view.leaves().expect("leaves").len();
         assert_eq!(thawed, whole.len());
     }

@@ -53,12 +53,14 @@ fn leaves_follow_the_value() {
 
 #[test]
 fn a_view_stays_in_its_variant_and_keeps_what_is_skipped() {
-    let Head::Second(kept, _) = Head::Second(9, linear(3)).freeze_upto(1).unwrap() else {
+    let Head::Second(kept, _) = Head::Second(9, linear(3)).freeze_upto(1).unwrap().into_inner()
+    else {
         panic!("another variant");
     };
     assert_eq!(kept, 9);
-    assert!(matches!(Head::Absent.freeze_upto(0).unwrap(), Head::Absent));
-    let Head::Ignored(skipped) = Head::Ignored(linear(1)).freeze_upto(0).unwrap() else {
+    assert!(matches!(*Head::Absent.freeze_upto(0).unwrap(), Head::Absent));
+    let Head::Ignored(skipped) = Head::Ignored(linear(1)).freeze_upto(0).unwrap().into_inner()
+    else {
         panic!("another variant");
     };
     assert!(skipped.weight().is_variable(), "a skipped layer was frozen");

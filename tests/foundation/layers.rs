@@ -129,25 +129,10 @@ fn batch_norms() {
 }
 
 #[test]
-fn running_statistics_are_shared_while_trained_and_copied_while_frozen() {
+fn candles_batch_norm_cannot_normalise_by_statistics_in_training() {
     let layer = batch_norm(3, 1e-5, varmap_builder()).expect("a layer");
     assert!(layer.vars().expect("vars").len() == 2, "statistics are not trained by gradients");
-    let xs = randn((4, 3, 5));
     let mut net = Freezer::new(layer).expect("a freezer");
-    let stats =
-        |layer: &candle_nn::BatchNorm| (bits(layer.running_mean()), bits(layer.running_var()));
-    let fresh = stats(net.whole());
-    net.forward_t(&xs, true).expect("ys");
-    let trained = stats(net.whole());
-    assert_ne!(trained, fresh, "a trained view moves the original's statistics");
-    net.freeze_upto(1, &mut []).expect("frozen");
-    assert_eq!(stats(&net), trained, "a frozen view starts from the original's");
-    net.forward_t(&xs, true).expect("ys");
-    assert_ne!(stats(&net), trained);
-    assert_eq!(stats(net.whole()), trained, "what a frozen layer computes moves nothing");
-    net.thaw(&mut []).expect("thawed");
-    assert_eq!(stats(&net), trained);
-
     net.freeze_upto(1, &mut []).expect("frozen");
     let error = net.set_batch_norm(BatchNormPolicy::Inference).expect_err("candle's cannot");
     assert!(error.to_string().contains("freeze_core::nn::BatchNorm"), "{error}");

@@ -282,7 +282,7 @@ fn an_affine_less_batch_norm_is_a_leaf() {
     let theirs: Vec<String> = case.leaf_order.into_iter().map(|leaf| leaf.name).collect();
     assert_eq!(ours, ["0", "1", "3", "4", "6"]);
     assert_eq!(ours.into_iter().filter(|path| path != "4").collect::<Vec<_>>(), theirs);
-    let net = Freezer::new(model.freeze_upto(4).expect("a view")).expect("a freezer");
+    let net = Freezer::new(model.freeze_upto(4).expect("a view").into_inner()).expect("a freezer");
     let last = case.depths.last().expect("depths");
     assert_eq!(frozen(&net), last.requires_grad_false, "at full depth the same parameters freeze");
 }
@@ -317,7 +317,7 @@ fn parameters_on_parents_are_leaves() {
     assert_eq!(paths(&model), ["own.w", "blk.gamma", "blk.inner", "a", "head"]);
     let theirs = case("own_params_on_parents");
     let last = theirs.depths.last().expect("depths").requires_grad_false.clone();
-    let net = Freezer::new(model.freeze_upto(4).expect("a view")).expect("a freezer");
+    let net = Freezer::new(model.freeze_upto(4).expect("a view").into_inner()).expect("a freezer");
     let mut ours = frozen(&net);
     assert!(ours.remove("own.w") && ours.remove("blk.gamma"), "frozen here: {ours:?}");
     assert_eq!(ours, last);

@@ -13,5 +13,7 @@ mod rebuilt;
 mod report;
 mod schedule;
 mod seeded;
+mod statistics;
 mod support;
 mod training;
+mod views;

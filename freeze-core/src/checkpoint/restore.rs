@@ -91,7 +91,7 @@ fn view<M: Freezable>(
         (LeafState::Frozen, Role::Weight) => Ok(current(tensor, fresh).detach()),
         (LeafState::Frozen, Role::Buffer) => match own.get(&at.name()) {
             Some(own) => Ok(own.to_device(tensor.device())?.copy()?),
-            None => Ok(fresh.get(&tensor.id()).unwrap_or(tensor).detach().copy()?),
+            None => Ok(current(tensor, fresh).clone()),
         },
     };
     whole.map_params(&mut Mapper::new(&mut show, state.plan.states(), state.batch_norm))

@@ -11,8 +11,9 @@ use crate::{BatchNormPolicy, Error, Freezable, Layout, Mapper};
 /// Batch normalisation: `candle_nn::BatchNorm` with a lean backward.
 ///
 /// Running statistics are moved as candle moves them: by `momentum` towards the batch's mean and
-/// unbiased variance, on every forward pass in training. A view in which the layer is frozen holds a
-/// copy of them; under [`BatchNormPolicy::Inference`] it normalises by that copy even in training.
+/// unbiased variance, on every forward pass in training. Views share them: a frozen layer moves them
+/// as ever, but under [`BatchNormPolicy::Inference`], where it normalises by them even in training
+/// and moves none.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     running_mean: Var,
@@ -243,7 +244,7 @@ impl Freezable for BatchNorm {
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
         mapper.leaf("BatchNorm", |mapper| {
-            // A variable that comes back as one is shared, anything else is copied.
+            // A variable that comes back as one is shared.
             let mean = mapper.buffer("running_mean", self.running_mean())?;
             let var = mapper.buffer("running_var", self.running_var())?;
             let weight_and_bias = match self.weight_and_bias() {

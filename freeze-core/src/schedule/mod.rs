@@ -1,11 +1,14 @@
 //! How far training is, and what that makes of a plan.
 
 mod elapsed;
+mod function;
 mod linear;
+mod pointer;
 
 use crate::{FreezePlan, Result};
 
 pub use elapsed::Elapsed;
+pub use function::{FromFn, from_fn};
 pub use linear::Linear;
 
 /// What a schedule asks for at one moment.
@@ -19,7 +22,8 @@ pub struct Scheduled {
     pub percentage: f64,
 }
 
-/// From progress to a plan. A schedule touches no model.
+/// From progress to a plan. A schedule touches no model. [`from_fn`] makes one of a function, and a
+/// `Box` of one, `dyn` or not, is one.
 pub trait Schedule {
     /// The plan at `elapsed`. `base` is what the user froze or scaled by hand: a schedule refines
     /// it, so that what is frozen there stays frozen and what is scaled there stays scaled.

@@ -15,7 +15,7 @@ struct Outer {
 
 const BODY: usize = Net::LAYOUT.before("head");
 
-fn freeze(net: &Outer) -> freeze_core::Result<Outer> {
+fn freeze(net: &Outer) -> freeze_core::Result<freeze_core::View<Outer>> {
     net.freeze_upto(BODY)
 }
 
