@@ -1,7 +1,7 @@
 //! Dropout: its rate, its stream of random numbers, and where freezing turns it off.
 
 use candle_core::{DType, Device, ModuleT, Tensor, Var};
-use candle_nn::{Linear, VarBuilder, linear};
+use candle_nn::{Linear, VarBuilder, VarMap, linear};
 use freeze_core::nn::{Dropout, DropoutState};
 use freeze_core::{BatchNormPolicy, Freezable, Freezer};
 use proptest::prelude::*;
@@ -121,7 +121,8 @@ struct Net {
 }
 
 fn block() -> Block {
-    let fc = linear(2, 2, VarBuilder::zeros(DType::F32, &Device::Cpu)).unwrap();
+    let fc =
+        linear(2, 2, VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu)).unwrap();
     let drop = || Dropout::new(0.5, 1).unwrap();
     Block { fc, drop: drop(), more: vec![drop()] }
 }

@@ -1,5 +1,10 @@
 //! The one error type of the library.
 
+mod words;
+
+use words::short;
+pub(crate) use words::{cut, listed, near};
+
 /// What went wrong, and what to do about it.
 ///
 /// Converts into [`candle_core::Error`], so `?` works inside functions that return candle's
@@ -11,7 +16,7 @@ pub enum Error {
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
     /// A number is outside the range that makes sense.
-    #[error("`{name}` is {value}, expected {expected}")]
+    #[error("`{name}` is {}, expected {expected}", short(.value))]
     Number {
         /// The argument's name.
         name: &'static str,
@@ -19,6 +24,28 @@ pub enum Error {
         value: f64,
         /// The accepted range, in words.
         expected: &'static str,
+    },
+    /// A count is outside the range that makes sense.
+    #[error("`{name}` is {value}, expected {expected}")]
+    Count {
+        /// The argument's name.
+        name: &'static str,
+        /// What was given.
+        value: u128,
+        /// The accepted range, in words.
+        expected: &'static str,
+    },
+    /// Progress of a run goes back.
+    #[error(
+        "`{name}` goes back from {from} to {to}; it counts completed ones over the whole run, and          may go back only after `LayerFreezing::rewind`, as when an older checkpoint is resumed"
+    )]
+    Backwards {
+        /// `epoch` or `step`.
+        name: &'static str,
+        /// What it was.
+        from: usize,
+        /// What it is said to be now.
+        to: usize,
     },
     /// More leaves were asked for than the model has.
     #[error("cannot freeze up to leaf {asked}: the model has {leaves} leaves")]
@@ -29,7 +56,7 @@ pub enum Error {
         leaves: usize,
     },
     /// No leaf lies at or below a path.
-    #[error("no leaf at or below `{path}`{near}")]
+    #[error("no leaf at or below `{}`{near}", cut(.path))]
     Path {
         /// The path asked for.
         path: String,
@@ -37,7 +64,7 @@ pub enum Error {
         near: String,
     },
     /// A pattern matches no leaf.
-    #[error("no leaf matches `{pattern}`{near}")]
+    #[error("no leaf matches `{}`{near}", cut(.pattern))]
     NoMatch {
         /// The pattern asked for.
         pattern: String,
@@ -45,18 +72,32 @@ pub enum Error {
         near: String,
     },
     /// A pattern cannot be read.
-    #[error("`{pattern}` is not a pattern: {why}")]
+    #[error("`{}` is not a pattern: {why}", cut(.pattern))]
     Pattern {
         /// The pattern asked for.
         pattern: String,
         /// The fault in it.
         why: String,
     },
+    /// A saved plan has a leaf twice.
+    #[error("the plan has the leaf `{}` twice; a plan has one state for each", cut(.path))]
+    TwoStates {
+        /// The leaf's path.
+        path: String,
+    },
     /// A plan was made for another model.
     #[error("the plan does not fit the model: {why}; make it from this model")]
     PlanMismatch {
         /// The first difference.
         why: String,
+    },
+    /// A plan made by hand trains leaves that hold plain tensors alone.
+    #[error(
+        "no gradient step can move {names}, which the plan trains: their tensors are no variables;          call `into_trainable()` on the model before a freezer holds it, or freeze the leaf"
+    )]
+    NoVariables {
+        /// The paths of the leaves.
+        names: String,
     },
     /// An optimizer cannot do what the plan asks of it.
     #[error("{optimizer} cannot train `{name}` as planned: {why}")]
@@ -74,6 +115,15 @@ pub enum Error {
          freezer and hand it over, or freeze the leaf"
     )]
     Unowned {
+        /// The parameters' full names.
+        names: String,
+    },
+    /// An optimizer that was handed over before is not among those handed over now, and the plan
+    /// changes what it owns.
+    #[error(
+        "the plan changes {names}, whose optimizer was handed over before and is not now; hand over          every optimizer in use, or one built anew from `vars()` of the freezer"
+    )]
+    LeftOut {
         /// The parameters' full names.
         names: String,
     },
@@ -208,6 +258,17 @@ pub enum Error {
 /// `std::result::Result` with this library's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+impl Error {
+    /// A count that is outside of what was `expected`.
+    pub(crate) fn count(
+        name: &'static str,
+        value: impl TryInto<u128>,
+        expected: &'static str,
+    ) -> Self {
+        Self::Count { name, value: value.try_into().unwrap_or(u128::MAX), expected }
+    }
+}
+
 impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
         match error {
@@ -215,17 +276,4 @@ impl From<Error> for candle_core::Error {
             error => candle_core::Error::wrap(error),
         }
     }
-}
-
-/// The end of a "not found" sentence: the names nearest to `wanted`, or nothing.
-pub(crate) fn near<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    let mut scored: Vec<(f64, &str)> = names
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(wanted, name), name))
-        .filter(|(score, _)| *score > 0.7)
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    scored.dedup_by(|a, b| a.1 == b.1);
-    let names: Vec<String> = scored.iter().take(3).map(|(_, n)| format!("`{n}`")).collect();
-    if names.is_empty() { String::new() } else { format!("; near names: {}", names.join(", ")) }
 }

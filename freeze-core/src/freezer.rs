@@ -1,16 +1,21 @@
 //! The one stateful holder: a model, its plan, and the view that training goes through.
 
+mod follow;
 mod look;
 mod owners;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Deref;
 
-use candle_core::Tensor;
+use candle_core::{Tensor, TensorId};
 use candle_nn::Module;
 
+use crate::error::listed;
 use crate::inventory::Inventory;
-use crate::{BatchNormPolicy, Change, Freezable, FreezePlan, PlanOptimizer, Result, inspect};
+use crate::{
+    BatchNormPolicy, Change, Error, Freezable, FreezePlan, PlanOptimizer, Result, inspect,
+};
 
 pub(crate) use owners::check_owners;
 
@@ -19,9 +24,9 @@ pub(crate) use owners::check_owners;
 /// [`named_tensors`](Self::named_tensors) and [`view`](Self::view), speak of it.
 ///
 /// Model and optimizers change in one call, so they cannot disagree, and an error leaves both as
-/// they were. Handing over an empty list says that there is no optimizer yet: nothing is checked
-/// then. Optimizers are best built from [`planned_vars`](Self::planned_vars): they know names and
-/// the plan in force from the start.
+/// they were. Handing over an empty list says that there is no optimizer yet; one that was handed over
+/// is handed over again with every plan that changes what it owns. Optimizers are best built from
+/// [`planned_vars`](Self::planned_vars): they know names and the plan in force from the start.
 ///
 /// ```
 /// use candle_core::{DType, Device};
@@ -54,11 +59,13 @@ pub struct Freezer<M> {
     pub(crate) base: FreezePlan,
     pub(crate) plan: FreezePlan,
     pub(crate) batch_norm: BatchNormPolicy,
+    /// What the optimizers own that were ever handed over.
+    known: HashSet<TensorId>,
 }
 
 impl<M: Freezable> Freezer<M> {
-    /// Holds `model` with everything trained. A model without a single variable is accepted, with a
-    /// `tracing` warning: nothing in it can train before
+    /// Holds `model` with everything trained. Leaves whose tensors are no variables, as after loading,
+    /// are accepted with a `tracing` warning that names them: they cannot train before
     /// [`into_trainable`](Freezable::into_trainable).
     ///
     /// # Errors
@@ -66,16 +73,12 @@ impl<M: Freezable> Freezer<M> {
     /// A layer of the model cannot be rebuilt.
     pub fn new(model: M) -> Result<Self> {
         let inventory = Inventory::new(&model)?;
-        if !inventory.has_vars() {
-            tracing::warn!(
-                leaves = inventory.paths.len(),
-                "the model has no variables, so nothing in it can train; call `into_trainable()`"
-            );
-        }
         let plan = FreezePlan::from_paths(inventory.paths.clone());
+        warn_of(&inventory.immovable(&plan));
         let view = inspect::view(&model, &plan, BatchNormPolicy::AsCaller)?;
         let batch_norm = BatchNormPolicy::AsCaller;
-        Ok(Self { whole: model, view, inventory, base: plan.clone(), plan, batch_norm })
+        let known = HashSet::new();
+        Ok(Self { whole: model, view, inventory, base: plan.clone(), plan, batch_norm, known })
     }
 
     /// What frozen batch norms normalise by, from now on.
@@ -119,13 +122,19 @@ impl<M: Freezable> Freezer<M> {
     ///
     /// # Errors
     ///
-    /// The plan is of another model, an optimizer cannot follow it, or a trained variable has no
-    /// owner among them, or two. Nothing has changed then.
+    /// The plan is of another model, it trains a leaf that has no variables, an optimizer cannot
+    /// follow it, a trained variable has no owner among them, or two, or an optimizer that was handed
+    /// over before and owns what the plan changes is left out. Nothing has changed then.
     pub fn apply(
         &mut self,
         plan: &FreezePlan,
         optimizers: &mut [&mut dyn PlanOptimizer],
     ) -> Result<Change> {
+        plan.check_paths(&self.inventory.paths)?;
+        let immovable = self.inventory.immovable(plan);
+        if !immovable.is_empty() {
+            return Err(Error::NoVariables { names: listed(immovable) });
+        }
         let change = self.refine(plan, optimizers)?;
         self.base = plan.clone();
         Ok(change)
@@ -135,7 +144,7 @@ impl<M: Freezable> Freezer<M> {
     ///
     /// # Errors
     ///
-    /// As [`apply`](Self::apply).
+    /// As [`apply`](Self::apply), but a leaf without variables that thaws is only warned of.
     pub fn refine(
         &mut self,
         plan: &FreezePlan,
@@ -143,7 +152,9 @@ impl<M: Freezable> Freezer<M> {
     ) -> Result<Change> {
         plan.check_paths(&self.inventory.paths)?;
         let planned = self.inventory.planned(plan);
-        check_owners(&planned, optimizers)?;
+        let before = self.inventory.planned(&self.plan);
+        let owned = check_owners(&planned, optimizers)?;
+        owners::check_known(&self.known, &owned, &before, &planned)?;
         // The same plan keeps its view, and with it whatever a `&mut self` forward stores there.
         let view = match plan == &self.plan {
             true => None,
@@ -155,15 +166,30 @@ impl<M: Freezable> Freezer<M> {
         }
         // From here on nothing can fail.
         let released: Vec<_> = optimizers.iter_mut().map(|opt| opt.commit_plan()).collect();
-        let before = self.inventory.planned(&self.plan);
+        self.known.extend(owned);
         let ties = self.inventory.ties(plan);
         let change = Change::new((&self.plan, &before), (plan, &planned), ties, &released);
         if let Some(view) = view {
+            let stuck = self.inventory.immovable(&self.plan);
+            let stuck: HashSet<&str> = stuck.into_iter().collect();
+            let immovable = self.inventory.immovable(plan);
+            warn_of(
+                &immovable.into_iter().filter(|path| !stuck.contains(path)).collect::<Vec<_>>(),
+            );
             self.view = view;
             self.plan = plan.clone();
         }
         change.trace();
         Ok(change)
+    }
+}
+
+fn warn_of(immovable: &[&str]) {
+    if !immovable.is_empty() {
+        tracing::warn!(
+            leaves = listed(immovable),
+            "leaves have no variables, so nothing in them can train; call `into_trainable()`"
+        );
     }
 }
 

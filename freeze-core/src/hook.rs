@@ -5,7 +5,7 @@ use std::fmt;
 use candle_core::Tensor;
 
 use crate::audit::{Audit, audit};
-use crate::schedule::{Elapsed, Linear, Schedule};
+use crate::schedule::{Elapsed, Linear, Progress, Schedule};
 use crate::{Change, Error, Freezable, Freezer, MetricSink, PlanOptimizer, Result};
 
 /// Freezes leaves as training goes on: call [`epoch_end`](Self::epoch_end) after every epoch.
@@ -19,6 +19,7 @@ pub struct LayerFreezing<S = Linear, K = ()> {
     schedule: S,
     every: Every,
     sink: K,
+    progress: Progress,
     /// Which leaves were frozen when the model was last audited.
     audited: Option<Vec<bool>>,
 }
@@ -57,7 +58,8 @@ impl LayerFreezing<Linear> {
 impl<S: Schedule> LayerFreezing<S> {
     /// Any schedule.
     pub fn with_schedule(schedule: S) -> Self {
-        Self { schedule, every: Every::Epoch, sink: (), audited: None }
+        let progress = Progress::default();
+        Self { schedule, every: Every::Epoch, sink: (), progress, audited: None }
     }
 }
 
@@ -70,7 +72,7 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
     /// `steps` is 0.
     pub fn every_steps(self, steps: usize) -> Result<Self> {
         if steps == 0 {
-            return Err(Error::Number { name: "steps", value: 0.0, expected: "at least 1" });
+            return Err(Error::count("steps", steps, "at least 1"));
         }
         Ok(Self { every: Every::Steps(steps), ..self })
     }
@@ -78,8 +80,8 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
     /// Sends the metrics `layer_freezing/layers_frozen` and `layer_freezing/percentage_frozen`, named
     /// as the reference names them, to `sink` each time the schedule is applied.
     pub fn with_sink<N: MetricSink>(self, sink: N) -> LayerFreezing<S, N> {
-        let Self { schedule, every, sink: _, audited } = self;
-        LayerFreezing { schedule, every, sink, audited }
+        let Self { schedule, every, sink: _, progress, audited } = self;
+        LayerFreezing { schedule, every, sink, progress, audited }
     }
 
     /// The schedule.
@@ -97,7 +99,7 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
     ///
     /// # Errors
     ///
-    /// As [`Freezer::apply`], or `elapsed` makes no sense: nothing has changed then. Or the sink
+    /// As [`Freezer::follow`], or `elapsed` goes back: nothing has changed then. Or the sink
     /// failed ([`Error::Unrecorded`]): the plan has been applied then.
     pub fn epoch_end<M: Freezable>(
         &mut self,
@@ -105,8 +107,9 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         optimizers: &mut [&mut dyn PlanOptimizer],
         elapsed: Elapsed,
     ) -> Result<Report> {
-        let scheduled = self.schedule.plan(elapsed, freezer.base())?;
-        let change = freezer.refine(&scheduled.plan, optimizers)?;
+        let progress = self.progress.at(elapsed)?;
+        let (scheduled, change) = freezer.follow(&mut self.schedule, elapsed, optimizers)?;
+        self.progress = progress;
         let report = Report { depth: scheduled.depth, percentage: scheduled.percentage, change };
         for (metric, value) in [
             ("layer_freezing/layers_frozen", report.depth as f64),
@@ -124,19 +127,31 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
     ///
     /// # Errors
     ///
-    /// As [`epoch_end`](Self::epoch_end).
+    /// As [`epoch_end`](Self::epoch_end), or `elapsed` has no steps although
+    /// [`every_steps`](Self::every_steps) was asked for.
     pub fn step_end<M: Freezable>(
         &mut self,
         freezer: &mut Freezer<M>,
         optimizers: &mut [&mut dyn PlanOptimizer],
         elapsed: Elapsed,
     ) -> Result<Option<Report>> {
-        match self.every {
-            Every::Steps(every) if elapsed.step > 0 && elapsed.step.is_multiple_of(every) => {
-                self.epoch_end(freezer, optimizers, elapsed).map(Some)
-            }
-            _ => Ok(None),
+        let Every::Steps(every) = self.every else { return Ok(None) };
+        if elapsed.steps == 0 {
+            let expected = "the steps of the whole run: `Elapsed::at_step(step, steps)`";
+            return Err(Error::count("steps", elapsed.steps, expected));
         }
+        elapsed.fraction()?;
+        if elapsed.step > 0 && elapsed.step.is_multiple_of(every) {
+            return self.epoch_end(freezer, optimizers, elapsed).map(Some);
+        }
+        self.progress = self.progress.at(elapsed)?;
+        Ok(None)
+    }
+
+    /// Lets the next progress lie before the last, once: for a run that goes on from an older
+    /// checkpoint with the same hook.
+    pub fn rewind(&mut self) {
+        self.progress = Progress::default();
     }
 
     /// Tells the sink that the run has ended.

@@ -1,17 +1,19 @@
 //! A model's variables with every leaf that uses them, and what a plan makes of each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use candle_core::{Tensor, TensorId, Var};
 
 use crate::inspect::{is_trainable, visit};
-use crate::{Freezable, FreezePlan, LeafState, PlannedVar, Result};
+use crate::{Freezable, FreezePlan, LeafState, PlannedVar, Result, Role};
 
 /// What a [`Freezer`](crate::Freezer) knows of its model, found once.
 pub(crate) struct Inventory {
     pub(crate) paths: Arc<[String]>,
     vars: Vec<Tracked>,
+    /// For each leaf, whether it has weights that could train and none of them is a variable.
+    plain: Vec<bool>,
 }
 
 struct Tracked {
@@ -38,10 +40,15 @@ impl Inventory {
     pub(crate) fn new<M: Freezable>(model: &M) -> Result<Self> {
         let mut order: Vec<(String, &'static str, Tensor, Vec<usize>)> = Vec::new();
         let mut known: HashMap<TensorId, usize> = HashMap::new();
+        let (mut with_plain, mut with_vars) = (HashSet::new(), HashSet::new());
         let heads = visit(model, |at, tensor| {
             if !is_trainable(at, tensor) {
+                if at.role == Role::Weight && tensor.dtype().is_float() {
+                    with_plain.insert(at.leaf);
+                }
                 return;
             }
+            with_vars.insert(at.leaf);
             let slot = *known.entry(tensor.id()).or_insert(order.len());
             match order.get_mut(slot) {
                 Some((.., uses)) => uses.push(at.leaf),
@@ -52,7 +59,9 @@ impl Inventory {
             Ok(Tracked { name, kind, var: Var::from_tensor(&tensor)?, uses })
         };
         let vars = order.into_iter().map(tracked).collect::<Result<_>>()?;
-        Ok(Self { paths: heads.into_iter().map(|head| head.path).collect(), vars })
+        let is_plain = |leaf| with_plain.contains(&leaf) && !with_vars.contains(&leaf);
+        let plain = (0..heads.len()).map(is_plain).collect();
+        Ok(Self { paths: heads.into_iter().map(|head| head.path).collect(), vars, plain })
     }
 
     pub(crate) fn vars(&self) -> impl Iterator<Item = (&str, &Var)> {
@@ -87,9 +96,12 @@ impl Inventory {
         self.vars.iter().filter_map(split).collect()
     }
 
-    /// Whether there is anything that a gradient step can move.
-    pub(crate) fn has_vars(&self) -> bool {
-        !self.vars.is_empty()
+    /// The leaves that train under the plan although their weights are plain tensors, which no
+    /// gradient step can move.
+    pub(crate) fn immovable(&self, plan: &FreezePlan) -> Vec<&str> {
+        let leaves = self.plain.iter().zip(plan.states()).zip(self.paths.iter());
+        let stuck = leaves.filter(|((plain, state), _)| **plain && !state.is_frozen());
+        stuck.map(|(_, path)| path.as_str()).collect()
     }
 }
 

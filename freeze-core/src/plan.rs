@@ -1,11 +1,13 @@
 //! Which leaves train, and at what share of the learning rate: pure data.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Freezable, Result, error::near};
+use crate::error::{cut, near};
+use crate::{Error, Freezable, Result};
 
 /// The state of one leaf in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,7 +82,11 @@ impl TryFrom<Leaves> for FreezePlan {
     fn try_from(Leaves(leaves): Leaves) -> Result<Self> {
         let (paths, states): (Vec<_>, Vec<LeafState>) = leaves.into_iter().unzip();
         states.iter().try_for_each(|state| state.check())?;
-        Ok(Self { paths: paths.into(), states })
+        let mut seen = HashSet::new();
+        match paths.iter().find(|path| !seen.insert(path.as_str())) {
+            Some(path) => Err(Error::TwoStates { path: path.clone() }),
+            None => Ok(Self { paths: paths.into(), states }),
+        }
     }
 }
 
@@ -226,6 +232,7 @@ impl FreezePlan {
         if let Some((i, (ours, theirs))) =
             self.paths.iter().zip(paths).enumerate().find(|(_, (ours, theirs))| ours != theirs)
         {
+            let (ours, theirs) = (cut(ours), cut(theirs));
             let why = format!("leaf {i} is `{ours}` in the plan and `{theirs}` in the model");
             return Err(Error::PlanMismatch { why });
         }
@@ -239,6 +246,7 @@ impl FreezePlan {
     fn no_match(&self, pattern: &str) -> Error {
         let group = format!("{pattern}.");
         let near = if self.paths.iter().any(|path| path.starts_with(&group)) {
+            let pattern = cut(pattern);
             format!("; `{pattern}` is a group: its leaves are `{pattern}.**`")
         } else {
             near(pattern, self.paths.iter().map(String::as_str))
@@ -263,9 +271,10 @@ pub(crate) fn matching<'a>(
 }
 
 fn compile(pattern: &str) -> Result<GlobSet> {
-    let fault = |why: globset::Error| Error::Pattern {
-        pattern: pattern.to_string(),
-        why: why.kind().to_string(),
+    let fault = |why: globset::Error| {
+        let opened = pattern.contains(['[', ']', '{', '}']);
+        let escape = if opened { "; `[[]` and `[{]` stand for `[` and `{` themselves" } else { "" };
+        Error::Pattern { pattern: pattern.to_string(), why: format!("{}{escape}", why.kind()) }
     };
     let glob = |text: &str| GlobBuilder::new(text).literal_separator(true).build().map_err(fault);
     let slashed = pattern.replace('.', "/");

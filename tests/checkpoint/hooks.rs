@@ -61,6 +61,13 @@ impl Hook {
         })
     }
 
+    pub fn rewind(&mut self) {
+        match self {
+            Self::Linear(hook) => hook.rewind(),
+            Self::OneMore(hook) => hook.rewind(),
+        }
+    }
+
     pub fn schedule(&mut self) -> &mut dyn Schedule {
         match self {
             Self::Linear(hook) => hook.schedule_mut(),

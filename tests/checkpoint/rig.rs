@@ -176,6 +176,7 @@ impl Run {
     pub fn resume(&mut self, path: &Path) -> Result<Resumed> {
         let resumed = self.with_checkpoint(|run| run.resume(path))?;
         self.step = resumed.progress.step;
+        self.hook.rewind();
         Ok(resumed)
     }
 

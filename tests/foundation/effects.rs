@@ -46,7 +46,7 @@ fn a_step_through_the_view_moves_the_original() {
     sgd.backward_step(&square_loss(&view.forward(&xs).expect("ys")).expect("a loss"))
         .expect("step");
     let after = tensors(&model);
-    assert_eq!(after, tensors(&view), "view and original share storage");
+    assert_eq!(after, tensors(&*view), "view and original share storage");
     let moved: Vec<bool> = before.iter().zip(&after).map(|(b, a)| b != a).collect();
     let expected: Vec<bool> = (0..2 * DEPTH).map(|i| i >= 4).collect();
     assert_eq!(moved, expected);
@@ -54,7 +54,7 @@ fn a_step_through_the_view_moves_the_original() {
     for var in model.vars().expect("vars") {
         var.set(&var.zeros_like().expect("zeros")).expect("set");
     }
-    assert!(tensors(&view).iter().flatten().all(|&bits| f64::from_bits(bits) == 0.0));
+    assert!(tensors(&*view).iter().flatten().all(|&bits| f64::from_bits(bits) == 0.0));
 }
 
 #[test]

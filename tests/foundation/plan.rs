@@ -1,10 +1,10 @@
 //! Plans as data: by index, by path, by pattern; and what is refused.
 
 use candle_nn::Linear;
-use freeze_core::{Error, Freezable, FreezePlan, LeafState};
+use freeze_core::{Elapsed, Error, Freezable, FreezePlan, Freezer, LeafState};
 use proptest::prelude::*;
 
-use crate::support::{Mlp, varmap_builder};
+use crate::support::{Mlp, randn, varmap_builder};
 
 #[derive(Freezable)]
 struct Net {
@@ -74,7 +74,15 @@ fn what_matches_nothing_is_an_error_with_near_names() {
         ),
         ("zzz", "no leaf matches `zzz`"),
         ("", "no leaf matches ``"),
-        ("layers.[", "`layers.[` is not a pattern: unclosed character class; missing ']'"),
+        (
+            "layers.[",
+            "`layers.[` is not a pattern: unclosed character class; missing ']'; `[[]` and `[{]` \
+             stand for `[` and `{` themselves",
+        ),
+        (
+            "layers.[[]",
+            "no leaf matches `layers.[[]`; near names: `layers.0.qkv`, `layers.1.qkv`, `layers.2.qkv`",
+        ),
     ] {
         let mut plan = plan();
         let before = plan.clone();
@@ -128,6 +136,9 @@ fn saved_plans_are_checked() {
     let bad = json.replacen("1.0", "-1.0", 1);
     let error = serde_json::from_str::<FreezePlan>(&bad).expect_err("a negative scale");
     assert!(error.to_string().contains("`lr_scale` is -1"), "{error}");
+    let twice = json.replacen("layers.7.qkv", "layers.3.qkv", 1);
+    let error = serde_json::from_str::<FreezePlan>(&twice).expect_err("a leaf twice").to_string();
+    assert!(error.contains("the plan has the leaf `layers.3.qkv` twice"), "{error}");
 }
 
 fn states() -> impl Strategy<Value = Vec<LeafState>> {
@@ -156,4 +167,30 @@ proptest! {
             prop_assert_eq!(layer.weight().is_variable(), !state.is_frozen());
         }
     }
+}
+
+/// What a message shows of its input stays short.
+#[test]
+fn messages_are_short_whatever_they_are_about() {
+    let many = Freezer::new((0..400).map(|_| Linear::new(randn((1, 1)), None)).collect::<Vec<_>>());
+    let mut many = many.expect("a freezer");
+    let long = "x".repeat(100_000);
+    let errors = [
+        plan().freeze(&long).map(drop),
+        plan().freeze(&format!("{long}[")).map(drop),
+        plan().set_path(&long, LeafState::Frozen).map(drop),
+        net().leaf_before(&long).map(drop),
+        plan().train("head", -1e300).map(drop),
+        many.thaw(&mut []).map(drop),
+    ];
+    for error in errors {
+        let error = error.expect_err("refused").to_string();
+        assert!(error.chars().count() < 350, "{} signs: {error}", error.chars().count());
+    }
+    let error = plan().train("head", -1e300).map(drop).expect_err("refused").to_string();
+    assert_eq!(error, "`lr_scale` is -1e300, expected a finite number of at least 0");
+    let error = many.thaw(&mut []).expect_err("plain").to_string();
+    assert!(error.contains("`7` and 392 more, which the plan trains"), "{error}");
+    let error = Elapsed::new(usize::MAX, (1 << 53) + 1).fraction().expect_err("beyond").to_string();
+    assert_eq!(error, "`epoch` is 18446744073709551615, expected at most the total of the run");
 }

@@ -54,7 +54,7 @@ fn refuses_numbers_that_make_no_sense() {
             "`freeze_start` is inf, expected a number of at least 0 and less than 1",
         ),
         (0.5, 1.1, "`freeze_level` is 1.1, expected a number from 0 to 1"),
-        (0.5, -1e-9, "`freeze_level` is -0.000000001, expected a number from 0 to 1"),
+        (0.5, -1e-9, "`freeze_level` is -1e-9, expected a number from 0 to 1"),
         (0.5, nan, "`freeze_level` is NaN, expected a number from 0 to 1"),
     ] {
         assert_eq!(Linear::new(start, level).expect_err("refused").to_string(), what);

@@ -20,9 +20,9 @@ fn weights(net: &Freezer<Mlp>) -> Vec<Vec<u64>> {
 #[test]
 fn models_train_in_turn_and_keep_their_state() -> freeze_core::Result<()> {
     let (front, back) = (freezer(2), freezer(2));
-    let params = ParamsAdam { lr: 0.01, ..Default::default() };
-    let mut of_front = Adam::with_names(front.named_vars(), params)?;
-    let mut of_back = Adam::with_names(back.named_vars(), params)?;
+    let params = || ParamsAdam { lr: 0.01, ..Default::default() };
+    let mut of_front = Adam::with_names(front.named_vars(), params())?;
+    let mut of_back = Adam::with_names(back.named_vars(), params())?;
     let xs = randn((4, 3));
     for turn in 0..3 {
         let before = (weights(&front), weights(&back));

@@ -105,7 +105,7 @@ fn the_policy_says_what_a_frozen_layer_normalises_by() {
     let rows =
         [(AsCaller, 0, true), (AsCaller, 1, true), (Inference, 0, true), (Inference, 1, false)];
     let (model, _) = pair(BatchNormConfig::default(), DType::F32);
-    let mut net = Freezer::new(model).unwrap();
+    let mut net = Freezer::new(model.into_trainable().unwrap()).unwrap();
     for (policy, frozen, by_batch) in rows {
         net.set_batch_norm(policy).unwrap();
         net.freeze_upto(frozen, &mut []).unwrap();

@@ -50,11 +50,10 @@ impl Elapsed {
             steps => ("step", self.step, steps),
         };
         if total == 0 {
-            return Err(Error::Number { name: "epochs", value: 0.0, expected: "at least 1" });
+            return Err(Error::count("epochs", total, "at least 1"));
         }
         if done > total {
-            let expected = "at most the total of the run";
-            return Err(Error::Number { name, value: done as f64, expected });
+            return Err(Error::count(name, done, "at most the total of the run"));
         }
         Ok(done as f64 / total as f64)
     }

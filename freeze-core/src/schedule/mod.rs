@@ -4,12 +4,14 @@ mod elapsed;
 mod function;
 mod linear;
 mod pointer;
+mod progress;
 
 use crate::{FreezePlan, Result};
 
 pub use elapsed::Elapsed;
 pub use function::{FromFn, from_fn};
 pub use linear::Linear;
+pub(crate) use progress::Progress;
 
 /// What a schedule asks for at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,10 @@ pub struct Scheduled {
 
 /// From progress to a plan. A schedule touches no model. [`from_fn`] makes one of a function, and a
 /// `Box` of one, `dyn` or not, is one.
+///
+/// One that remembers something implements [`state`](Self::state) and
+/// [`load_state`](Self::load_state): a plan that is refused must not have been counted, so the
+/// schedule is put back to the state before, and a resumed run goes on from the one that was saved.
 pub trait Schedule {
     /// The plan at `elapsed`. `base` is what the user froze or scaled by hand: a schedule refines
     /// it, so that what is frozen there stays frozen and what is scaled there stays scaled.
