@@ -261,7 +261,7 @@ fn plain_tensors_are_named() {
     assert!(arrived(&part));
     // A frozen view's frozen leaves are plain too.
     let view = part.freeze_upto(1).expect("a view");
-    assert!(load_into(&view, &path).expect_err("a view").to_string().contains("not into a view"));
+    assert!(load_into(&*view, &path).expect_err("a view").to_string().contains("not into a view"));
 }
 
 #[test]
