@@ -43,6 +43,7 @@ mod raw;
 mod rebuilt;
 pub mod schedule;
 mod summary;
+mod threads;
 mod view;
 
 pub use change::Change;

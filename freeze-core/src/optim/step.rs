@@ -1,14 +1,13 @@
 //! One step: look at every gradient, then update.
 
 use candle_core::{Tensor, backprop::GradStore};
-use rayon::prelude::*;
 
 use super::kernel::{self, GradMap, PARALLEL_MIN};
 use super::no_gradient::reached_nothing;
 use super::rule::{Update, UpdateRule, sealed::Rule};
 use super::slot::Slot;
 use super::{Fused, GradClip, NonFinite};
-use crate::{Error, Result};
+use crate::{Error, Result, threads};
 
 /// A trained parameter and its gradient.
 struct Due<'a> {
@@ -117,7 +116,7 @@ fn grad_map(clip: GradClip, norm: Option<f64>) -> GradMap {
     }
 }
 
-/// Large tensors one after the other, each in parallel; small ones in parallel, each by one thread.
+/// Large tensors one after the other, each by all threads; small ones side by side, each by one thread.
 /// So no thread waits for others while it holds a storage that they might want.
 fn update_all<R: Rule>(rule: &R, map: GradMap, due: Vec<Due<'_>>) -> Result<()> {
     let small = |due: &Due<'_>| due.grad.elem_count() < PARALLEL_MIN && due.grad.device().is_cpu();
@@ -127,7 +126,7 @@ fn update_all<R: Rule>(rule: &R, map: GradMap, due: Vec<Due<'_>>) -> Result<()> 
     if elements < PARALLEL_MIN {
         return small.iter_mut().try_for_each(|due| due.update(rule, map));
     }
-    small.par_iter_mut().try_for_each(|due| due.update(rule, map))
+    threads::map_locking(small.iter_mut(), |due| due.update(rule, map)).into_iter().collect()
 }
 
 impl Due<'_> {

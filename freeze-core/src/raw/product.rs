@@ -7,6 +7,10 @@
 use gemm::{Parallelism, gemm};
 
 use crate::nn::ops::Real;
+use crate::threads;
+
+/// Multiplications below which a product is not worth sharing out: `gemm`'s own bound.
+const SHARED: usize = 48 * 48 * 256;
 
 /// A matrix in a slice.
 #[derive(Clone, Copy)]
@@ -40,13 +44,33 @@ impl<'a, T: Real> Matrix<'a, T> {
         }
     }
 
-    /// Writes `self * other` into `to`, row by row, or adds it to what is there.
+    /// `self * other`, row by row.
+    ///
+    /// # Panics
+    ///
+    /// As [`times`](Self::times).
+    pub(crate) fn times_alone(self, other: Self, threads: usize) -> Vec<T> {
+        let mut product = vec![T::zero(); self.rows * other.columns];
+        self.times(other, &mut product, false, threads);
+        product
+    }
+
+    /// Writes `self * other` into `to`, row by row, or adds it to what is there; on so many threads if
+    /// it is large.
     ///
     /// # Panics
     ///
     /// The inner sizes differ, or `to` has another length than the product.
+    pub(crate) fn times(self, other: Self, to: &mut [T], add: bool, threads: usize) {
+        let products = self.rows.saturating_mul(other.columns).saturating_mul(self.columns);
+        if threads < 2 || products < SHARED {
+            return self.multiply(other, to, add, Parallelism::None);
+        }
+        threads::within(|| self.multiply(other, to, add, Parallelism::Rayon(threads)));
+    }
+
     #[allow(unsafe_code)]
-    pub(crate) fn times(self, other: Self, to: &mut [T], add: bool, threads: Parallelism) {
+    fn multiply(self, other: Self, to: &mut [T], add: bool, threads: Parallelism) {
         let (m, n, k) = (self.rows, other.columns, self.columns);
         assert_eq!(k, other.rows, "the inner sizes of a product");
         assert_eq!(to.len(), m * n, "the elements of a product");
@@ -82,13 +106,13 @@ impl<'a, T: Real> Matrix<'a, T> {
 
 #[cfg(test)]
 mod tests {
-    use gemm::Parallelism;
-
     use super::Matrix;
 
     #[test]
     fn products_of_all_orientations_are_written_or_added() {
-        for (m, n, k) in [(1, 1, 1), (3, 5, 2), (7, 1, 9), (2, 3, 0), (0, 3, 2), (33, 40, 65)] {
+        for (m, n, k) in
+            [(1, 1, 1), (3, 5, 2), (7, 1, 9), (2, 3, 0), (0, 3, 2), (33, 40, 65), (97, 89, 83)]
+        {
             let numbers = |count: usize| (0..count).map(|i| (i * 7 % 11) as f64 - 5.0);
             let (a, b): (Vec<f64>, Vec<f64>) = (numbers(m * k).collect(), numbers(k * n).collect());
             let at = |i: usize, j: usize| (0..k).map(|l| a[i * k + l] * b[l * n + j]).sum::<f64>();
@@ -102,9 +126,9 @@ mod tests {
             for left in lefts {
                 for right in rights {
                     let mut to = vec![f64::NAN; m * n];
-                    left.times(right, &mut to, false, Parallelism::None);
+                    left.times(right, &mut to, false, 1);
                     assert_eq!(to, expected, "{m} {n} {k}");
-                    left.times(right, &mut to, true, Parallelism::Rayon(2));
+                    left.times(right, &mut to, true, 2);
                     assert!(to.iter().zip(&expected).all(|(to, value)| *to == 2.0 * value));
                 }
             }
@@ -116,7 +140,7 @@ mod tests {
     fn other_inner_sizes_are_refused() {
         let values = [1f32; 6];
         let (left, right) = (Matrix::new(&values, 2, 3), Matrix::new(&values, 2, 3));
-        left.times(right, &mut [0.0; 6], false, Parallelism::None);
+        left.times(right, &mut [0.0; 6], false, 1);
     }
 
     #[test]
@@ -124,6 +148,6 @@ mod tests {
     fn too_little_room_is_refused() {
         let values = [1f32; 6];
         let left = Matrix::new(&values, 2, 3);
-        left.times(left.transposed(), &mut [0.0; 3], false, Parallelism::None);
+        left.times(left.transposed(), &mut [0.0; 3], false, 1);
     }
 }

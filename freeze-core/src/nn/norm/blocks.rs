@@ -1,7 +1,7 @@
 //! Work in fixed blocks: in parallel where there is enough of it, with the same result on any
 //! number of threads.
 
-use rayon::prelude::*;
+use crate::threads;
 
 /// About as many elements as one block should have.
 const BLOCK: usize = 1 << 14;
@@ -28,9 +28,10 @@ pub(crate) fn for_blocks<T: Send, R: Send>(
     elements: usize,
     work: impl Fn(usize, &mut [T]) -> R + Sync + Send,
 ) -> Vec<R> {
-    if elements < SEQUENTIAL || blocks.len() < 2 {
-        blocks.into_iter().enumerate().map(|(index, block)| work(index, block)).collect()
+    let blocks = blocks.into_iter().enumerate();
+    if elements < SEQUENTIAL {
+        blocks.map(|(index, block)| work(index, block)).collect()
     } else {
-        blocks.into_par_iter().enumerate().map(|(index, block)| work(index, block)).collect()
+        threads::map(blocks, |(index, block)| work(index, block))
     }
 }

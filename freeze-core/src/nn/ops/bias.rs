@@ -3,11 +3,11 @@
 use candle_core::backend::BackendStorage;
 use candle_core::op::Add;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use rayon::prelude::*;
 
 use super::cpu::{self, PARALLEL_FROM, Real, with_real};
 use super::device::accelerators2;
 use crate::nn::record::{self, Work};
+use crate::threads;
 
 /// The columns one thread sums.
 const COLUMNS: usize = 256;
@@ -99,7 +99,7 @@ fn column_sums<T: Real>(values: &[T], n: usize) -> Vec<T> {
     if values.len() < PARALLEL_FROM {
         sums.chunks_mut(COLUMNS).enumerate().for_each(add);
     } else {
-        sums.par_chunks_mut(COLUMNS).enumerate().for_each(add);
+        threads::each(sums.chunks_mut(COLUMNS).enumerate(), add);
     }
     sums
 }
@@ -113,10 +113,11 @@ pub(crate) fn add_in_place<T: Real>(product: CpuStorage, bias: &[T]) -> Result<C
         }
     };
     let n = bias.len().max(1);
+    let rows = (cpu::GRAIN / n).max(1) * n;
     if values.len() < PARALLEL_FROM {
         values.chunks_mut(n).for_each(add);
     } else {
-        values.par_chunks_mut(n).for_each(add);
+        threads::each(values.chunks_mut(rows), |rows| rows.chunks_mut(n).for_each(add));
     }
     Ok(T::to_cpu_storage_owned(values))
 }

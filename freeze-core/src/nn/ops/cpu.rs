@@ -8,9 +8,9 @@ use candle_core::{
     CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
 };
 use half::vec::HalfFloatVecExt;
-use rayon::prelude::*;
 
 use crate::nn::norm::exp_f32;
+use crate::threads;
 
 /// Below this many elements a loop runs on one thread.
 pub(crate) const PARALLEL_FROM: usize = 1 << 15;
@@ -141,8 +141,8 @@ pub(crate) fn zip_map<T: WithDType>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sy
         return a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect();
     }
     let mut out = vec![T::zero(); a.len()];
-    let chunks = a.par_chunks(GRAIN).zip(b.par_chunks(GRAIN));
-    out.par_chunks_mut(GRAIN).zip(chunks).for_each(|(out, (a, b))| {
+    let chunks = a.chunks(GRAIN).zip(b.chunks(GRAIN));
+    threads::each(out.chunks_mut(GRAIN).zip(chunks), |(out, (a, b))| {
         for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
             *out = f(a, b);
         }

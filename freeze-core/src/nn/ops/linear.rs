@@ -5,9 +5,11 @@ use candle_core::op::Add;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::bias::{add_in_place, rows, sum_rows};
-use super::cpu::Real;
+use super::cpu::{Real, tensor, with, with_real};
 use super::device::{accelerators2, accelerators3};
 use crate::nn::record::{self, Work};
+use crate::raw::Matrix;
+use crate::threads;
 
 /// `x wᵀ + b`: `x` is `[.., in]`, `weight` `[out, in]`, `bias` `[out]`, the result `[.., out]`.
 ///
@@ -47,6 +49,32 @@ struct LinearOp;
 impl LinearOp {
     const NAME: &'static str = "linear";
 
+    /// The product on the CPU. candle's own runs on rayon's threads, which others can block, under the
+    /// locks of its operands.
+    fn product_here(
+        &self,
+        x: (&CpuStorage, &Layout),
+        w: (&CpuStorage, &Layout),
+    ) -> Result<(CpuStorage, Shape)> {
+        let ((x, x_l), (w, w_l)) = (x, w);
+        let dtype = x.dtype();
+        if w.dtype() != dtype {
+            bail!("linear: the input is {dtype:?}, the weight {:?}", w.dtype());
+        }
+        if cfg!(any(feature = "mkl", feature = "accelerate")) {
+            return self.product((x, x_l), (w, w_l));
+        }
+        let (out, inner) = w_l.shape().dims2()?;
+        let leading = &x_l.dims()[..x_l.dims().len().saturating_sub(1)];
+        let (shape, rows) = (Shape::from([leading, &[out]].concat()), leading.iter().product());
+        with_real!(dtype, T => {
+            let (x, w) = (T::read(x, x_l)?, T::read(w, w_l)?);
+            let w = Matrix::new(&w, out, inner).transposed();
+            let y = Matrix::new(&x, rows, inner).times_alone(w, threads::count());
+            Ok((T::write(y, dtype), shape))
+        })
+    }
+
     /// The product, on any device.
     fn product<S>(&self, x: (&S, &Layout), w: (&S, &Layout)) -> Result<(S, Shape)>
     where
@@ -71,23 +99,54 @@ impl LinearOp {
         S::Device: BackendDevice<Storage = S>,
     {
         let (y, shape) = self.product(x, w)?;
-        let y_l = Layout::contiguous(&shape);
-        Ok((y.binary_impl::<Add>(b.0, &y_l, &b.1.broadcast_as(&shape)?)?, shape))
+        Ok((add(y, &shape, b)?, shape))
     }
 
     fn input(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         if !x.track_op() {
             return Ok(None);
         }
-        rows(grad)?.matmul(&w.detach())?.reshape(x.shape()).map(Some)
+        let (grad, w) = (rows(grad)?, w.detach());
+        if !is_ours(&grad) {
+            return grad.matmul(&w)?.reshape(x.shape()).map(Some);
+        }
+        let ((count, out), inner) = (grad.dims2()?, w.dim(1)?);
+        with_real!(grad.dtype(), T => {
+            let dx = with(&grad, |grad: &[T]| with(&w, |w: &[T]| {
+                let w = Matrix::new(w, out, inner);
+                Ok(Matrix::new(grad, count, out).times_alone(w, threads::count()))
+            }))?;
+            tensor(dx, x.shape(), x.dtype()).map(Some)
+        })
     }
 
     fn weight(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         if !w.track_op() {
             return Ok(None);
         }
-        rows(grad)?.t()?.matmul(&rows(x)?).map(Some)
+        let (grad, x) = (rows(grad)?, rows(x)?);
+        if !is_ours(&grad) {
+            return grad.t()?.matmul(&x).map(Some);
+        }
+        let ((count, out), inner) = (grad.dims2()?, x.dim(1)?);
+        with_real!(grad.dtype(), T => {
+            let dw = with(&grad, |grad: &[T]| with(&x, |x: &[T]| {
+                let grad = Matrix::new(grad, count, out).transposed();
+                Ok(grad.times_alone(Matrix::new(x, count, inner), threads::count()))
+            }))?;
+            tensor(dw, w.shape(), w.dtype()).map(Some)
+        })
     }
+}
+
+/// Whether the products are made here: not on other devices, nor where candle has a library for them.
+fn is_ours(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && !cfg!(any(feature = "mkl", feature = "accelerate"))
+}
+
+/// `y` of `shape` and a bias along its last dimension.
+fn add<S: BackendStorage>(y: S, shape: &Shape, bias: (&S, &Layout)) -> Result<S> {
+    y.binary_impl::<Add>(bias.0, &Layout::contiguous(shape), &bias.1.broadcast_as(shape)?)
 }
 
 impl CustomOp2 for LinearOp {
@@ -102,7 +161,7 @@ impl CustomOp2 for LinearOp {
         w: &CpuStorage,
         w_l: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.product((x, x_l), (w, w_l))
+        self.product_here((x, x_l), (w, w_l))
     }
 
     accelerators2!(Self::product);
@@ -133,17 +192,13 @@ impl CustomOp3 for LinearOp {
         b: &CpuStorage,
         b_l: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        match (x, w, b) {
-            (CpuStorage::F32(_), CpuStorage::F32(_), CpuStorage::F32(_)) => {
-                let (y, shape) = self.product((x, x_l), (w, w_l))?;
-                Ok((add_in_place(y, &f32::read(b, b_l)?)?, shape))
-            }
-            (CpuStorage::F64(_), CpuStorage::F64(_), CpuStorage::F64(_)) => {
-                let (y, shape) = self.product((x, x_l), (w, w_l))?;
-                Ok((add_in_place(y, &f64::read(b, b_l)?)?, shape))
-            }
-            _ => self.biased((x, x_l), (w, w_l), (b, b_l)),
-        }
+        let (y, shape) = self.product_here((x, x_l), (w, w_l))?;
+        let y = match (x, b) {
+            (CpuStorage::F32(_), CpuStorage::F32(_)) => add_in_place(y, &f32::read(b, b_l)?)?,
+            (CpuStorage::F64(_), CpuStorage::F64(_)) => add_in_place(y, &f64::read(b, b_l)?)?,
+            _ => add(y, &shape, (b, b_l))?,
+        };
+        Ok((y, shape))
     }
 
     accelerators3!(Self::biased);

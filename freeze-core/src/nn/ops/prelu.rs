@@ -3,11 +3,11 @@
 use candle_core::backend::BackendStorage;
 use candle_core::op::{Add, Mul, Neg, Relu};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use rayon::prelude::*;
 
 use super::cpu::{PARALLEL_FROM, Real, tensor, with, with_real};
 use super::device::accelerators2;
 use crate::nn::record::{self, Work};
+use crate::threads;
 
 /// The parametric rectifier: `weight` is one slope, or one for each channel (the second dimension of
 /// `x`), or of the shape of `x`. At 0 the slope is that below.
@@ -80,7 +80,7 @@ fn map<T: Real>(
     };
     match x.len() < PARALLEL_FROM {
         true => out.chunks_mut(BLOCK).enumerate().for_each(run),
-        false => out.par_chunks_mut(BLOCK).enumerate().for_each(run),
+        false => threads::each(out.chunks_mut(BLOCK).enumerate(), run),
     }
     out
 }

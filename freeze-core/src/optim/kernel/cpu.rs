@@ -4,6 +4,7 @@ use candle_core::WithDType;
 
 use super::{Element, GradMap, Real};
 use crate::optim::rule::Kernel;
+use crate::threads;
 
 /// Below this many elements one thread is faster than the handing over of work.
 pub(crate) const PARALLEL_MIN: usize = 1 << 16;
@@ -31,17 +32,11 @@ pub(crate) fn update<P: Element, K: Kernel>(
     state: &mut [P::Acc],
 ) {
     let (first, second) = state.split_at_mut(theta.len().min(state.len()));
-    split(kernel, map, Lanes { theta, grad, first, second });
-}
-
-fn split<P: Element, K: Kernel>(kernel: &K, map: GradMap, lanes: Lanes<'_, P>) {
-    let len = lanes.theta.len();
-    if len < PARALLEL_MIN {
+    let lanes = Lanes { theta, grad, first, second };
+    if lanes.theta.len() < PARALLEL_MIN {
         return serial(kernel, map, lanes);
     }
-    let middle = (len / 2).next_multiple_of(GRAIN);
-    let (front, back) = lanes.split_at(middle);
-    rayon::join(|| split(kernel, map, front), || split(kernel, map, back));
+    threads::each(lanes.pieces(), |lanes| serial(kernel, map, lanes));
 }
 
 fn serial<P: Element, K: Kernel>(kernel: &K, map: GradMap, lanes: Lanes<'_, P>) {
@@ -86,14 +81,23 @@ impl<'a, P: Element> Lanes<'a, P> {
         };
         (front, back)
     }
+
+    /// What one thread takes at a time.
+    fn pieces(mut self) -> impl ExactSizeIterator<Item = Self> {
+        (0..self.theta.len().div_ceil(GRAIN)).map(move |_| {
+            let [first, second] = [&mut self.first, &mut self.second].map(std::mem::take);
+            let theta = std::mem::take(&mut self.theta);
+            let (piece, behind) = Lanes { theta, grad: self.grad, first, second }.split_at(GRAIN);
+            self = behind;
+            piece
+        })
+    }
 }
 
 /// The sum of squares in double precision; the same bits however many threads there are.
 pub(crate) fn sum_squares<P: Element>(elements: &[P]) -> f64 {
     if elements.len() >= PARALLEL_MIN {
-        let (front, back) = elements.split_at((elements.len() / 2).next_multiple_of(GRAIN));
-        let (front, back) = rayon::join(|| sum_squares(front), || sum_squares(back));
-        return front + back;
+        return threads::map(elements.chunks(GRAIN), sum_squares).into_iter().sum();
     }
     let mut buffer = [P::Acc::from_f64(0.0); BLOCK];
     let mut lanes = [0.0f64; 8];
@@ -124,9 +128,7 @@ pub(crate) fn all_finite<P: Element>(elements: &[P]) -> bool {
     if elements.len() < PARALLEL_MIN {
         return P::all_finite(elements);
     }
-    let (front, back) = elements.split_at((elements.len() / 2).next_multiple_of(GRAIN));
-    let (front, back) = rayon::join(|| all_finite(front), || all_finite(back));
-    front && back
+    threads::map(elements.chunks(GRAIN), all_finite).into_iter().all(|finite| finite)
 }
 
 /// `sum += factor * grad`.
@@ -138,16 +140,12 @@ pub(crate) fn add_scaled<T: Real>(
     let (Some(sum), Some(grad)) = (sum, grad) else {
         candle_core::bail!("the layout reaches behind the storage")
     };
-    if sum.len() >= PARALLEL_MIN {
-        let middle = (sum.len() / 2).next_multiple_of(GRAIN);
-        let (front, back) = sum.split_at_mut(middle);
-        let (grad, behind) = grad.split_at(middle.min(grad.len()));
-        let (front, back) = rayon::join(
-            || add_scaled(Some(front), Some(grad), factor),
-            || add_scaled(Some(back), Some(behind), factor),
-        );
-        return front.and(back);
+    let add = |(sum, grad): (&mut [T], &[T])| {
+        sum.iter_mut().zip(grad).for_each(|(sum, &g)| *sum += factor * g);
+    };
+    match sum.len() < PARALLEL_MIN {
+        true => add((sum, grad)),
+        false => threads::each(sum.chunks_mut(GRAIN).zip(grad.chunks(GRAIN)), add),
     }
-    sum.iter_mut().zip(grad).for_each(|(sum, &g)| *sum += factor * g);
     Ok(())
 }

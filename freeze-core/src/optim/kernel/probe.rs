@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use super::{Element, PARALLEL_MIN, cpu};
+use crate::threads;
 
 /// Whether no element of any gradient is infinite or NaN.
 ///
@@ -14,12 +14,19 @@ use super::{Element, PARALLEL_MIN, cpu};
 pub(crate) fn all_finite(grads: &[&Tensor]) -> Result<bool> {
     let (here, elsewhere): (Vec<&Tensor>, Vec<_>) =
         grads.iter().partition(|grad| grad.device().is_cpu());
-    let elements: usize = here.iter().map(|grad| grad.elem_count()).sum();
-    let finite: Result<Vec<bool>> = match elements < PARALLEL_MIN {
-        true => here.into_iter().map(finite_here).collect(),
-        false => here.into_par_iter().map(finite_here).collect(),
-    };
-    Ok(finite?.into_iter().all(|finite| finite) && all_finite_by_tensors(&elsewhere)?)
+    // Large ones are looked at by all threads each, small ones side by side.
+    let (small, large): (Vec<&Tensor>, Vec<_>) =
+        here.into_iter().partition(|grad| grad.elem_count() < PARALLEL_MIN);
+    let elements: usize = small.iter().map(|grad| grad.elem_count()).sum();
+    let mut finite: Vec<bool> = large.into_iter().map(finite_here).collect::<Result<_>>()?;
+    finite.extend(match elements < PARALLEL_MIN {
+        true => small.into_iter().map(finite_here).collect::<Result<Vec<_>>>()?,
+        false => {
+            let finite = threads::map_locking(small.into_iter(), finite_here);
+            finite.into_iter().collect::<Result<Vec<_>>>()?
+        }
+    });
+    Ok(finite.into_iter().all(|finite| finite) && all_finite_by_tensors(&elsewhere)?)
 }
 
 /// The sum of the squares of all elements of all gradients, in double precision.

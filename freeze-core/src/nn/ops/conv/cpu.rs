@@ -2,13 +2,11 @@
 
 use std::ops::Range;
 
-use gemm::Parallelism;
-use rayon::prelude::*;
-
 use super::columns::Tile;
 use super::geometry::Geometry;
 use crate::nn::ops::cpu::Real;
 use crate::raw::Matrix;
+use crate::threads;
 
 /// The elements of a column matrix: large enough for the matmul, small enough for the cache.
 const TILE: usize = 1 << 17;
@@ -24,9 +22,10 @@ const PARTIAL_SUMS: usize = 1 << 24;
 pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
     let mut y = vec![T::zero(); g.batch * g.sample_out()];
     let part = part_samples(g, PARTS);
-    let threads = threads(g, part);
-    let chunks = y.par_chunks_mut(chunk(part * g.sample_out()));
-    chunks.zip(x.par_chunks(chunk(part * g.sample_in()))).for_each_init(
+    let threads = product_threads(g, part);
+    let chunks = y.chunks_mut(chunk(part * g.sample_out()));
+    threads::each_with(
+        chunks.zip(x.chunks(chunk(part * g.sample_in()))),
         Buffers::default,
         |buffers, (y, x)| {
             each_tile(g, y.len() / g.sample_out(), |tile| {
@@ -44,9 +43,10 @@ pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option
 pub(super) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T]) -> Vec<T> {
     let mut dx = vec![T::zero(); g.batch * g.sample_in()];
     let part = part_samples(g, PARTS);
-    let threads = threads(g, part);
-    let chunks = dx.par_chunks_mut(chunk(part * g.sample_in()));
-    chunks.zip(grad.par_chunks(chunk(part * g.sample_out()))).for_each_init(
+    let threads = product_threads(g, part);
+    let chunks = dx.chunks_mut(chunk(part * g.sample_in()));
+    threads::each_with(
+        chunks.zip(grad.chunks(chunk(part * g.sample_out()))),
         Buffers::default,
         |buffers, (dx, grad)| {
             each_tile(g, grad.len() / g.sample_out(), |tile| {
@@ -64,23 +64,21 @@ pub(super) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T]) ->
 /// The gradient of the weight: the sum of each tile's gradient times its columns transposed.
 pub(super) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T]) -> Vec<T> {
     let part = part_samples(g, (PARTIAL_SUMS / g.weights().max(1)).clamp(1, PARTS));
-    let threads = threads(g, part);
-    let chunks = x.par_chunks(chunk(part * g.sample_in()));
-    let partial: Vec<Vec<T>> = chunks
-        .zip(grad.par_chunks(chunk(part * g.sample_out())))
-        .map(|(x, grad)| {
-            let mut buffers = Buffers::default();
-            let mut sum = vec![T::zero(); g.weights()];
-            each_tile(g, grad.len() / g.sample_out(), |tile| {
-                let taken = taken(&mut buffers.tile, &tile, grad);
-                let columns = gathered(&mut buffers.columns, &tile, x).transposed();
-                let size = g.group_out() * g.taps();
-                let sum = &mut sum[tile.group * size..][..size];
-                taken.times(columns, sum, true, threads);
-            });
-            sum
-        })
-        .collect();
+    let threads = product_threads(g, part);
+    let chunks = x.chunks(chunk(part * g.sample_in()));
+    let chunks = chunks.zip(grad.chunks(chunk(part * g.sample_out())));
+    let partial: Vec<Vec<T>> = threads::map(chunks, |(x, grad)| {
+        let mut buffers = Buffers::default();
+        let mut sum = vec![T::zero(); g.weights()];
+        each_tile(g, grad.len() / g.sample_out(), |tile| {
+            let taken = taken(&mut buffers.tile, &tile, grad);
+            let columns = gathered(&mut buffers.columns, &tile, x).transposed();
+            let size = g.group_out() * g.taps();
+            let sum = &mut sum[tile.group * size..][..size];
+            taken.times(columns, sum, true, threads);
+        });
+        sum
+    });
     let mut partial = partial.into_iter();
     let mut sum = partial.next().unwrap_or_else(|| vec![T::zero(); g.weights()]);
     partial.for_each(|part| add(&mut sum, &part));
@@ -125,12 +123,9 @@ fn part_samples(g: &Geometry, parts: usize) -> usize {
 }
 
 /// Products run on one thread each where there are parts for all threads.
-fn threads(g: &Geometry, part: usize) -> Parallelism {
-    let threads = rayon::current_num_threads();
-    match g.batch.div_ceil(part) < threads {
-        true => Parallelism::Rayon(threads),
-        false => Parallelism::None,
-    }
+fn product_threads(g: &Geometry, part: usize) -> usize {
+    let threads = threads::count();
+    if g.batch.div_ceil(part) < threads { threads } else { 1 }
 }
 
 /// Runs `f` over the tiles of a part of `samples` samples.

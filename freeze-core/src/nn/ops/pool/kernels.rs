@@ -1,9 +1,9 @@
 //! The loops over windows, planes in parallel.
 
 use candle_core::Shape;
-use rayon::prelude::*;
 
 use crate::nn::ops::cpu::{PARALLEL_FROM, Real};
+use crate::threads;
 
 /// Windows over planes of one size.
 #[derive(Clone, Copy, Debug)]
@@ -60,14 +60,13 @@ impl Windows {
     pub(super) fn max_gradient<T: Real>(&self, x: &[T], grad: &[T]) -> Vec<T> {
         let mut dx = vec![T::zero(); x.len()];
         let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
-        // A plane's gradient and inputs side by side: rayon zips any number of chunks.
-        let planes = grad.par_chunks(to).zip(x.par_chunks(from));
         let run = |(dx, (grad, x)): (&mut [T], (&[T], &[T]))| {
             self.each_window(|out, first| dx[self.first_max(x, first)] += grad[out]);
         };
+        let planes = dx.chunks_mut(from).zip(grad.chunks(to).zip(x.chunks(from)));
         match x.len() < PARALLEL_FROM {
-            true => dx.chunks_mut(from).zip(grad.chunks(to).zip(x.chunks(from))).for_each(run),
-            false => dx.par_chunks_mut(from).zip(planes).for_each(run),
+            true => planes.for_each(run),
+            false => threads::each(planes, run),
         }
         dx
     }
@@ -137,10 +136,9 @@ fn each_plane<T: Real>(
     from: (&[T], usize),
     f: impl Fn(&mut [T], &[T]) + Sync,
 ) {
-    if from.0.len() < PARALLEL_FROM {
-        to.0.chunks_mut(to.1).zip(from.0.chunks(from.1)).for_each(|(to, from)| f(to, from));
-    } else {
-        let planes = to.0.par_chunks_mut(to.1).zip(from.0.par_chunks(from.1));
-        planes.for_each(|(to, from)| f(to, from));
+    let planes = to.0.chunks_mut(to.1).zip(from.0.chunks(from.1));
+    match from.0.len() < PARALLEL_FROM {
+        true => planes.for_each(|(to, from)| f(to, from)),
+        false => threads::each(planes, |(to, from)| f(to, from)),
     }
 }
