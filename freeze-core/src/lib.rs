@@ -41,6 +41,8 @@ pub mod optim;
 mod plan;
 mod raw;
 mod rebuilt;
+#[doc(hidden)]
+pub mod recursion;
 pub mod schedule;
 mod summary;
 mod threads;

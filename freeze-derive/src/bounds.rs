@@ -34,6 +34,16 @@ fn of_field(field: &Field<'_>, model: &Model<'_>) -> Vec<TokenStream> {
     }
 }
 
+/// Whether the predicate on the field's type may ask for the derived type unseen: the type is more
+/// than a parameter, and does not name the derived type.
+pub(crate) fn asks_for_itself_unseen(field: &Field<'_>, model: &Model<'_>) -> bool {
+    let tokens = field.ty.to_token_stream();
+    let is_layer = matches!(field.role, Role::Part(_) | Role::Unit(..));
+    let is_inferred = matches!(model.bounds, Bounds::Inferred);
+    let is_composed = words(tokens.clone()).len() > 1 && !params_in(&tokens, model).is_empty();
+    is_layer && is_inferred && is_composed && !is_recursive(field.ty, &model.input.ident)
+}
+
 /// The type parameters that `tokens` name: as the first segment of a path, and not as the `T` of
 /// `Trait<T = ..>`.
 fn params_in<'a>(tokens: &TokenStream, model: &Model<'a>) -> Vec<&'a Ident> {
@@ -45,9 +55,16 @@ fn params_in<'a>(tokens: &TokenStream, model: &Model<'a>) -> Vec<&'a Ident> {
     model.input.generics.type_params().map(|param| &param.ident).filter(is_named).collect()
 }
 
-/// Whether `ty` names the type that is derived, itself or by `Self`.
+/// Whether `ty` names the type that is derived, by `Self` or its bare name: in the place of its
+/// declaration that can mean nothing else. Behind another path the name may be another's.
 fn is_recursive(ty: &Type, own: &Ident) -> bool {
-    words(ty.to_token_stream()).iter().any(|word| word.ident == *own || word.ident == "Self")
+    let is_own = |word: &Word| word.ident == *own && !word.is_behind_colons;
+    words(ty.to_token_stream()).iter().any(|word| is_own(word) || word.ident == "Self")
+}
+
+/// Whether `tokens` speak of `Self`.
+pub(crate) fn names_self(tokens: TokenStream) -> bool {
+    words(tokens).iter().any(|word| word.ident == "Self")
 }
 
 /// `tokens` less the derived type with its own arguments, `Tree<T>` in `struct Tree<T>`: the impl
@@ -65,7 +82,9 @@ fn strip(tokens: TokenStream, what: &[String]) -> TokenStream {
     let mut kept = Vec::new();
     let mut rest = &tokens[..];
     while let [token, behind @ ..] = rest {
-        if rest.len() >= what.len() && rest.iter().zip(what).all(|(t, w)| t.to_string() == *w) {
+        let is_what =
+            rest.len() >= what.len() && rest.iter().zip(what).all(|(t, w)| t.to_string() == *w);
+        if is_what && !ends_in_colons(&kept) {
             rest = &rest[what.len()..];
             continue;
         }
@@ -78,6 +97,11 @@ fn strip(tokens: TokenStream, what: &[String]) -> TokenStream {
         rest = behind;
     }
     kept.into_iter().collect()
+}
+
+fn ends_in_colons(tokens: &[TokenTree]) -> bool {
+    let is_colon = |token: &TokenTree| matches!(token, TokenTree::Punct(p) if p.as_char() == ':');
+    matches!(tokens, [.., a, b] if is_colon(a) && is_colon(b))
 }
 
 /// An identifier within a type.

@@ -3,27 +3,32 @@
 //! What the compiler is asked about a field's type is asked as `<Type as Trait>::item` in the user's
 //! own tokens, everywhere in the same words: it underlines the whole type and says it once.
 
-use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote};
+use proc_macro2::{Ident, TokenStream};
+use quote::quote;
 use syn::Path;
 use syn::ext::IdentExt as _;
 
 use crate::model::{Body, Field, Grain, Model, Role, Segment, Variant};
-use crate::{bounds, lints};
+use crate::names::Names;
+use crate::{bounds, lints, recursion};
 
 /// `impl Freezable` for the model.
 pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
     let Model { input, krate, .. } = model;
+    let names = Names::new(input, model.body.most_fields());
     let layout = layout(model);
-    let map = map(model);
+    let map = map(model, &names);
     let lints = lints::allow(input);
-    let mapper = mapper();
+    let (mapper, hiding) = (names.mapper(), names.hiding());
+    let checks = recursion::checks(model, &names);
     let ident = &input.ident;
     let (generics, arguments, own_where) = input.generics.split_for_impl();
     let own = own_where.into_iter().flat_map(|clause| &clause.predicates);
     let added = bounds::predicates(model);
     quote! {
         const _: () = {
+            #hiding
+
             #[automatically_derived]
             #lints
             impl #generics #krate::Freezable for #ident #arguments
@@ -35,6 +40,8 @@ pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
                     #map
                 }
             }
+
+            #checks
         };
     }
 }
@@ -100,39 +107,40 @@ fn field_layout(krate: &Path, field: &Field<'_>) -> Option<TokenStream> {
     }
 }
 
-fn map(model: &Model<'_>) -> TokenStream {
+fn map(model: &Model<'_>, names: &Names) -> TokenStream {
     let krate = &model.krate;
     let made = match &model.body {
         Body::Struct(fields) => {
             let values = fields.iter().map(|field| {
                 let member = &field.member;
-                let value = value(krate, field, &quote!(&self.#member));
+                let value = value(krate, field, &quote!(&self.#member), names);
                 quote!(#member: #value)
             });
             quote!(::core::result::Result::Ok(Self { #(#values),* }))
         }
         Body::Enum(variants) => {
-            let arms = variants.iter().map(|variant| arm(krate, variant));
+            let arms = variants.iter().map(|variant| arm(krate, variant, names));
             quote!(match self { #(#arms)* })
         }
     };
     match model.grain {
         Grain::Leaves => made,
         Grain::Unit => {
-            let (mapper, kind) = (mapper(), &model.kind);
+            let (mapper, kind) = (names.mapper(), &model.kind);
             quote!(#krate::Mapper::unit(#mapper, #kind, |#mapper| #made))
         }
     }
 }
 
-fn arm(krate: &Path, variant: &Variant<'_>) -> TokenStream {
+fn arm(krate: &Path, variant: &Variant<'_>, names: &Names) -> TokenStream {
     let ident = variant.ident;
-    let bindings: Vec<Ident> = (0..variant.fields.len())
-        .map(|i| format_ident!("__{i}", span = Span::mixed_site()))
-        .collect();
+    let bindings: Vec<Ident> = (0..variant.fields.len()).map(|i| names.field(i)).collect();
     let members: Vec<_> = variant.fields.iter().map(|field| &field.member).collect();
-    let values =
-        variant.fields.iter().zip(&bindings).map(|(field, it)| value(krate, field, &quote!(#it)));
+    let values = variant
+        .fields
+        .iter()
+        .zip(&bindings)
+        .map(|(field, it)| value(krate, field, &quote!(#it), names));
     quote! {
         Self::#ident { #(#members: #bindings),* } => {
             ::core::result::Result::Ok(Self::#ident { #(#members: #values),* })
@@ -141,8 +149,8 @@ fn arm(krate: &Path, variant: &Variant<'_>) -> TokenStream {
 }
 
 /// The new value of a field; `old` is a reference to the present one.
-fn value(krate: &Path, field: &Field<'_>, old: &TokenStream) -> TokenStream {
-    let (ty, mapper) = (field.ty, mapper());
+fn value(krate: &Path, field: &Field<'_>, old: &TokenStream, names: &Names) -> TokenStream {
+    let (ty, mapper) = (field.ty, names.mapper());
     let (segment, mapped) = match &field.role {
         Role::Skipped => return quote!(<#ty as ::core::clone::Clone>::clone(#old)),
         Role::Part(segment) => {
@@ -160,9 +168,4 @@ fn value(krate: &Path, field: &Field<'_>, old: &TokenStream) -> TokenStream {
         Segment::Transparent => quote!(#mapped?),
         Segment::Name(name) => quote!(#krate::Mapper::at(#mapper, #name, |#mapper| #mapped)?),
     }
-}
-
-/// A name of our own: no constant of the user's can be meant by it.
-fn mapper() -> Ident {
-    Ident::new("__mapper", Span::mixed_site())
 }

@@ -12,7 +12,9 @@ mod expand;
 mod fallback;
 mod lints;
 mod model;
+mod names;
 mod parse;
+mod recursion;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
@@ -113,8 +115,9 @@ use crate::errors::Errors;
 /// Inferred is, for each field type that mentions a type parameter, that the *field type* is
 /// `Freezable` (`Clone` if it is skipped). A field type that names the type itself, as in
 /// `Vec<Tree<T>>`, asks for nothing; if it names a parameter elsewhere, as in `Vec<(T, Tree<T>)>`,
-/// it asks for `T` to be `Freezable`. Two generic types that hold each other need the attribute,
-/// as nothing in either of them says so:
+/// it asks for `T` to be `Freezable`. Itself is `Self` and the bare name: a type that leads back to
+/// itself by an alias or another path, and two generic types that hold each other, need the
+/// attribute. Without it they are a compile error that says so:
 ///
 /// ```
 /// # use candle_nn::Linear;

@@ -74,4 +74,14 @@ impl Body<'_> {
             Self::Enum(variants) => variants.iter().flat_map(|variant| &variant.fields).collect(),
         }
     }
+
+    /// The number of fields of the variant that has most; a struct's are never bound.
+    pub(crate) fn most_fields(&self) -> usize {
+        match self {
+            Self::Struct(_) => 0,
+            Self::Enum(variants) => {
+                variants.iter().map(|variant| variant.fields.len()).max().unwrap_or(0)
+            }
+        }
+    }
 }

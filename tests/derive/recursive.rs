@@ -137,3 +137,52 @@ fn a_recursive_field_asks_no_more_of_a_parameter_than_it_must() {
     };
     assert_model(&swap, &["first", "next.first.0", "both.0.0.0", "both.0.1.first"]);
 }
+
+mod other {
+    use freeze_core::Freezable;
+
+    /// Another type of the same name, with a condition of its own.
+    #[derive(Freezable)]
+    pub(super) struct Block<L>(pub(super) Vec<L>);
+}
+
+#[derive(Freezable)]
+struct Block<L> {
+    own: L,
+    other: other::Block<L>,
+    next: Option<Box<Block<L>>>,
+    both: Vec<(other::Block<L>, Block<L>)>,
+}
+
+#[test]
+fn another_type_of_the_same_name_is_another_type() {
+    let block =
+        |next, both| Block { own: linear(1), other: other::Block(vec![linear(2)]), next, both };
+    let last = block(None, vec![]);
+    let both = vec![(other::Block(vec![linear(3)]), block(None, vec![]))];
+    let expected = [
+        "own",
+        "other.0.0",
+        "next.own",
+        "next.other.0.0",
+        "both.0.0.0.0",
+        "both.0.1.own",
+        "both.0.1.other.0.0",
+    ];
+    assert_model(&block(Some(Box::new(last)), both), &expected);
+}
+
+type Alias<T> = Aliased<T>;
+
+#[derive(Freezable)]
+#[freeze(bound = "T: Freezable")]
+struct Aliased<T> {
+    value: T,
+    rest: Vec<Alias<T>>,
+}
+
+#[test]
+fn recursion_by_an_alias_is_given_its_bound() {
+    let last = Aliased { value: linear(1), rest: vec![] };
+    assert_model(&Aliased { value: linear(2), rest: vec![last] }, &["value", "rest.0.value"]);
+}

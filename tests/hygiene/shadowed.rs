@@ -30,10 +30,16 @@ mod names {
     fn Err() {}
     fn Some() {}
     const None: u8 = 0;
-    // A constant is matched against where a binding of its name is meant: the output's bindings
-    // begin with two underscores.
+    // A constant is matched against where a binding of its name is meant, be it the output's.
     const mapper: u8 = 0;
     const _0: u8 = 0;
+    const __mapper: usize = 2;
+    const __0: u8 = 0;
+    static __1: u8 = 0;
+    const ___mapper: u8 = 0;
+    const ___0: u8 = 0;
+    struct ___1;
+    const ____mapper: u8 = 0;
 
     /// A user's layer with a name of the prelude.
     #[derive(::freeze_core::Freezable)]
@@ -52,8 +58,17 @@ mod names {
         fn at(&self) {}
         fn part(&self) {}
         fn unit(&self) {}
+        fn ask(&self) {}
+        fn pass(&self) {}
     }
     impl<T> Greedy for T {}
+
+    /// Bindings with names of constants, which a field's type may mean too.
+    #[derive(::freeze_core::Freezable)]
+    pub(super) enum Constants<T> {
+        Two(T, ::std::vec::Vec<T>),
+        Sized { twins: [T; __mapper] },
+    }
 
     #[derive(::freeze_core::Freezable)]
     pub(super) struct Net {
@@ -85,6 +100,19 @@ mod names {
 fn linear() -> Linear {
     let weight = Tensor::zeros((1, 1), DType::F32, &Device::Cpu).expect("a tensor");
     Linear::new(weight, None)
+}
+
+#[test]
+fn constants_may_be_named_as_the_bindings_of_the_output() {
+    use freeze_core::Freezable as _;
+    use names::Constants;
+    for (value, leaves) in [
+        (Constants::Two(linear(), vec![linear(), linear()]), 3),
+        (Constants::Sized { twins: [linear(), linear()] }, 2),
+    ] {
+        assert_eq!(value.leaves().expect("leaves").len(), leaves);
+        assert_eq!(value.freeze_upto(1).expect("a view").vars().expect("variables").len(), 0);
+    }
 }
 
 #[test]

@@ -1,0 +1,52 @@
+//! Recursion that only the compiler sees: through an alias, another path, or another generic type.
+//!
+//! `Vec<Alias<T>>: Freezable` as a condition of `Tree<T>: Freezable` asks for itself if the alias
+//! means the tree, and every use of the tree would then be an error that says nothing of it. So the
+//! compiler is asked here whether the condition holds once `Tree<T>: Freezable` is taken for granted,
+//! and not before.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::Type;
+
+use crate::bounds::{asks_for_itself_unseen, names_self};
+use crate::model::Model;
+use crate::names::Names;
+
+/// Functions that compile unless a field's type leads back to the type that is derived.
+pub(crate) fn checks(model: &Model<'_>, names: &Names) -> TokenStream {
+    // A function has no `Self` that the type's own bounds could speak of.
+    if names_self(model.input.generics.to_token_stream())
+        || names_self(model.input.generics.where_clause.to_token_stream())
+    {
+        return TokenStream::new();
+    }
+    let fields = model.body.fields();
+    let types = fields.into_iter().filter(|field| asks_for_itself_unseen(field, model));
+    types.enumerate().map(|(index, field)| check(field.ty, index, model, names)).collect()
+}
+
+fn check(ty: &Type, index: usize, model: &Model<'_>, names: &Names) -> TokenStream {
+    let (krate, ident) = (&model.krate, &model.input.ident);
+    let (alone, within) = (names.function("alone", index), names.function("within", index));
+    let (generics, arguments, own_where) = model.input.generics.split_for_impl();
+    let own: Vec<_> = own_where.into_iter().flat_map(|clause| &clause.predicates).collect();
+    let params = model.input.generics.type_params().map(|param| &param.ident);
+    let params: Vec<_> = params.map(|param| quote!(#param: #krate::Freezable)).collect();
+    let whole = names.mapper();
+    quote! {
+        fn #alone #generics (_: &#ident #arguments) -> impl ::core::marker::Sized
+        where #(#own,)* #(#params,)* #ident #arguments: ::core::marker::Sized,
+        {
+            use #krate::recursion::Ask as _;
+            (&&#krate::recursion::Alone::<#ty>::NEW).__freeze_ask()
+        }
+
+        fn #within #generics (#whole: &#ident #arguments)
+        where #(#own,)* #(#params,)* #ident #arguments: #krate::Freezable,
+        {
+            use #krate::recursion::Ask as _;
+            (&&&#krate::recursion::Within::<_, #ty>::new(#alone(#whole))).__freeze_ask().pass::<#ty>()
+        }
+    }
+}
