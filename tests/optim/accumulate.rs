@@ -6,7 +6,7 @@ use freeze_core::optim::{GradAccumulator, ParamsSgd, Sgd};
 use freeze_core::{Freezer, Result};
 
 use super::plans::{Net, net};
-use super::{CPU, largest_gap, store};
+use super::{CPU, bits, largest_gap, store};
 
 fn loss(net: &Freezer<Net>, x: &Tensor) -> candle_core::Result<Tensor> {
     net.forward(x)?.sqr()?.mean_all()
@@ -90,7 +90,7 @@ fn the_gradients_handed_over_are_not_written_to() -> Result<()> {
         sums.accumulate_grads(store([(&var, mine.clone())]), 1.0)?;
     }
     assert_eq!(mine.to_vec1::<f32>()?, [1.0, 2.0]);
-    for wrong in [0.0, -1.0, f64::NAN] {
+    for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         assert!(sums.accumulate_grads(store([]), wrong).is_err());
     }
     let misshaped = Tensor::zeros(3, DType::F32, &CPU)?;
@@ -99,5 +99,100 @@ fn the_gradients_handed_over_are_not_written_to() -> Result<()> {
     let mut opt = Sgd::new(vec![var], ParamsSgd::default())?;
     assert!(sums.step(&mut opt).is_err(), "a step with nothing added");
     opt.set_learning_rate(0.0);
+    Ok(())
+}
+
+/// The gradient of a sum is 1 for each parameter that it reaches.
+fn reach(net: &Freezer<Net>, sums: &mut GradAccumulator, factor: f64) -> Result<()> {
+    let ones = |var: &Tensor| var.ones_like()? * factor;
+    let (all, trained) = (net.vars(), net.trained_vars());
+    let reached = all.iter().filter(|var| trained.iter().any(|trained| trained.id() == var.id()));
+    let grads = reached.map(|var| Ok((var, ones(var)?)));
+    sums.accumulate_grads(store(grads.collect::<candle_core::Result<Vec<_>>>()?), 1.0)
+}
+
+/// What the mean gradient of the first leaf and of the last is; `None` where there is none.
+fn means(net: &Freezer<Net>, sums: &mut GradAccumulator) -> Result<[Option<f32>; 2]> {
+    let (grads, vars) = (sums.take()?, net.vars());
+    let first = |var: &Var| -> Result<Option<f32>> {
+        let grad = grads.get(var).map(|grad| grad.flatten_all()?.get(0)?.to_scalar());
+        Ok(grad.transpose()?)
+    };
+    Ok([first(&vars[0])?, first(&vars[5])?])
+}
+
+#[test]
+fn the_mean_of_a_leaf_is_over_the_micro_batches_in_which_it_trained() -> Result<()> {
+    // How many leaves are frozen during each micro-batch of gradient 1, 2, 3.
+    for (frozen, expected) in [
+        ([0, 0, 0], [Some(2.0), Some(2.0)]),
+        ([1, 0, 0], [Some(2.5), Some(2.0)]),
+        ([1, 1, 0], [Some(3.0), Some(2.0)]),
+        ([0, 1, 1], [None, Some(2.0)]),
+        ([0, 1, 0], [Some(3.0), Some(2.0)]),
+        ([3, 3, 3], [None, None]),
+    ] {
+        let mut net = net()?;
+        let mut sums = GradAccumulator::new(net.vars());
+        for (frozen, factor) in frozen.into_iter().zip([1.0, 2.0, 3.0]) {
+            net.freeze_upto(frozen, &mut [])?;
+            sums.follow(&net.planned_vars());
+            reach(&net, &mut sums, factor)?;
+        }
+        assert_eq!(means(&net, &mut sums)?, expected, "{frozen:?}");
+        assert_eq!(means(&net, &mut sums)?, [None, None], "taking them starts anew");
+    }
+    Ok(())
+}
+
+/// candle's `SGD` knows no plan: it updates whatever has a gradient.
+#[test]
+fn what_was_gathered_before_a_freeze_moves_nothing() -> Result<()> {
+    let mut net = net()?;
+    let mut opt = candle_nn::SGD::new(net.vars(), 0.5)?;
+    let mut sums = GradAccumulator::new(net.vars());
+    reach(&net, &mut sums, 1.0)?;
+    let held = sums.bytes();
+    net.freeze_upto(2, &mut [&mut opt])?;
+    sums.follow(&net.planned_vars());
+    assert_eq!(sums.bytes(), held - 2 * (16 + 4) * 4, "let go at once");
+    let before = net.vars().iter().map(|var| bits(var)).collect::<candle_core::Result<Vec<_>>>()?;
+    sums.step(&mut opt)?;
+    for (i, (var, before)) in net.vars().iter().zip(before).enumerate() {
+        assert_eq!(bits(var)? == before, i < 4, "variable {i}");
+    }
+    reach(&net, &mut sums, 1.0)?;
+    sums.clear();
+    assert_eq!((sums.bytes(), sums.take()?.get_ids().count()), (0, 0));
+    Ok(())
+}
+
+#[test]
+fn weights_of_any_size_give_the_mean() -> Result<()> {
+    for dtype in [DType::BF16, DType::F32, DType::F64] {
+        for weights in [
+            [1.0, 1.0, 2.0],
+            [2.0, 1.0, 1.0],
+            [1e-39, 1e-39, 2e-39],
+            [1e-310, 1e-310, 2e-310],
+            [8e307, 8e307, 1.6e308],
+            [1e-310, 1e-310, 1e308],
+            [1e308, 1e-310, 1e-310],
+        ] {
+            let var = Var::zeros(1, dtype, &CPU)?;
+            let mut sums = GradAccumulator::new(vec![var.clone()]);
+            let largest = weights.into_iter().fold(0.0, f64::max);
+            let [a, b, c] = weights.map(|weight| weight / largest);
+            let expected = (a + 3.0 * b) / (a + b + c);
+            for (grad, weight) in [1.0, 3.0].into_iter().zip(weights) {
+                sums.accumulate_weighted(&(var.as_tensor() * grad)?.sum_all()?, weight)?;
+            }
+            // One of no gradient at all.
+            sums.accumulate_grads(store([]), weights[2])?;
+            let mean = sums.take()?.get(&var).unwrap().to_dtype(DType::F64)?.get(0)?;
+            let mean = mean.to_scalar::<f64>()?;
+            assert!((mean - expected).abs() <= 1e-2 * expected, "{mean} of {weights:?}");
+        }
+    }
     Ok(())
 }

@@ -87,3 +87,43 @@ fn nothing_to_clip_and_nothing_sensible_to_clip_to() -> Result<()> {
     assert_eq!(grads.get(&a).unwrap().get(1)?.to_scalar::<f64>()?, 1.0);
     Ok(())
 }
+
+#[test]
+fn a_variable_given_twice_counts_once() -> Result<()> {
+    let (a, b, _) = vars()?;
+    let mut grads = store([(&a, row(3.0, 0.0)?), (&b, row(0.0, 4.0)?)]);
+    let twice = [a.clone(), b.clone(), a.clone()];
+    assert_eq!(grad_norm(&grads, &twice)?, 5.0);
+    assert_eq!(clip_grad_norm(&mut grads, &twice, 1.0)?, 5.0);
+    assert!(near(&grads.get(&a).unwrap().to_vec1::<f64>()?, &[0.6, 0.0]));
+    Ok(())
+}
+
+/// The squares of these overflow or vanish in double precision.
+#[test]
+fn huge_and_tiny_gradients_are_clipped_like_any() -> Result<()> {
+    for size in [1e200, 1e-200, 1e-310, f64::MAX / 5.0] {
+        let grads = |a: &Var, b: &Var| {
+            Ok::<_, freeze_core::Error>(store([
+                (a, row(3.0 * size, 0.0)?),
+                (b, row(0.0, 4.0 * size)?),
+            ]))
+        };
+        let (a, b, _) = vars()?;
+        let mut alone = grads(&a, &b)?;
+        let bound = size.min(1.0) / 2.0;
+        let norm = clip_grad_norm(&mut alone, &[a.clone(), b.clone()], bound)?;
+        assert!((norm / size / 5.0 - 1.0).abs() < 1e-9, "{norm} at {size}");
+        let clipped = alone.get(&b).unwrap().get(1)?.to_scalar::<f64>()?;
+        assert!((clipped / bound - 0.8).abs() < 1e-9, "{clipped} at {size}");
+
+        let config = ParamsSgd { lr: 1.0, ..ParamsSgd::default() };
+        let mut opt = Sgd::new(vec![a.clone(), b.clone()], config)?;
+        opt.set_clip(GradClip::Norm(bound))?;
+        opt.step(&grads(&a, &b)?)?;
+        let moved = -b.get(1)?.to_scalar::<f64>()?;
+        assert!((moved / bound - 0.8).abs() < 1e-9, "{moved} at {size}");
+        assert_eq!(opt.grad_norm(), Some(norm));
+    }
+    Ok(())
+}

@@ -30,10 +30,13 @@ fn shapes() -> Result<()> {
 
 #[test]
 fn a_warm_up_leads_into_what_follows() -> Result<()> {
-    let points = [(0.0, 0.0), (0.1, 0.5), (0.2, 1.0), (0.6, 0.5), (1.0, 0.0)];
+    let points = [(0.0, 0.01), (0.1, 0.505), (0.2, 1.0), (0.6, 0.5), (1.0, 0.0)];
     check(lr::warmup(0.2, lr::cosine(0.0)?)?, &points);
+    let points = [(0.0, 0.25), (0.1, 0.625), (0.2, 1.0), (0.6, 0.5), (1.0, 0.0)];
+    check(lr::warmup_from(0.25, 0.2, lr::cosine(0.0)?)?, &points);
+    check(lr::warmup_from(1.0, 0.2, lr::constant())?, &[(0.0, 1.0), (0.1, 1.0), (0.2, 1.0)]);
     check(lr::warmup(0.0, lr::constant())?, &[(0.0, 1.0), (1.0, 1.0)]);
-    check(lr::warmup(1.0, lr::constant())?, &[(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)]);
+    check(lr::warmup(1.0, lr::constant())?, &[(0.0, 0.01), (0.5, 0.505), (1.0, 1.0)]);
     Ok(())
 }
 
@@ -41,6 +44,7 @@ fn a_warm_up_leads_into_what_follows() -> Result<()> {
 fn numbers_out_of_range_are_refused() {
     for wrong in [-0.1, 1.1, f64::NAN] {
         assert!(lr::warmup(wrong, lr::constant()).is_err());
+        assert!(lr::warmup_from(wrong, 0.1, lr::constant()).is_err());
         assert!(lr::linear(wrong).is_err());
         assert!(lr::cosine(wrong).is_err());
         assert!(lr::one_cycle(wrong, 0.0, 0.0).is_err());
@@ -49,4 +53,7 @@ fn numbers_out_of_range_are_refused() {
         assert!(lr::step(&[wrong], 0.1).is_err());
         assert!(lr::step(&[0.5], wrong).is_err());
     }
+    // The first step would change nothing.
+    assert!(lr::warmup_from(0.0, 0.1, lr::constant()).is_err());
+    assert!(lr::one_cycle(0.3, 0.0, 0.0).is_err());
 }

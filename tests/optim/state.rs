@@ -202,3 +202,29 @@ fn large_parameters_are_saved_and_loaded_alike() -> Result<()> {
     }
     Ok(())
 }
+
+/// Momentum has no buffer before its first update; what is saved begins where that update would.
+#[test]
+fn momentum_can_be_switched_on_and_saved_at_once() -> Result<()> {
+    let heavy = ParamsSgd { momentum: Momentum::Heavy(0.9), ..ParamsSgd::default() };
+    let sgd = |var: &Var, config| Sgd::with_names([("a", var.clone())], config);
+    let (first, second) = super::twins(&[3], DType::F32)?;
+    let mut one = sgd(&first, ParamsSgd::default())?;
+    one.backward_step(&first.sqr()?.sum_all()?)?;
+    one.set_params(heavy.clone());
+    let mut other = sgd(&second, heavy)?;
+    other.load_state_tensors(&one.state_tensors()?)?;
+    second.set(&first.as_detached_tensor())?;
+    for _ in 0..2 {
+        one.backward_step(&first.sqr()?.sum_all()?)?;
+        other.backward_step(&second.sqr()?.sum_all()?)?;
+    }
+    assert_eq!(bits(&first)?, bits(&second)?);
+    assert_eq!(other.state_bytes(), 3 * 4);
+    // And off again.
+    one.set_params(ParamsSgd::default());
+    assert_eq!(one.state_bytes(), 0);
+    one.backward_step(&first.sqr()?.sum_all()?)?;
+    let mut other = sgd(&second, ParamsSgd::default())?;
+    other.load_state_tensors(&one.state_tensors()?)
+}

@@ -1,12 +1,16 @@
 //! Gradients of several micro-batches, added up for one step.
 
-use std::collections::BTreeMap;
+mod sum;
 
-use candle_core::{Tensor, Var, backprop::GradStore};
+use std::collections::HashMap;
+
+use candle_core::{Tensor, TensorId, Var, backprop::GradStore};
 use candle_nn::Optimizer;
 
-use super::kernel::{acc_dtype, add_scaled};
-use super::rule::check_number;
+use self::sum::Sum;
+use super::PlannedVar;
+use super::kernel::acc_dtype;
+use super::rule::check_positive;
 use crate::{Error, Result};
 
 /// Adds up gradients over micro-batches; one [`step`](Self::step) then uses their mean.
@@ -14,6 +18,10 @@ use crate::{Error, Result};
 /// Built from every variable of a model, it keeps gradients for those that get one: the frozen ones
 /// of a view get none, and what candle computes on the way (for detached weights, say) is let go at
 /// once. Sums are detached and stand in `f32` for half-precision variables.
+///
+/// Where a plan changes between two micro-batches, hand it over with [`follow`](Self::follow): what
+/// was gathered for leaves that froze must not move them, and the mean of a leaf that thawed is over
+/// the micro-batches in which it trained.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor, Var};
@@ -30,16 +38,40 @@ use crate::{Error, Result};
 /// ```
 #[derive(Debug)]
 pub struct GradAccumulator {
-    vars: Vec<Var>,
-    /// By place in `vars`.
-    sums: BTreeMap<usize, Tensor>,
-    weight: f64,
+    gathered: Vec<Gathered>,
+}
+
+/// One variable and what was gathered for it.
+#[derive(Debug)]
+struct Gathered {
+    var: Var,
+    /// The full name, once a plan has told it.
+    name: Option<String>,
+    frozen: bool,
+    sum: Sum,
 }
 
 impl GradAccumulator {
-    /// Gathers gradients for `vars`.
+    /// Gathers gradients for `vars`, all of them trained until a plan says otherwise.
     pub fn new(vars: Vec<Var>) -> Self {
-        Self { vars, sums: BTreeMap::new(), weight: 0.0 }
+        let gathered = |var| Gathered { var, name: None, frozen: false, sum: Sum::default() };
+        Self { gathered: vars.into_iter().map(gathered).collect() }
+    }
+
+    /// Follows a plan, from [`planned_vars`](crate::Freezer::planned_vars): what was gathered for
+    /// variables that are frozen under it is let go, and nothing is gathered for them. Variables that
+    /// `vars` does not name stay as they are.
+    pub fn follow(&mut self, vars: &[PlannedVar]) {
+        let planned: HashMap<TensorId, &PlannedVar> =
+            vars.iter().map(|var| (var.var.id(), var)).collect();
+        for gathered in &mut self.gathered {
+            let Some(planned) = planned.get(&gathered.var.id()) else { continue };
+            gathered.name = Some(planned.name.clone());
+            gathered.frozen = planned.state.is_frozen();
+            if gathered.frozen {
+                gathered.sum = Sum::default();
+            }
+        }
     }
 
     /// Adds the gradients of `loss`.
@@ -53,51 +85,40 @@ impl GradAccumulator {
 
     /// Adds the gradients of `loss`, which count `weight` times: with the mean loss of a
     /// micro-batch and its number of samples, micro-batches of different sizes give the gradient of
-    /// the whole batch.
+    /// the whole batch. Only the ratios of weights matter, so they may be as large or small as one
+    /// likes.
     ///
     /// # Errors
     ///
     /// `weight` is not a finite number above 0, or the backward pass fails.
     pub fn accumulate_weighted(&mut self, loss: &Tensor, weight: f64) -> Result<()> {
-        check_number("weight", weight, f64::MIN_POSITIVE.., "a finite number above 0")?;
+        check_positive("weight", weight)?;
         self.accumulate_grads(loss.backward()?, weight)
     }
 
     /// Adds gradients that are there already; `weight` as in
-    /// [`accumulate_weighted`](Self::accumulate_weighted).
+    /// [`accumulate_weighted`](Self::accumulate_weighted). A trained variable without one had a
+    /// gradient of zero.
     ///
     /// # Errors
     ///
     /// `weight` is not a finite number above 0, or a gradient does not fit its variable; the sums
     /// are as they were then.
     pub fn accumulate_grads(&mut self, mut grads: GradStore, weight: f64) -> Result<()> {
-        check_number("weight", weight, f64::MIN_POSITIVE.., "a finite number above 0")?;
-        let mut due = Vec::new();
-        for (i, var) in self.vars.iter().enumerate() {
-            let Some(grad) = grads.remove(var) else { continue };
-            let acc = acc_dtype(var.dtype()).filter(|_| grad.shape() == var.shape());
-            let Some(acc) = acc else {
-                let why = format!(
-                    "its gradient is {:?} {:?}, the variable {:?} {:?}",
-                    grad.dtype(),
-                    grad.dims(),
-                    var.dtype(),
-                    var.dims()
-                );
-                let name = format!("variable {i}");
-                return Err(Error::Optimizer { optimizer: "GradAccumulator", name, why });
-            };
-            due.push((i, grad.detach().to_dtype(acc)?));
+        check_positive("weight", weight)?;
+        let mut due = Vec::with_capacity(self.gathered.len());
+        for (i, gathered) in self.gathered.iter().enumerate() {
+            due.push(match (grads.remove(&gathered.var), gathered.frozen) {
+                (Some(grad), false) => Some(gathered.fit(i, &grad)?),
+                _ => None,
+            });
         }
         drop(grads);
-        for (i, grad) in due {
-            match self.sums.get(&i) {
-                Some(sum) => add_scaled(sum, &grad, weight)?,
-                // A tensor of our own, since it is written to later.
-                None => drop(self.sums.insert(i, grad.affine(weight, 0.0)?)),
+        for (gathered, grad) in self.gathered.iter_mut().zip(due) {
+            if !gathered.frozen {
+                gathered.sum.add(grad.as_ref(), weight)?;
             }
         }
-        self.weight += weight;
         Ok(())
     }
 
@@ -108,11 +129,12 @@ impl GradAccumulator {
     /// candle fails; what was added is gone then.
     pub fn take(&mut self) -> Result<GradStore> {
         let mut grads = GradStore::default();
-        let weight = std::mem::replace(&mut self.weight, 0.0);
-        for (i, sum) in std::mem::take(&mut self.sums) {
-            let Some(var) = self.vars.get(i) else { continue };
-            let mean = if weight == 1.0 { sum } else { (sum / weight)? };
-            grads.insert(var, mean.to_dtype(var.dtype())?);
+        let sums: Vec<Sum> =
+            self.gathered.iter_mut().map(|gathered| std::mem::take(&mut gathered.sum)).collect();
+        for (Gathered { var, .. }, sum) in self.gathered.iter().zip(sums) {
+            if let Some(mean) = sum.mean()? {
+                grads.insert(var, mean.to_dtype(var.dtype())?);
+            }
         }
         Ok(grads)
     }
@@ -127,8 +149,33 @@ impl GradAccumulator {
         Ok(optimizer.step(&grads)?)
     }
 
+    /// Forgets what was added so far, after a batch that is not to count.
+    pub fn clear(&mut self) {
+        self.gathered.iter_mut().for_each(|gathered| gathered.sum = Sum::default());
+    }
+
     /// The bytes of sums held.
     pub fn bytes(&self) -> usize {
-        self.sums.values().map(super::slot::bytes).sum()
+        self.gathered.iter().map(|gathered| gathered.sum.bytes()).sum()
+    }
+}
+
+impl Gathered {
+    /// The gradient in the type that it is added up in.
+    fn fit(&self, place: usize, grad: &Tensor) -> Result<Tensor> {
+        let var = &self.var;
+        let acc = acc_dtype(var.dtype()).filter(|_| grad.shape() == var.shape());
+        let Some(acc) = acc else {
+            let why = format!(
+                "its gradient is {:?} {:?}, the variable {:?} {:?}",
+                grad.dtype(),
+                grad.dims(),
+                var.dtype(),
+                var.dims()
+            );
+            let name = self.name.clone().unwrap_or_else(|| format!("variable {place}"));
+            return Err(Error::Optimizer { optimizer: "GradAccumulator", name, why });
+        };
+        Ok(grad.detach().to_dtype(acc)?)
     }
 }

@@ -41,7 +41,8 @@ pub struct ParamsAdam {
     pub beta1: f64,
     /// The decay rate of the second moment, in [0, 1).
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moment; below the smallest normal `f32`, 1.2e-38, it counts
+    /// as that, so that a gradient of zero never divides by zero.
     pub eps: f64,
     /// The L2 penalty: this share of the parameter is added to its gradient.
     pub weight_decay: f64,
@@ -99,7 +100,8 @@ macro_rules! adam_rule {
             }
 
             fn kernel(&self, update: Update) -> AdamKernel {
-                let Self { beta1, beta2, eps, .. } = *self;
+                let Self { beta1, beta2, .. } = *self;
+                let eps = self.eps.max(f64::from(f32::MIN_POSITIVE));
                 AdamKernel { update, beta1, beta2, eps, decay: $decay }
             }
         }

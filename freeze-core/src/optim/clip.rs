@@ -2,20 +2,29 @@
 //!
 //! The optimizers here clip within the step, at no copy: see [`Fused::set_clip`](super::Fused).
 
+use std::collections::HashSet;
+
 use candle_core::{Tensor, Var, backprop::GradStore};
 
-use super::kernel;
-use super::rule::check_number;
+use super::kernel::{self, Norm};
+use super::rule::check_positive;
 use crate::{Error, Result};
 
-/// The norm of the gradients of `vars` together, in double precision.
+/// The norm of the gradients of `vars` together, summed in double precision; a variable given twice
+/// counts once.
 ///
 /// # Errors
 ///
 /// candle fails, or a gradient is of a type that does not train.
 pub fn grad_norm(grads: &GradStore, vars: &[Var]) -> Result<f64> {
-    let found: Vec<&Tensor> = vars.iter().filter_map(|var| grads.get(var)).collect();
-    Ok(kernel::sum_squares(&found)?.sqrt())
+    Ok(norm(grads, vars)?.value())
+}
+
+fn norm(grads: &GradStore, vars: &[Var]) -> Result<Norm> {
+    let mut seen = HashSet::new();
+    let once = vars.iter().filter(|var| seen.insert(var.id()));
+    let found: Vec<&Tensor> = once.filter_map(|var| grads.get(var)).collect();
+    Ok(kernel::norm(&found)?)
 }
 
 /// Scales the gradients of `vars` by one factor, so that their norm together is at most `max`, and
@@ -24,18 +33,18 @@ pub fn grad_norm(grads: &GradStore, vars: &[Var]) -> Result<f64> {
 ///
 /// # Errors
 ///
-/// `max` is not a finite number above 0, the norm is infinite or NaN, or candle fails; the
+/// `max` is not a finite number above 0, a gradient is infinite or NaN, or candle fails; the
 /// gradients are untouched then.
 pub fn clip_grad_norm(grads: &mut GradStore, vars: &[Var], max: f64) -> Result<f64> {
     check_bound(max)?;
-    let norm = grad_norm(grads, vars)?;
-    if !norm.is_finite() {
+    let norm = norm(grads, vars)?;
+    if !norm.is_of_finite() {
         return Err(Error::NonFinite { names: format!("{} variables together", vars.len()) });
     }
-    if norm > max {
-        replace(grads, vars, |grad| grad * (max / norm))?;
+    if norm.value() > max {
+        replace(grads, vars, |grad| grad * norm.factor_to(max))?;
     }
-    Ok(norm)
+    Ok(norm.value())
 }
 
 /// Cuts each element of the gradients of `vars` off at plus and minus `max`. NaN stays NaN.
@@ -49,7 +58,7 @@ pub fn clip_grad_value(grads: &mut GradStore, vars: &[Var], max: f64) -> Result<
 }
 
 fn check_bound(max: f64) -> Result<()> {
-    check_number("max", max, f64::MIN_POSITIVE.., "a finite number above 0")
+    check_positive("max", max)
 }
 
 /// All of them, or none if one fails.

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet, hash_map::Entry};
 use candle_core::{TensorId, Var, backprop::GradStore};
 
 use super::groups::{Named, ParamGroups};
-use super::kernel::acc_dtype;
+use super::kernel::{Norm, acc_dtype};
 use super::plan::Pending;
-use super::rule::{UpdateRule, check_number};
+use super::rule::{UpdateRule, check_positive};
 use super::slot::Slot;
 use super::state::Restored;
 use super::{GradClip, NonFinite, PlannedVar, StatePolicy};
@@ -26,7 +26,7 @@ pub struct Fused<R: UpdateRule> {
     pub(super) state_policy: StatePolicy,
     pub(super) non_finite: NonFinite,
     pub(super) clip: GradClip,
-    pub(super) grad_norm: Option<f64>,
+    pub(super) grad_norm: Option<Norm>,
     pub(super) skipped: u64,
     pub(super) pending: Option<Pending>,
     pub(super) restored: Option<Restored>,
@@ -103,8 +103,14 @@ impl<R: UpdateRule> Fused<R> {
         &self.rule
     }
 
-    /// Replaces the configuration; the state stays. Numbers out of range fail the next step.
+    /// Replaces the configuration. The state stays, or is let go if the new one keeps none, as [`Sgd`]
+    /// without momentum. Numbers out of range fail the next step.
+    ///
+    /// [`Sgd`]: super::Sgd
     pub fn set_params(&mut self, params: R) {
+        if params.moments().is_empty() {
+            self.slots.iter_mut().for_each(|slot| slot.state = None);
+        }
         self.rule = params;
     }
 
@@ -144,7 +150,7 @@ impl<R: UpdateRule> Fused<R> {
     /// The bound is not positive or not finite.
     pub fn set_clip(&mut self, clip: GradClip) -> Result<()> {
         if let GradClip::Norm(bound) | GradClip::Value(bound) = clip {
-            check_number("clip", bound, f64::MIN_POSITIVE.., "a finite number above 0")?;
+            check_positive("clip", bound)?;
         }
         self.clip = clip;
         Ok(())
@@ -152,7 +158,7 @@ impl<R: UpdateRule> Fused<R> {
 
     /// The norm of all gradients of the last step before clipping, if it was clipped by norm.
     pub fn grad_norm(&self) -> Option<f64> {
-        self.grad_norm
+        self.grad_norm.map(Norm::value)
     }
 
     /// How many steps were skipped under [`NonFinite::SkipStep`].

@@ -17,6 +17,7 @@
 //! ```
 
 use std::f64::consts::PI;
+use std::ops::Bound;
 
 use super::rule::check_number;
 use crate::Result;
@@ -28,8 +29,12 @@ pub fn constant() -> impl Fn(f64) -> f64 + Clone + Send + Sync {
     |progress: f64| if progress.is_nan() { progress } else { 1.0 }
 }
 
-/// From 0 in a straight line to the start of `then` over the first `share` of training; `then` sees
-/// the rest as its whole (Goyal et al. 2017, <https://arxiv.org/abs/1706.02677>).
+/// From a hundredth in a straight line to the start of `then` over the first `share` of training;
+/// `then` sees the rest as its whole (Goyal et al. 2017, <https://arxiv.org/abs/1706.02677>).
+///
+/// The first step trains: a hundredth is `(step + 1) / steps` for the first of 100 steps of warm-up.
+/// Like PyTorch's `LinearLR`, which refuses to start at 0, and unlike
+/// `get_linear_schedule_with_warmup` of transformers, whose first step changes nothing.
 ///
 /// # Errors
 ///
@@ -38,11 +43,29 @@ pub fn warmup<F>(share: f64, then: F) -> Result<impl Fn(f64) -> f64 + Clone + Se
 where
     F: Fn(f64) -> f64 + Clone + Send + Sync,
 {
+    warmup_from(0.01, share, then)
+}
+
+/// As [`warmup`], from another share of what `then` starts at: PyTorch's `LinearLR` with
+/// `start_factor`, which is a third there by default.
+///
+/// # Errors
+///
+/// `share` lies outside [0, 1], or `start` outside (0, 1].
+pub fn warmup_from<F>(
+    start: f64,
+    share: f64,
+    then: F,
+) -> Result<impl Fn(f64) -> f64 + Clone + Send + Sync>
+where
+    F: Fn(f64) -> f64 + Clone + Send + Sync,
+{
+    check_start(start)?;
     check_number("share", share, 0.0..=1.0, SHARE)?;
     Ok(move |progress: f64| {
         let progress = progress.clamp(0.0, 1.0);
         if progress < share {
-            then(0.0) * progress / share
+            then(0.0) * between(start, 1.0, progress / share)
         } else if progress == share {
             then(0.0)
         } else {
@@ -78,14 +101,14 @@ pub fn cosine(end: f64) -> Result<impl Fn(f64) -> f64 + Clone + Send + Sync> {
 ///
 /// # Errors
 ///
-/// A number lies outside [0, 1].
+/// A number lies outside [0, 1], or `start` is 0, at which the first step would change nothing.
 pub fn one_cycle(
     rise: f64,
     start: f64,
     end: f64,
 ) -> Result<impl Fn(f64) -> f64 + Clone + Send + Sync> {
     check_number("rise", rise, 0.0..=1.0, SHARE)?;
-    check_number("start", start, 0.0..=1.0, SHARE)?;
+    check_start(start)?;
     check_number("end", end, 0.0..=1.0, SHARE)?;
     Ok(move |progress: f64| {
         let progress = progress.clamp(0.0, 1.0);
@@ -120,6 +143,11 @@ pub fn step(
         let passed = milestones.iter().filter(|&&milestone| progress >= milestone).count();
         factor.powi(i32::try_from(passed).unwrap_or(i32::MAX))
     })
+}
+
+fn check_start(start: f64) -> Result<()> {
+    let range = (Bound::Excluded(0.0), Bound::Included(1.0));
+    check_number("start", start, range, "a number in (0, 1]")
 }
 
 fn between(start: f64, end: f64, share: f64) -> f64 {

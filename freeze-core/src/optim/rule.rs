@@ -111,6 +111,12 @@ pub(crate) fn check_number(
     }
 }
 
+/// Refuses what is not a finite number above 0.
+pub(crate) fn check_positive(name: &'static str, value: f64) -> Result<()> {
+    let above_zero = (std::ops::Bound::Excluded(0.0), std::ops::Bound::Unbounded);
+    check_number(name, value, above_zero, "a finite number above 0")
+}
+
 pub(crate) fn check_lr(lr: f64) -> Result<()> {
     check_number("lr", lr, 0.0.., "a finite number of at least 0")
 }

@@ -90,8 +90,13 @@ pub(super) fn saved<R: UpdateRule>(
     };
     for (slot, name) in optimizer.slots.iter().zip(names) {
         saved.steps.insert(name.clone(), slot.steps);
-        let Some(state) = &slot.state else { continue };
-        for (i, moment) in optimizer.rule.moments().iter().enumerate() {
+        let moments = optimizer.rule.moments();
+        // Switched on since its last update: what the next one would begin with.
+        let fresh = (slot.state.is_none() && slot.steps > 0 && !moments.is_empty())
+            .then(|| slot.zeros(moments.len()));
+        let fresh = fresh.transpose()?;
+        let Some(state) = slot.state.as_ref().or(fresh.as_ref()) else { continue };
+        for (i, moment) in moments.iter().enumerate() {
             let moment_name = format!("{moment}/{name}");
             let row = state.narrow(0, i, 1)?.force_contiguous()?.reshape(slot.var.shape())?;
             saved.tensors.insert(moment_name, row);

@@ -1,8 +1,8 @@
 //! One step: look at every gradient, then update.
 
-use candle_core::{Tensor, backprop::GradStore};
+use candle_core::{DType, Tensor, backprop::GradStore};
 
-use super::kernel::{self, GradMap, PARALLEL_MIN};
+use super::kernel::{self, GradMap, Norm, PARALLEL_MIN};
 use super::no_gradient::reached_nothing;
 use super::rule::{Update, UpdateRule, sealed::Rule};
 use super::slot::Slot;
@@ -15,7 +15,7 @@ struct Due<'a> {
     index: usize,
     slot: &'a mut Slot,
     grad: Tensor,
-    lr_scale: f64,
+    update: Update,
 }
 
 impl<R: UpdateRule> Fused<R> {
@@ -25,7 +25,7 @@ impl<R: UpdateRule> Fused<R> {
             return Err(Error::Unnamed { optimizer: R::KIND });
         }
         let trained = self.slots.iter().filter(|slot| !slot.planned.is_frozen()).count();
-        let mut due = due::<R>(&mut self.slots, grads)?;
+        let mut due = due(&self.rule, &mut self.slots, grads)?;
         if due.is_empty() {
             return reached_nothing(self.slots.len(), trained);
         }
@@ -35,7 +35,7 @@ impl<R: UpdateRule> Fused<R> {
         };
         self.grad_norm = norm;
         let fit = match norm {
-            Some(norm) => norm.is_finite(),
+            Some(norm) => norm.is_of_finite(),
             None => all_finite(&due)?,
         };
         if !fit {
@@ -52,8 +52,30 @@ impl<R: UpdateRule> Fused<R> {
     }
 }
 
+/// The numbers of the next update of a slot, checked to be numbers in its type: scales multiply, and
+/// an infinite one would be written to the parameter.
+fn next_update<R: Rule>(rule: &R, slot: &Slot, index: usize, lr_scale: f64) -> Result<Update> {
+    let lr = rule.lr() * lr_scale;
+    let weight_decay = slot.share.weight_decay.unwrap_or(rule.weight_decay());
+    let largest = match slot.acc() {
+        DType::F64 => f64::MAX,
+        _ => f64::from(f32::MAX),
+    };
+    for (what, number) in [
+        ("learning rate", lr),
+        ("weight decay", weight_decay),
+        ("decay of a step", lr * weight_decay),
+    ] {
+        if number > largest {
+            let why = format!("its {what} is {number:e}, too large for {:?}", slot.var.dtype());
+            return Err(Error::Optimizer { optimizer: R::KIND, name: slot.label(index), why });
+        }
+    }
+    Ok(Update { lr, weight_decay, step: slot.steps + 1 })
+}
+
 /// The trained parameters that have a gradient, checked to fit.
-fn due<'a, R: Rule>(slots: &'a mut [Slot], grads: &GradStore) -> Result<Vec<Due<'a>>> {
+fn due<'a, R: Rule>(rule: &R, slots: &'a mut [Slot], grads: &GradStore) -> Result<Vec<Due<'a>>> {
     let mut due = Vec::with_capacity(slots.len());
     for (i, slot) in slots.iter_mut().enumerate() {
         let (Some(lr_scale), Some(grad)) = (slot.lr_scale(), grads.get(&slot.var)) else {
@@ -75,16 +97,17 @@ fn due<'a, R: Rule>(slots: &'a mut [Slot], grads: &GradStore) -> Result<Vec<Due<
             let why = "it is not contiguous; make the variable from `contiguous()`".to_string();
             return Err(Error::Optimizer { optimizer: R::KIND, name: slot.label(i), why });
         }
+        let update = next_update(rule, slot, i, lr_scale)?;
         let grad = grad.contiguous()?;
-        due.push(Due { index: i, slot, grad, lr_scale });
+        due.push(Due { index: i, slot, grad, update });
     }
     Ok(due)
 }
 
 /// The norm of all gradients together.
-fn norm(due: &[Due<'_>]) -> Result<f64> {
+fn norm(due: &[Due<'_>]) -> Result<Norm> {
     let grads: Vec<&Tensor> = due.iter().map(|due| &due.grad).collect();
-    Ok(kernel::sum_squares(&grads)?.sqrt())
+    Ok(kernel::norm(&grads)?)
 }
 
 /// Whether no gradient is infinite or NaN.
@@ -101,16 +124,14 @@ fn unfit(due: &[Due<'_>]) -> Result<String> {
             names.push(format!("`{}`", due.slot.label(due.index)));
         }
     }
-    // Numbers so large that only the sum of their squares overflows.
-    if names.is_empty() {
-        names.push("all parameters together".to_string());
-    }
     Ok(names.join(", "))
 }
 
-fn grad_map(clip: GradClip, norm: Option<f64>) -> GradMap {
+fn grad_map(clip: GradClip, norm: Option<Norm>) -> GradMap {
     match (clip, norm) {
-        (GradClip::Norm(bound), Some(norm)) if norm > bound => GradMap::Scale(bound / norm),
+        (GradClip::Norm(bound), Some(norm)) if norm.value() > bound => {
+            GradMap::Scale(norm.factor_to(bound))
+        }
         (GradClip::Value(bound), _) => GradMap::Clamp(bound),
         _ => GradMap::Identity,
     }
@@ -132,13 +153,8 @@ fn update_all<R: Rule>(rule: &R, map: GradMap, due: Vec<Due<'_>>) -> Result<()> 
 impl Due<'_> {
     fn update<R: Rule>(&mut self, rule: &R, map: GradMap) -> Result<()> {
         let slot = &mut *self.slot;
-        let update = Update {
-            lr: rule.lr() * self.lr_scale,
-            weight_decay: slot.share.weight_decay.unwrap_or(rule.weight_decay()),
-            step: slot.steps + 1,
-        };
         if slot.var.elem_count() > 0 {
-            let kernel = rule.kernel(update);
+            let kernel = rule.kernel(self.update);
             kernel::update(&kernel, map, &slot.var, &self.grad, slot.state.as_ref())?;
         }
         slot.steps += 1;

@@ -131,9 +131,10 @@ pub(crate) fn all_finite<P: Element>(elements: &[P]) -> bool {
     threads::map(elements.chunks(GRAIN), all_finite).into_iter().all(|finite| finite)
 }
 
-/// `sum += factor * grad`.
+/// `sum = keep * sum + factor * grad`.
 pub(crate) fn add_scaled<T: Real>(
     sum: Option<&mut [T]>,
+    keep: T,
     grad: Option<&[T]>,
     factor: T,
 ) -> candle_core::Result<()> {
@@ -141,7 +142,7 @@ pub(crate) fn add_scaled<T: Real>(
         candle_core::bail!("the layout reaches behind the storage")
     };
     let add = |(sum, grad): (&mut [T], &[T])| {
-        sum.iter_mut().zip(grad).for_each(|(sum, &g)| *sum += factor * g);
+        sum.iter_mut().zip(grad).for_each(|(sum, &g)| *sum = keep * *sum + factor * g);
     };
     match sum.len() < PARALLEL_MIN {
         true => add((sum, grad)),

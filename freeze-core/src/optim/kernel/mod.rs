@@ -6,6 +6,7 @@
 mod cpu;
 mod element;
 mod fallback;
+mod norm;
 mod op;
 mod probe;
 mod sum;
@@ -13,8 +14,9 @@ mod sum;
 pub(crate) use element::{Element, Real};
 
 pub(crate) use cpu::PARALLEL_MIN;
+pub(crate) use norm::{Norm, norm};
 pub(crate) use op::update;
-pub(crate) use probe::{all_finite, sum_squares};
+pub(crate) use probe::all_finite;
 pub(crate) use sum::add_scaled;
 
 use candle_core::DType;

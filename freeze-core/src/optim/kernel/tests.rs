@@ -4,7 +4,8 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::ParamsAdamW;
 use proptest::prelude::*;
 
-use super::{GradMap, acc_dtype, all_finite, probe, sum_squares, update, update_by_tensors};
+use super::norm::sum_by_tensors;
+use super::{GradMap, acc_dtype, all_finite, norm, probe, update, update_by_tensors};
 use crate::optim::rule::{Kernel, Update, sealed::Rule};
 use crate::optim::{Momentum, ParamsAdam, ParamsSgd};
 
@@ -103,9 +104,8 @@ fn the_probes_see_one_odd_element_wherever_it_is() -> Result<()> {
                 elements[at] = odd;
                 let grad = Tensor::new(elements, &Device::Cpu)?.to_dtype(dtype)?;
                 assert_eq!(all_finite(&[&grad])?, finite, "{odd} at {at} in {dtype:?}");
-                assert_eq!(sum_squares(&[&grad])?.is_finite(), finite);
+                assert_eq!(norm(&[&grad])?.is_of_finite(), finite);
                 assert_eq!(probe::all_finite_by_tensors(&[&grad])?, finite);
-                assert_eq!(probe::sum_squares_by_tensors(&[&grad])?.is_finite(), finite);
             }
         }
     }
@@ -113,25 +113,48 @@ fn the_probes_see_one_odd_element_wherever_it_is() -> Result<()> {
 }
 
 #[test]
-fn sums_of_squares() -> Result<()> {
+fn norms() -> Result<()> {
     let cpu = &Device::Cpu;
     for dtype in DTYPES {
         for (elements, expected) in [
             (vec![], 0.0),
             (vec![0.0; 5], 0.0),
-            (vec![3.0, -4.0], 25.0),
-            (vec![2.0; 1025], 4100.0),
-            (vec![1.0; 200_003], 200_003.0),
+            (vec![3.0, -4.0], 5.0),
+            (vec![2.0; 1025], 4100f64.sqrt()),
+            (vec![1.0; 200_003], 200_003f64.sqrt()),
         ] {
             let grad = Tensor::from_vec(elements.clone(), elements.len(), cpu)?.to_dtype(dtype)?;
-            assert_eq!(sum_squares(&[&grad])?, expected);
-            assert_eq!(probe::sum_squares_by_tensors(&[&grad])?, expected);
+            assert_eq!(norm(&[&grad])?.value(), expected);
+            assert_eq!(sum_by_tensors(&[&grad], Tensor::sqr)?.sqrt(), expected);
         }
     }
-    let huge = Tensor::new(&[3e38f32, 3e38], cpu)?;
-    assert!(
-        sum_squares(&[&huge])?.is_finite() && probe::sum_squares_by_tensors(&[&huge])?.is_finite()
-    );
+    Ok(())
+}
+
+/// The sum in one `f32` would stop at 2^24, and hardly notice the small ones on the way there.
+#[test]
+fn a_sum_goes_on_where_single_precision_stops() -> Result<()> {
+    let len = (1 << 24) + 4099;
+    let ones = Tensor::ones(len, DType::BF16, &Device::Cpu)?;
+    assert_eq!(norm(&[&ones])?.value(), (len as f64).sqrt());
+    assert_eq!(sum_by_tensors(&[&ones], Tensor::sqr)?, len as f64);
+    Ok(())
+}
+
+#[test]
+fn norms_of_huge_and_tiny_gradients() -> Result<()> {
+    for (a, b) in [(3e200, 4e200), (3e-200, 4e-200), (3e-310, 4e-310), (3.0, 4e200), (3e38, 4e38)] {
+        let grads = [Tensor::new(&[a, 0.0], &Device::Cpu)?, Tensor::new(&[b], &Device::Cpu)?];
+        let norm = norm(&[&grads[0], &grads[1]])?;
+        let expected = f64::hypot(a, b);
+        assert!((norm.value() / expected - 1.0).abs() < 1e-9, "{norm:?} of {a} and {b}");
+    }
+    // No number says how large it is, but a factor clips it.
+    let grads = Tensor::full(f64::MAX, 4, &Device::Cpu)?;
+    let norm = norm(&[&grads])?;
+    assert!(norm.is_of_finite() && norm.value().is_infinite());
+    let clipped = (grads * norm.factor_to(1.0))?.to_vec1::<f64>()?;
+    assert!(clipped.iter().all(|x| (x - 0.5).abs() < 1e-9), "{clipped:?}");
     Ok(())
 }
 

@@ -1,0 +1,46 @@
+//! The weighted sum of one variable's gradients.
+
+use candle_core::Tensor;
+
+use crate::Result;
+use crate::optim::kernel::add_scaled;
+use crate::optim::slot::bytes;
+
+/// In units of the largest weight so far, so that neither it nor the total overflows, and equal
+/// weights are all 1.
+#[derive(Debug, Default)]
+pub(super) struct Sum {
+    /// `None` while there was no gradient.
+    tensor: Option<Tensor>,
+    /// The sum of all weights, in units.
+    total: f64,
+    unit: f64,
+}
+
+impl Sum {
+    /// Adds a micro-batch; without a gradient it counts as one of zero.
+    pub(super) fn add(&mut self, grad: Option<&Tensor>, weight: f64) -> Result<()> {
+        let unit = self.unit.max(weight);
+        let (keep, factor) = (self.unit / unit, weight / unit);
+        match (&self.tensor, grad) {
+            (Some(sum), Some(grad)) => add_scaled(sum, keep, grad, factor)?,
+            (Some(sum), None) if keep != 1.0 => self.tensor = Some(sum.affine(keep, 0.0)?),
+            // A tensor of our own, since it is written to later.
+            (None, Some(grad)) => self.tensor = Some(grad.affine(factor, 0.0)?),
+            _ => {}
+        }
+        (self.total, self.unit) = (self.total * keep + factor, unit);
+        Ok(())
+    }
+
+    pub(super) fn mean(self) -> Result<Option<Tensor>> {
+        match (self.tensor, self.total) {
+            (Some(sum), total) if total != 1.0 => Ok(Some((sum / total)?)),
+            (sum, _) => Ok(sum),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.tensor.as_ref().map_or(0, bytes)
+    }
+}

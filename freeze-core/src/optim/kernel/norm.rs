@@ -1,0 +1,145 @@
+//! The norm of gradients, wherever they lie and however large or small they are.
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+use half::{bf16, f16};
+
+use super::probe::{all_finite, with_slice};
+use super::{Element, cpu};
+
+/// The norm of many gradients together: the product of the two, which may overflow where neither
+/// does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Norm {
+    unit: f64,
+    in_units: f64,
+}
+
+impl Norm {
+    pub(crate) fn value(self) -> f64 {
+        self.unit * self.in_units
+    }
+
+    /// Whether no element was infinite or NaN.
+    pub(crate) fn is_of_finite(self) -> bool {
+        self.in_units.is_finite()
+    }
+
+    /// What to multiply by so that the norm becomes `bound`.
+    pub(crate) fn factor_to(self, bound: f64) -> f64 {
+        bound / self.unit / self.in_units
+    }
+}
+
+/// The norm of all elements of all gradients, summed in double precision.
+///
+/// # Errors
+///
+/// The device fails, or a type is none of the optimizers'.
+pub(crate) fn norm(grads: &[&Tensor]) -> Result<Norm> {
+    let (here, elsewhere): (Vec<&Tensor>, Vec<_>) =
+        grads.iter().partition(|grad| grad.device().is_cpu());
+    let sum = here.iter().map(|grad| squares_here(grad)).sum::<Result<f64>>()?
+        + sum_by_tensors(&elsewhere, Tensor::sqr)?;
+    // Below, squares that underflowed could matter: in `f64` here, in `f32` elsewhere.
+    let sure = if elsewhere.is_empty() { 1e-290 } else { 1e-20 };
+    if (sure..=f64::MAX).contains(&sum) {
+        return Ok(Norm { unit: 1.0, in_units: sum.sqrt() });
+    }
+    if !all_finite(grads)? {
+        return Ok(Norm { unit: 1.0, in_units: f64::NAN });
+    }
+    norm_in_units(&here, &elsewhere)
+}
+
+/// The largest element is the unit, so that no sum of squares overflows or vanishes.
+fn norm_in_units(here: &[&Tensor], elsewhere: &[&Tensor]) -> Result<Norm> {
+    let mut unit = largest_by_tensors(elsewhere)?;
+    for grad in here {
+        fold_here(grad, &mut |x| unit = unit.max(x.abs()))?;
+    }
+    if unit == 0.0 {
+        return Ok(Norm { unit: 1.0, in_units: 0.0 });
+    }
+    let mut sum = 0.0;
+    for grad in here {
+        fold_here(grad, &mut |x| sum += (x / unit) * (x / unit))?;
+    }
+    // Two factors, since one over a number that is hardly one is infinite.
+    let root = unit.sqrt();
+    sum += sum_by_tensors(elsewhere, |grad| ((grad / root)? / root)?.sqr())?;
+    Ok(Norm { unit, in_units: sum.sqrt() })
+}
+
+fn squares_here(grad: &Tensor) -> Result<f64> {
+    match grad.dtype() {
+        DType::F32 => with_slice::<f32, _>(grad, cpu::sum_squares),
+        DType::F64 => with_slice::<f64, _>(grad, cpu::sum_squares),
+        DType::F16 => with_slice::<f16, _>(grad, cpu::sum_squares),
+        DType::BF16 => with_slice::<bf16, _>(grad, cpu::sum_squares),
+        dtype => bail!("no optimizer kernel for {dtype:?}"),
+    }
+}
+
+fn fold_here(grad: &Tensor, take: &mut dyn FnMut(f64)) -> Result<()> {
+    fn each<P: Element>(grad: &Tensor, take: &mut dyn FnMut(f64)) -> Result<()> {
+        let take = std::cell::RefCell::new(take);
+        with_slice::<P, _>(grad, |xs| xs.iter().for_each(|x| (*take.borrow_mut())(x.to_f64())))
+    }
+    match grad.dtype() {
+        DType::F32 => each::<f32>(grad, take),
+        DType::F64 => each::<f64>(grad, take),
+        DType::F16 => each::<f16>(grad, take),
+        DType::BF16 => each::<bf16>(grad, take),
+        dtype => bail!("no optimizer kernel for {dtype:?}"),
+    }
+}
+
+/// The sum over everything that `map` makes of the gradients: short rows on the device, since it
+/// sums in the type of its tensors, and rows in double precision here, fetched at once.
+pub(super) fn sum_by_tensors(
+    grads: &[&Tensor],
+    map: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<f64> {
+    const ROW: usize = 4096;
+    fetched(grads, |grad| {
+        let numbers = map(grad)?.flatten_all()?;
+        let (len, rows) = (numbers.elem_count(), numbers.elem_count() / ROW);
+        let rest = numbers.narrow(0, rows * ROW, len - rows * ROW)?.sum_keepdim(0)?;
+        if rows == 0 {
+            return Ok(rest);
+        }
+        let body = numbers.narrow(0, 0, rows * ROW)?.reshape((rows, ROW))?.sum(1)?;
+        Tensor::cat(&[body, rest], 0)
+    })
+    .map(|rows| rows.into_iter().sum())
+}
+
+fn largest_by_tensors(grads: &[&Tensor]) -> Result<f64> {
+    let largest = fetched(grads, |grad| grad.abs()?.flatten_all()?.max_keepdim(0))?;
+    Ok(largest.into_iter().fold(0.0, f64::max))
+}
+
+/// What `reduce` makes of each gradient, a few numbers, fetched from the device once for each type.
+fn fetched(grads: &[&Tensor], reduce: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Vec<f64>> {
+    let (mut single, mut double): (Vec<Tensor>, Vec<Tensor>) = Default::default();
+    for grad in grads.iter().filter(|grad| grad.elem_count() > 0) {
+        let (wide, into) = match grad.dtype() {
+            DType::F64 => (grad.detach(), &mut double),
+            _ => (grad.detach().to_dtype(DType::F32)?, &mut single),
+        };
+        let reduced = reduce(&wide)?;
+        let device: Option<Device> = into.first().map(|first| first.device().clone());
+        into.push(match device {
+            Some(device) => reduced.to_device(&device)?,
+            None => reduced,
+        });
+    }
+    let mut numbers = Vec::new();
+    if !single.is_empty() {
+        numbers.extend(Tensor::cat(&single, 0)?.to_vec1::<f32>()?.into_iter().map(f64::from));
+    }
+    if !double.is_empty() {
+        numbers.extend(Tensor::cat(&double, 0)?.to_vec1::<f64>()?);
+    }
+    Ok(numbers)
+}
