@@ -223,6 +223,19 @@ pub enum Error {
         /// The latest format that can be read.
         known: u32,
     },
+    /// A file was written by an earlier version of the library, in a format that is no longer read.
+    #[error(
+        "`{path}` has format {found}, this version reads {known} alone; resume it with the version \
+         that wrote it"
+    )]
+    OlderFormat {
+        /// The file.
+        path: String,
+        /// The file's format.
+        found: u32,
+        /// The format that can be read.
+        known: u32,
+    },
     /// A checkpoint is of another run: another model, optimizer, schedule or generator.
     #[error("`{path}` does not fit, nothing was changed: {why}")]
     Misfit {

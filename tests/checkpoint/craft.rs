@@ -62,7 +62,7 @@ pub fn file(header: &[u8], data: &[u8]) -> Vec<u8> {
 pub fn state_alone(state: &str) -> Vec<u8> {
     let checksum = XxHash3_128::oneshot(format!("[]\n{state}").as_bytes());
     let text = BTreeMap::from([
-        ("freeze.format", "1".to_string()),
+        ("freeze.format", "2".to_string()),
         ("freeze.checksum", format!("{checksum:032x}")),
         ("freeze.state", state.to_string()),
     ]);

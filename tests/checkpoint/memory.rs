@@ -38,16 +38,16 @@ fn greedy() -> Vec<(&'static str, Vec<u8>)> {
     let info = |shape: &str| format!(r#"{{"dtype":"U8","shape":[{shape}],"data_offsets":[0,0]}}"#);
     let tensors: Vec<String> = (0..n / 20).map(|i| format!(r#""{i:x}":{}"#, info("0"))).collect();
     let texts: Vec<String> = (0..n / 5).map(|i| format!(r#""{i:x}":"""#)).collect();
-    let history: Vec<&str> = vec![
-        r#"{"name":"","value":1.0,"elapsed":{"epoch":0,"epochs":0,"step":0,"steps":0}}"#;
-        n / 40
-    ];
-    let state = |random: &str, schedule: &str, history: &str| {
+    let metrics = vec![r#"{"name":"","last":1.0}"#; n / 20];
+    let dropouts: Vec<String> =
+        (0..n / 20).map(|i| format!(r#""{i:x}":{{"seed":0,"position":0}}"#)).collect();
+    let state = |dropouts: &str, schedule: &str, metrics: &str| {
         state_alone(&format!(
-            r#"{{"written_by":"","layout":{{"tensors":{{}},"ties":{{}}}},"plan":[],"base_plan":[],
+            r#"{{"written_by":"","layout":{{"tensors":{{}},"ties":{{}}}},
+            "dropouts":{{"states":{{{dropouts}}},"shared":{{}}}},"plan":[],"base_plan":[],
             "batch_norm":"as_caller","progress":{{"epoch":0,"epochs":0,"step":0,"steps":0}},
             "samples":0,"optimizers":[],"schedule":{{"describe":"","state":{schedule}}},
-            "random":{{{random}}},"history":{{"records":[{history}]}},"checksums":{{}},
+            "metrics":[{metrics}],"checksums":{{}},
             "in_base":null,"base_id":null}}"#
         ))
     };
@@ -64,8 +64,8 @@ fn greedy() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("a long list in the state", state("", &format!("[{zeros}]"), "")),
         ("lists in lists in the state", state("", &format!("[{}]", vec!["[0]"; n].join(",")), "")),
-        ("many generators", state(&texts.join(","), "null", "")),
-        ("a long history", state("", "null", &history.join(","))),
+        ("many dropouts", state(&dropouts.join(","), "null", "")),
+        ("many metrics", state("", "null", &metrics.join(","))),
     ]
 }
 

@@ -158,12 +158,10 @@ impl Run {
         act: impl FnOnce(Checkpoint<'_, Net>) -> Result<R>,
     ) -> Result<R> {
         let (elapsed, samples) = (self.elapsed(), self.step.wrapping_mul(BATCH) as u64);
-        let mut dropout = self.net.dropout.clone();
         act(Checkpoint::of(&mut self.net)
             .optimizer(self.opt.planned())
             .schedule(self.hook.schedule())
             .random("shuffle", &mut self.shuffle)
-            .random("dropout", &mut dropout)
             .history(&mut self.history)
             .progress(elapsed)
             .samples(samples))

@@ -10,10 +10,12 @@ use crate::{Error, Result};
 pub(super) const PARTIAL: &str = ".partial";
 
 /// Writes `path` through a temporary file in the same folder: fsync, rename, fsync of the folder.
-/// Whatever stops it leaves the old file as it was; an error also removes the temporary one.
+/// What was written is checked before it takes the old file's place. Whatever stops it leaves the
+/// old file as it was; an error also removes the temporary one.
 pub(super) fn replace(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
+    check: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
     let fault = |doing| move |source| file_error(path, doing, source);
     let Some(name) = path.file_name() else {
@@ -37,6 +39,7 @@ pub(super) fn replace(
     let mut buffered = BufWriter::with_capacity(1 << 20, temporary.as_file());
     write(&mut buffered)?;
     buffered.into_inner().map_err(|error| fault("write")(error.into_error()))?;
+    check(temporary.path())?;
     temporary.as_file().sync_all().map_err(fault("write"))?;
     temporary.persist(path).map_err(|error| fault("replace")(error.error))?;
     sync_folder(&folder).map_err(|source| file_error(&folder, "sync the folder", source))

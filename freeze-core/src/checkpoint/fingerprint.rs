@@ -1,6 +1,6 @@
 //! What a model's tensors are called, how they are shaped, and which of them are one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use candle_core::{Tensor, TensorId};
 use serde::{Deserialize, Serialize};
@@ -42,16 +42,13 @@ impl Fingerprint {
     /// Every difference between a file's layout, this one, and a model's.
     pub(super) fn differences(&self, model: &Self) -> Vec<String> {
         let mut found = Vec::new();
-        let names = |names: Vec<&String>| {
-            names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-        };
         let missing: Vec<&String> = model.all().filter(|name| !self.has(name)).collect();
         let unexpected: Vec<&String> = self.all().filter(|name| !model.has(name)).collect();
         if !missing.is_empty() {
-            found.push(format!("the file lacks {}", names(missing)));
+            found.push(format!("the file lacks {}", names(&missing)));
         }
         if !unexpected.is_empty() {
-            found.push(format!("the model lacks {}", names(unexpected)));
+            found.push(format!("the model lacks {}", names(&unexpected)));
         }
         for (name, (theirs, their_type)) in &self.tensors {
             match model.tensors.get(name) {
@@ -64,21 +61,12 @@ impl Fingerprint {
                 _ => {}
             }
         }
-        let shared = |name: &&String| self.has(name) && model.has(name);
-        for name in self.ties.keys().chain(model.ties.keys()).filter(shared) {
-            let (theirs, ours) = (self.ties.get(name), model.ties.get(name));
-            if theirs != ours {
-                let tie = |tie: Option<&String>| match tie {
-                    Some(first) => format!("is tied to `{first}`"),
-                    None => "stands alone".to_string(),
-                };
-                let line =
-                    format!("`{name}` {} in the file and {} in the model", tie(theirs), tie(ours));
-                if !found.contains(&line) {
-                    found.push(line);
-                }
-            }
-        }
+        let both = |name: &&String| self.has(name) && model.has(name);
+        let say = |first: Option<&String>| match first {
+            Some(first) => format!("is tied to `{first}`"),
+            None => "stands alone".to_string(),
+        };
+        found.extend(shared_otherwise(&self.ties, &model.ties, both, say));
         found
     }
 
@@ -89,4 +77,26 @@ impl Fingerprint {
     fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name) || self.ties.contains_key(name)
     }
+}
+
+/// Each name that is shared with another first one in the file than in the model, among those that
+/// `both` have.
+pub(super) fn shared_otherwise<'a>(
+    theirs: &'a BTreeMap<String, String>,
+    ours: &'a BTreeMap<String, String>,
+    both: impl Fn(&&String) -> bool,
+    say: impl Fn(Option<&String>) -> String,
+) -> Vec<String> {
+    let names: BTreeSet<&String> = theirs.keys().chain(ours.keys()).filter(both).collect();
+    let differs = |name: &&String| theirs.get(*name) != ours.get(*name);
+    let line = |name: &String| {
+        let [theirs, ours] = [theirs, ours].map(|shared| say(shared.get(name)));
+        format!("`{name}` {theirs} in the file and {ours} in the model")
+    };
+    names.into_iter().filter(differs).map(line).collect()
+}
+
+/// Names for a message.
+pub(super) fn names(names: &[&String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

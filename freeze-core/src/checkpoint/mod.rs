@@ -1,7 +1,9 @@
 //! Stop and resume without a trace: one safetensors file with all that a run is made of.
 //!
 //! A [`Checkpoint`] names the parts of a run once, for saving and for resuming: model, plan and
-//! base plan, optimizers, schedule, random generators, metrics, progress. A resumed run goes on bit
+//! base plan, optimizers, schedule, random generators, metrics, progress. The generators of the
+//! model's own [`Dropout`](crate::nn::Dropout)s are saved with it, under their paths; one in a
+//! field that is skipped must be named. A resumed run goes on bit
 //! for bit as the uninterrupted one would have, on the same device with the same number of threads,
 //! whether it was stopped before or after layers froze, between epochs or within one.
 //!
@@ -63,9 +65,9 @@
 //! # The file
 //!
 //! Any reader of safetensors opens it; no code can run when it is loaded. `model/NAME` are the
-//! parameters and buffers by field path, `optimizer.0/SLOT/NAME` an optimizer's moments, and
-//! `view/NAME` the running statistics that a frozen batch norm keeps for itself. All the rest is
-//! JSON in the header, under `freeze.state`, with `freeze.format` and `freeze.checksum` beside it.
+//! parameters and buffers by field path, `optimizer.0/SLOT/NAME` an optimizer's moments,
+//! `random/NAME` a generator's state (MessagePack), and `history/..` the columns of the history of
+//! metrics. All the rest, such as plan, progress and the dropouts' generators, is JSON in the header, under `freeze.state`, with `freeze.format` and `freeze.checksum` beside it.
 //! Every tensor has a checksum of its own (XXH3, 128 bits), and the header has one: a changed byte
 //! is an error. Settings that are code stay in code: an optimizer's betas, a loss.
 //!
@@ -81,6 +83,8 @@ mod atomic;
 mod base;
 mod best;
 mod bytes;
+mod columns;
+mod dropouts;
 mod fingerprint;
 mod folder;
 mod header;
@@ -91,6 +95,7 @@ mod restore;
 mod resume;
 mod run;
 mod save;
+mod source;
 mod state;
 mod verify;
 mod weight_file;

@@ -7,9 +7,10 @@ use crate::nn::{Dropout, DropoutState};
 
 /// A random generator that can be stopped and taken up again.
 ///
-/// Whatever is `Clone` and goes through serde is one, as it is: `rand_chacha::ChaCha8Rng` with its
-/// `serde` feature, a seed, a permutation of sample indices. [`Dropout`] is one too. Generators
-/// that hide their state, such as `rand`'s `StdRng` and the thread's own, cannot be saved.
+/// Whatever is `Clone` and goes through serde is one, NaN and infinities included, as it is: `rand_chacha::ChaCha8Rng` with its
+/// `serde` feature, a seed, a permutation of sample indices. [`Dropout`] is one too, though those of
+/// the model are saved with it. Generators that hide their state, such as `rand`'s `StdRng` and the
+/// thread's own, cannot be saved.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a random generator whose state can be saved",
     note = "a generator of your own: derive `Clone`, `serde::Serialize` and `serde::Deserialize`",
@@ -53,10 +54,11 @@ impl Resumable for Dropout {
 
 /// A registered generator, whatever its type.
 pub(crate) trait Registered {
-    fn save(&self) -> serde_json::Result<String>;
+    /// The state as bytes that can be read back; the reason if there are none.
+    fn save(&self) -> Result<Vec<u8>, String>;
 
     /// Reads a state without taking it up.
-    fn prepare(&mut self, text: &str) -> serde_json::Result<()>;
+    fn prepare(&mut self, bytes: &[u8]) -> Result<(), String>;
 
     /// Takes up what was prepared.
     fn commit(&mut self);
@@ -74,12 +76,17 @@ impl<'a, R: Resumable> Slot<'a, R> {
 }
 
 impl<R: Resumable> Registered for Slot<'_, R> {
-    fn save(&self) -> serde_json::Result<String> {
-        serde_json::to_string(&self.target.resumable_state())
+    // Not JSON, which has no NaN and no infinities.
+    fn save(&self) -> Result<Vec<u8>, String> {
+        let state = self.target.resumable_state();
+        let bytes = rmp_serde::to_vec_named(&state).map_err(|error| error.to_string())?;
+        let read: Result<R::State, _> = rmp_serde::from_slice(&bytes);
+        let unread = |error| format!("its state cannot be read back: {error}");
+        read.map(|_| bytes).map_err(unread)
     }
 
-    fn prepare(&mut self, text: &str) -> serde_json::Result<()> {
-        self.staged = Some(serde_json::from_str(text)?);
+    fn prepare(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.staged = Some(rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?);
         Ok(())
     }
 

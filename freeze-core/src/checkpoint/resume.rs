@@ -3,19 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use candle_core::Tensor;
-
-use super::archive::Archive;
-use super::base::Base;
+use super::MetricHistory;
+use super::columns::{COLUMNS, history};
+use super::dropouts::Dropouts;
 use super::fingerprint::Fingerprint;
-use super::restore::{Loaded, Restore};
+use super::restore::Restore;
 use super::run::Checkpoint;
-use super::save::{MODEL, VIEW, optimizer_prefix};
-use super::state::State;
-use super::verify::read;
-use super::writer::Checksum;
+use super::save::{RANDOM, optimizer_prefix};
+use super::source::Source;
+use super::state::SavedOptimizer;
 use crate::freezer::check_owners;
-use crate::{Elapsed, Error, Freezable, OptimizerState, Result};
+use crate::{Elapsed, Freezable, OptimizerState, Result};
 
 /// Where a resumed run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,136 +25,125 @@ pub struct Resumed {
     pub samples: u64,
 }
 
+/// What was read beside the model, checked as far as it can be without changing anything.
+struct Read {
+    optimizers: Vec<OptimizerState>,
+    history: Option<MetricHistory>,
+}
+
 pub(super) fn resume<M: Freezable>(
     run: &mut Checkpoint<'_, M>,
     path: &Path,
     base: Option<&Path>,
 ) -> Result<Resumed> {
-    let mut archive = Archive::open(path)?;
-    let state = read(&archive)?;
-    let in_base = match (&state.in_base, base) {
-        (Some(_), None) => {
-            let why = "it holds only what differs from its base; use `resume_delta`";
-            return Err(archive.misfit(why));
-        }
-        (None, Some(_)) => {
-            return Err(archive.misfit("it stands alone and needs no base; use `resume`"));
-        }
-        (in_base, _) => in_base.clone().unwrap_or_default(),
-    };
+    let mut source = Source::open(path, base)?;
     let (layout, model) = Fingerprint::of(run.net.whole().named_tensors()?)?;
-    let differences = differences(run, &state, &layout);
+    let (dropouts, generators) = Dropouts::of(run.net.whole())?;
+    let mut differences = source.state.layout.differences(&layout);
+    differences.extend(source.state.dropouts.differences(&dropouts));
+    differences.extend(differing_parts(run, &source));
     if !differences.is_empty() {
-        return Err(archive.misfit(differences.join("; ")));
+        return Err(source.misfit(differences.join("; ")));
     }
-    let misfit = |error: Error| archive.misfit(error.to_string());
-    state.plan.check_paths(&run.net.inventory.paths).map_err(misfit)?;
-    state.base_plan.check_paths(&run.net.inventory.paths).map_err(misfit)?;
-    for (name, generator) in &mut run.generators {
-        let Some(text) = state.random.get(name) else { continue };
-        generator.prepare(text).map_err(|error| {
-            archive.misfit(format!("the state of the generator `{name}` is another's: {error}"))
-        })?;
+    for plan in [&source.state.plan, &source.state.base_plan] {
+        let fits = plan.check_paths(&run.net.inventory.paths);
+        fits.map_err(|error| source.misfit(error.to_string()))?;
     }
-
-    let mut loaded = Loaded::default();
-    let names: Vec<String> = archive.names().map(str::to_string).collect();
-    let mut optimizers = empty_states(&state);
-    let mut base = base.map(Base::open).transpose()?;
-    let mut strangers: BTreeSet<String> = names.iter().cloned().collect();
+    let mut loaded = BTreeMap::new();
     for (name, tensor) in &model {
-        let full = format!("{MODEL}{name}");
-        strangers.remove(&full);
-        let fresh = match (in_base.get(&full).and_then(Checksum::value), &mut base) {
-            (Some(checksum), Some(base)) => base.tensor(name, checksum)?,
-            _ => {
-                let checksum = state.checksum(&archive, &full)?;
-                archive.tensor(&full, Some(checksum))?
-            }
-        };
-        if !alike(&fresh, tensor) {
-            return Err(archive.damaged(format!("`{full}` is not what its layout says")));
-        }
-        loaded.model.insert(name.clone(), fresh);
-        let own = format!("{VIEW}{name}");
-        if strangers.remove(&own) {
-            let fresh = archive.tensor(&own, Some(state.checksum(&archive, &own)?))?;
-            if !alike(&fresh, tensor) {
-                return Err(archive.damaged(format!("`{own}` is not what its layout says")));
-            }
-            loaded.view.insert(name.clone(), fresh);
-        }
+        loaded.insert(name.clone(), source.take_model(name, tensor)?);
     }
-    for (index, optimizer) in optimizers.iter_mut().enumerate() {
-        let prefix = optimizer_prefix(index);
-        for full in names.iter().filter(|name| name.starts_with(&prefix)) {
-            strangers.remove(full);
-            let checksum = state.checksum(&archive, full)?;
-            let tensor = archive.tensor(full, Some(checksum))?;
-            optimizer.tensors.insert(full[prefix.len()..].to_string(), tensor);
-        }
-    }
-    if !strangers.is_empty() {
-        let names: Vec<String> = strangers.into_iter().map(|name| format!("`{name}`")).collect();
-        return Err(archive.misfit(format!("nothing here takes {}", names.join(", "))));
-    }
-    let resumed = commit(run, state, &archive, optimizers, &model, &loaded);
+    let read = read_parts(run, &mut source)?;
+    source.finish()?;
+    let restore = Restore::prepare(run.net, &model, generators, &loaded, &source.state)?;
+    let resumed = commit(run, &source, read, restore);
     if resumed.is_err() {
         run.optimizers.iter_mut().for_each(|optimizer| optimizer.discard_prepared());
     }
     resumed
 }
 
+/// Reads what is not the model's; generators prepare, which changes nothing they do.
+fn read_parts<M>(run: &mut Checkpoint<'_, M>, source: &mut Source) -> Result<Read> {
+    for (name, generator) in &mut run.generators {
+        let state = source.take(&format!("{RANDOM}{name}"))?;
+        let fits = match state.to_vec1::<u8>() {
+            Ok(bytes) => generator.prepare(&bytes),
+            Err(error) => Err(error.to_string()),
+        };
+        fits.map_err(|error| {
+            source.misfit(format!("the state of the generator `{name}` is another's: {error}"))
+        })?;
+    }
+    let history = match source.state.metrics.take() {
+        Some(metrics) => {
+            let [value, metric, elapsed] = COLUMNS;
+            let columns = [source.take(value)?, source.take(metric)?, source.take(elapsed)?];
+            let read = history(&metrics, &columns);
+            Some(read.ok_or_else(|| source.damaged("its history of metrics is not one"))?)
+        }
+        None => None,
+    };
+    let mut optimizers = Vec::new();
+    for (index, saved) in std::mem::take(&mut source.state.optimizers).into_iter().enumerate() {
+        let prefix = optimizer_prefix(index);
+        let mut tensors = BTreeMap::new();
+        for name in source.names(&prefix) {
+            let tensor = source.take(&format!("{prefix}{name}"))?;
+            tensors.insert(name, tensor);
+        }
+        let SavedOptimizer { kind, learning_rate, steps } = saved;
+        optimizers.push(OptimizerState { kind, learning_rate, tensors, steps });
+    }
+    Ok(Read { optimizers, history })
+}
+
 /// The last checks, and then the change, which cannot fail.
 fn commit<M: Freezable>(
     run: &mut Checkpoint<'_, M>,
-    state: State,
-    archive: &Archive,
-    optimizers: Vec<OptimizerState>,
-    model: &[(String, Tensor)],
-    loaded: &Loaded,
+    source: &Source,
+    read: Read,
+    restore: Restore<M>,
 ) -> Result<Resumed> {
-    let restore = Restore::prepare(run.net, model, loaded, &state)?;
+    let state = &source.state;
     let planned = run.net.inventory.planned(&state.plan);
     check_owners(&planned, &mut run.optimizers)?;
-    for (optimizer, saved) in run.optimizers.iter_mut().zip(&optimizers) {
+    for (optimizer, saved) in run.optimizers.iter_mut().zip(&read.optimizers) {
         let fits = optimizer.prepare_state_as(saved, &planned);
-        fits.map_err(|error| archive.misfit(error.to_string()))?;
+        fits.map_err(|error| source.misfit(error.to_string()))?;
         optimizer.prepare_plan(&planned)?;
     }
     if let (Some(schedule), Some(saved)) = (&mut run.schedule, &state.schedule) {
-        schedule.load_state(&saved.state).map_err(|error| archive.misfit(error.to_string()))?;
+        let fits = schedule.load_state(&saved.state);
+        fits.map_err(|error| source.misfit(error.to_string()))?;
     }
     // From here on nothing can fail but a device.
-    for (optimizer, saved) in run.optimizers.iter_mut().zip(&optimizers) {
+    for (optimizer, saved) in run.optimizers.iter_mut().zip(&read.optimizers) {
         optimizer.commit_plan();
         optimizer.commit_state();
         optimizer.commit_rate(saved.learning_rate);
     }
     run.generators.iter_mut().for_each(|(_, generator)| generator.commit());
-    if let (Some(history), Some(saved)) = (&mut run.history, state.history) {
+    if let (Some(history), Some(saved)) = (&mut run.history, read.history) {
         **history = saved;
     }
+    let resumed = Resumed { progress: state.progress, samples: state.samples };
     restore.commit(run.net)?;
-    Ok(Resumed { progress: state.progress, samples: state.samples })
+    Ok(resumed)
 }
 
-fn alike(one: &Tensor, other: &Tensor) -> bool {
-    (one.dims(), one.dtype()) == (other.dims(), other.dtype())
-}
-
-/// Every difference between what was saved and what was handed over.
-fn differences<M>(run: &Checkpoint<'_, M>, state: &State, layout: &Fingerprint) -> Vec<String> {
-    let mut found = state.layout.differences(layout);
+/// Every difference between the parts beside the model that were saved and those handed over.
+fn differing_parts<M>(run: &Checkpoint<'_, M>, source: &Source) -> Vec<String> {
+    let (state, mut found) = (&source.state, Vec::new());
     let (theirs, ours) = (state.optimizers.len(), run.optimizers.len());
     if theirs != ours {
         found.push(format!("it has {theirs} optimizers, {ours} were handed over"));
     }
-    let here: BTreeSet<&String> = run.generators.iter().map(|(name, _)| name).collect();
+    let here: BTreeSet<String> = run.generators.iter().map(|(name, _)| name.clone()).collect();
     if here.len() != run.generators.len() {
         found.push("two generators have one name; give each its own".into());
     }
-    let there: BTreeSet<&String> = state.random.keys().collect();
+    let there: BTreeSet<String> = source.names(RANDOM).into_iter().collect();
     for name in here.difference(&there) {
         found.push(format!("it has no generator `{name}`"));
     }
@@ -173,20 +160,10 @@ fn differences<M>(run: &Checkpoint<'_, M>, state: &State, layout: &Fingerprint) 
         (None, Some(ours)) => found.push(format!("it has no schedule, {ours} was handed over")),
         _ => {}
     }
-    match (state.history.is_some(), run.history.is_some()) {
+    match (state.metrics.is_some(), run.history.is_some()) {
         (true, false) => found.push("its history of metrics was not handed over".into()),
         (false, true) => found.push("it has no history of metrics".into()),
         _ => {}
     }
     found
-}
-
-fn empty_states(state: &State) -> Vec<OptimizerState> {
-    let empty = |saved: &super::state::SavedOptimizer| OptimizerState {
-        kind: saved.kind.clone(),
-        learning_rate: saved.learning_rate,
-        tensors: BTreeMap::new(),
-        steps: saved.steps.clone(),
-    };
-    state.optimizers.iter().map(empty).collect()
 }

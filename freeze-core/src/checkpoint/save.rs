@@ -1,28 +1,27 @@
 //! Gathering what a run is made of, and writing it.
 
-use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use twox_hash::XxHash3_128;
 
 use super::atomic::file_error;
 use super::base::Base;
 use super::bytes::each_chunk;
+use super::columns::{COLUMNS, columns};
+use super::dropouts::Dropouts;
 use super::fingerprint::Fingerprint;
+use super::header::Header;
 use super::run::Checkpoint;
 use super::state::{SavedOptimizer, SavedSchedule, State};
 use super::writer::{Checksum, Checksums, write};
-use crate::inspect::visit;
-use crate::{Error, Freezable, Freezer, OptimizerState, Result, Role};
+use crate::{Error, Freezable, OptimizerState, Result, Schedule};
 
 /// What stands in front of the names of the model's tensors.
 pub(super) const MODEL: &str = "model/";
 
-/// What stands in front of the names of the running statistics that frozen layers of the view keep
-/// for themselves. They may have moved away from the model's, and evaluation through the view uses
-/// them.
-pub(super) const VIEW: &str = "view/";
+/// What stands in front of the names of the generators' states.
+pub(super) const RANDOM: &str = "random/";
 
 /// What stands in front of the names of an optimizer's tensors.
 pub(super) fn optimizer_prefix(index: usize) -> String {
@@ -31,7 +30,7 @@ pub(super) fn optimizer_prefix(index: usize) -> String {
 
 pub(super) fn save<M: Freezable>(run: &mut Checkpoint<'_, M>, path: &Path) -> Result<()> {
     let (tensors, state) = gather(run)?;
-    write(path, &tensors, &|header, checksums| state.describe(header, checksums))
+    write_state(path, &tensors, &state)
 }
 
 pub(super) fn save_delta<M: Freezable>(
@@ -60,7 +59,12 @@ pub(super) fn save_delta<M: Freezable>(
         }
     }
     (state.in_base, state.base_id) = (Some(in_base), base.id());
-    write(path, &kept, &|header, checksums| state.describe(header, checksums))
+    write_state(path, &kept, &state)
+}
+
+fn write_state(path: &Path, tensors: &[(String, Tensor)], state: &State) -> Result<()> {
+    let describe = |header: &Header, checksums: &Checksums| state.describe(header, checksums);
+    write(path, tensors, &describe, &|written| state.check_written(written))
 }
 
 /// Whether two paths lead to one file, by whatever links.
@@ -86,7 +90,6 @@ fn gather<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<(Vec<(String, Ten
     let (layout, model) = Fingerprint::of(run.net.whole().named_tensors()?)?;
     let mut tensors: Vec<(String, Tensor)> =
         model.into_iter().map(|(name, tensor)| (format!("{MODEL}{name}"), tensor)).collect();
-    tensors.extend(own_buffers(run.net)?);
     let (planned, mut optimizers) = (run.net.planned_vars(), Vec::new());
     for (index, optimizer) in run.optimizers.iter_mut().enumerate() {
         let state = optimizer.save_state_as(&planned)?;
@@ -95,21 +98,31 @@ fn gather<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<(Vec<(String, Ten
         let OptimizerState { kind, learning_rate, steps, .. } = state;
         optimizers.push(SavedOptimizer { kind, learning_rate, steps });
     }
-    let mut random = BTreeMap::new();
     for (name, generator) in &run.generators {
         let unsaved = |why| Error::Unsaved { what: format!("the generator `{name}`"), why };
-        let text = generator.save().map_err(|error| unsaved(error.to_string()))?;
-        if random.insert(name.clone(), text).is_some() {
+        let name = format!("{RANDOM}{name}");
+        if tensors.iter().any(|(known, _)| *known == name) {
             return Err(unsaved("another one has that name; give each its own".into()));
         }
+        let bytes = generator.save().map_err(unsaved)?;
+        tensors.push((name, Tensor::new(bytes, &Device::Cpu)?));
     }
-    let schedule = run
-        .schedule
-        .as_ref()
-        .map(|schedule| SavedSchedule { describe: schedule.describe(), state: schedule.state() });
+    let metrics = match &run.history {
+        Some(history) => {
+            let (metrics, columns) = columns(history)?;
+            tensors.extend(COLUMNS.map(String::from).into_iter().zip(columns));
+            Some(metrics)
+        }
+        None => None,
+    };
+    let schedule = match &mut run.schedule {
+        Some(schedule) => Some(saved_schedule(&mut **schedule)?),
+        None => None,
+    };
     let state = State {
         written_by: concat!("freeze-core ", env!("CARGO_PKG_VERSION")).to_string(),
         layout,
+        dropouts: Dropouts::of(run.net.whole())?.0,
         plan: run.net.plan().clone(),
         base_plan: run.net.base().clone(),
         batch_norm: run.net.batch_norm(),
@@ -117,8 +130,7 @@ fn gather<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<(Vec<(String, Ten
         samples: run.samples,
         optimizers,
         schedule,
-        random,
-        history: run.history.as_deref().cloned(),
+        metrics,
         checksums: Checksums::new(),
         in_base: None,
         base_id: None,
@@ -126,14 +138,16 @@ fn gather<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<(Vec<(String, Ten
     Ok((tensors, state))
 }
 
-fn own_buffers<M: Freezable>(net: &Freezer<M>) -> Result<Vec<(String, Tensor)>> {
-    let mut shared = HashSet::new();
-    visit(net.whole(), |_, tensor| shared.extend([tensor.id()]))?;
-    let mut own = Vec::new();
-    visit(&net.view, |at, tensor| {
-        if at.role == Role::Buffer && !shared.contains(&tensor.id()) {
-            own.push((format!("{VIEW}{}", at.name()), tensor.clone()));
-        }
-    })?;
-    Ok(own)
+/// The schedule's state, which it takes up itself: what it refuses here could not be resumed.
+fn saved_schedule(schedule: &mut dyn Schedule) -> Result<SavedSchedule> {
+    let saved = SavedSchedule { describe: schedule.describe(), state: schedule.state() };
+    let unsaved = |why: String| Error::Unsaved {
+        what: format!("the state of the schedule {}", saved.describe),
+        why: format!("{why}; numbers that JSON lacks, such as NaN, must be saved as text or bits"),
+    };
+    schedule.load_state(&saved.state).map_err(|error| unsaved(error.to_string()))?;
+    match schedule.state() == saved.state {
+        true => Ok(saved),
+        false => Err(unsaved("it takes it up as another one".into())),
+    }
 }

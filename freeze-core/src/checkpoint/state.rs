@@ -1,19 +1,22 @@
 //! What a checkpoint holds beside tensors: plain data, as one JSON text in the file's header.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
 use super::archive::Archive;
+use super::columns::SavedMetric;
+use super::dropouts::Dropouts;
 use super::fingerprint::Fingerprint;
 use super::header::Header;
-use super::history::{MetricHistory, exact};
+use super::history::exact;
 use super::writer::{Checksum, Checksums};
 use crate::{BatchNormPolicy, Elapsed, Error, FreezePlan, Result};
 
-/// The format that is written, and the latest that can be read.
-pub(super) const FORMAT: u32 = 1;
+/// The format that is written, and the only one that is read.
+pub(super) const FORMAT: u32 = 2;
 
 // The keys of the header's free text.
 const FORMAT_KEY: &str = "freeze.format";
@@ -26,6 +29,7 @@ pub(super) struct State {
     /// Who wrote it; for people.
     pub(super) written_by: String,
     pub(super) layout: Fingerprint,
+    pub(super) dropouts: Dropouts,
     pub(super) plan: FreezePlan,
     pub(super) base_plan: FreezePlan,
     pub(super) batch_norm: BatchNormPolicy,
@@ -33,9 +37,8 @@ pub(super) struct State {
     pub(super) samples: u64,
     pub(super) optimizers: Vec<SavedOptimizer>,
     pub(super) schedule: Option<SavedSchedule>,
-    /// Each generator's state as a JSON text of its own.
-    pub(super) random: BTreeMap<String, String>,
-    pub(super) history: Option<MetricHistory>,
+    /// The metrics of the history; `None` if it was not saved.
+    pub(super) metrics: Option<Vec<SavedMetric>>,
     /// Of every tensor in the file.
     pub(super) checksums: Checksums,
     /// Of the tensors that lie in the base; `None` if the file stands alone.
@@ -67,18 +70,34 @@ impl State {
         header: &Header,
         checksums: &Checksums,
     ) -> Result<BTreeMap<String, String>> {
-        let state = Self { checksums: checksums.clone(), ..self.clone() };
         let unsaved = |error: serde_json::Error| Error::Unsaved {
             what: "the state".into(),
             why: error.to_string(),
         };
-        let text = serde_json::to_string(&state).map_err(unsaved)?;
+        let text = self.text(checksums).map_err(unsaved)?;
         let checksum = checksum_of(header, &text).map_err(unsaved)?;
         Ok(BTreeMap::from([
             (FORMAT_KEY.to_string(), FORMAT.to_string()),
             (CHECKSUM_KEY.to_string(), Checksum::new(checksum).0),
             (STATE_KEY.to_string(), text),
         ]))
+    }
+
+    /// Says whether what a file's header has is this state, to the last digit.
+    pub(super) fn check_written(&self, archive: &Archive) -> Result<()> {
+        let unread = |error: serde_json::Error| archive.damaged(error.to_string());
+        let Some(read) = Self::read(archive)? else {
+            return Err(archive.damaged("it lacks the state"));
+        };
+        let meant = self.text(&read.checksums).map_err(unread)?;
+        match read.text(&read.checksums).map_err(unread)? == meant {
+            true => Ok(()),
+            false => Err(archive.damaged("its state is read as another one")),
+        }
+    }
+
+    fn text(&self, checksums: &Checksums) -> serde_json::Result<String> {
+        serde_json::to_string(&Self { checksums: checksums.clone(), ..self.clone() })
     }
 
     /// The state in a file's header, once format and checksum agree; `None` if the file has weights
@@ -90,9 +109,15 @@ impl State {
             Ok(found) if found > 0 => found,
             _ => return Err(archive.damaged(format!("its format is `{format}`"))),
         };
-        if found > FORMAT {
-            let path = archive.path().to_string();
-            return Err(Error::NewerFormat { path, found, known: FORMAT });
+        let path = || archive.path().to_string();
+        match found.cmp(&FORMAT) {
+            Ordering::Less => {
+                return Err(Error::OlderFormat { path: path(), found, known: FORMAT });
+            }
+            Ordering::Equal => {}
+            Ordering::Greater => {
+                return Err(Error::NewerFormat { path: path(), found, known: FORMAT });
+            }
         }
         let (Some(state), Some(saved)) = (text.get(STATE_KEY), text.get(CHECKSUM_KEY)) else {
             return Err(archive.damaged("its header lacks the state"));

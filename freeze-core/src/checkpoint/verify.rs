@@ -35,7 +35,8 @@ pub(super) fn verify_alone(path: &Path) -> Result<()> {
 /// The latest value of a metric in a checkpoint's history; reads the header alone.
 pub(super) fn last_metric(path: &Path, metric: &str) -> Result<Option<f64>> {
     let state = read(&Archive::open(path)?)?;
-    Ok(state.history.and_then(|history| history.last(metric)))
+    let metrics = state.metrics.unwrap_or_default();
+    Ok(metrics.into_iter().find(|saved| saved.name == metric).map(|saved| saved.last))
 }
 
 /// The state of a file that must be a checkpoint.

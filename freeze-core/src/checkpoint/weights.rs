@@ -121,6 +121,6 @@ impl Weights {
             self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
         // Python's loaders look for it.
         let text = BTreeMap::from([("format".to_string(), "pt".to_string())]);
-        write(path.as_ref(), &tensors, &|_, _| Ok(text.clone()))
+        write(path.as_ref(), &tensors, &|_, _| Ok(text.clone()), &|_| Ok(()))
     }
 }

@@ -9,6 +9,7 @@ use candle_core::Tensor;
 use safetensors::tensor::{Dtype, TensorInfo};
 use twox_hash::XxHash3_128;
 
+use super::archive::Archive;
 use super::atomic::{file_error, replace};
 use super::bytes::each_chunk;
 use super::header::{Header, MAX_HEADER, METADATA};
@@ -36,12 +37,17 @@ impl Checksum {
 /// Makes the free text of a header.
 pub(super) type Describe<'a> = dyn Fn(&Header, &Checksums) -> Result<BTreeMap<String, String>> + 'a;
 
+/// Says whether what was written is what was meant.
+pub(super) type Check<'a> = dyn Fn(&Archive) -> Result<()> + 'a;
+
 /// Replaces `path` by a file of `tensors`. `describe` makes the free text of the header from the
-/// checksums, of the same length whatever they are.
+/// checksums, of the same length whatever they are. What cannot be read back, or not as `check` wants
+/// it, replaces nothing.
 pub(super) fn write(
     path: &Path,
     tensors: &[(String, Tensor)],
     describe: &Describe<'_>,
+    check: &Check<'_>,
 ) -> Result<()> {
     if tensors.iter().any(|(name, _)| name == METADATA) {
         let why = "safetensors keeps free text under that name; rename the field".into();
@@ -64,7 +70,7 @@ pub(super) fn write(
     if start.len() as u64 - 8 > MAX_HEADER {
         return Err(unsaved(format!("its header would be longer than {MAX_HEADER} bytes")));
     }
-    replace(path, |out| {
+    let fill = |out: &mut BufWriter<&File>| {
         put(path, out, &start)?;
         let mut checksums = Checksums::new();
         for (name, tensor) in order {
@@ -81,6 +87,10 @@ pub(super) fn write(
         }
         out.seek(SeekFrom::Start(0)).map_err(|source| file_error(path, "write", source))?;
         put(path, out, &last)
+    };
+    replace(path, fill, |written| match Archive::open(written).and_then(|file| check(&file)) {
+        Err(Error::Damaged { why, .. }) => Err(unsaved(format!("it cannot be read back: {why}"))),
+        checked => checked,
     })
 }
 

@@ -21,6 +21,11 @@ impl Generator {
         *self.lock() = state;
     }
 
+    /// Whether the other is this one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The state to draw `words` from, which counts as done.
     pub(super) fn advance(&self, words: usize) -> DropoutState {
         let mut state = self.lock();

@@ -1,0 +1,70 @@
+//! A history of metrics as tensors, one a column: exact, and as long as it likes.
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::MetricHistory;
+use super::history::exact;
+use crate::{Elapsed, Result};
+
+/// The columns: what is recorded, which metric it is of, and how far training was, as `epoch`,
+/// `epochs`, `step`, `steps`.
+pub(super) const COLUMNS: [&str; 3] = ["history/value", "history/metric", "history/elapsed"];
+
+/// A metric of a history, and the latest of its values, for who reads the header alone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct SavedMetric {
+    pub(super) name: String,
+    #[serde(with = "exact")]
+    pub(super) last: f64,
+}
+
+/// The metrics in the order in which they came up, and the columns.
+pub(super) fn columns(history: &MetricHistory) -> Result<(Vec<SavedMetric>, [Tensor; 3])> {
+    let mut known: HashMap<&str, u32> = HashMap::new();
+    let mut metrics: Vec<SavedMetric> = Vec::new();
+    let records = history.records();
+    let (mut values, mut of) =
+        (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
+    let mut elapsed = Vec::with_capacity(4 * records.len());
+    for record in records {
+        let next = metrics.len() as u32;
+        let metric = *known.entry(&record.name).or_insert(next);
+        match metrics.get_mut(metric as usize) {
+            Some(metric) => metric.last = record.value,
+            None => metrics.push(SavedMetric { name: record.name.clone(), last: record.value }),
+        }
+        values.push(record.value);
+        of.push(metric);
+        let Elapsed { epoch, epochs, step, steps } = record.elapsed;
+        // The same bits: candle has no `u64`.
+        elapsed.extend([epoch, epochs, step, steps].map(|number| number as i64));
+    }
+    let (n, cpu) = (records.len(), &Device::Cpu);
+    let columns = [
+        Tensor::from_vec(values, n, cpu)?,
+        Tensor::from_vec(of, n, cpu)?,
+        Tensor::from_vec(elapsed, (n, 4), cpu)?,
+    ];
+    Ok((metrics, columns))
+}
+
+/// The history that was saved; `None` if the columns are not what [`columns`] makes.
+pub(super) fn history(metrics: &[SavedMetric], columns: &[Tensor; 3]) -> Option<MetricHistory> {
+    let [values, of, elapsed] = columns;
+    let (values, of) = (values.to_vec1::<f64>().ok()?, of.to_vec1::<u32>().ok()?);
+    let elapsed = elapsed.flatten_all().and_then(|flat| flat.to_vec1::<i64>()).ok()?;
+    if values.len() != of.len() || 4 * values.len() != elapsed.len() {
+        return None;
+    }
+    let mut history = MetricHistory::default();
+    let (elapsed, _) = elapsed.as_chunks();
+    for ((value, metric), elapsed) in values.into_iter().zip(of).zip(elapsed) {
+        let name = &metrics.get(metric as usize)?.name;
+        let [epoch, epochs, step, steps] = elapsed.map(|number| number as usize);
+        history.record(name, value, Elapsed { epoch, epochs, step, steps });
+    }
+    Some(history)
+}

@@ -1,0 +1,73 @@
+//! The generators that a model's dropouts draw from, by the paths of the dropouts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::fingerprint::{names, shared_otherwise};
+use crate::nn::DropoutState;
+use crate::nn::dropout::Generator;
+use crate::{Error, Freezable, Result, inspect};
+
+/// Where each generator stands, a shared one under the first of its paths.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Dropouts {
+    states: BTreeMap<String, DropoutState>,
+    /// The further paths of shared ones, with the first.
+    shared: BTreeMap<String, String>,
+}
+
+impl Dropouts {
+    /// Those of a model, and its generators by the same paths.
+    pub(super) fn of<M: Freezable>(model: &M) -> Result<(Self, Vec<(String, Generator)>)> {
+        let mut this = Self::default();
+        let mut once: Vec<(String, Generator)> = Vec::new();
+        for (path, generator) in inspect::generators(model)? {
+            if this.states.contains_key(&path) || this.shared.contains_key(&path) {
+                let why = "two dropouts have that path; rename one of the fields".into();
+                return Err(Error::Unsaved { what: format!("the dropout `{path}`"), why });
+            }
+            match once.iter().find(|(_, known)| known.is(&generator)) {
+                Some((first, _)) => drop(this.shared.insert(path, first.clone())),
+                None => {
+                    this.states.insert(path.clone(), generator.state());
+                    once.push((path, generator));
+                }
+            }
+        }
+        Ok((this, once))
+    }
+
+    /// Every difference between a file's dropouts, these, and a model's.
+    pub(super) fn differences(&self, model: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        let missing: Vec<&String> = model.all().filter(|path| !self.has(path)).collect();
+        let unexpected: Vec<&String> = self.all().filter(|path| !model.has(path)).collect();
+        if !missing.is_empty() {
+            found.push(format!("the file lacks the dropouts {}", names(&missing)));
+        }
+        if !unexpected.is_empty() {
+            found.push(format!("the model lacks the dropouts {}", names(&unexpected)));
+        }
+        let both = |path: &&String| self.has(path) && model.has(path);
+        let say = |first: Option<&String>| match first {
+            Some(first) => format!("draws with `{first}`"),
+            None => "draws by itself".to_string(),
+        };
+        found.extend(shared_otherwise(&self.shared, &model.shared, both, say));
+        found
+    }
+
+    /// Where the generator stood that had this path first.
+    pub(super) fn state(&self, path: &str) -> Option<DropoutState> {
+        self.states.get(path).copied()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &String> {
+        self.states.keys().chain(self.shared.keys())
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.states.contains_key(path) || self.shared.contains_key(path)
+    }
+}
