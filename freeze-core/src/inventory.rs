@@ -1,10 +1,12 @@
 //! A model's variables with every leaf that uses them, and what a plan makes of each.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{Tensor, TensorId, Var};
 
+use crate::error::{cut, listed};
 use crate::inspect::{is_trainable, visit};
 use crate::{Freezable, FreezePlan, LeafState, PlannedVar, Result, Role};
 
@@ -34,6 +36,13 @@ pub struct Tie {
     pub frozen_in: Vec<String>,
     /// The paths of the trained leaves that hold it, which is why it is not frozen.
     pub trained_in: Vec<String>,
+}
+
+impl fmt::Display for Tie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (trained, frozen) = (listed(&self.trained_in), listed(&self.frozen_in));
+        write!(f, "`{}` trains with {trained}, although it is frozen in {frozen}", cut(&self.name))
+    }
 }
 
 impl Inventory {

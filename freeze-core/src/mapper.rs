@@ -1,43 +1,20 @@
 //! The visitor that [`Freezable::map_params`] drives: it knows where in the model it is.
 
+mod at;
+mod paths;
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::fmt;
+
 use candle_core::Tensor;
 
 use crate::nn::dropout::Generator;
 use crate::{BatchNormPolicy, Error, Freezable, FreezePlan, LeafState, Result};
+use paths::frozen_groups;
 
-/// Where a tensor sits.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct At<'a> {
-    /// The leaf's index, counted from the front of the model.
-    pub leaf: usize,
-    /// The leaf's path, such as `blocks.3.conv1`; empty if the model itself is a leaf.
-    pub path: &'a str,
-    /// The leaf's type name.
-    pub kind: &'static str,
-    /// The tensor's name within the leaf, such as `weight`; empty for a bare tensor.
-    pub param: &'a str,
-    /// Parameter or running statistic.
-    pub role: Role,
-    /// The leaf's place in the plan.
-    pub state: LeafState,
-}
-
-impl At<'_> {
-    /// The full name: path and parameter, joined by a dot.
-    pub fn name(&self) -> String {
-        join(self.path, self.param)
-    }
-}
-
-/// What a tensor is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Trained by gradients.
-    Weight,
-    /// Moved by the forward pass, like a batch norm's running statistics.
-    Buffer,
-}
+pub use at::{At, Role};
+pub(crate) use paths::{is_at_or_below, join};
 
 /// The type of the function that sees every tensor and returns its replacement.
 pub type Visit<'a> = dyn FnMut(At<'_>, &Tensor) -> Result<Tensor> + 'a;
@@ -54,6 +31,8 @@ pub struct Mapper<'a> {
     /// The leaf being mapped: where its path ends, and its type.
     open: Option<(usize, &'static str)>,
     heads: Vec<Head>,
+    /// For each group of the plan's leaves whether all are frozen, once somebody asked.
+    frozen_groups: OnceCell<HashMap<&'a str, bool>>,
     /// The generators passed, with the paths of the parts that hold them.
     generators: Vec<(String, Generator)>,
 }
@@ -71,8 +50,17 @@ impl<'a> Mapper<'a> {
         states: &'a [LeafState],
         batch_norm: BatchNormPolicy,
     ) -> Self {
-        let (path, heads, generators) = (String::new(), Vec::new(), Vec::new());
-        Self { visit, states, paths: &[], batch_norm, path, open: None, heads, generators }
+        Self {
+            visit,
+            states,
+            paths: &[],
+            batch_norm,
+            path: String::new(),
+            open: None,
+            heads: Vec::new(),
+            frozen_groups: OnceCell::new(),
+            generators: Vec::new(),
+        }
     }
 
     /// A mapper over the leaves of a plan, which also knows what lies around a part.
@@ -204,13 +192,12 @@ impl<'a> Mapper<'a> {
         if self.open.is_some() {
             return self.state().is_frozen();
         }
+        let groups = self.frozen_groups.get_or_init(|| frozen_groups(self.paths, self.states));
         let mut group = self.path.as_str();
         while !group.is_empty() {
             group = group.rfind('.').map_or("", |dot| &group[..dot]);
-            let leaves = self.paths.iter().zip(self.states);
-            let mut inside = leaves.filter(|(path, _)| is_at_or_below(path, group)).peekable();
-            if inside.peek().is_some() {
-                return inside.all(|(_, state)| state.is_frozen());
+            if let Some(frozen) = groups.get(group) {
+                return *frozen;
             }
         }
         false
@@ -251,19 +238,11 @@ impl<'a> Mapper<'a> {
     }
 }
 
-/// Whether `path` is `group` or lies below it; everything lies below the empty path.
-pub(crate) fn is_at_or_below(path: &str, group: &str) -> bool {
-    match path.strip_prefix(group) {
-        Some(rest) => group.is_empty() || rest.is_empty() || rest.starts_with('.'),
-        None => false,
-    }
-}
-
-/// Joins two halves of a name with a dot; either may be empty.
-pub(crate) fn join(path: &str, name: &str) -> String {
-    match (path, name) {
-        ("", name) => name.to_string(),
-        (path, "") => path.to_string(),
-        (path, name) => format!("{path}.{name}"),
+impl fmt::Debug for Mapper<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapper")
+            .field("path", &self.path)
+            .field("leaves", &self.heads.len())
+            .finish_non_exhaustive()
     }
 }

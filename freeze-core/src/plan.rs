@@ -1,13 +1,16 @@
 //! Which leaves train, and at what share of the learning rate: pure data.
 
-use std::collections::HashSet;
+mod pattern;
+mod saved;
+
 use std::sync::Arc;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{cut, near};
 use crate::{Error, Freezable, Result};
+
+pub(crate) use pattern::matching;
 
 /// The state of one leaf in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,34 +63,10 @@ impl LeafState {
 /// # Ok::<(), freeze_core::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Leaves", into = "Leaves")]
+#[serde(try_from = "saved::Leaves", into = "saved::Leaves")]
 pub struct FreezePlan {
     paths: Arc<[String]>,
     states: Vec<LeafState>,
-}
-
-/// The saved form: a list of paths with their states, in order.
-#[derive(Serialize, Deserialize)]
-struct Leaves(Vec<(String, LeafState)>);
-
-impl From<FreezePlan> for Leaves {
-    fn from(plan: FreezePlan) -> Self {
-        Self(plan.paths.iter().cloned().zip(plan.states).collect())
-    }
-}
-
-impl TryFrom<Leaves> for FreezePlan {
-    type Error = Error;
-
-    fn try_from(Leaves(leaves): Leaves) -> Result<Self> {
-        let (paths, states): (Vec<_>, Vec<LeafState>) = leaves.into_iter().unzip();
-        states.iter().try_for_each(|state| state.check())?;
-        let mut seen = HashSet::new();
-        match paths.iter().find(|path| !seen.insert(path.as_str())) {
-            Some(path) => Err(Error::TwoStates { path: path.clone() }),
-            None => Ok(Self { paths: paths.into(), states }),
-        }
-    }
 }
 
 impl FreezePlan {
@@ -253,36 +232,4 @@ impl FreezePlan {
         };
         Error::NoMatch { pattern: pattern.to_string(), near }
     }
-}
-
-/// The indices of the paths that `pattern` matches.
-pub(crate) fn matching<'a>(
-    pattern: &str,
-    paths: impl IntoIterator<Item = &'a str>,
-) -> Result<Vec<usize>> {
-    let set = compile(pattern)?;
-    let hit = |path: &str| set.is_match(path.replace('.', "/"));
-    Ok(paths
-        .into_iter()
-        .enumerate()
-        .filter(|(_, path)| hit(path))
-        .map(|(index, _)| index)
-        .collect())
-}
-
-fn compile(pattern: &str) -> Result<GlobSet> {
-    let fault = |why: globset::Error| {
-        let opened = pattern.contains(['[', ']', '{', '}']);
-        let escape = if opened { "; `[[]` and `[{]` stand for `[` and `{` themselves" } else { "" };
-        Error::Pattern { pattern: pattern.to_string(), why: format!("{}{escape}", why.kind()) }
-    };
-    let glob = |text: &str| GlobBuilder::new(text).literal_separator(true).build().map_err(fault);
-    let slashed = pattern.replace('.', "/");
-    let mut set = GlobSetBuilder::new();
-    // globset's trailing `/**` leaves out the path itself; ours may match no segment at all.
-    if let Some(stem) = slashed.strip_suffix("/**") {
-        set.add(glob(stem)?);
-    }
-    set.add(glob(&slashed)?);
-    set.build().map_err(fault)
 }

@@ -1,12 +1,17 @@
 //! A printable table of a model's leaves.
 
+mod ties;
+
 use std::fmt;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 
 use crate::{Leaf, LeafState, Role};
+use ties::Ties;
 
-/// A table of leaves: kind, shapes, number of parameters, trained or frozen, and the totals.
+/// A table of leaves: kind, shapes, number of parameters, trained or frozen, and the totals. A tied
+/// parameter has another of its names beside it, and a leaf that does not decide alone how it trains
+/// says which does.
 ///
 /// `println!("{}", model.summary()?)`; for a model under a plan, [`Freezer::summary`](crate::Freezer::summary).
 #[derive(Clone, Debug)]
@@ -47,20 +52,23 @@ impl fmt::Display for Summary {
         let mut table = Table::new();
         table.load_style(UTF8_HORIZONTAL_ONLY);
         table.set_header(["#", "leaf", "kind", "shapes", "parameters", "state"]);
-        for (leaf, state) in &self.rows {
+        let ties = Ties::of(&self.rows);
+        for (row, (leaf, state)) in self.rows.iter().enumerate() {
             let shapes: Vec<String> = leaf
                 .params
                 .iter()
                 .map(|param| {
-                    format!("{} {:?}", param.name, param.shape.dims()).trim_start().to_string()
+                    let shape = format!("{} {:?}", param.name, param.shape.dims());
+                    format!("{}{}", shape.trim_start(), ties.mark(param))
                 })
                 .collect();
-            let state = match state {
+            let own = match state {
                 LeafState::Frozen => "frozen".to_string(),
                 _ if !leaf.is_trainable() => "no variables".to_string(),
                 LeafState::Trained { lr_scale } if *lr_scale == 1.0 => "trained".to_string(),
                 LeafState::Trained { lr_scale } => format!("trained, lr x {lr_scale}"),
             };
+            let state = [vec![own], ties.exceptions(row)].concat().join("\n");
             table.add_row([
                 leaf.index.to_string(),
                 leaf.path.clone(),

@@ -8,6 +8,7 @@ mod layers;
 mod leaf_order;
 mod load;
 mod metrics;
+mod numbers;
 mod plan;
 mod rebuilt;
 mod report;

@@ -201,3 +201,67 @@ fn constructors_that_fail_or_change_their_mind_say_so() {
         "{error}"
     );
 }
+
+/// One weight asked for in two element types: each is what was asked for, in the original and in
+/// views, and gradients of both arrive at the one variable.
+#[test]
+fn a_tensor_is_given_in_every_type_that_is_asked_for() {
+    struct Twice {
+        single: Tensor,
+        double: Tensor,
+    }
+    let build = |vb: VarBuilder<'static>| {
+        let (shape, init) = ((2, 2), candle_nn::Init::Const(0.5));
+        let single = vb.get_with_hints_dtype(shape, "weight", init, DType::F32)?;
+        let double = vb.get_with_hints_dtype(shape, "weight", init, DType::F64)?;
+        Ok(Twice { single, double })
+    };
+    let model = Rebuilt::new(varmap_builder(), build).expect("a model");
+    assert_eq!(model.vars().expect("vars").len(), 1);
+    for frozen in [0, 1] {
+        let view = model.freeze_upto(frozen).expect("a view");
+        for twice in [&*model, &**view] {
+            assert_eq!((twice.single.dtype(), twice.double.dtype()), (DType::F32, DType::F64));
+            assert_eq!(bits(&twice.single), bits(&twice.double));
+        }
+        assert_eq!((view.single.track_op(), view.double.track_op()), (frozen == 0, frozen == 0));
+    }
+    let var = model.vars().expect("vars").remove(0);
+    let loss = model
+        .double
+        .sum_all()
+        .and_then(|sum| sum.to_dtype(DType::F32)? + model.single.sum_all()?);
+    let grads = loss.and_then(|loss| loss.backward()).expect("gradients");
+    assert_eq!(bits(grads.get(&var).expect("a gradient")), [2f64.to_bits(); 4]);
+}
+
+/// A constructor that draws constants makes another layer of each view.
+#[test]
+fn a_constructor_that_draws_is_found_out() {
+    struct Fourier {
+        frequencies: Tensor,
+        head: Linear,
+    }
+    impl Module for Fourier {
+        fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+            self.head.forward(&xs.matmul(&self.frequencies)?.sin()?)
+        }
+    }
+    let fixed = randn((3, 4));
+    let build = |drawn: bool| {
+        let fixed = fixed.clone();
+        Rebuilt::new(varmap_builder(), move |vb: VarBuilder<'static>| {
+            let frequencies = if drawn { randn((3, 4)) } else { fixed.clone() };
+            Ok(Fourier { frequencies, head: linear(4, 2, vb.pp("head"))? })
+        })
+        .expect("a model")
+    };
+    let xs = randn((5, 3));
+    build(false).verified(|model| model.forward(&xs)).expect("the same each time");
+    let error = build(true).verified(|model| model.forward(&xs)).map(|_| ()).expect_err("drawn");
+    assert!(error.to_string().contains("built once more over the same tensors"), "{error}");
+    assert!(error.to_string().contains("hand them to the constructor"), "{error}");
+    let failing = |_: &Fourier| -> Result<Tensor> { candle_core::bail!("no forward") };
+    let error = build(false).verified(failing).map(|_| ()).expect_err("fails");
+    assert!(error.to_string().contains("no forward"), "{error}");
+}

@@ -1,7 +1,8 @@
 //! What a person sees: the summary table.
 
-use candle_nn::Linear;
-use freeze_core::{Freezable, FreezePlan, Freezer};
+use candle_core::Var;
+use candle_nn::{Embedding, Linear};
+use freeze_core::{Freezable, FreezePlan, Freezer, LeafState};
 
 use crate::support::{Mlp, randn};
 
@@ -34,4 +35,83 @@ fn plain_tensors_are_said_to_be_no_variables() {
     let summary = plain.summary().expect("a summary");
     assert_eq!((summary.total(), summary.trained()), (4, 0));
     assert!(summary.to_string().contains("no variables"), "{summary}");
+}
+
+/// A table and an output layer that share one weight: who holds it, and how it really trains.
+#[derive(Freezable)]
+struct Tied {
+    embed: Embedding,
+    body: Linear,
+    head: Linear,
+}
+
+#[test]
+fn the_summary_says_what_a_tied_leaf_really_does() {
+    let weight = Var::from_tensor(&randn((5, 3))).expect("a variable").into_inner();
+    let body = Var::from_tensor(&randn((3, 3))).expect("a variable").into_inner();
+    let tied = Embedding::new(weight.clone(), 3);
+    let model =
+        Tied { embed: tied, body: Linear::new(body, None), head: Linear::new(weight, None) };
+    let mut net = Freezer::new(model).expect("a freezer");
+    let scaled = |lr_scale| LeafState::Trained { lr_scale };
+    let tie = "`embed.weight` trains with `head`, although it is frozen in `embed`";
+    // (embed, head, what the table says of each, the tie, parameters that train)
+    for (embed, head, of_embed, of_head, reported, trained) in [
+        (scaled(1.0), scaled(1.0), "trained", "trained", None, 24),
+        (
+            LeafState::Frozen,
+            scaled(1.0),
+            "frozen, but weight trains with head",
+            "trained",
+            Some(tie),
+            24,
+        ),
+        (
+            LeafState::Frozen,
+            scaled(0.5),
+            "frozen, but weight trains with head, lr x 0.5",
+            "trained, lr x 0.5",
+            Some(tie),
+            24,
+        ),
+        (
+            scaled(1.0),
+            scaled(0.5),
+            "trained, but weight trains with head, lr x 0.5",
+            "trained, lr x 0.5",
+            None,
+            24,
+        ),
+        (
+            scaled(1.0),
+            LeafState::Frozen,
+            "trained",
+            "frozen, but weight trains with embed",
+            Some("`embed.weight` trains with `embed`, although it is frozen in `head`"),
+            24,
+        ),
+        (LeafState::Frozen, LeafState::Frozen, "frozen", "frozen", None, 9),
+    ] {
+        let mut plan = FreezePlan::all_trained(net.whole()).expect("a plan");
+        plan.set(0, embed).and_then(|plan| plan.set(2, head)).expect("a plan");
+        let change = net.apply(&plan, &mut []).expect("applied");
+        let ties: Vec<String> = change.ties.iter().map(ToString::to_string).collect();
+        assert_eq!(ties, reported.map(String::from).into_iter().collect::<Vec<_>>());
+        let summary = net.summary().expect("a summary");
+        assert_eq!((summary.total(), summary.trained()), (24, trained));
+        let text = summary.to_string();
+        // A row of several lines, its cells put together.
+        let said = |path: &str| {
+            let rows = text.lines().skip_while(|line| !line.contains(&format!("   {path} ")));
+            let own = rows.enumerate().take_while(|(i, line)| *i == 0 || line.starts_with("    "));
+            own.map(|(_, line)| line.rsplit("  ").find(|cell| !cell.trim().is_empty()))
+                .map(|cell| cell.unwrap_or_default().trim().to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        assert_eq!((said("embed"), said("head")), (of_embed.into(), of_head.into()), "{text}");
+        assert!(text.contains("weight [5, 3] = head.weight"), "{text}");
+        assert!(text.contains("weight [5, 3] = embed.weight"), "{text}");
+        assert_eq!(text.matches(" = ").count(), 2, "{text}");
+    }
 }

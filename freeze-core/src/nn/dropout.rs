@@ -123,7 +123,7 @@ impl Freezable for Dropout {
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
         mapper.generator(&self.generator);
-        let off = mapper.enclosing_frozen() && mapper.batch_norm() == BatchNormPolicy::Inference;
+        let off = mapper.batch_norm() == BatchNormPolicy::Inference && mapper.enclosing_frozen();
         let training = if off { Training::Passes } else { Training::Drops };
         Ok(Self { training, ..self.clone() })
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use candle_nn::{Module, VarBuilder};
 
 use crate::{BatchNormPolicy, Error, Freezable, Layout, Mapper, Result};
@@ -21,7 +21,10 @@ type Build<L> = dyn Fn(VarBuilder<'static>) -> candle_core::Result<L> + Send + S
 ///
 /// The constructor runs once against the builder while the tensors it asks for are recorded, and
 /// again, over the recorded or replaced tensors, whenever the model is mapped. It must therefore ask
-/// for the same names every time and have no effect but its result. Derefs to the layer.
+/// for the same names every time, make the same of them, and have no effect but its result: constants
+/// that it draws at random, such as Fourier features, would be others in each view.
+/// [`verified`](Self::verified) finds that out. Settings that are made through `DerefMut` afterwards
+/// are the value's own and not in its views; make them in the constructor. Derefs to the layer.
 ///
 /// A leaf is the group of tensors under one prefix, in the order in which the constructor asked for
 /// them: of a BERT, `encoder.layer.0.attention.self.query` is one. A layer whose tensors have no
@@ -93,6 +96,45 @@ impl<L> Rebuilt<L> {
         let build: Arc<Build<L>> = Arc::new(build);
         let recording = Arc::new(record::record(&vb, is_buffer, build.as_ref())?);
         Ok(Self { layer: replay(&recording, build.as_ref())?, build, recording })
+    }
+}
+
+impl<L> Rebuilt<L> {
+    /// Builds the layer once more and compares what both compute, which must be a function of the
+    /// layer alone.
+    ///
+    /// ```
+    /// # use candle_core::{DType, Device, Tensor};
+    /// # use candle_nn::{Module, VarBuilder, VarMap, group_norm};
+    /// # use freeze_core::Rebuilt;
+    /// # let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+    /// let xs = Tensor::randn(0f32, 1., (2, 4, 3), &Device::Cpu)?;
+    /// let norm = Rebuilt::new(vb, |vb| group_norm(2, 4, 1e-5, vb))?;
+    /// let norm = norm.verified(|norm| norm.forward(&xs))?;
+    /// # Ok::<(), freeze_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The outputs differ in a bit or a shape, or `forward` failed.
+    pub fn verified(self, forward: impl Fn(&L) -> candle_core::Result<Tensor>) -> Result<Self> {
+        let again = replay(&self.recording, self.build.as_ref())?;
+        let bits = |layer: &L| -> candle_core::Result<(Vec<usize>, Vec<u64>)> {
+            let ys = forward(layer)?;
+            let values = ys.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            Ok((ys.dims().to_vec(), values.into_iter().map(f64::to_bits).collect()))
+        };
+        if bits(&self.layer)? == bits(&again)? {
+            return Ok(self);
+        }
+        Err(Error::Rebuild {
+            path: String::new(),
+            kind: short_name::<L>(),
+            why:
+                "built once more over the same tensors, it computes something else; draw constants \
+                  once, before, and hand them to the constructor, or get them from the builder"
+                    .to_string(),
+        })
     }
 }
 

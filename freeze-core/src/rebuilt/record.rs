@@ -22,7 +22,8 @@ pub(super) fn record<L>(
     build: &Build<L>,
 ) -> Result<Recording> {
     let (dtype, device) = (vb.dtype(), vb.device().clone());
-    let mut recorder = Recorder { vb, is_buffer, tensors: Vec::new(), contains: HashMap::new() };
+    let (tensors, known, contains) = (Vec::new(), HashMap::new(), HashMap::new());
+    let mut recorder = Recorder { vb, is_buffer, tensors, known, contains };
     let (ask, asked) = channel();
     let built = std::thread::scope(|scope| {
         let backend = Box::new(Asking(ask.clone()));
@@ -103,13 +104,15 @@ struct Recorder<'a, 'b, F> {
     vb: &'a VarBuilder<'b>,
     is_buffer: F,
     tensors: Vec<Named>,
+    /// Where in `tensors` each name is.
+    known: HashMap<String, usize>,
     contains: HashMap<String, bool>,
 }
 
 impl<F: Fn(&str) -> bool> Recorder<'_, '_, F> {
     fn get(&mut self, get: Get) -> Candle<Tensor> {
-        if let Some(known) = self.tensors.iter().find(|named| named.name == get.name) {
-            return Ok(known.tensor.clone());
+        if let Some(&known) = self.known.get(&get.name) {
+            return self.tensors[known].answer(get.dtype);
         }
         let vb = self.vb.clone().set_device(get.device);
         let tensor = match get.shape {
@@ -120,7 +123,9 @@ impl<F: Fn(&str) -> bool> Recorder<'_, '_, F> {
         // candle's batch norm keeps statistics in variables and copies a plain tensor: one variable,
         // made here, is what the original and its views share.
         let tensor = if buffer { Var::from_tensor(&tensor)?.into_inner() } else { tensor };
-        self.tensors.push(Named { name: get.name, tensor: tensor.clone(), buffer });
+        self.known.insert(get.name.clone(), self.tensors.len());
+        let (name, asked) = (get.name, get.dtype);
+        self.tensors.push(Named { name, asked, tensor: tensor.clone(), buffer });
         Ok(tensor)
     }
 

@@ -22,8 +22,18 @@ pub(super) struct Recording {
 #[derive(Clone)]
 pub(super) struct Named {
     pub(super) name: String,
+    /// The element type that was asked for the first time.
+    pub(super) asked: DType,
     pub(super) tensor: Tensor,
     pub(super) buffer: bool,
+}
+
+impl Named {
+    /// The tensor as it was first given; where another element type is asked for, converted, so that
+    /// gradients arrive at the one tensor.
+    pub(super) fn answer(&self, dtype: DType) -> Candle<Tensor> {
+        if dtype == self.asked { Ok(self.tensor.clone()) } else { self.tensor.to_dtype(dtype) }
+    }
 }
 
 impl Recording {
@@ -52,15 +62,16 @@ impl Recording {
 }
 
 pub(super) fn replay<L>(recording: &Arc<Recording>, build: &Build<L>) -> Result<L> {
-    let by_name: HashMap<String, Tensor> =
-        recording.tensors.iter().map(|n| (n.name.clone(), n.tensor.clone())).collect();
+    let named = recording.tensors.iter().enumerate();
+    let by_name = named.map(|(index, named)| (named.name.clone(), index)).collect();
     let backend = Box::new(Replayed { by_name, recording: recording.clone() });
     let vb = VarBuilder::from_backend(backend, recording.dtype, recording.device.clone());
     Ok(build(vb)?)
 }
 
 struct Replayed {
-    by_name: HashMap<String, Tensor>,
+    /// Where in the recording each name is.
+    by_name: HashMap<String, usize>,
     recording: Arc<Recording>,
 }
 
@@ -82,13 +93,14 @@ impl SimpleBackend for Replayed {
         Ok(tensor)
     }
 
-    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Candle<Tensor> {
-        self.by_name.get(name).cloned().ok_or_else(|| {
+    fn get_unchecked(&self, name: &str, dtype: DType, _: &Device) -> Candle<Tensor> {
+        let index = self.by_name.get(name).ok_or_else(|| {
             candle_core::Error::Msg(format!(
                 "the constructor asks for `{name}`, for which it did not ask the first time; \
                  `Rebuilt` needs one that asks for the same names every time"
             ))
-        })
+        })?;
+        self.recording.tensors[*index].answer(dtype)
     }
 
     fn contains_tensor(&self, name: &str) -> bool {

@@ -1,0 +1,37 @@
+//! Patterns over the paths of leaves.
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use crate::{Error, Result};
+
+/// The indices of the paths that `pattern` matches.
+pub(crate) fn matching<'a>(
+    pattern: &str,
+    paths: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<usize>> {
+    let set = compile(pattern)?;
+    let hit = |path: &str| set.is_match(path.replace('.', "/"));
+    Ok(paths
+        .into_iter()
+        .enumerate()
+        .filter(|(_, path)| hit(path))
+        .map(|(index, _)| index)
+        .collect())
+}
+
+fn compile(pattern: &str) -> Result<GlobSet> {
+    let fault = |why: globset::Error| {
+        let opened = pattern.contains(['[', ']', '{', '}']);
+        let escape = if opened { "; `[[]` and `[{]` stand for `[` and `{` themselves" } else { "" };
+        Error::Pattern { pattern: pattern.to_string(), why: format!("{}{escape}", why.kind()) }
+    };
+    let glob = |text: &str| GlobBuilder::new(text).literal_separator(true).build().map_err(fault);
+    let slashed = pattern.replace('.', "/");
+    let mut set = GlobSetBuilder::new();
+    // globset's trailing `/**` leaves out the path itself; ours may match no segment at all.
+    if let Some(stem) = slashed.strip_suffix("/**") {
+        set.add(glob(stem)?);
+    }
+    set.add(glob(&slashed)?);
+    set.build().map_err(fault)
+}
