@@ -184,3 +184,52 @@ fn the_layer_freezes_and_has_candles_names() {
     assert_close(&converted.forward(&x).unwrap(), &y, 0., "conversion");
     assert_eq!((layer.vars().unwrap().len(), layer.leaves().unwrap()[0].kind), (1, "PReLU"));
 }
+
+/// A variable of `dtype` and the gradient of the sum of `run`'s result times `factors`.
+fn backward(
+    values: &[f32],
+    factors: &[f32],
+    dtype: DType,
+    run: impl Fn(&Tensor) -> Result<Tensor>,
+) -> (Vec<f64>, Vec<f64>) {
+    let tensor = |values| Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+    let x = Var::from_tensor(&tensor(values)).unwrap();
+    let y = run(&x).unwrap();
+    let loss = (&y * tensor(factors)).unwrap().sum_all().unwrap();
+    (flat(&y), flat(loss.backward().unwrap().get(&x).unwrap()))
+}
+
+#[test]
+fn what_is_no_number_stays_visible() {
+    const NAN: f32 = f32::NAN;
+    let shown = |values: Vec<f64>| values.into_iter().map(f64::is_nan).collect::<Vec<_>>();
+    for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
+        for run in [ops::relu, ops::gelu, ops::gelu_erf] {
+            let (y, _) = backward(&[NAN, -1., 2.], &[1.; 3], dtype, run);
+            assert_eq!(shown(y), [true, false, false]);
+            let (_, dx) = backward(&[-1., 2., -3.], &[NAN, NAN, 1.], dtype, run);
+            assert_eq!(shown(dx), [true, true, false]);
+        }
+        let (y, _) = backward(&[NAN, -1., 2.], &[1.; 3], dtype, ops::relu);
+        assert_eq!(y[1..], [0., 2.]);
+        // The gradient of the slopes: inputs and gradients that are no numbers, above zero and below.
+        for (x, factor, seen) in [
+            (-2., 1., false),
+            (2., 1., false),
+            (NAN, 1., true),
+            (-2., NAN, true),
+            (2., NAN, true),
+            (2., f32::INFINITY, true),
+        ] {
+            let x = Tensor::new(&[[x, 1.]], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            let one = backward(&[0.5], &[1.], dtype, |w| {
+                let factors = Tensor::new(&[[factor, 1.]], &Device::Cpu)?.to_dtype(dtype)?;
+                (ops::prelu(&x, w)? * factors)?.sum_all()?.reshape(1)
+            });
+            assert_eq!(shown(one.1), [seen], "{x} times {factor}");
+            let each =
+                backward(&[0.5, 0.5], &[factor, 1.], dtype, |w| ops::prelu(&x, w)?.reshape(2));
+            assert_eq!(shown(each.1), [seen, false], "{x} times {factor}");
+        }
+    }
+}

@@ -94,3 +94,23 @@ fn windows_that_do_not_fit_are_named() {
         assert!(text.starts_with(start), "{text}");
     }
 }
+
+#[test]
+fn a_window_with_no_number_shows_it() {
+    for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
+        for at in 0..4 {
+            for others in [[1.; 4], [4., 3., 2., 1.], [1., 2., 3., 4.], [f32::INFINITY; 4]] {
+                let mut values = others;
+                values[at] = f32::NAN;
+                let x = Tensor::new(&values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+                let x = Var::from_tensor(&x.reshape((1, 1, 2, 2)).unwrap()).unwrap();
+                let y = ops::max_pool2d(&x, 2).unwrap();
+                assert!(flat(&y)[0].is_nan(), "{values:?}");
+                let grads = y.backward().unwrap();
+                let ones: Vec<f64> = (0..4).map(|i| f64::from(u8::from(i == at))).collect();
+                assert_eq!(flat(grads.get(&x).unwrap()), ones, "{values:?}");
+                assert!(flat(&ops::avg_pool2d(&x, 2).unwrap())[0].is_nan(), "{values:?}");
+            }
+        }
+    }
+}

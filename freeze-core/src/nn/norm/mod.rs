@@ -12,7 +12,6 @@ mod sums;
 
 pub(super) use blocks::{for_blocks, rows_per_block, split};
 pub(super) use element::{Element, Real, by_dtype, cpu_slice, internal_dtype, slice};
-pub(super) use exp::exp_f32;
 pub(super) use sums::{sum1, sum2};
 
 /// Whether a normalisation removes the mean before it divides.

@@ -89,8 +89,9 @@ pub(crate) fn backward<T: Element>(
     wanted: Wanted,
 ) -> RowGrads<T> {
     let len = weight.len();
-    // At least 16 rows share the sums of the weight's and the bias's gradients.
-    let block = rows_per_block(len, 16) * len;
+    // At least 16 rows share the sums of the weight's and the bias's gradients, and no more than may be
+    // added up one by one without a loss.
+    let block = rows_per_block(len, 16).min(1 << 12) * len;
     let mut input = wanted.input.then(|| vec![T::from_f64(0.0); x.len()]);
     let blocks = split(input.as_deref_mut(), block, x.len());
     let sums = for_blocks(blocks, x.len(), |index, dx| {

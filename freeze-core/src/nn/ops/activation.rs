@@ -2,13 +2,14 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::op::{Gelu, GeluErf, Relu, UnaryOpT};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
 
 use super::cpu::{Real, map, tensor, with, with_real, zip_map};
 use super::device::accelerators1;
 use crate::nn::record;
 
-/// `max(x, 0)`. The gradient passes where `x >= 0`, as in candle.
+/// `max(x, 0)`. The gradient passes where `x >= 0`, as in candle. NaN stays NaN, on the CPU; candle's is
+/// 0.
 ///
 /// # Errors
 ///
@@ -53,7 +54,7 @@ const CUBIC: f64 = 0.044715;
 impl Activation {
     fn forward_cpu(&self, x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
         match self.0 {
-            Kind::Relu => by_element::<Relu>(x, layout),
+            Kind::Relu => relu_here(x, layout),
             Kind::Gelu => with_real!(x.dtype(), T => {
                 Ok(T::write(map(&T::read(x, layout)?, gelu_of), x.dtype()))
             }),
@@ -119,6 +120,20 @@ fn by_element<F: UnaryOpT>(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage
         CpuStorage::F16(x) => Ok(CpuStorage::F16(map(&x[start..end], F::f16))),
         CpuStorage::BF16(x) => Ok(CpuStorage::BF16(map(&x[start..end], F::bf16))),
         _ => x.unary_impl::<F>(layout),
+    }
+}
+
+/// What is not below 0: NaN too.
+fn relu_here(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
+    fn cut<T: WithDType>(x: &[T]) -> Vec<T> {
+        map(x, |x| if x < T::zero() { T::zero() } else { x })
+    }
+    match (x, layout.contiguous_offsets()) {
+        (CpuStorage::F32(x), Some((start, end))) => Ok(CpuStorage::F32(cut(&x[start..end]))),
+        (CpuStorage::F64(x), Some((start, end))) => Ok(CpuStorage::F64(cut(&x[start..end]))),
+        (CpuStorage::F16(x), Some((start, end))) => Ok(CpuStorage::F16(cut(&x[start..end]))),
+        (CpuStorage::BF16(x), Some((start, end))) => Ok(CpuStorage::BF16(cut(&x[start..end]))),
+        _ => x.unary_impl::<Relu>(layout),
     }
 }
 

@@ -9,8 +9,11 @@ use super::device::accelerators2;
 use crate::nn::record::{self, Work};
 use crate::threads;
 
-/// The columns one thread sums.
+/// The elements that one thread sums, and the most columns and rows among them: sums of so few rows
+/// lose nothing in `f32`, and are put together in `f64`.
+const ELEMENTS: usize = 1 << 15;
 const COLUMNS: usize = 256;
+const ROWS: usize = 1 << 12;
 
 /// `x + b`, `b` along the last dimension: `x` is `[.., n]`, `bias` `[n]`.
 ///
@@ -88,18 +91,43 @@ pub(crate) fn sum_rows(matrix: &Tensor) -> Result<Tensor> {
 }
 
 fn column_sums<T: Real>(values: &[T], n: usize) -> Vec<T> {
-    let mut sums = vec![T::zero(); n];
-    let add = |(block, sums): (usize, &mut [T])| {
-        for row in values.chunks_exact(n) {
-            for (sum, &value) in sums.iter_mut().zip(&row[block * COLUMNS..]) {
-                *sum += value;
-            }
+    // Narrow rows are summed several at a time, as if they were one.
+    let side_by_side = (16 / n.max(1)).max(1);
+    let (values, rest) = values.split_at(values.len() - values.len() % (n * side_by_side).max(1));
+    let mut sums = vec![0.0; n];
+    let wide = wide_column_sums(values, n * side_by_side);
+    for row in wide.chunks_exact(n.max(1)) {
+        sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
+    }
+    for row in rest.chunks_exact(n.max(1)) {
+        sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value.to_f64());
+    }
+    sums.into_iter().map(T::from_f64).collect()
+}
+
+/// The sums of columns in pieces of fixed size, the same on any number of threads.
+fn wide_column_sums<T: Real>(values: &[T], n: usize) -> Vec<f64> {
+    let columns = n.clamp(1, COLUMNS);
+    let rows = (ELEMENTS / columns).clamp(1, ROWS);
+    let across = n.div_ceil(columns);
+    let down = values.len().div_ceil((rows * n).max(1));
+    let sum = |piece: usize| {
+        let (left, top) = (piece % across * columns, piece / across * rows * n);
+        let mut sums = vec![T::zero(); columns.min(n - left)];
+        for row in values[top..].chunks_exact(n).take(rows) {
+            sums.iter_mut().zip(&row[left..]).for_each(|(sum, &value)| *sum += value);
         }
+        sums
     };
-    if values.len() < PARALLEL_FROM {
-        sums.chunks_mut(COLUMNS).enumerate().for_each(add);
-    } else {
-        threads::each(sums.chunks_mut(COLUMNS).enumerate(), add);
+    let pieces = 0..across * down;
+    let parts: Vec<Vec<T>> = match values.len() < PARALLEL_FROM {
+        true => pieces.map(sum).collect(),
+        false => threads::map(pieces, sum),
+    };
+    let mut sums = vec![0.0; n];
+    for (piece, part) in parts.into_iter().enumerate() {
+        let sums = &mut sums[piece % across * columns..];
+        sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value.to_f64());
     }
     sums
 }

@@ -9,7 +9,7 @@ use candle_core::{
 };
 use half::vec::HalfFloatVecExt;
 
-use crate::nn::norm::exp_f32;
+use crate::nn::norm;
 use crate::threads;
 
 /// Below this many elements a loop runs on one thread.
@@ -19,15 +19,12 @@ pub(crate) const PARALLEL_FROM: usize = 1 << 15;
 pub(crate) const GRAIN: usize = 1 << 13;
 
 /// A type that kernels compute in: `f64` for itself, `f32` for itself and for the halves.
-pub(crate) trait Real: WithDType + std::iter::Sum {
+pub(crate) trait Real: norm::Real {
     /// The elements in the order of the layout; copied only if they are halves or not contiguous.
     fn read<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<Cow<'a, [Self]>>;
 
     /// Elements as a storage of `dtype`, which is this type or one of the halves.
     fn write(values: Vec<Self>, dtype: DType) -> CpuStorage;
-
-    /// The exponential function, for arguments of at most 0.
-    fn exp_of_negative(self) -> Self;
 
     /// The error function.
     fn erf(self) -> Self;
@@ -49,11 +46,6 @@ impl Real for f32 {
         }
     }
 
-    #[inline(always)]
-    fn exp_of_negative(self) -> Self {
-        exp_f32(self)
-    }
-
     fn erf(self) -> Self {
         Erf::f32(self)
     }
@@ -69,10 +61,6 @@ impl Real for f64 {
 
     fn write(values: Vec<Self>, _: DType) -> CpuStorage {
         CpuStorage::F64(values)
-    }
-
-    fn exp_of_negative(self) -> Self {
-        self.exp()
     }
 
     fn erf(self) -> Self {

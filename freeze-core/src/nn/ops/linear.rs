@@ -131,12 +131,33 @@ impl LinearOp {
         let ((count, out), inner) = (grad.dims2()?, x.dim(1)?);
         with_real!(grad.dtype(), T => {
             let dw = with(&grad, |grad: &[T]| with(&x, |x: &[T]| {
-                let grad = Matrix::new(grad, count, out).transposed();
-                Ok(grad.times_alone(Matrix::new(x, count, inner), threads::count()))
+                Ok(gradient_times_input(grad, x, [count, out, inner]))
             }))?;
             tensor(dw, w.shape(), w.dtype()).map(Some)
         })
     }
+}
+
+/// `gradᵀ x`, of `[count, out]` and `[count, inner]`.
+fn gradient_times_input<T: Real>(grad: &[T], x: &[T], sizes: [usize; 3]) -> Vec<T> {
+    /// Rows that lose nothing where their products are added up one by one.
+    const ROWS: usize = 1 << 12;
+    let [count, out, inner] = sizes;
+    let times = |grad, x, count, threads| {
+        let grad = Matrix::new(grad, count, out).transposed();
+        grad.times_alone(Matrix::new(x, count, inner), threads)
+    };
+    if out.min(inner) != 1 || count <= ROWS {
+        return times(grad, x, count, threads::count());
+    }
+    // Of a vector and a matrix `gemm` adds up all rows one by one, in the elements' own precision.
+    let pieces = grad.chunks(ROWS * out).zip(x.chunks(ROWS * inner));
+    let parts = threads::map(pieces, |(grad, x)| times(grad, x, grad.len() / out, 1));
+    let mut sums = vec![0.0; out * inner];
+    for part in parts {
+        sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value.to_f64());
+    }
+    sums.into_iter().map(T::from_f64).collect()
 }
 
 /// Whether the products are made here: not on other devices, nor where candle has a library for them.

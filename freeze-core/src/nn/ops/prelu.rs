@@ -6,6 +6,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::cpu::{PARALLEL_FROM, Real, tensor, with, with_real};
 use super::device::accelerators2;
+use crate::nn::norm::sum2;
 use crate::nn::record::{self, Work};
 use crate::threads;
 
@@ -85,14 +86,18 @@ fn map<T: Real>(
     out
 }
 
-/// The gradient of the slopes: the sum over the elements below zero of input times gradient.
+/// The gradient of the slopes: the sum of the smaller of input and zero times the gradient.
 fn slope_gradient<T: Real>(x: &[T], grad: &[T], slopes: usize, inner: usize) -> Vec<T> {
-    let mut sums = vec![T::zero(); slopes];
+    // Zero times what is not finite is NaN: that shows.
+    let product = |x: T, grad: T| if x > T::zero() { T::zero() * grad } else { x * grad };
+    let mut sums = vec![0.0; slopes];
     for (index, (x, grad)) in x.chunks(inner).zip(grad.chunks(inner)).enumerate() {
-        let below = |(&x, &grad): (&T, &T)| if x < T::zero() { x * grad } else { T::zero() };
-        sums[index % slopes] += x.iter().zip(grad).map(below).sum();
+        sums[index % slopes] += match (x, grad) {
+            (&[x], &[grad]) => product(x, grad).to_f64(),
+            _ => sum2(x, grad, |x, grad| [product(x, grad)])[0],
+        };
     }
-    sums
+    sums.into_iter().map(T::from_f64).collect()
 }
 
 impl Prelu {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::columns::Tile;
 use super::geometry::Geometry;
+use crate::nn::norm::sum1;
 use crate::nn::ops::cpu::Real;
 use crate::raw::Matrix;
 use crate::threads;
@@ -87,24 +88,14 @@ pub(super) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T]) -> Vec
 
 /// The gradient of the bias: the sum of each output channel.
 pub(super) fn bias_gradient<T: Real>(g: &Geometry, grad: &[T]) -> Vec<T> {
-    let mut sums = vec![T::zero(); g.channels_out];
+    let mut sums = vec![0.0; g.channels_out];
     for sample in grad.chunks_exact(chunk(g.sample_out())) {
         for (total, plane) in sums.iter_mut().zip(sample.chunks_exact(chunk(g.pixels()))) {
-            *total += sum(plane);
+            let [sum] = sum1(plane, |value| [value]);
+            *total += sum;
         }
     }
-    sums
-}
-
-/// A sum in eight lanes, which the compiler turns into vector instructions.
-fn sum<T: Real>(values: &[T]) -> T {
-    let mut lanes = [T::zero(); 8];
-    let chunks = values.chunks_exact(8);
-    let rest: T = chunks.remainder().iter().copied().sum();
-    for chunk in chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, &value)| *lane += value);
-    }
-    lanes.into_iter().sum::<T>() + rest
+    sums.into_iter().map(T::from_f64).collect()
 }
 
 fn add<T: Real>(sum: &mut [T], values: &[T]) {

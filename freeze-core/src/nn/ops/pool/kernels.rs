@@ -2,8 +2,12 @@
 
 use candle_core::Shape;
 
+use crate::nn::norm::sum1;
 use crate::nn::ops::cpu::{PARALLEL_FROM, Real};
 use crate::threads;
+
+/// Elements of a window from which on its sum is gathered in `f64`.
+const LARGE: usize = 1 << 10;
 
 /// Windows over planes of one size.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +25,7 @@ impl Windows {
         Shape::from((self.planes.0, self.planes.1, self.output.0, self.output.1))
     }
 
-    /// Each window's maximum, compared as candle does.
+    /// Each window's maximum; NaN where it holds one.
     pub(super) fn max<T: Real>(&self, x: &[T]) -> Vec<T> {
         let mut y = vec![T::zero(); self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
         let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
@@ -31,17 +35,20 @@ impl Windows {
                 let row = row.zip(x[first..].iter().step_by(self.stride.1));
                 match tap {
                     0 => row.for_each(|(max, &value)| *max = value),
-                    _ => {
-                        row.for_each(|(max, &value)| *max = if *max < value { value } else { *max })
-                    }
+                    _ => row.for_each(|(max, &value)| {
+                        *max = if *max < value || is_nan(value) { value } else { *max };
+                    }),
                 }
             });
         });
         y
     }
 
-    /// Each window's mean, summed in the order of candle.
+    /// Each window's mean, summed in the order of candle, or in `f64` if it is large.
     pub(super) fn mean<T: Real>(&self, x: &[T]) -> Vec<T> {
+        if self.kernel.0 * self.kernel.1 > LARGE {
+            return self.mean_of_large(x);
+        }
         let mut y = vec![T::zero(); self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
         let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
         let scale = self.scale::<T>();
@@ -56,7 +63,20 @@ impl Windows {
         y
     }
 
-    /// Each window's gradient at its first maximum.
+    fn mean_of_large<T: Real>(&self, x: &[T]) -> Vec<T> {
+        let mut y = vec![T::zero(); self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
+        let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
+        each_plane((&mut y, to), (x, from), |y, x| {
+            self.each_window(|out, first| {
+                let lines = x[first..].chunks(self.input.1).take(self.kernel.0);
+                let sums = lines.map(|line| sum1(&line[..self.kernel.1], |value| [value])[0]);
+                y[out] = T::from_f64(sums.sum::<f64>() * self.scale::<f64>());
+            });
+        });
+        y
+    }
+
+    /// Each window's gradient at its first maximum, or its first NaN.
     pub(super) fn max_gradient<T: Real>(&self, x: &[T], grad: &[T]) -> Vec<T> {
         let mut dx = vec![T::zero(); x.len()];
         let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
@@ -121,13 +141,17 @@ impl Windows {
         for line in 0..self.kernel.0 {
             let start = first + line * self.input.1;
             for (column, &value) in x[start..][..self.kernel.1].iter().enumerate() {
-                if max < value {
+                if max < value || is_nan(value) && !is_nan(max) {
                     (at, max) = (start + column, value);
                 }
             }
         }
         at
     }
+}
+
+fn is_nan<T: Real>(value: T) -> bool {
+    value.partial_cmp(&value).is_none()
 }
 
 /// Runs `f` over planes of `to` and `from`, each with the length of a plane.

@@ -12,7 +12,8 @@ use crate::nn::record;
 use kernels::Windows;
 
 /// The maximum of each window of `kernel` (height, width), windows side by side: `[n, c, h', w']`.
-/// The gradient goes to the first maximum of a window.
+/// The gradient goes to the first maximum of a window. On the CPU a window with a NaN gives NaN; candle's
+/// passes over it.
 ///
 /// # Errors
 ///
