@@ -13,11 +13,14 @@ mod exact;
 mod exact_states;
 mod folder;
 mod fuzz;
+mod gathered;
+mod holds;
 mod hooks;
 mod kill;
 mod manager;
 mod memory;
 mod misfit;
+mod numbers;
 mod rig;
 mod weights;
 

@@ -241,6 +241,24 @@ fn parts_must_be_the_same_on_both_sides() -> Result<()> {
     Ok(())
 }
 
+/// One optimizer over two models: their names are the same, and a file could hold one of them.
+#[test]
+fn an_optimizer_of_two_models_is_refused_by_name() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("two");
+    let (mut one, mut other) = (small()?, small()?);
+    let vars = [one.vars(), other.vars()].concat();
+    let mut both = AdamW::new(vars, ParamsAdamW::default())?;
+    one.thaw(&mut [&mut both])?;
+    other.thaw(&mut [&mut both])?;
+    for net in [&mut one, &mut other] {
+        let error = text(Checkpoint::of(net).optimizer(&mut both).save(&path));
+        assert_says(&error, &["cannot save", "`body.weight`", "`head.bias`", "two models"]);
+    }
+    assert!(!path.exists());
+    Ok(())
+}
+
 /// The plan comes back as well, whatever the model was under.
 #[test]
 fn a_frozen_model_resumes_from_a_file_of_a_thawed_one_and_back() -> Result<()> {

@@ -87,6 +87,7 @@ mod columns;
 mod dropouts;
 mod fingerprint;
 mod folder;
+mod gathered;
 mod header;
 mod history;
 mod manager;

@@ -76,17 +76,12 @@ impl<'a, R: Resumable> Slot<'a, R> {
 }
 
 impl<R: Resumable> Registered for Slot<'_, R> {
-    // Not JSON, which has no NaN and no infinities.
     fn save(&self) -> Result<Vec<u8>, String> {
-        let state = self.target.resumable_state();
-        let bytes = rmp_serde::to_vec_named(&state).map_err(|error| error.to_string())?;
-        let read: Result<R::State, _> = rmp_serde::from_slice(&bytes);
-        let unread = |error| format!("its state cannot be read back: {error}");
-        read.map(|_| bytes).map_err(unread)
+        to_bytes(&self.target.resumable_state())
     }
 
     fn prepare(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.staged = Some(rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?);
+        self.staged = Some(from_bytes(bytes)?);
         Ok(())
     }
 
@@ -95,4 +90,18 @@ impl<R: Resumable> Registered for Slot<'_, R> {
             self.target.resume_from(state);
         }
     }
+}
+
+/// Plain data as bytes that can be read back, to the last bit: not JSON, which has no NaN and no
+/// infinities.
+pub(crate) fn to_bytes<T: Serialize + DeserializeOwned>(value: &T) -> Result<Vec<u8>, String> {
+    let bytes = rmp_serde::to_vec_named(value).map_err(|error| error.to_string())?;
+    let read: Result<T, _> = rmp_serde::from_slice(&bytes);
+    let unread = |error| format!("its state cannot be read back: {error}");
+    read.map(|_| bytes).map_err(unread)
+}
+
+/// What [`to_bytes`] wrote.
+pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
 }

@@ -7,12 +7,14 @@ use super::MetricHistory;
 use super::columns::{COLUMNS, history};
 use super::dropouts::Dropouts;
 use super::fingerprint::Fingerprint;
+use super::gathered;
 use super::restore::Restore;
 use super::run::Checkpoint;
 use super::save::{RANDOM, optimizer_prefix};
 use super::source::Source;
 use super::state::SavedOptimizer;
 use crate::freezer::check_owners;
+use crate::optim::PreparedSums;
 use crate::{Elapsed, Freezable, OptimizerState, Result};
 
 /// Where a resumed run stands.
@@ -29,6 +31,7 @@ pub struct Resumed {
 struct Read {
     optimizers: Vec<OptimizerState>,
     history: Option<MetricHistory>,
+    sums: Option<PreparedSums>,
 }
 
 pub(super) fn resume<M: Freezable>(
@@ -64,7 +67,7 @@ pub(super) fn resume<M: Freezable>(
 }
 
 /// Reads what is not the model's; generators prepare, which changes nothing they do.
-fn read_parts<M>(run: &mut Checkpoint<'_, M>, source: &mut Source) -> Result<Read> {
+fn read_parts<M: Freezable>(run: &mut Checkpoint<'_, M>, source: &mut Source) -> Result<Read> {
     for (name, generator) in &mut run.generators {
         let state = source.take(&format!("{RANDOM}{name}"))?;
         let fits = match state.to_vec1::<u8>() {
@@ -95,7 +98,9 @@ fn read_parts<M>(run: &mut Checkpoint<'_, M>, source: &mut Source) -> Result<Rea
         let SavedOptimizer { kind, learning_rate, steps } = saved;
         optimizers.push(OptimizerState { kind, learning_rate, tensors, steps });
     }
-    Ok(Read { optimizers, history })
+    let planned = run.net.inventory.planned(&source.state.plan);
+    let sums = gathered::prepare(run, source, &planned)?;
+    Ok(Read { optimizers, history, sums })
 }
 
 /// The last checks, and then the change, which cannot fail.
@@ -124,6 +129,9 @@ fn commit<M: Freezable>(
         optimizer.commit_rate(saved.learning_rate);
     }
     run.generators.iter_mut().for_each(|(_, generator)| generator.commit());
+    if let (Some(accumulator), Some(sums)) = (&mut run.accumulator, read.sums) {
+        accumulator.commit_sums(&planned, sums);
+    }
     if let (Some(history), Some(saved)) = (&mut run.history, read.history) {
         **history = saved;
     }
@@ -163,6 +171,11 @@ fn differing_parts<M>(run: &Checkpoint<'_, M>, source: &Source) -> Vec<String> {
     match (state.metrics.is_some(), run.history.is_some()) {
         (true, false) => found.push("its history of metrics was not handed over".into()),
         (false, true) => found.push("it has no history of metrics".into()),
+        _ => {}
+    }
+    match (state.gathered.is_some(), run.accumulator.is_some()) {
+        (true, false) => found.push("its accumulator of gradients was not handed over".into()),
+        (false, true) => found.push("it has no accumulator of gradients".into()),
         _ => {}
     }
     found

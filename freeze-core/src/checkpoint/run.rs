@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::random::{Registered, Resumable, Slot};
 use super::{MetricHistory, Resumed, resume, save};
+use crate::optim::GradAccumulator;
 use crate::{Elapsed, Freezable, Freezer, PlanOptimizer, Result, Schedule};
 
 /// Everything that a run is made of, named once for saving and for resuming.
@@ -17,6 +18,7 @@ pub struct Checkpoint<'a, M> {
     pub(super) schedule: Option<&'a mut dyn Schedule>,
     pub(super) generators: Vec<(String, Box<dyn Registered + 'a>)>,
     pub(super) history: Option<&'a mut MetricHistory>,
+    pub(super) accumulator: Option<&'a mut GradAccumulator>,
     pub(super) progress: Option<Elapsed>,
     pub(super) samples: u64,
 }
@@ -30,6 +32,7 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
             schedule: None,
             generators: Vec::new(),
             history: None,
+            accumulator: None,
             progress: None,
             samples: 0,
         }
@@ -61,6 +64,11 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
     /// Adds the history of metrics.
     pub fn history(self, history: &'a mut MetricHistory) -> Self {
         Self { history: Some(history), ..self }
+    }
+
+    /// Adds the gradients gathered since the last step, for a run that stops between micro-batches.
+    pub fn accumulator(self, accumulator: &'a mut GradAccumulator) -> Self {
+        Self { accumulator: Some(accumulator), ..self }
     }
 
     /// How far training is; for saving.
@@ -132,6 +140,7 @@ impl<M> fmt::Debug for Checkpoint<'_, M> {
             .field("schedule", &self.schedule.as_ref().map(|schedule| schedule.describe()))
             .field("random", &random)
             .field("metrics", &self.history.as_ref().map(|history| history.records().len()))
+            .field("accumulator", &self.accumulator.as_ref().map(|sums| sums.bytes()))
             .field("progress", &self.progress)
             .field("samples", &self.samples)
             .finish()

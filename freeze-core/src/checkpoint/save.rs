@@ -11,6 +11,7 @@ use super::bytes::each_chunk;
 use super::columns::{COLUMNS, columns};
 use super::dropouts::Dropouts;
 use super::fingerprint::Fingerprint;
+use super::gathered::gathered;
 use super::header::Header;
 use super::run::Checkpoint;
 use super::state::{SavedOptimizer, SavedSchedule, State};
@@ -115,6 +116,10 @@ fn gather<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<(Vec<(String, Ten
         }
         None => None,
     };
+    let gathered = gathered(run, &planned)?.map(|(weighed, sums)| {
+        tensors.extend(sums);
+        weighed
+    });
     let schedule = match &mut run.schedule {
         Some(schedule) => Some(saved_schedule(&mut **schedule)?),
         None => None,
@@ -131,6 +136,7 @@ fn gather<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<(Vec<(String, Ten
         optimizers,
         schedule,
         metrics,
+        gathered,
         checksums: Checksums::new(),
         in_base: None,
         base_id: None,

@@ -10,6 +10,7 @@ use super::archive::Archive;
 use super::columns::SavedMetric;
 use super::dropouts::Dropouts;
 use super::fingerprint::Fingerprint;
+use super::gathered::Weighed;
 use super::header::Header;
 use super::history::exact;
 use super::writer::{Checksum, Checksums};
@@ -39,6 +40,8 @@ pub(super) struct State {
     pub(super) schedule: Option<SavedSchedule>,
     /// The metrics of the history; `None` if it was not saved.
     pub(super) metrics: Option<Vec<SavedMetric>>,
+    /// What the gathered gradients weigh; `None` if they were not saved.
+    pub(super) gathered: Option<BTreeMap<String, Weighed>>,
     /// Of every tensor in the file.
     pub(super) checksums: Checksums,
     /// Of the tensors that lie in the base; `None` if the file stands alone.

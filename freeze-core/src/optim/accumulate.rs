@@ -1,5 +1,6 @@
 //! Gradients of several micro-batches, added up for one step.
 
+mod saved;
 mod sum;
 
 use std::collections::HashMap;
@@ -7,6 +8,7 @@ use std::collections::HashMap;
 use candle_core::{Tensor, TensorId, Var, backprop::GradStore};
 use candle_nn::Optimizer;
 
+pub(crate) use self::saved::{PreparedSums, SavedSum};
 use self::sum::Sum;
 use super::PlannedVar;
 use super::kernel::acc_dtype;

@@ -21,6 +21,7 @@ mod state;
 mod step;
 
 pub use accumulate::GradAccumulator;
+pub(crate) use accumulate::{PreparedSums, SavedSum};
 pub use adam::{Adam, AdamW, ParamsAdam};
 pub use clip::{clip_grad_norm, clip_grad_value, grad_norm};
 pub use follow::{OptimizerState, PlanOptimizer, PlannedVar, Released};

@@ -1,7 +1,8 @@
 //! The weighted sum of one variable's gradients.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
+use super::SavedSum;
 use crate::Result;
 use crate::optim::kernel::add_scaled;
 use crate::optim::slot::bytes;
@@ -38,6 +39,18 @@ impl Sum {
             (Some(sum), total) if total != 1.0 => Ok(Some((sum / total)?)),
             (sum, _) => Ok(sum),
         }
+    }
+
+    /// What there is to save; `None` before the first micro-batch.
+    pub(super) fn saved(&self) -> Option<SavedSum> {
+        let Self { tensor, total, unit } = self;
+        (*total > 0.0).then(|| SavedSum { tensor: tensor.clone(), total: *total, unit: *unit })
+    }
+
+    /// What was saved, on a device.
+    pub(super) fn of(saved: SavedSum, device: &Device) -> Result<Self> {
+        let tensor = saved.tensor.map(|tensor| tensor.to_device(device)).transpose()?;
+        Ok(Self { tensor, total: saved.total, unit: saved.unit })
     }
 
     pub(super) fn bytes(&self) -> usize {

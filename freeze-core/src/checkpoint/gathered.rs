@@ -1,0 +1,65 @@
+//! Gathered gradients as tensors, with what their micro-batches weighed.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::history::exact;
+use super::run::Checkpoint;
+use super::source::Source;
+use crate::optim::{PreparedSums, SavedSum};
+use crate::{PlannedVar, Result};
+
+/// What stands in front of the names of the sums.
+const GATHERED: &str = "gathered/";
+
+/// What the micro-batches of a variable weighed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Weighed {
+    #[serde(with = "exact")]
+    total: f64,
+    #[serde(with = "exact")]
+    unit: f64,
+}
+
+/// The weights by variable, and the sums by their names in the file.
+pub(super) type Gathered = (BTreeMap<String, Weighed>, Vec<(String, Tensor)>);
+
+/// What is saved; `None` if there is no accumulator.
+pub(super) fn gathered<M>(
+    run: &Checkpoint<'_, M>,
+    vars: &[PlannedVar],
+) -> Result<Option<Gathered>> {
+    let Some(accumulator) = &run.accumulator else { return Ok(None) };
+    let (mut weighed, mut tensors) = (BTreeMap::new(), Vec::new());
+    for (name, SavedSum { tensor, total, unit }) in accumulator.sums(vars)? {
+        tensors.extend(tensor.map(|tensor| (format!("{GATHERED}{name}"), tensor)));
+        weighed.insert(name, Weighed { total, unit });
+    }
+    Ok(Some((weighed, tensors)))
+}
+
+/// Reads what was saved and makes it ready.
+pub(super) fn prepare<M>(
+    run: &Checkpoint<'_, M>,
+    source: &mut Source,
+    vars: &[PlannedVar],
+) -> Result<Option<PreparedSums>> {
+    let saved = source.state.gathered.take();
+    let (Some(accumulator), Some(saved)) = (&run.accumulator, saved) else { return Ok(None) };
+    let there = source.names(GATHERED);
+    let mut sums = BTreeMap::new();
+    for (name, Weighed { total, unit }) in saved {
+        if [total, unit].iter().any(|number| !number.is_finite() || *number <= 0.0) {
+            return Err(source.damaged(format!("what was gathered for `{name}` weighs {total}")));
+        }
+        let tensor = match there.contains(&name) {
+            true => Some(source.take(&format!("{GATHERED}{name}"))?),
+            false => None,
+        };
+        sums.insert(name, SavedSum { tensor, total, unit });
+    }
+    let fits = accumulator.prepare_sums(vars, sums);
+    fits.map(Some).map_err(|why| source.misfit(format!("its gathered gradients: {why}")))
+}

@@ -1,0 +1,85 @@
+//! What was gathered, by name, for a checkpoint.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{Tensor, TensorId};
+
+use super::sum::Sum;
+use super::{GradAccumulator, acc_dtype};
+use crate::optim::PlannedVar;
+use crate::{Error, Result};
+
+/// A sum taken apart.
+#[derive(Clone, Debug)]
+pub(crate) struct SavedSum {
+    /// `None` while there was no gradient.
+    pub(crate) tensor: Option<Tensor>,
+    /// The sum of all weights, in units.
+    pub(crate) total: f64,
+    /// The largest weight.
+    pub(crate) unit: f64,
+}
+
+impl GradAccumulator {
+    /// What was gathered for each variable for which anything was, by the names of `vars`.
+    ///
+    /// # Errors
+    ///
+    /// `vars` lacks one of them.
+    pub(crate) fn sums(&self, vars: &[PlannedVar]) -> Result<BTreeMap<String, SavedSum>> {
+        let names: HashMap<TensorId, &PlannedVar> =
+            vars.iter().map(|var| (var.var.id(), var)).collect();
+        let mut sums = BTreeMap::new();
+        for (place, gathered) in self.gathered.iter().enumerate() {
+            let Some(sum) = gathered.sum.saved() else { continue };
+            let name = names.get(&gathered.var.id()).map(|var| var.name.clone());
+            let name = name.ok_or_else(|| Error::Unsaved {
+                what: format!("what was gathered for variable {place}"),
+                why: "the variable is not the model's; gather it in another accumulator".into(),
+            })?;
+            sums.insert(name, sum);
+        }
+        Ok(sums)
+    }
+
+    /// The sums for each variable in turn, made from what was saved; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// A sum is of no variable here, or of another shape or type; all are listed.
+    pub(crate) fn prepare_sums(
+        &self,
+        vars: &[PlannedVar],
+        mut saved: BTreeMap<String, SavedSum>,
+    ) -> Result<PreparedSums, String> {
+        let names: HashMap<TensorId, &PlannedVar> =
+            vars.iter().map(|var| (var.var.id(), var)).collect();
+        let (mut sums, mut faults) = (Vec::with_capacity(self.gathered.len()), Vec::new());
+        for gathered in &self.gathered {
+            let name = names.get(&gathered.var.id()).map(|var| &var.name);
+            let found = name.and_then(|name| saved.remove(name));
+            let (dims, acc) = (gathered.var.dims(), acc_dtype(gathered.var.dtype()));
+            let tensor = found.as_ref().and_then(|sum| sum.tensor.as_ref());
+            let differs = |tensor: &&Tensor| tensor.dims() != dims || Some(tensor.dtype()) != acc;
+            if let (Some(name), Some(sum)) = (name, tensor.filter(differs)) {
+                let (theirs, ours) = ((sum.dims(), sum.dtype()), (dims, acc));
+                faults.push(format!("`{name}` is {theirs:?}, expected {ours:?}"));
+            }
+            match found.map(|sum| Sum::of(sum, gathered.var.device())).transpose() {
+                Ok(sum) => sums.push(sum.unwrap_or_default()),
+                Err(error) => faults.push(error.to_string()),
+            }
+        }
+        faults.extend(saved.keys().map(|name| format!("`{name}` is none of its variables")));
+        if faults.is_empty() { Ok(PreparedSums(sums)) } else { Err(faults.join(", ")) }
+    }
+
+    /// Follows the plan and takes up what was prepared; cannot fail.
+    pub(crate) fn commit_sums(&mut self, vars: &[PlannedVar], PreparedSums(sums): PreparedSums) {
+        self.follow(vars);
+        self.gathered.iter_mut().zip(sums).for_each(|(gathered, sum)| gathered.sum = sum);
+    }
+}
+
+/// A sum for each variable.
+pub(crate) struct PreparedSums(Vec<Sum>);
