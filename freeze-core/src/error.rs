@@ -3,7 +3,7 @@
 mod words;
 
 use words::short;
-pub(crate) use words::{cut, listed, near};
+pub(crate) use words::{cut, listed, near, several};
 
 /// What went wrong, and what to do about it.
 ///

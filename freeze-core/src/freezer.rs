@@ -60,7 +60,7 @@ pub struct Freezer<M> {
     pub(crate) plan: FreezePlan,
     pub(crate) batch_norm: BatchNormPolicy,
     /// What the optimizers own that were ever handed over.
-    known: HashSet<TensorId>,
+    pub(crate) known: HashSet<TensorId>,
 }
 
 impl<M: Freezable> Freezer<M> {

@@ -30,7 +30,7 @@ pub struct Layout {
 }
 
 /// A named part of a group.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Part {
     /// The path segment.
     pub name: &'static str,

@@ -19,6 +19,7 @@
 //! | find out why a layer does not learn, or what a plan would cost | [`audit`], [`forecast`] |
 //! | stop and resume exactly | [`checkpoint`] |
 
+#![warn(missing_debug_implementations)]
 pub mod audit;
 mod change;
 pub mod checkpoint;

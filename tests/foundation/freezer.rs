@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{AdamW, Embedding, Linear, Module, ModuleT, Optimizer, ParamsAdamW, SGD};
+use freeze_core::checkpoint::Checkpoint;
 use freeze_core::optim::{self, PerParam};
-use freeze_core::{Error, Freezable, FreezePlan, Freezer, LeafState, PlanOptimizer};
+use freeze_core::{Elapsed, Error, Freezable, FreezePlan, Freezer, LeafState, PlanOptimizer};
 
 use crate::support::{Mlp, bits, randn, square_loss};
 
@@ -113,6 +114,26 @@ fn an_optimizer_in_use_is_not_left_out() {
             Err(error) => panic!("{row}: {error}"),
         }
     }
+}
+
+/// An optimizer that was resumed with the model is in use.
+#[test]
+fn a_resumed_optimizer_is_not_left_out() -> freeze_core::Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("run.safetensors");
+    for resumed in [false, true] {
+        let mut net = freezer(2);
+        let mut opt = optim::AdamW::with_names(net.planned_vars(), ParamsAdamW::default())?;
+        let run = Checkpoint::of(&mut net).optimizer(&mut opt).progress(Elapsed::new(1, 2));
+        if resumed {
+            run.resume(&path).map(drop)?
+        } else {
+            run.save(&path)?
+        }
+        let result = net.freeze_upto(1, &mut []);
+        assert_eq!(matches!(result, Err(Error::LeftOut { .. })), resumed, "resumed: {resumed}");
+    }
+    Ok(())
 }
 
 /// Plain tensors, as a file holds them, cannot train: asked for by hand that is an error, by a

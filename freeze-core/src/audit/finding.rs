@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::listed;
+
 use super::{Audit, Cause, CutAt, FrozenWork, Outcome};
 
 /// One thing that an audit found. Prints as a sentence with a remedy.
@@ -88,13 +90,13 @@ impl fmt::Display for Finding {
                 "the model has no variables, so nothing in it can train; call `into_trainable()`",
             ),
             Self::NoGradient { names, cause } => {
-                write!(f, "no gradient reaches {}: {cause}", quoted(names))
+                write!(f, "no gradient reaches {}: {cause}", listed(names))
             }
             Self::OutOfOrder { path, runs_behind } => write!(
                 f,
                 "`{path}` is declared before {} but runs behind; declare the layers in the order of \
                  the data flow, which is the order in which they freeze",
-                quoted(runs_behind)
+                listed(runs_behind)
             ),
             Self::UnreadGradients { path, kind, bytes } => write!(
                 f,
@@ -129,9 +131,4 @@ impl fmt::Display for Cause {
             }
         }
     }
-}
-
-fn quoted(names: &[String]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    quoted.join(", ")
 }

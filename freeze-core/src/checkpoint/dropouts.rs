@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::fingerprint::{names, shared_otherwise};
+use super::fingerprint::shared_otherwise;
+use crate::error::listed;
 use crate::nn::DropoutState;
 use crate::nn::dropout::Generator;
 use crate::{Error, Freezable, Result, inspect};
@@ -44,10 +45,10 @@ impl Dropouts {
         let missing: Vec<&String> = model.all().filter(|path| !self.has(path)).collect();
         let unexpected: Vec<&String> = self.all().filter(|path| !model.has(path)).collect();
         if !missing.is_empty() {
-            found.push(format!("the file lacks the dropouts {}", names(&missing)));
+            found.push(format!("the file lacks the dropouts {}", listed(missing)));
         }
         if !unexpected.is_empty() {
-            found.push(format!("the model lacks the dropouts {}", names(&unexpected)));
+            found.push(format!("the model lacks the dropouts {}", listed(unexpected)));
         }
         let both = |path: &&String| self.has(path) && model.has(path);
         let say = |first: Option<&String>| match first {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use candle_core::{Tensor, TensorId};
 use serde::{Deserialize, Serialize};
 
+use crate::error::{listed, several};
 use crate::{Error, Result};
 
 /// Names, shapes and types of a model's tensors, each tied one under the first of its names.
@@ -45,28 +46,28 @@ impl Fingerprint {
         let missing: Vec<&String> = model.all().filter(|name| !self.has(name)).collect();
         let unexpected: Vec<&String> = self.all().filter(|name| !model.has(name)).collect();
         if !missing.is_empty() {
-            found.push(format!("the file lacks {}", names(&missing)));
+            found.push(format!("the file lacks {}", listed(missing)));
         }
         if !unexpected.is_empty() {
-            found.push(format!("the model lacks {}", names(&unexpected)));
+            found.push(format!("the model lacks {}", listed(unexpected)));
         }
-        for (name, (theirs, their_type)) in &self.tensors {
-            match model.tensors.get(name) {
-                Some((ours, our_type)) if (theirs, their_type) != (ours, our_type) => {
-                    found.push(format!(
-                        "`{name}` is {theirs:?} of {their_type} in the file and {ours:?} of \
-                         {our_type} in the model"
-                    ));
-                }
-                _ => {}
-            }
-        }
+        let misshaped = self.tensors.iter().filter_map(|(name, (theirs, their_type))| {
+            let (ours, our_type) = model.tensors.get(name)?;
+            ((theirs, their_type) != (ours, our_type)).then(|| {
+                format!(
+                    "`{name}` is {theirs:?} of {their_type} in the file and {ours:?} of {our_type} \
+                     in the model"
+                )
+            })
+        });
+        found.extend(Some(several(misshaped, "; ")).filter(|all| !all.is_empty()));
         let both = |name: &&String| self.has(name) && model.has(name);
         let say = |first: Option<&String>| match first {
             Some(first) => format!("is tied to `{first}`"),
             None => "stands alone".to_string(),
         };
-        found.extend(shared_otherwise(&self.ties, &model.ties, both, say));
+        let tied = several(shared_otherwise(&self.ties, &model.ties, both, say), "; ");
+        found.extend(Some(tied).filter(|all| !all.is_empty()));
         found
     }
 
@@ -94,9 +95,4 @@ pub(super) fn shared_otherwise<'a>(
         format!("`{name}` {theirs} in the file and {ours} in the model")
     };
     names.into_iter().filter(differs).map(line).collect()
-}
-
-/// Names for a message.
-pub(super) fn names(names: &[&String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

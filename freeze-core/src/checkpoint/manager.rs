@@ -255,7 +255,7 @@ fn counts_steps(progress: Elapsed) -> bool {
 
 fn positive(name: &'static str, n: usize) -> Result<usize> {
     match n {
-        0 => Err(Error::Number { name, value: 0.0, expected: "at least 1" }),
+        0 => Err(Error::count(name, n, "at least 1")),
         n => Ok(n),
     }
 }

@@ -112,7 +112,7 @@ fn commit<M: Freezable>(
 ) -> Result<Resumed> {
     let state = &source.state;
     let planned = run.net.inventory.planned(&state.plan);
-    check_owners(&planned, &mut run.optimizers)?;
+    let owned = check_owners(&planned, &mut run.optimizers)?;
     for (optimizer, saved) in run.optimizers.iter_mut().zip(&read.optimizers) {
         let fits = optimizer.prepare_state_as(saved, &planned);
         fits.map_err(|error| source.misfit(error.to_string()))?;
@@ -136,6 +136,7 @@ fn commit<M: Freezable>(
         **history = saved;
     }
     let resumed = Resumed { progress: state.progress, samples: state.samples };
+    run.net.known.extend(owned);
     restore.commit(run.net)?;
     Ok(resumed)
 }

@@ -11,6 +11,7 @@ use super::save::MODEL;
 use super::state::State;
 use super::verify::read;
 use super::writer::{Checksum, Checksums};
+use crate::error::listed;
 use crate::{Error, Result};
 
 /// A file, its state, and its base if it is a delta.
@@ -77,8 +78,7 @@ impl Source {
         if self.left.is_empty() {
             return Ok(());
         }
-        let names: Vec<String> = self.left.iter().map(|name| format!("`{name}`")).collect();
-        Err(self.misfit(format!("nothing here takes {}", names.join(", "))))
+        Err(self.misfit(format!("nothing here takes {}", listed(&self.left))))
     }
 
     pub(super) fn damaged(&self, why: impl Into<String>) -> Error {

@@ -8,6 +8,7 @@ use candle_nn::VarMap;
 
 use super::weight_file::WeightFile;
 use super::writer::write;
+use crate::error::listed;
 use crate::{Error, Freezable, Result};
 
 /// Saves every parameter and buffer under its field path, a tied one under each of its names; plain
@@ -96,14 +97,15 @@ impl Weights {
                 Some(names) => {
                     tensors.extend(names.iter().map(|name| (name.clone(), tensor.clone())));
                 }
-                None => strangers.push(format!("`{field}`")),
+                None => strangers.push(field),
             }
         }
         if strangers.is_empty() {
             return Ok(Self { tensors });
         }
-        let why = "the map has no such variable; hand over the map that the model was made from";
-        Err(Error::Unsaved { what: strangers.join(", "), why: why.into() })
+        let why = "the map has no such variable; hand over the map that the model was made \
+                   from, and the whole model, not a view";
+        Err(Error::Unsaved { what: listed(strangers), why: why.into() })
     }
 
     /// The names, sorted.

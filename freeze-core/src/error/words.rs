@@ -8,11 +8,14 @@ const SHOWN: usize = 8;
 
 /// The first eight names in backticks, and how many more there are.
 pub(crate) fn listed<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
-    let mut names = names.into_iter();
-    let shown: Vec<String> =
-        names.by_ref().take(SHOWN).map(|name| format!("`{}`", cut(name.as_ref()))).collect();
-    let shown = shown.join(", ");
-    match names.count() {
+    several(names.into_iter().map(|name| format!("`{}`", cut(name.as_ref()))), ", ")
+}
+
+/// The first eight faults, and how many more there are.
+pub(crate) fn several(faults: impl IntoIterator<Item = String>, between: &str) -> String {
+    let mut faults = faults.into_iter();
+    let shown = faults.by_ref().take(SHOWN).collect::<Vec<_>>().join(between);
+    match faults.count() {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }

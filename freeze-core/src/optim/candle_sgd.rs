@@ -4,6 +4,7 @@ use candle_core::TensorId;
 use candle_nn::{Optimizer, SGD};
 
 use super::{OptimizerState, PlanOptimizer, PlannedVar, Released};
+use crate::error::listed;
 use crate::{Error, LeafState, Result};
 
 impl PlanOptimizer for SGD {
@@ -59,7 +60,7 @@ impl PlanOptimizer for SGD {
         let names: Vec<String> = state.tensors.keys().chain(state.steps.keys()).cloned().collect();
         match names.is_empty() {
             true => Ok(()),
-            false => Err(fault(format!("it keeps no state, but found {}", names.join(", ")))),
+            false => Err(fault(format!("it keeps no state, but found {}", listed(names)))),
         }
     }
 

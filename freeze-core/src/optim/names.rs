@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::rule::UpdateRule;
 use super::{Fused, PlannedVar};
+use crate::error::listed;
 use crate::{Error, Result};
 
 /// The name of each slot; where it has none, that of its variable among `lent`.
@@ -22,14 +23,14 @@ pub(super) fn names<R: UpdateRule>(
         let name = slot.name.as_ref().or_else(|| lent.get(&slot.var.id()).copied());
         let name = name.ok_or(Error::Unnamed { optimizer: R::KIND })?;
         if !seen.insert(name) {
-            twice.insert(format!("`{name}`"));
+            twice.insert(name);
         }
         names.push(name.clone());
     }
     if twice.is_empty() {
         return Ok(names);
     }
-    let twice = twice.into_iter().collect::<Vec<_>>().join(", ");
+    let twice = listed(twice);
     Err(Error::Unsaved {
         what: format!("the state of {}", R::KIND),
         why: format!(

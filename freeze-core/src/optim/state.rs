@@ -8,6 +8,7 @@ use super::names::names;
 use super::rule::UpdateRule;
 use super::slot::Slot;
 use super::{Fused, OptimizerState, PlanOptimizer};
+use crate::error::several;
 use crate::{Error, Result};
 
 /// What the saved numbers of updates are called: `step/blocks.0.weight`.
@@ -60,7 +61,7 @@ impl<R: UpdateRule> Fused<R> {
             }
         }
         if !faults.is_empty() {
-            return Err(Error::OptimizerState { optimizer: R::KIND, why: faults.join(", ") });
+            return Err(Error::OptimizerState { optimizer: R::KIND, why: several(faults, ", ") });
         }
         self.prepare_state(&state)?;
         self.commit_state();
@@ -145,7 +146,7 @@ pub(super) fn restore<R: UpdateRule>(
     let unknown = names.filter(|name| !known.contains(*name));
     faults.extend(unknown.map(|name| format!("`{name}` is unknown")));
     if !faults.is_empty() {
-        return Err(fault(faults.join(", ")));
+        return Err(fault(several(faults, ", ")));
     }
     let built = optimizer.slots.iter().zip(slots);
     let slots = built.map(|(slot, (rows, steps))| Ok((stacked(&rows, slot)?, steps)));

@@ -7,6 +7,7 @@ use super::no_gradient::reached_nothing;
 use super::rule::{Update, UpdateRule, sealed::Rule};
 use super::slot::Slot;
 use super::{Fused, GradClip, NonFinite};
+use crate::error::listed;
 use crate::{Error, Result, threads};
 
 /// A trained parameter and its gradient.
@@ -121,10 +122,10 @@ fn unfit(due: &[Due<'_>]) -> Result<String> {
     let mut names = Vec::new();
     for due in due {
         if !kernel::all_finite(&[&due.grad])? {
-            names.push(format!("`{}`", due.slot.label(due.index)));
+            names.push(due.slot.label(due.index));
         }
     }
-    Ok(names.join(", "))
+    Ok(listed(names))
 }
 
 fn grad_map(clip: GradClip, norm: Option<Norm>) -> GradMap {
