@@ -6,6 +6,8 @@ mod derive {
     mod bounds;
     mod common;
     mod containers;
+    mod declared;
+    mod declared_training;
     mod enums;
     mod generics;
     mod laws;

@@ -1,58 +1,105 @@
-//! Containers of layers, bare tensors, and types without parameters.
+//! Containers of layers.
 
-use std::marker::PhantomData;
+mod param;
+mod plain;
+mod skipped;
 
-use candle_core::Tensor;
-use candle_nn::{Activation, Dropout, ops::Identity};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::layout::TUPLE;
-use crate::{Freezable, Layout, Mapper, Part, Result};
+use crate::{Error, Freezable, Layout, Mapper, Part, Result};
 
-impl<T: Freezable> Freezable for Vec<T> {
-    const LAYOUT: Layout = Layout::open("Vec", || T::LAYOUT);
+pub use param::TensorParam;
+pub use skipped::Skipped;
 
-    fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
-        self.iter().enumerate().map(|(i, item)| mapper.part(&i.to_string(), item)).collect()
-    }
+/// Items in a row, below the segments `0`, `1`, ..
+macro_rules! list {
+    ($kind:literal, $list:ty) => {
+        impl<T: Freezable> Freezable for $list {
+            const LAYOUT: Layout = open::<T>($kind, || T::LAYOUT);
+            const HAS_LEAVES: bool = T::HAS_LEAVES;
+
+            fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
+                self.iter().enumerate().map(|(i, item)| mapper.part(&i.to_string(), item)).collect()
+            }
+        }
+    };
 }
 
-impl<T: Freezable, const N: usize> Freezable for [T; N] {
-    const LAYOUT: Layout = Layout::array(&T::LAYOUT, N);
+list!("Vec", Vec<T>);
+list!("VecDeque", VecDeque<T>);
+list!("slice", Box<[T]>);
 
-    fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
-        let mapped: Result<Vec<T>> =
-            self.iter().enumerate().map(|(i, item)| mapper.part(&i.to_string(), item)).collect();
-        // The lengths agree by construction: one item was mapped for each of the array's.
-        mapped?.try_into().map_err(|_| crate::Error::Mapping {
-            path: mapper.path().to_string(),
-            why: "an array changed its length",
-        })
-    }
+/// What holds one thing and adds nothing to the path. A view holds a new one; that two of them were
+/// the same shows in their tensors, which stay tied.
+macro_rules! pointer {
+    ($($pointer:ident),+) => {$(
+        impl<T: Freezable> Freezable for $pointer<T> {
+            const LAYOUT: Layout = T::LAYOUT;
+            const HAS_LEAVES: bool = T::HAS_LEAVES;
+
+            fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
+                Ok(Self::new(self.as_ref().map_params(mapper)?))
+            }
+        }
+    )+};
 }
+
+pointer!(Box, Rc, Arc);
 
 impl<T: Freezable> Freezable for Option<T> {
-    const LAYOUT: Layout = Layout::open("Option", || T::LAYOUT);
+    const LAYOUT: Layout = open::<T>("Option", || T::LAYOUT);
+    const HAS_LEAVES: bool = T::HAS_LEAVES;
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
         self.as_ref().map(|item| item.map_params(mapper)).transpose()
     }
 }
 
-impl<T: Freezable> Freezable for Box<T> {
-    const LAYOUT: Layout = T::LAYOUT;
+/// In the order of the keys, each a segment of the path.
+impl<T: Freezable> Freezable for BTreeMap<String, T> {
+    const LAYOUT: Layout = open::<T>("BTreeMap", || T::LAYOUT);
+    const HAS_LEAVES: bool = T::HAS_LEAVES;
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
-        Ok(Box::new(self.as_ref().map_params(mapper)?))
+        let item = |(key, item): (&String, &T)| {
+            if key.is_empty() || key.contains('.') {
+                let path = format!("{}[{key:?}]", mapper.path());
+                let why = "a key of a map is a segment of the path: not empty, and without dots";
+                return Err(Error::Mapping { path, why });
+            }
+            Ok((key.clone(), mapper.part(key, item)?))
+        };
+        self.iter().map(item).collect()
+    }
+}
+
+impl<T: Freezable, const N: usize> Freezable for [T; N] {
+    const LAYOUT: Layout = Layout::array(&T::LAYOUT, N);
+    const HAS_LEAVES: bool = T::HAS_LEAVES;
+
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
+        let mapped: Result<Vec<T>> =
+            self.iter().enumerate().map(|(i, item)| mapper.part(&i.to_string(), item)).collect();
+        // The lengths agree by construction: one item was mapped for each of the array's.
+        mapped?.try_into().map_err(|_| Error::Mapping {
+            path: mapper.path().to_string(),
+            why: "an array changed its length",
+        })
     }
 }
 
 macro_rules! tuple {
     ($($type:ident $index:tt),+) => {
+        #[diagnostic::do_not_recommend]
         impl<$($type: Freezable),+> Freezable for ($($type,)+) {
             const LAYOUT: Layout = Layout::group(
                 TUPLE,
                 &[$(Part { name: stringify!($index), layout: &$type::LAYOUT }),+],
             );
+            const HAS_LEAVES: bool = $($type::HAS_LEAVES)||+;
 
             fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
                 Ok(($(mapper.part(stringify!($index), &self.$index)?,)+))
@@ -69,77 +116,12 @@ tuple!(A 0, B 1, C 2, D 3, E 4);
 tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
 tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
 tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);
 
-macro_rules! without_parameters {
-    ($($type:ty),+) => {$(
-        impl Freezable for $type {
-            const LAYOUT: Layout = Layout::EMPTY;
-
-            fn map_params(&self, _: &mut Mapper<'_>) -> Result<Self> {
-                Ok(self.clone())
-            }
-        }
-    )+};
-}
-
-without_parameters!(Activation, Dropout, Identity);
-
-impl<T: ?Sized> Freezable for PhantomData<T> {
-    const LAYOUT: Layout = Layout::EMPTY;
-
-    fn map_params(&self, _: &mut Mapper<'_>) -> Result<Self> {
-        Ok(PhantomData)
-    }
-}
-
-/// A bare tensor that `#[freeze(param)]` makes a leaf of its own.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a tensor that can be frozen",
-    label = "not a `Tensor`, `Option<Tensor>` or `Vec<Tensor>`",
-    note = "`#[freeze(param)]` is for `Tensor`, `Option<Tensor>` and `Vec<Tensor>`",
-    note = "a `Var` field: hold its `Tensor` instead, `var.as_tensor().clone()`; it stays a variable"
-)]
-pub trait TensorParam: Sized {
-    /// One leaf, or none where the value has no tensor.
-    const LAYOUT: Layout;
-
-    /// As [`Freezable::map_params`].
-    ///
-    /// # Errors
-    ///
-    /// Those of the mapper's function.
-    fn map_param(&self, mapper: &mut Mapper<'_>) -> Result<Self>;
-}
-
-const TENSOR: Layout = Layout::leaf("Tensor");
-
-impl TensorParam for Tensor {
-    const LAYOUT: Layout = TENSOR;
-
-    fn map_param(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
-        mapper.leaf("Tensor", |mapper| mapper.weight("", self))
-    }
-}
-
-impl TensorParam for Option<Tensor> {
-    const LAYOUT: Layout = Layout::open("Option", || TENSOR);
-
-    fn map_param(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
-        self.as_ref().map(|tensor| tensor.map_param(mapper)).transpose()
-    }
-}
-
-/// All tensors together are one leaf; an empty list is none.
-impl TensorParam for Vec<Tensor> {
-    const LAYOUT: Layout = Layout::open("Vec", || TENSOR);
-
-    fn map_param(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
-        if self.is_empty() {
-            return Ok(Vec::new());
-        }
-        mapper.leaf("Tensor", |mapper| {
-            let tensors = self.iter().enumerate();
-            tensors.map(|(i, tensor)| mapper.weight(&i.to_string(), tensor)).collect()
-        })
-    }
+/// The layout of any number of `T`: none where there can be no leaf.
+const fn open<T: Freezable>(kind: &'static str, inside: fn() -> Layout) -> Layout {
+    if T::HAS_LEAVES { Layout::open(kind, inside) } else { Layout::EMPTY }
 }

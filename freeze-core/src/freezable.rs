@@ -2,7 +2,7 @@
 
 use candle_core::{Tensor, Var};
 
-use crate::{Error, FreezePlan, Layout, Leaf, LeafState, Mapper, Result, Summary, View, inspect};
+use crate::{Error, FreezePlan, Layout, Leaf, Mapper, Result, Summary, View, inspect};
 
 /// A layer, or a group of layers, whose front can be frozen.
 ///
@@ -12,17 +12,62 @@ use crate::{Error, FreezePlan, Layout, Leaf, LeafState, Mapper, Result, Summary,
 /// frozen parameters are detached, so that no gradient is computed for them and no graph is recorded
 /// for what depends on them alone. A training step through a view moves the original, and so does a
 /// forward pass that moves running statistics.
+///
+/// # What is `Freezable`
+///
+/// Layers: candle-nn's and those of [`nn`](crate::nn), each a leaf; [`Rebuilt`](crate::Rebuilt).
+///
+/// Containers of what is `Freezable`: tuples of up to 12, arrays, `Vec`, `VecDeque`, `Box<[T]>` (a
+/// segment for each index), `BTreeMap<String, T>` (for each key, in their order), `Option`, `Box`,
+/// `Rc`, `Arc` (no segment). A view holds a new `Arc` or `Rc`; two that were the same stay tied, as
+/// their tensors are the same.
+///
+/// Types without parameters, which count for nothing. These and no others; a type of your own needs
+/// `#[freeze(skip)]`, or an impl with [`Layout::EMPTY`](crate::Layout::EMPTY):
+///
+/// ```
+/// # use std::{borrow::Cow, cmp::Ordering, ffi::OsString, marker::PhantomData, num::NonZero};
+/// # use std::{ops::*, path::PathBuf, sync::Arc, time::*};
+/// # use candle_core::{DType, Device, DeviceLocation, Shape};
+/// # use candle_nn::{rnn::*, *};
+/// # use freeze_core::{BatchNormPolicy, Freezable};
+/// # use half::{bf16, f16};
+/// type Plain<'a> = (
+///     // integers with their `NonZero`, floats, `char`, and the ranges of all of these
+///     (u8, u16, u32, u64, u128, usize),
+///     (i8, i16, i32, i64, i128, isize, NonZero<usize>),
+///     (f32, f64, f16, bf16, char),
+///     (Range<usize>, RangeFrom<f64>, RangeTo<u8>, RangeInclusive<f32>, RangeToInclusive<char>),
+///     (RangeFull, (), bool, Ordering, PhantomData<dyn Fn()>),
+///     // text, paths, times
+///     (String, &'a str, Arc<str>, Box<str>, Cow<'a, str>, OsString, PathBuf),
+///     (Duration, Instant, SystemTime),
+///     // candle's settings and activations
+///     (DType, Device, DeviceLocation, Shape, Init),
+///     (Activation, Dropout, ops::Identity, BatchNormPolicy),
+///     (Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig),
+///     (BatchNormConfig, LayerNormConfig, LSTMConfig, GRUConfig),
+/// );
+/// // and containers of these
+/// type Settings<'a> = (Vec<usize>, Option<[f64; 2]>, std::collections::BTreeMap<String, Plain<'a>>);
+/// const _: () = assert!(matches!(<Settings<'_> as Freezable>::LAYOUT.len(), Some(0)));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer or a group of layers that can be frozen",
     label = "not `Freezable`",
     note = "a struct or enum of layers: put `#[derive(Freezable)]` on it",
-    note = "a field that holds no parameters: put `#[freeze(skip)]` on it",
-    note = "a bare `Tensor`, `Option<Tensor>` or `Vec<Tensor>`: put `#[freeze(param)]` on it (a `Var`: hold its `Tensor`)",
-    note = "a layer that hides its tensors: wrap it in `freeze_core::Rebuilt`"
+    note = "a field whose type holds no parameters: put `#[freeze(skip)]` on it",
+    note = "a bare `Tensor`, `Option<Tensor>`, or a `Vec` or array of these: put `#[freeze(param)]` on it (a `Var`: hold its `Tensor`)",
+    note = "a layer that hides its tensors: wrap it in `freeze_core::Rebuilt`",
+    note = "layers in a `HashMap`, behind `dyn` or in a lock: hold a `BTreeMap<String, _>`, an enum of layers, an `Arc` alone"
 )]
 pub trait Freezable: Sized {
     /// The ordered tree of leaf layers, as far as the type alone decides it.
     const LAYOUT: Layout;
+
+    /// Whether a value can have leaves at all. Of what cannot, a container such as `Vec<usize>` has
+    /// none either, however long it is.
+    const HAS_LEAVES: bool = true;
 
     /// Rebuilds the value with every parameter tensor replaced by what `mapper` makes of it, in
     /// declaration order.
@@ -32,7 +77,8 @@ pub trait Freezable: Sized {
     /// Whatever the mapper's function returns, or a layer that cannot be rebuilt.
     fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self>;
 
-    /// A view of the model in which the first `n` leaves are frozen.
+    /// A view of the model in which the first `n` leaves are frozen but those declared `always`, and
+    /// the rest is as declared.
     ///
     /// # Errors
     ///
@@ -112,14 +158,14 @@ pub trait Freezable: Sized {
         inspect::into_trainable(&self)
     }
 
-    /// A printable table of the leaves: kind, shapes, number of parameters, trained or frozen.
+    /// A printable table of the leaves: kind, shapes, number of parameters, trained or frozen as
+    /// declared.
     ///
     /// # Errors
     ///
     /// A layer that cannot be rebuilt.
     fn summary(&self) -> Result<Summary> {
-        let leaves = self.leaves()?;
-        let states = vec![LeafState::TRAINED; leaves.len()];
-        Ok(Summary::new(leaves, &states))
+        let plan = FreezePlan::declared(self)?;
+        Ok(Summary::new(self.leaves()?, plan.states()))
     }
 }

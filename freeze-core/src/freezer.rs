@@ -14,7 +14,8 @@ use candle_nn::Module;
 use crate::error::listed;
 use crate::inventory::Inventory;
 use crate::{
-    BatchNormPolicy, Change, Error, Freezable, FreezePlan, PlanOptimizer, Result, inspect,
+    BatchNormPolicy, Change, Declared, Error, Freezable, FreezePlan, LeafState, PlanOptimizer,
+    Result, inspect,
 };
 
 pub(crate) use owners::check_owners;
@@ -64,16 +65,19 @@ pub struct Freezer<M> {
 }
 
 impl<M: Freezable> Freezer<M> {
-    /// Holds `model` with everything trained. Leaves whose tensors are no variables, as after loading,
-    /// are accepted with a `tracing` warning that names them: they cannot train before
+    /// Holds `model` as its type [declares](FreezePlan::declared) it, with everything trained where
+    /// nothing is declared; this is the base that schedules refine. Leaves whose tensors are no
+    /// variables, as after loading, are accepted with a `tracing` warning that names them: they cannot
+    /// train before
     /// [`into_trainable`](Freezable::into_trainable).
     ///
     /// # Errors
     ///
-    /// A layer of the model cannot be rebuilt.
+    /// A layer of the model cannot be rebuilt, or declared shares of the learning rate multiply to
+    /// what is not finite.
     pub fn new(model: M) -> Result<Self> {
         let inventory = Inventory::new(&model)?;
-        let plan = FreezePlan::from_paths(inventory.paths.clone());
+        let plan = inventory.plan(Declared::state)?;
         warn_of(&inventory.immovable(&plan));
         let view = inspect::view(&model, &plan, BatchNormPolicy::AsCaller)?;
         let batch_norm = BatchNormPolicy::AsCaller;
@@ -92,8 +96,8 @@ impl<M: Freezable> Freezer<M> {
         Ok(())
     }
 
-    /// Freezes the first `n` leaves and trains the rest at the full learning rate; becomes the base
-    /// that schedules refine.
+    /// Freezes the first `n` leaves but those declared `always`; the rest is as declared, trained at
+    /// the full learning rate where nothing is. Becomes the base that schedules refine.
     ///
     /// # Errors
     ///
@@ -103,18 +107,20 @@ impl<M: Freezable> Freezer<M> {
         n: usize,
         optimizers: &mut [&mut dyn PlanOptimizer],
     ) -> Result<Change> {
-        let mut plan = FreezePlan::from_paths(self.inventory.paths.clone());
+        let mut plan = self.inventory.plan(Declared::state)?;
         plan.freeze_upto(n)?;
         self.apply(&plan, optimizers)
     }
 
-    /// Trains every leaf at the full learning rate; becomes the base that schedules refine.
+    /// Trains every leaf, also what is declared `frozen`, at the declared share of the learning rate;
+    /// becomes the base that schedules refine.
     ///
     /// # Errors
     ///
     /// As [`apply`](Self::apply).
     pub fn thaw(&mut self, optimizers: &mut [&mut dyn PlanOptimizer]) -> Result<Change> {
-        self.freeze_upto(0, optimizers)
+        let trained = |declared: &Declared| LeafState::Trained { lr_scale: declared.lr_scale() };
+        self.apply(&self.inventory.plan(trained)?, optimizers)
     }
 
     /// Applies a plan made by hand to model and optimizers; it becomes the base that schedules

@@ -6,7 +6,9 @@ use candle_core::{DType, Shape, Tensor, TensorId, Var};
 
 use crate::mapper::{Head, is_at_or_below};
 use crate::nn::dropout::Generator;
-use crate::{At, BatchNormPolicy, Freezable, FreezePlan, LeafState, Mapper, Result, Role};
+use crate::{
+    At, BatchNormPolicy, Declared, Freezable, FreezePlan, LeafState, Mapper, Result, Role,
+};
 
 /// One leaf layer of a model.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub struct Leaf {
     pub path: String,
     /// The layer's type name.
     pub kind: &'static str,
+    /// What the model's type declares of it.
+    pub declared: Declared,
     /// Its tensors in order.
     pub params: Vec<Param>,
 }
@@ -39,6 +43,8 @@ pub struct Param {
     /// Whether a gradient step can move it: a parameter that is a candle variable. A frozen view's
     /// frozen parameters, buffers and plain tensors are not.
     pub trainable: bool,
+    /// Declared to have no weight decay, by itself or with its leaf.
+    pub no_decay: bool,
     /// candle's identity of the tensor: equal for tied parameters.
     pub id: TensorId,
 }
@@ -92,6 +98,7 @@ pub(crate) fn leaves<M: Freezable>(model: &M) -> Result<Vec<Leaf>> {
             dtype: tensor.dtype(),
             role: at.role,
             trainable: is_trainable(at, tensor),
+            no_decay: at.declared.is_spared_decay(),
             id: tensor.id(),
         };
         params.push((at.leaf, param));
@@ -100,6 +107,7 @@ pub(crate) fn leaves<M: Freezable>(model: &M) -> Result<Vec<Leaf>> {
         index,
         path: head.path,
         kind: head.kind,
+        declared: head.declared,
         params: Vec::new(),
     };
     let mut leaves: Vec<Leaf> = heads.into_iter().enumerate().map(leaf).collect();

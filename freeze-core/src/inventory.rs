@@ -4,15 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::{Tensor, TensorId, Var};
+use candle_core::{TensorId, Var};
 
 use crate::error::{cut, listed};
 use crate::inspect::{is_trainable, visit};
-use crate::{Freezable, FreezePlan, LeafState, PlannedVar, Result, Role};
+use crate::{Declared, Freezable, FreezePlan, LeafState, PlannedVar, Result, Role};
 
 /// What a [`Freezer`](crate::Freezer) knows of its model, found once.
 pub(crate) struct Inventory {
     pub(crate) paths: Arc<[String]>,
+    /// What is declared of each leaf.
+    declared: Vec<Declared>,
     vars: Vec<Tracked>,
     /// For each leaf, whether it has weights that could train and none of them is a variable.
     plain: Vec<bool>,
@@ -24,6 +26,8 @@ struct Tracked {
     var: Var,
     /// The leaves that hold the variable, in order.
     uses: Vec<usize>,
+    /// Declared to have no weight decay, in any of them.
+    no_decay: bool,
 }
 
 /// A tied parameter that goes on training although a leaf that holds it is frozen.
@@ -47,9 +51,10 @@ impl fmt::Display for Tie {
 
 impl Inventory {
     pub(crate) fn new<M: Freezable>(model: &M) -> Result<Self> {
-        let mut order: Vec<(String, &'static str, Tensor, Vec<usize>)> = Vec::new();
+        let mut vars: Vec<Tracked> = Vec::new();
         let mut known: HashMap<TensorId, usize> = HashMap::new();
         let (mut with_plain, mut with_vars) = (HashSet::new(), HashSet::new());
+        let mut failed = None;
         let heads = visit(model, |at, tensor| {
             if !is_trainable(at, tensor) {
                 if at.role == Role::Weight && tensor.dtype().is_float() {
@@ -58,19 +63,36 @@ impl Inventory {
                 return;
             }
             with_vars.insert(at.leaf);
-            let slot = *known.entry(tensor.id()).or_insert(order.len());
-            match order.get_mut(slot) {
-                Some((.., uses)) => uses.push(at.leaf),
-                None => order.push((at.name(), at.kind, tensor.clone(), vec![at.leaf])),
+            let slot = *known.entry(tensor.id()).or_insert(vars.len());
+            if let Some(tracked) = vars.get_mut(slot) {
+                tracked.uses.push(at.leaf);
+                tracked.no_decay |= at.declared.is_spared_decay();
+                return;
+            }
+            match Var::from_tensor(tensor) {
+                Ok(var) => vars.push(Tracked {
+                    name: at.name(),
+                    kind: at.kind,
+                    var,
+                    uses: vec![at.leaf],
+                    no_decay: at.declared.is_spared_decay(),
+                }),
+                Err(error) => failed = Some(error),
             }
         })?;
-        let tracked = |(name, kind, tensor, uses): (String, &'static str, Tensor, Vec<usize>)| {
-            Ok(Tracked { name, kind, var: Var::from_tensor(&tensor)?, uses })
-        };
-        let vars = order.into_iter().map(tracked).collect::<Result<_>>()?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
         let is_plain = |leaf| with_plain.contains(&leaf) && !with_vars.contains(&leaf);
         let plain = (0..heads.len()).map(is_plain).collect();
-        Ok(Self { paths: heads.into_iter().map(|head| head.path).collect(), vars, plain })
+        let declared = heads.iter().map(|head| head.declared).collect();
+        let paths = heads.into_iter().map(|head| head.path).collect();
+        Ok(Self { paths, declared, vars, plain })
+    }
+
+    /// Every leaf in the state that `state` makes of its declaration.
+    pub(crate) fn plan(&self, state: impl Fn(&Declared) -> LeafState) -> Result<FreezePlan> {
+        FreezePlan::of(self.paths.clone(), &self.declared, state)
     }
 
     pub(crate) fn vars(&self) -> impl Iterator<Item = (&str, &Var)> {
@@ -86,6 +108,7 @@ impl Inventory {
             kind: tracked.kind,
             var: tracked.var.clone(),
             state: tracked.state(plan),
+            no_decay: tracked.no_decay,
         };
         self.vars.iter().map(planned).collect()
     }

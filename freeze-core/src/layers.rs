@@ -15,6 +15,7 @@ use crate::{BatchNormPolicy, Error, Freezable, Layout, Mapper, Result};
 
 macro_rules! convolution {
     ($($layer:ident),+) => {$(
+        #[diagnostic::do_not_recommend]
         impl Freezable for $layer {
             const LAYOUT: Layout = Layout::leaf(stringify!($layer));
 
@@ -31,6 +32,7 @@ macro_rules! convolution {
 
 convolution!(Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d);
 
+#[diagnostic::do_not_recommend]
 impl Freezable for Linear {
     const LAYOUT: Layout = Layout::leaf("Linear");
 
@@ -42,6 +44,7 @@ impl Freezable for Linear {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Freezable for Embedding {
     const LAYOUT: Layout = Layout::leaf("Embedding");
 
@@ -52,6 +55,7 @@ impl Freezable for Embedding {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Freezable for PReLU {
     const LAYOUT: Layout = Layout::leaf("PReLU");
 
@@ -62,6 +66,7 @@ impl Freezable for PReLU {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Freezable for RmsNorm {
     const LAYOUT: Layout = Layout::leaf("RmsNorm");
 
@@ -72,6 +77,7 @@ impl Freezable for RmsNorm {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Freezable for LayerNorm {
     const LAYOUT: Layout = Layout::leaf("LayerNorm");
 
@@ -96,6 +102,7 @@ impl Freezable for LayerNorm {
 }
 
 /// Always one leaf: without weights (`affine: false`) it still has running statistics.
+#[diagnostic::do_not_recommend]
 impl Freezable for BatchNorm {
     const LAYOUT: Layout = Layout::leaf("BatchNorm");
 

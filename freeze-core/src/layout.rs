@@ -2,6 +2,8 @@
 
 mod render;
 
+use crate::Declared;
+
 /// The ordered tree of a type's parameterised leaf layers, known at compile time.
 ///
 /// `#[derive(Freezable)]` writes it down in field declaration order. What only the value decides
@@ -27,6 +29,7 @@ mod render;
 #[derive(Clone, Copy)]
 pub struct Layout {
     node: Node,
+    declared: Declared,
 }
 
 /// A named part of a group.
@@ -50,26 +53,35 @@ enum Node {
 
 impl Layout {
     /// A type without parameters: it counts for nothing and needs no attribute.
-    pub const EMPTY: Self = Self { node: Node::Empty };
+    pub const EMPTY: Self = Self::of(Node::Empty);
 
     /// One leaf; `kind` is the layer's type name.
     pub const fn leaf(kind: &'static str) -> Self {
-        Self { node: Node::Leaf { kind } }
+        Self::of(Node::Leaf { kind })
     }
 
     /// A struct: its parts in order, each below its name.
     pub const fn group(kind: &'static str, parts: &'static [Part]) -> Self {
-        Self { node: Node::Group { kind, parts } }
+        Self::of(Node::Group { kind, parts })
     }
 
     /// `len` times the same layout, below the segments `0`, `1`, ..
     pub const fn array(item: &'static Layout, len: usize) -> Self {
-        Self { node: Node::Array { item, len } }
+        Self::of(Node::Array { item, len })
     }
 
     /// A part whose number of leaves depends on the value: `Vec`, `Option`, an enum.
     pub const fn open(kind: &'static str, inside: fn() -> Layout) -> Self {
-        Self { node: Node::Open { kind, inside } }
+        Self::of(Node::Open { kind, inside })
+    }
+
+    const fn of(node: Node) -> Self {
+        Self { node, declared: Declared::NOTHING }
+    }
+
+    /// The same tree with something said about all of it, from outside.
+    pub const fn declare(self, declared: Declared) -> Self {
+        Self { declared: declared.around(self.declared), ..self }
     }
 
     /// The number of leaves, where the type alone decides it.
@@ -107,7 +119,7 @@ impl Layout {
     /// [`Freezable::leaf_before`](crate::Freezable::leaf_before), which returns an error instead.
     #[track_caller]
     pub const fn before(&self, path: &str) -> usize {
-        self.find(path.as_bytes(), 0).0
+        known(self.find(path.as_bytes(), 0).0)
     }
 
     /// The number of leaves in front of `path` and in it: `freeze_upto(through(p))` freezes `p` too.
@@ -119,12 +131,26 @@ impl Layout {
     pub const fn through(&self, path: &str) -> usize {
         let (before, at) = self.find(path.as_bytes(), 0);
         match at.len() {
-            Some(n) => before + n,
+            Some(n) => known(before) + n,
             None => panic!("this part's number of leaves depends on the value: use `leaf_before`"),
         }
     }
 
-    /// Leaves before the part at `path[from..]`, and that part.
+    /// What the declaration says about the part at `path`, all around it included. What is said
+    /// further in, and below a part of unknown length, is in
+    /// [`Leaf::declared`](crate::Leaf::declared).
+    ///
+    /// # Panics
+    ///
+    /// In const context a panic is a compile error: no part of that name, or one below a part of
+    /// unknown length.
+    #[track_caller]
+    pub const fn declared(&self, path: &str) -> Declared {
+        self.find(path.as_bytes(), 0).1.declared
+    }
+
+    /// Leaves before the part at `path[from..]`, or `UNKNOWN`, and that part with all that is said
+    /// about it.
     #[track_caller]
     const fn find(&self, path: &[u8], from: usize) -> (usize, Layout) {
         let mut end = from;
@@ -167,17 +193,14 @@ impl Layout {
             }
             Node::Empty | Node::Leaf { .. } => panic!("no part of that name in this layout"),
         };
-        if before == UNKNOWN {
-            panic!(
-                "a part of unknown length (a `Vec`, `Option` or enum) lies in front of that name: \
-                 use `leaf_before`"
-            );
-        }
+        let next = next.declare(self.declared);
         if end == path.len() {
-            return (before, *next);
+            return (before, next);
         }
-        let (inner, at) = next.find(path, end + 1);
-        (before + inner, at)
+        match (before, next.find(path, end + 1)) {
+            (UNKNOWN, (_, at)) | (_, (UNKNOWN, at)) => (UNKNOWN, at),
+            (before, (inner, at)) => (before + inner, at),
+        }
     }
 }
 
@@ -185,6 +208,17 @@ impl Layout {
 pub(crate) const TUPLE: &str = "tuple";
 
 const UNKNOWN: usize = usize::MAX;
+
+#[track_caller]
+const fn known(before: usize) -> usize {
+    if before == UNKNOWN {
+        panic!(
+            "a part of unknown length (a `Vec`, `Option` or enum) lies in front of that name: \
+             use `leaf_before`"
+        );
+    }
+    before
+}
 
 const fn same(name: &[u8], path: &[u8], from: usize, end: usize) -> bool {
     if name.len() != end - from {
@@ -252,6 +286,31 @@ mod tests {
         assert_eq!(NET.before("blocks"), 7);
         assert_eq!(NET.len(), None);
         assert_eq!(INNER.len(), Some(2));
+    }
+
+    #[test]
+    fn what_is_said_around_a_part_is_said_about_it() {
+        const OUTER: Layout = Layout::group(
+            "Outer",
+            &[
+                Part { name: "open", layout: &OPEN },
+                Part { name: "net", layout: &NET.declare(Declared::NOTHING.lr(0.5)) },
+            ],
+        )
+        .declare(Declared::NOTHING.lr(0.25).no_decay());
+        let said = Declared::NOTHING.lr(0.125).no_decay();
+        // Also behind a part of unknown length.
+        for (path, declared) in [
+            ("open", Declared::NOTHING.lr(0.25).no_decay()),
+            ("net", said),
+            ("net.pair.1.ab", said),
+            ("net.head", said),
+        ] {
+            assert_eq!(OUTER.declared(path), declared, "{path}");
+        }
+        assert_eq!(NET.declared("stem"), Declared::NOTHING);
+        assert!(std::panic::catch_unwind(|| OUTER.declared("net.blocks.0")).is_err());
+        assert!(std::panic::catch_unwind(|| OUTER.before("net")).is_err());
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod audit;
 mod change;
 pub mod checkpoint;
 mod containers;
+mod declared;
 mod error;
 pub mod forecast;
 mod freezable;
@@ -50,7 +51,8 @@ mod threads;
 mod view;
 
 pub use change::Change;
-pub use containers::TensorParam;
+pub use containers::{Skipped, TensorParam};
+pub use declared::Declared;
 pub use error::{Error, Result};
 pub use freezable::Freezable;
 pub use freezer::Freezer;

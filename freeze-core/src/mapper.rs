@@ -10,7 +10,7 @@ use std::fmt;
 use candle_core::Tensor;
 
 use crate::nn::dropout::Generator;
-use crate::{BatchNormPolicy, Error, Freezable, FreezePlan, LeafState, Result};
+use crate::{BatchNormPolicy, Declared, Error, Freezable, FreezePlan, LeafState, Result};
 use paths::frozen_groups;
 
 pub use at::{At, Role};
@@ -33,6 +33,8 @@ pub struct Mapper<'a> {
     heads: Vec<Head>,
     /// For each group of the plan's leaves whether all are frozen, once somebody asked.
     frozen_groups: OnceCell<HashMap<&'a str, bool>>,
+    /// What is declared of the part being mapped, all around it included.
+    declared: Declared,
     /// The generators passed, with the paths of the parts that hold them.
     generators: Vec<(String, Generator)>,
 }
@@ -41,6 +43,7 @@ pub struct Mapper<'a> {
 pub(crate) struct Head {
     pub(crate) path: String,
     pub(crate) kind: &'static str,
+    pub(crate) declared: Declared,
 }
 
 impl<'a> Mapper<'a> {
@@ -59,6 +62,7 @@ impl<'a> Mapper<'a> {
             open: None,
             heads: Vec::new(),
             frozen_groups: OnceCell::new(),
+            declared: Declared::NOTHING,
             generators: Vec::new(),
         }
     }
@@ -139,10 +143,32 @@ impl<'a> Mapper<'a> {
         if self.open.is_some() {
             return inside(self);
         }
-        self.heads.push(Head { path: self.path.clone(), kind });
+        self.heads.push(Head { path: self.path.clone(), kind, declared: self.declared });
         self.open = Some((self.path.len(), kind));
         let result = inside(self);
         self.open = None;
+        result
+    }
+
+    /// Maps what `declared` is said about. Within a leaf only weight decay has a meaning.
+    ///
+    /// # Errors
+    ///
+    /// Those of `inside`, or `declared` freezes or trains a part of a leaf.
+    pub fn declared<R>(
+        &mut self,
+        declared: Declared,
+        inside: impl FnOnce(&mut Self) -> Result<R>,
+    ) -> Result<R> {
+        if self.open.is_some() && declared.is_of_leaves() {
+            let why = "`frozen`, `always` and `lr` are of whole leaves, and a unit is one leaf: \
+                       declare them of the unit, or make it no unit";
+            return Err(Error::Mapping { path: self.path.clone(), why });
+        }
+        let outer = self.declared;
+        self.declared = outer.around(declared);
+        let result = inside(self);
+        self.declared = outer;
         result
     }
 
@@ -233,6 +259,7 @@ impl<'a> Mapper<'a> {
             param: &param,
             role,
             state,
+            declared: self.declared,
         };
         (self.visit)(at, tensor)
     }

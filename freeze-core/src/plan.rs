@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{cut, near};
-use crate::{Error, Freezable, Result};
+use crate::{Declared, Error, Freezable, Result};
 
 pub(crate) use pattern::matching;
 
@@ -66,37 +66,60 @@ impl LeafState {
 #[serde(try_from = "saved::Leaves", into = "saved::Leaves")]
 pub struct FreezePlan {
     paths: Arc<[String]>,
+    /// Whether the leaf is declared `always`.
+    always: Arc<[bool]>,
     states: Vec<LeafState>,
 }
 
 impl FreezePlan {
-    /// Every leaf of `model` trains at the full learning rate.
+    /// Every leaf of `model` as its type [declares](Declared) it: what is said to be `frozen` is,
+    /// the rest trains at the declared share of the learning rate.
+    ///
+    /// # Errors
+    ///
+    /// A layer of the model cannot be rebuilt, or declared shares multiply to what is not finite.
+    pub fn declared<M: Freezable>(model: &M) -> Result<Self> {
+        let leaves = model.leaves()?.into_iter().map(|leaf| (leaf.path, leaf.declared));
+        let (paths, declared): (Vec<String>, Vec<Declared>) = leaves.unzip();
+        Self::of(paths.into(), &declared, Declared::state)
+    }
+
+    /// Every leaf of `model` trains at the full learning rate, whatever is declared.
     ///
     /// # Errors
     ///
     /// A layer of the model cannot be rebuilt.
     pub fn all_trained<M: Freezable>(model: &M) -> Result<Self> {
-        let paths: Vec<String> = model.leaves()?.into_iter().map(|leaf| leaf.path).collect();
-        Ok(Self::from_paths(paths.into()))
+        let mut plan = Self::declared(model)?;
+        plan.states.fill(LeafState::TRAINED);
+        Ok(plan)
     }
 
-    /// The first `n` leaves of `model` are frozen, the rest train.
+    /// The first `n` leaves of `model` are frozen but those declared `always`, the rest is as
+    /// declared.
     ///
     /// # Errors
     ///
     /// `n` is larger than the number of leaves.
     pub fn upto<M: Freezable>(model: &M, n: usize) -> Result<Self> {
-        let mut plan = Self::all_trained(model)?;
+        let mut plan = Self::declared(model)?;
         plan.freeze_upto(n)?;
         Ok(plan)
     }
 
-    pub(crate) fn from_paths(paths: Arc<[String]>) -> Self {
-        let states = vec![LeafState::TRAINED; paths.len()];
-        Self { paths, states }
+    /// The leaves at `paths`, each in the state that `state` makes of its declaration.
+    pub(crate) fn of(
+        paths: Arc<[String]>,
+        declared: &[Declared],
+        state: impl Fn(&Declared) -> LeafState,
+    ) -> Result<Self> {
+        let states: Vec<LeafState> = declared.iter().map(state).collect();
+        states.iter().try_for_each(|state| state.check())?;
+        Ok(Self { paths, always: declared.iter().map(Declared::is_always).collect(), states })
     }
 
-    /// Freezes the first `n` leaves; the rest stay as they are.
+    /// Freezes the first `n` leaves but those declared `always`, which only the methods that name a
+    /// leaf can freeze; the rest stay as they are.
     ///
     /// # Errors
     ///
@@ -104,7 +127,8 @@ impl FreezePlan {
     pub fn freeze_upto(&mut self, n: usize) -> Result<&mut Self> {
         let leaves = self.states.len();
         let front = self.states.get_mut(..n).ok_or(Error::Depth { asked: n, leaves })?;
-        front.fill(LeafState::Frozen);
+        let free = front.iter_mut().zip(self.always.iter()).filter(|(_, always)| !**always);
+        free.for_each(|(state, _)| *state = LeafState::Frozen);
         Ok(self)
     }
 
@@ -175,6 +199,11 @@ impl FreezePlan {
     /// The state of the leaf at `index`.
     pub fn state(&self, index: usize) -> Option<LeafState> {
         self.states.get(index).copied()
+    }
+
+    /// Whether the leaf at `index` is declared `always`: no schedule freezes it.
+    pub fn is_always(&self, index: usize) -> bool {
+        self.always.get(index).copied().unwrap_or(false)
     }
 
     /// The states in the order of the leaves.

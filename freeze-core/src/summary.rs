@@ -47,6 +47,22 @@ impl Summary {
     }
 }
 
+fn always(leaf: &Leaf) -> &'static str {
+    if leaf.declared.is_always() { ", always" } else { "" }
+}
+
+/// Which of the leaf's parameters have no weight decay.
+fn spared(leaf: &Leaf) -> String {
+    let weights = || leaf.params.iter().filter(|param| param.role == Role::Weight);
+    let names: Vec<&str> =
+        weights().filter(|param| param.no_decay).map(|param| param.name.as_str()).collect();
+    match names.len() {
+        0 => String::new(),
+        n if n == weights().count() => ", no decay".to_string(),
+        _ => format!(", no decay of {}", names.join(", ")),
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
@@ -68,6 +84,7 @@ impl fmt::Display for Summary {
                 LeafState::Trained { lr_scale } if *lr_scale == 1.0 => "trained".to_string(),
                 LeafState::Trained { lr_scale } => format!("trained, lr x {lr_scale}"),
             };
+            let own = format!("{own}{}{}", always(leaf), spared(leaf));
             let state = [vec![own], ties.exceptions(row)].concat().join("\n");
             table.add_row([
                 leaf.index.to_string(),

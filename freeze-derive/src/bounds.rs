@@ -23,7 +23,7 @@ fn of_field(field: &Field<'_>, model: &Model<'_>) -> Vec<TokenStream> {
         return Vec::new();
     }
     match field.role {
-        Role::Skipped => vec![quote!(#ty: ::core::clone::Clone)],
+        Role::Skipped => vec![quote!(#ty: #krate::Skipped)],
         Role::Param(_) => vec![quote!(#ty: #krate::TensorParam)],
         // `Vec<Tree<T>>: Freezable` as a condition of `Tree<T>: Freezable` would ask for itself.
         Role::Part(_) | Role::Unit(..) if is_recursive(ty, &model.input.ident) => {

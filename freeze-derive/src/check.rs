@@ -1,5 +1,7 @@
 //! Second stage: every rule about the input, one function each, and the model that obeys them all.
 
+mod training;
+
 use std::collections::HashMap;
 
 use proc_macro2::{Ident, Span};
@@ -16,7 +18,7 @@ pub(crate) fn check<'a>(parsed: &Parsed<'a>, mut errors: Errors) -> syn::Result<
     let input = parsed.input;
     let krate = crate_path(parsed.attrs.krate.value(), &mut errors);
     let bounds = bounds(parsed.attrs.bound.value(), &mut errors);
-    let body = match &parsed.body {
+    let mut body = match &parsed.body {
         ParsedBody::Struct(fields) => Body::Struct(check_fields(fields, None, &mut errors)),
         ParsedBody::Enum(variants) => {
             let check = |variant: &ParsedVariant<'a>| check_variant(variant, &mut errors);
@@ -30,9 +32,13 @@ pub(crate) fn check<'a>(parsed: &Parsed<'a>, mut errors: Errors) -> syn::Result<
     };
     has_variants(parsed, &mut errors);
     has_something_to_freeze(parsed, &mut errors);
+    training::is_not_within_a_unit(parsed, &mut errors);
+    training::is_not_all_frozen(parsed, &mut errors);
+    let declared = training::declared(&parsed.attrs.training, &mut errors);
+    body.number_declarations();
     let grain = if parsed.attrs.unit.value().is_some() { Grain::Unit } else { Grain::Leaves };
     let kind = input.ident.unraw().to_string();
-    errors.finish(|| Model { input, krate, kind, grain, bounds, body })
+    errors.finish(|| Model { input, krate, kind, grain, bounds, declared, body })
 }
 
 /// Where freeze_core is found: what `crate = ".."` says if that can be read.
@@ -111,6 +117,7 @@ fn check_fields<'a>(
     names_differ(fields, errors);
     let check = |parsed: &ParsedField<'a>| {
         conflicts(parsed, errors);
+        training::is_of_a_leaf(parsed, errors);
         rename_is_one_segment(parsed, errors);
         if let Some(variant) = sole {
             rename_has_an_effect(parsed, variant, errors);
@@ -126,7 +133,8 @@ fn check_fields<'a>(
             (None, None, Some(_)) => Role::Unit(segment, unit_kind(&parsed.field.ty)),
             (None, None, None) => Role::Part(segment),
         };
-        Field { member: parsed.member.clone(), ty: &parsed.field.ty, role }
+        let declared = training::declared(&attrs.training, errors);
+        Field { member: parsed.member.clone(), ty: &parsed.field.ty, role, declared }
     };
     fields.iter().map(check).collect()
 }
@@ -141,11 +149,21 @@ fn conflicts(field: &ParsedField<'_>, errors: &mut Errors) {
         (skip, unit, "a skipped field has no leaf"),
         (param, unit, "a parameter is one leaf already"),
     ] {
-        if let (Some(first), Some(second)) = (first, second) {
-            let later = if first.0 > second.0 { first } else { second };
-            let text = format!("`{}` and `{}` conflict: {why}", first.1, second.1);
-            errors.at(&later.1, text);
-        }
+        conflict(first, second, why, errors);
+    }
+}
+
+/// Two keys that cannot stand together; the later one is at fault.
+fn conflict(
+    first: Option<&(usize, Ident)>,
+    second: Option<&(usize, Ident)>,
+    why: &str,
+    errors: &mut Errors,
+) {
+    if let (Some(first), Some(second)) = (first, second) {
+        let later = if first.0 > second.0 { first } else { second };
+        let text = format!("`{}` and `{}` conflict: {why}", first.1, second.1);
+        errors.at(&later.1, text);
     }
 }
 

@@ -10,17 +10,18 @@ use syn::ext::IdentExt as _;
 
 use crate::model::{Body, Field, Grain, Model, Role, Segment, Variant};
 use crate::names::Names;
-use crate::{bounds, lints, recursion};
+use crate::{bounds, declared, lints, recursion};
 
 /// `impl Freezable` for the model.
 pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
     let Model { input, krate, .. } = model;
     let names = Names::new(input, model.body.most_fields());
-    let layout = layout(model);
+    let layout = layout(model, &names);
     let map = map(model, &names);
     let lints = lints::allow(input);
     let (mapper, hiding) = (names.mapper(), names.hiding());
     let checks = recursion::checks(model, &names);
+    let declared = declared::constants(model, &names);
     let ident = &input.ident;
     let (generics, arguments, own_where) = input.generics.split_for_impl();
     let own = own_where.into_iter().flat_map(|clause| &clause.predicates);
@@ -28,6 +29,7 @@ pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
     quote! {
         const _: () = {
             #hiding
+            #declared
 
             #[automatically_derived]
             #lints
@@ -46,23 +48,24 @@ pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
     }
 }
 
-fn layout(model: &Model<'_>) -> TokenStream {
+fn layout(model: &Model<'_>, names: &Names) -> TokenStream {
     let Model { krate, kind, .. } = model;
-    match (&model.grain, &model.body) {
+    let inside = match (&model.grain, &model.body) {
         (Grain::Unit, _) => quote!(#krate::Layout::leaf(#kind)),
-        (Grain::Leaves, Body::Struct(fields)) => group(krate, kind, fields),
+        (Grain::Leaves, Body::Struct(fields)) => group(krate, kind, fields, names),
         (Grain::Leaves, Body::Enum(variants)) => {
-            let parts = variants.iter().filter_map(|variant| variant_part(krate, variant));
+            let parts = variants.iter().filter_map(|variant| variant_part(krate, variant, names));
             // A constant inside a function: a recursive enum would otherwise contain itself.
             quote! {
                 #krate::Layout::open(#kind, || const { #krate::Layout::group(#kind, &[#(#parts),*]) })
             }
         }
-    }
+    };
+    declared::layout(krate, model.declared.as_ref(), names, inside)
 }
 
 /// A variant has no place in any path; its name is for people who print the layout.
-fn variant_part(krate: &Path, variant: &Variant<'_>) -> Option<TokenStream> {
+fn variant_part(krate: &Path, variant: &Variant<'_>, names: &Names) -> Option<TokenStream> {
     let name = variant.ident.unraw().to_string();
     let kept = || variant.fields.iter().filter(|field| !matches!(field.role, Role::Skipped));
     let inside = match kept().next()? {
@@ -72,17 +75,17 @@ fn variant_part(krate: &Path, variant: &Variant<'_>) -> Option<TokenStream> {
                 | Role::Unit(Segment::Transparent, _)
                 | Role::Param(Segment::Transparent),
             ..
-        } => field_layout(krate, field)?,
+        } => field_layout(krate, field, names)?,
         _ => {
             // Within a function the compiler makes a static of a constant, not of a call.
-            let group = group(krate, &name, &variant.fields);
+            let group = group(krate, &name, &variant.fields, names);
             quote!(const { #group })
         }
     };
     Some(quote!(#krate::Part { name: #name, layout: &#inside }))
 }
 
-fn group(krate: &Path, kind: &str, fields: &[Field<'_>]) -> TokenStream {
+fn group(krate: &Path, kind: &str, fields: &[Field<'_>], names: &Names) -> TokenStream {
     let part = |field: &Field<'_>| {
         let name = match &field.role {
             Role::Part(Segment::Name(name))
@@ -90,21 +93,28 @@ fn group(krate: &Path, kind: &str, fields: &[Field<'_>]) -> TokenStream {
             | Role::Param(Segment::Name(name)) => name,
             _ => return None,
         };
-        let inside = field_layout(krate, field)?;
+        let inside = field_layout(krate, field, names)?;
         Some(quote!(#krate::Part { name: #name, layout: &#inside }))
     };
     let parts = fields.iter().filter_map(part);
     quote!(#krate::Layout::group(#kind, &[#(#parts),*]))
 }
 
-fn field_layout(krate: &Path, field: &Field<'_>) -> Option<TokenStream> {
+fn field_layout(krate: &Path, field: &Field<'_>, names: &Names) -> Option<TokenStream> {
     let ty = field.ty;
-    match &field.role {
-        Role::Skipped => None,
-        Role::Part(_) => Some(quote!(<#ty as #krate::Freezable>::LAYOUT)),
-        Role::Unit(_, kind) => Some(quote!(const { #krate::Layout::leaf(#kind) })),
-        Role::Param(_) => Some(quote!(<#ty as #krate::TensorParam>::LAYOUT)),
-    }
+    let inside = match &field.role {
+        Role::Skipped => return None,
+        Role::Part(_) => quote!(<#ty as #krate::Freezable>::LAYOUT),
+        Role::Unit(_, kind) => quote!(const { #krate::Layout::leaf(#kind) }),
+        Role::Param(_) => quote!(<#ty as #krate::TensorParam>::LAYOUT),
+    };
+    Some(match &field.declared {
+        None => inside,
+        declared => {
+            let inside = declared::layout(krate, declared.as_ref(), names, inside);
+            quote!(const { #inside })
+        }
+    })
 }
 
 fn map(model: &Model<'_>, names: &Names) -> TokenStream {
@@ -123,13 +133,14 @@ fn map(model: &Model<'_>, names: &Names) -> TokenStream {
             quote!(match self { #(#arms)* })
         }
     };
-    match model.grain {
+    let made = match model.grain {
         Grain::Leaves => made,
         Grain::Unit => {
             let (mapper, kind) = (names.mapper(), &model.kind);
             quote!(#krate::Mapper::unit(#mapper, #kind, |#mapper| #made))
         }
-    }
+    };
+    declared::walk(krate, model.declared.as_ref(), names, made)
 }
 
 fn arm(krate: &Path, variant: &Variant<'_>, names: &Names) -> TokenStream {
@@ -152,7 +163,7 @@ fn arm(krate: &Path, variant: &Variant<'_>, names: &Names) -> TokenStream {
 fn value(krate: &Path, field: &Field<'_>, old: &TokenStream, names: &Names) -> TokenStream {
     let (ty, mapper) = (field.ty, names.mapper());
     let (segment, mapped) = match &field.role {
-        Role::Skipped => return quote!(<#ty as ::core::clone::Clone>::clone(#old)),
+        Role::Skipped => return quote!(<#ty as #krate::Skipped>::cloned(#old)),
         Role::Part(segment) => {
             (segment, quote!(<#ty as #krate::Freezable>::map_params(#old, #mapper)))
         }
@@ -164,6 +175,7 @@ fn value(krate: &Path, field: &Field<'_>, old: &TokenStream, names: &Names) -> T
             (segment, quote!(#krate::Mapper::unit(#mapper, #kind, |#mapper| #inside)))
         }
     };
+    let mapped = declared::walk(krate, field.declared.as_ref(), names, mapped);
     match segment {
         Segment::Transparent => quote!(#mapped?),
         Segment::Name(name) => quote!(#krate::Mapper::at(#mapper, #name, |#mapper| #mapped)?),

@@ -7,6 +7,7 @@
 mod attr;
 mod bounds;
 mod check;
+mod declared;
 mod errors;
 mod expand;
 mod fallback;
@@ -25,9 +26,10 @@ use crate::errors::Errors;
 ///
 /// The order is the order of declaration. Each field is one segment of the path (`0`, `1`, .. in a
 /// tuple struct), and its type must be `Freezable` itself: candle's layers, types that derive it,
-/// `Vec`s, arrays and tuples of such (a segment for each index), `Option` and `Box` (no segment of
-/// their own). What has no parameters, such as `Activation`, counts for nothing. A type that is not
-/// `Freezable` is a compile error: nothing is left out in silence.
+/// `Vec`s, arrays and tuples of such (a segment for each index), maps (for each key), `Option`, `Box`
+/// and `Arc` (no segment of their own); the trait lists them all. What has no parameters, such as
+/// `Activation` or a `usize`, counts for nothing. A type that is not `Freezable` is a compile error:
+/// nothing is left out in silence.
 ///
 /// ```
 /// use candle_nn::{Activation, Conv2d, Linear};
@@ -75,9 +77,12 @@ use crate::errors::Errors;
 ///
 /// # On a field
 ///
-/// **`#[freeze(skip)]`**: the field has no leaf. It must be `Clone`; every view gets a clone.
+/// **`#[freeze(skip)]`**: the field has no leaf. It must be `Clone`; every view gets a clone. What is
+/// not, such as a closure or a lock, is wrapped in `Arc`. If it has parameters after all, no plan, no
+/// optimizer and no checkpoint knows of them.
 ///
-/// **`#[freeze(param)]`**: a bare `Tensor`, `Option<Tensor>` or `Vec<Tensor>` is a leaf of its own.
+/// **`#[freeze(param)]`**: a bare `Tensor`, `Option<Tensor>`, or a `Vec` or array of these, is a leaf
+/// of its own.
 ///
 /// **`#[freeze(rename = "..")]`**: another path segment, such as a checkpoint's.
 ///
@@ -103,6 +108,50 @@ use crate::errors::Errors;
 /// assert_eq!(Net::LAYOUT.before("out"), 2);
 /// ```
 ///
+/// # How it trains
+///
+/// On a field, or on the struct or enum for all that is in it:
+///
+/// **`#[freeze(frozen)]`**: frozen from the start, until it is thawed by hand.
+///
+/// **`#[freeze(always)]`**: no schedule freezes it, nor does `freeze_upto`; by name it can be.
+///
+/// **`#[freeze(lr = 0.1)]`**: trained at this share of the learning rate, a constant expression.
+///
+/// **`#[freeze(no_decay)]`**: without weight decay, unless a group of the optimizer's says otherwise.
+///
+/// Of a leaf, the nearest word counts: that on its field before that on the type around it, and that
+/// before the one on the field which holds the type. So `lr` further in takes `frozen` back, but not
+/// `always`. Rates multiply. A unit is one leaf: words belong on it, not into it. A model in a
+/// `Freezer` starts as declared, and schedules refine that; what is set by hand at run time goes on
+/// top.
+///
+/// ```
+/// # use candle_nn::{Embedding, LayerNorm, Linear};
+/// # use freeze_core::{Declared, Freezable};
+/// #[derive(Freezable)]
+/// struct Block {
+///     #[freeze(no_decay)]
+///     norm: LayerNorm,
+///     #[freeze(lr = 0.5)]
+///     linear: Linear,
+/// }
+///
+/// #[derive(Freezable)]
+/// struct Net {
+///     #[freeze(frozen)]
+///     embed: Embedding,
+///     #[freeze(lr = 0.1)]
+///     body: [Block; 4],
+///     #[freeze(always)]
+///     head: Linear,
+/// }
+///
+/// const LINEAR: Declared = Net::LAYOUT.declared("body.3.linear"); // and so on at compile time
+/// assert_eq!(LINEAR.lr_scale(), 0.1 * 0.5);
+/// assert!(Net::LAYOUT.declared("body.0.norm").is_spared_decay());
+/// ```
+///
 /// # On the struct or enum
 ///
 /// **`#[freeze(unit)]`**: a value of the type is one leaf wherever it stands, so that each block of
@@ -113,7 +162,7 @@ use crate::errors::Errors;
 ///
 /// **`#[freeze(bound = "..")]`**: the where-predicates of the impl instead of the inferred ones.
 /// Inferred is, for each field type that mentions a type parameter, that the *field type* is
-/// `Freezable` (`Clone` if it is skipped). A field type that names the type itself, as in
+/// `Freezable` (`Skipped`, which is `Clone`, if it is skipped). A field type that names the type itself, as in
 /// `Vec<Tree<T>>`, asks for nothing; if it names a parameter elsewhere, as in `Vec<(T, Tree<T>)>`,
 /// it asks for `T` to be `Freezable`. Itself is `Self` and the bare name: a type that leads back to
 /// itself by an alias or another path, and two generic types that hold each other, need the

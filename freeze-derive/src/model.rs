@@ -1,6 +1,6 @@
 //! What the expander is given: a model without faults, every choice made.
 
-use syn::{DeriveInput, Ident, Member, Path, Type, WherePredicate};
+use syn::{DeriveInput, Expr, Ident, Member, Path, Type, WherePredicate};
 
 /// A checked input.
 pub(crate) struct Model<'a> {
@@ -11,6 +11,8 @@ pub(crate) struct Model<'a> {
     pub(crate) kind: String,
     pub(crate) grain: Grain,
     pub(crate) bounds: Bounds,
+    /// What is declared of the whole type.
+    pub(crate) declared: Option<Declared>,
     pub(crate) body: Body<'a>,
 }
 
@@ -45,6 +47,17 @@ pub(crate) struct Field<'a> {
     /// The type in the user's own tokens: what the compiler says about it underlines them.
     pub(crate) ty: &'a Type,
     pub(crate) role: Role,
+    pub(crate) declared: Option<Declared>,
+}
+
+/// What is said about how a field or a type trains.
+pub(crate) struct Declared {
+    /// Tells the declarations of one type apart; that of the type itself is 0.
+    pub(crate) index: usize,
+    pub(crate) frozen: bool,
+    pub(crate) always: bool,
+    pub(crate) lr: Option<Expr>,
+    pub(crate) no_decay: bool,
 }
 
 /// What a field is to the model.
@@ -67,6 +80,18 @@ pub(crate) enum Segment {
 }
 
 impl Body<'_> {
+    /// Gives each declaration a number of its own.
+    pub(crate) fn number_declarations(&mut self) {
+        let fields: Vec<&mut Field<'_>> = match self {
+            Self::Struct(fields) => fields.iter_mut().collect(),
+            Self::Enum(variants) => {
+                variants.iter_mut().flat_map(|variant| &mut variant.fields).collect()
+            }
+        };
+        let declared = fields.into_iter().filter_map(|field| field.declared.as_mut());
+        declared.zip(1..).for_each(|(declared, index)| declared.index = index);
+    }
+
     /// All fields, those of every variant, in declaration order.
     pub(crate) fn fields(&self) -> Vec<&Field<'_>> {
         match self {

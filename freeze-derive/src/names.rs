@@ -39,6 +39,11 @@ impl Names {
         self.name(&format!("{what}_{index}"))
     }
 
+    /// A constant of the output.
+    pub(crate) fn constant(&self, index: usize) -> Ident {
+        self.name(&format!("DECLARED_{index}"))
+    }
+
     /// What hides the user's constants from the bindings.
     pub(crate) fn hiding(&self) -> TokenStream {
         let fields = (0..self.fields).map(|index| self.field(index));

@@ -29,6 +29,17 @@ pub(crate) struct ParsedField<'a> {
     pub(crate) attrs: FieldAttrs,
 }
 
+impl<'a> ParsedBody<'a> {
+    /// All fields, those of every variant, in declaration order.
+    pub(crate) fn fields(&self) -> Vec<&ParsedField<'a>> {
+        match self {
+            Self::Struct(fields) => fields.iter().collect(),
+            Self::Enum(variants) => variants.iter().flat_map(|variant| &variant.fields).collect(),
+            Self::Union(_) => Vec::new(),
+        }
+    }
+}
+
 /// Reads the whole input; what is wrong with its attributes goes to `errors`.
 pub(crate) fn parse<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Parsed<'a> {
     let place = match &input.data {

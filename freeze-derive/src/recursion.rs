@@ -7,7 +7,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
-use syn::Type;
+use syn::{ConstParam, GenericParam, LifetimeParam, Path, Type, TypeParam};
 
 use crate::bounds::{asks_for_itself_unseen, names_self};
 use crate::model::Model;
@@ -29,24 +29,42 @@ pub(crate) fn checks(model: &Model<'_>, names: &Names) -> TokenStream {
 fn check(ty: &Type, index: usize, model: &Model<'_>, names: &Names) -> TokenStream {
     let (krate, ident) = (&model.krate, &model.input.ident);
     let (alone, within) = (names.function("alone", index), names.function("within", index));
-    let (generics, arguments, own_where) = model.input.generics.split_for_impl();
-    let own: Vec<_> = own_where.into_iter().flat_map(|clause| &clause.predicates).collect();
-    let params = model.input.generics.type_params().map(|param| &param.ident);
-    let params: Vec<_> = params.map(|param| quote!(#param: #krate::Freezable)).collect();
+    let (_, arguments, own_where) = model.input.generics.split_for_impl();
+    let (params, wheres): (Vec<_>, Vec<_>) =
+        model.input.generics.params.iter().map(|param| apart(param, krate)).unzip();
+    let own = own_where.into_iter().flat_map(|clause| &clause.predicates);
+    let wheres: Vec<_> =
+        own.map(ToTokens::to_token_stream).chain(wheres.into_iter().flatten()).collect();
     let whole = names.mapper();
     quote! {
-        fn #alone #generics (_: &#ident #arguments) -> impl ::core::marker::Sized
-        where #(#own,)* #(#params,)* #ident #arguments: ::core::marker::Sized,
+        fn #alone<#(#params),*>(_: &#ident #arguments) -> impl ::core::marker::Sized
+        where #(#wheres,)* #ident #arguments: ::core::marker::Sized,
         {
             use #krate::recursion::Ask as _;
             (&&#krate::recursion::Alone::<#ty>::NEW).__freeze_ask()
         }
 
-        fn #within #generics (#whole: &#ident #arguments)
-        where #(#own,)* #(#params,)* #ident #arguments: #krate::Freezable,
+        fn #within<#(#params),*>(#whole: &#ident #arguments)
+        where #(#wheres,)* #ident #arguments: #krate::Freezable,
         {
             use #krate::recursion::Ask as _;
             (&&&#krate::recursion::Within::<_, #ty>::new(#alone(#whole))).__freeze_ask().pass::<#ty>()
         }
+    }
+}
+
+/// A parameter and, apart from it, its bounds, that it is freezable among them: all bounds of a
+/// function's parameter are to stand in one place.
+fn apart(param: &GenericParam, krate: &Path) -> (TokenStream, Option<TokenStream>) {
+    match param {
+        GenericParam::Lifetime(LifetimeParam { lifetime, bounds, .. }) => {
+            let bounds = (!bounds.is_empty()).then(|| quote!(#lifetime: #bounds));
+            (lifetime.to_token_stream(), bounds)
+        }
+        GenericParam::Type(TypeParam { ident, bounds, .. }) => {
+            let bounds = bounds.iter();
+            (ident.to_token_stream(), Some(quote!(#ident: #(#bounds +)* #krate::Freezable)))
+        }
+        GenericParam::Const(ConstParam { ident, ty, .. }) => (quote!(const #ident: #ty), None),
     }
 }

@@ -78,6 +78,36 @@ fn a_parameter_is_one_leaf() {
 }
 
 #[derive(Freezable)]
+struct Lists {
+    #[freeze(param)]
+    pair: [Tensor; 2],
+    #[freeze(param)]
+    none: [Tensor; 0],
+    #[freeze(param)]
+    some: Vec<Option<Tensor>>,
+    head: Linear,
+}
+
+#[test]
+fn a_list_of_tensors_is_one_leaf_and_an_absent_one_keeps_its_place() {
+    let (a, b) = (var(&[1f32]), var(&[2f32]));
+    let lists = |some| Lists { pair: [a.clone(), b.clone()], none: [], some, head: linear(1) };
+    let net = lists(vec![None, Some(var(&[3f32])), None, Some(var(&[4f32]))]);
+    assert_model(&net, &["pair", "some", "head"]);
+    let expected = ["pair.0", "pair.1", "some.1", "some.3", "head.weight", "head.bias"];
+    assert_eq!(names(&net), expected);
+    let view = net.freeze_upto(2).unwrap();
+    assert!(view.some[0].is_none() && view.some[3].as_ref().is_some_and(|it| !it.is_variable()));
+    assert_eq!(view.none.len(), 0);
+    for absent in [vec![], vec![None, None]] {
+        let net = lists(absent.clone());
+        assert_model(&net, &["pair", "head"]);
+        assert_eq!(net.freeze_upto(1).unwrap().some.len(), absent.len());
+    }
+    assert_eq!(Lists::LAYOUT.before("some"), 1);
+}
+
+#[derive(Freezable)]
 struct Renamed {
     #[freeze(rename = "conv1")]
     first: Linear,

@@ -14,7 +14,7 @@ impl<T: Freezable> Freezable for Shared<T> {
     const LAYOUT: Layout = T::LAYOUT;
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> freeze_core::Result<Self> {
-        Ok(Self(Arc::new(self.0.map_params(mapper)?)))
+        Ok(Self(self.0.map_params(mapper)?))
     }
 }
 

@@ -1,9 +1,14 @@
-//! Fields of container types: index segments, and the transparent `Option` and `Box`.
+//! Fields of container types: index segments, keys, and the transparent `Option` and pointers.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
 use candle_nn::{Activation, Linear};
-use freeze_core::Freezable;
+use freeze_core::{Error, Freezable, Freezer};
 
-use super::common::{assert_model, linear};
+use super::common::{assert_laws, assert_model, linear};
 
 #[derive(Freezable)]
 struct Block {
@@ -95,9 +100,122 @@ fn arrays_tuples_and_boxes_are_counted_at_compile_time() {
         none: [],
         head: linear(6),
     };
-    super::common::assert_laws(&fixed);
+    assert_laws(&fixed);
     assert_eq!((THIRD, FIRST_HALF), (8, 5));
     assert_eq!(fixed.leaf_before("grid.2").unwrap(), THIRD);
     assert_eq!(fixed.leaf_before("grid.1.0.norm").unwrap(), FIRST_HALF);
     assert_eq!(Fixed::LAYOUT.before("boxed.1.3"), fixed.leaf_before("boxed.1.3").unwrap());
+}
+
+#[derive(Freezable)]
+struct Kept {
+    front: Arc<Linear>,
+    rest: VecDeque<Linear>,
+    slice: Box<[Linear]>,
+    named: BTreeMap<String, Block>,
+    nothing: (),
+    again: Arc<Linear>,
+    other: Rc<Linear>,
+}
+
+fn kept(front: Linear) -> Kept {
+    let (front, mut rest) = (Arc::new(front), VecDeque::from([linear(1)]));
+    rest.push_front(linear(2));
+    let named = ["b", "a", "10", "9"].map(|key| (key.to_string(), block(3)));
+    let slice = Box::new([linear(4), linear(5)]);
+    let (again, other) = (front.clone(), Rc::new(linear(7)));
+    Kept { front, rest, slice, named: named.into(), nothing: (), again, other }
+}
+
+#[test]
+fn lists_have_indices_maps_have_keys_in_order_and_pointers_add_nothing() {
+    let expected = [
+        "front",
+        "rest.0",
+        "rest.1",
+        "slice.0",
+        "slice.1",
+        "named.10.conv",
+        "named.10.norm",
+        "named.9.conv",
+        "named.9.norm",
+        "named.a.conv",
+        "named.a.norm",
+        "named.b.conv",
+        "named.b.norm",
+        "again",
+        "other",
+    ];
+    assert_model(&kept(linear(6)), &expected);
+}
+
+#[test]
+fn what_is_shared_stays_tied() {
+    let net = kept(linear(6));
+    assert_eq!(net.vars().unwrap().len(), 2 * 14, "the shared layer is counted once");
+    let mut freezer = Freezer::new(net).unwrap();
+    let change = freezer.freeze_upto(1, &mut []).unwrap();
+    assert_eq!(change.ties[0].trained_in, ["again"]);
+    assert!(!freezer.front.weight().is_variable() && freezer.again.weight().is_variable());
+
+    let plain = Tensor::ones((2, 2), DType::F32, &Device::Cpu).unwrap();
+    let net = kept(Linear::new(plain, None)).into_trainable().unwrap();
+    assert!(net.front.weight().is_variable());
+    assert_eq!(net.front.weight().id(), net.again.weight().id());
+}
+
+#[test]
+fn a_key_that_is_no_segment_is_refused() {
+    for key in ["", "a.b", "."] {
+        let map = BTreeMap::from([(key.to_string(), linear(1))]);
+        let error = map.leaves().map(|_| ()).unwrap_err();
+        assert!(matches!(error, Error::Mapping { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("{key:?}")), "{error}");
+    }
+}
+
+type Twelve<T> = (T, T, T, T, T, T, T, T, T, T, T, T);
+
+#[test]
+fn tuples_have_up_to_twelve_parts() {
+    let l = linear;
+    let tuple: Twelve<Linear> =
+        (l(0), l(1), l(2), l(3), l(4), l(5), l(6), l(7), l(8), l(9), l(10), l(11));
+    let expected: Vec<String> = (0..12).map(|i| i.to_string()).collect();
+    assert_model(&tuple, &expected.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(Twelve::<Linear>::LAYOUT.before("11"), 11);
+}
+
+#[derive(Freezable)]
+struct Settings {
+    width: usize,
+    names: Vec<String>,
+    stem: Linear,
+    scale: Option<f64>,
+    acts: Vec<Activation>,
+    pair: ([u8; 2], &'static str),
+    table: BTreeMap<String, Arc<str>>,
+    head: Linear,
+}
+
+// However many settings there are, they are no leaves, and the type knows it.
+const HEAD: usize = Settings::LAYOUT.before("head");
+
+#[test]
+fn settings_are_cloned_and_count_for_nothing() {
+    let net = Settings {
+        width: 3,
+        names: vec!["a".into(), "b".into()],
+        stem: linear(1),
+        scale: Some(0.5),
+        acts: vec![Activation::Relu],
+        pair: ([1, 2], "pair"),
+        table: BTreeMap::from([("any.key".replace('.', "_"), Arc::from("text"))]),
+        head: linear(2),
+    };
+    assert_model(&net, &["stem", "head"]);
+    assert_eq!((HEAD, Settings::LAYOUT.len()), (1, Some(2)));
+    let view = net.freeze_upto(1).unwrap();
+    assert_eq!((view.width, &view.names, view.scale), (3, &net.names, Some(0.5)));
+    assert_eq!((view.acts.len(), view.pair, &view.table), (1, net.pair, &net.table));
 }

@@ -6,7 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::costs::{Call, Heads, LeafCost, Recording, combine, typical};
 use super::*;
+use crate::Declared;
 use crate::nn::record::{self, Backward, Flops, Part};
+
+fn trained(paths: Vec<String>) -> FreezePlan {
+    let declared = vec![Declared::NOTHING; paths.len()];
+    FreezePlan::of(paths.into(), &declared, Declared::state).expect("a plan")
+}
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -40,7 +46,7 @@ fn given() -> Calibration {
         leaves: paths.iter().map(leaf).collect(),
         calls,
         vars: vec![(100, vec![0]), (200, vec![1]), (300, vec![2]), (400, vec![3])],
-        template: FreezePlan::from_paths(paths.into()),
+        template: trained(paths),
         heads: Heads { forward: ms(4), backward: ms(2) },
         update: ms(1000),
         moments: 2,
@@ -93,7 +99,7 @@ fn bytes_and_operations_follow_the_plan() {
         let sgd = costs.clone().with_moments(0).forecast(&plan(&costs, frozen));
         assert_eq!(sgd.expect("a forecast").state_bytes, 0);
     }
-    let other = FreezePlan::from_paths(vec!["other".to_string()].into());
+    let other = trained(vec!["other".to_string()]);
     assert!(costs.forecast(&other).is_err());
 }
 

@@ -3,8 +3,8 @@
 use candle_core::{Tensor, Var};
 
 use crate::{
-    BatchNormPolicy, Freezable, FreezePlan, Freezer, Leaf, PlannedVar, Result, Summary, View,
-    inspect,
+    BatchNormPolicy, Freezable, FreezePlan, Freezer, Leaf, LeafState, PlannedVar, Result, Summary,
+    View, inspect,
 };
 
 impl<M: Freezable> Freezer<M> {
@@ -59,8 +59,7 @@ impl<M: Freezable> Freezer<M> {
     ///
     /// A layer of the model cannot be rebuilt.
     pub fn frozen_view(&self) -> Result<View<M>> {
-        let mut plan = FreezePlan::from_paths(self.inventory.paths.clone());
-        plan.freeze_upto(plan.len())?;
+        let plan = self.inventory.plan(|_| LeafState::Frozen)?;
         Ok(View::new(inspect::view(&self.whole, &plan, BatchNormPolicy::AsCaller)?))
     }
 

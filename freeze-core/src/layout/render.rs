@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Layout, Node, TUPLE};
 
-/// The tree, one part a line; parts without leaves are left out.
+/// The tree, one part a line, with what is declared of it there; parts without leaves are left out.
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.render(f, "", 0, &mut Vec::new())
@@ -31,10 +31,15 @@ impl Layout {
     ) -> fmt::Result {
         let indent = "  ".repeat(depth);
         let label = if name.is_empty() { String::new() } else { format!("{name}: ") };
+        let said = match self.declared.to_string() {
+            said if said.is_empty() => said,
+            said => format!(", {said}"),
+        };
         let (kind, parts, length) = match self.node {
             Node::Empty => return Ok(()),
-            Node::Leaf { kind } => return writeln!(f, "{indent}{label}{kind}"),
+            Node::Leaf { kind } => return writeln!(f, "{indent}{label}{kind}{said}"),
             Node::Array { item, len } => {
+                let item = item.declare(self.declared);
                 return item.render(f, &format!("{name}[0..{len}]"), depth, above);
             }
             Node::Group { kind, parts } => (kind, parts, ""),
@@ -42,15 +47,15 @@ impl Layout {
                 // An enum: its variants.
                 Node::Group { kind: same, parts } if same == kind => (kind, parts, OPEN),
                 _ => {
-                    writeln!(f, "{indent}{label}{kind}{OPEN}")?;
+                    writeln!(f, "{indent}{label}{kind}{OPEN}{said}")?;
                     return inside().render(f, "", depth + 1, above);
                 }
             },
         };
         if kind != TUPLE && above.contains(&kind) {
-            return writeln!(f, "{indent}{label}{kind} (as above)");
+            return writeln!(f, "{indent}{label}{kind} (as above){said}");
         }
-        writeln!(f, "{indent}{label}{kind}{length}")?;
+        writeln!(f, "{indent}{label}{kind}{length}{said}")?;
         above.push(kind);
         for part in parts {
             part.layout.render(f, part.name, depth + 1, above)?;

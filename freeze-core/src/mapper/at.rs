@@ -1,7 +1,7 @@
 //! Where a tensor sits in the model, and what it is for.
 
 use super::paths::join;
-use crate::LeafState;
+use crate::{Declared, LeafState};
 
 /// Where a tensor sits.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub struct At<'a> {
     pub role: Role,
     /// The leaf's place in the plan.
     pub state: LeafState,
+    /// What is declared of the tensor.
+    pub declared: Declared,
 }
 
 impl At<'_> {

@@ -239,6 +239,7 @@ impl ModuleT for BatchNorm {
 }
 
 /// Always one leaf: without weights (`affine: false`) it still has running statistics.
+#[diagnostic::do_not_recommend]
 impl Freezable for BatchNorm {
     const LAYOUT: Layout = Layout::leaf("BatchNorm");
 

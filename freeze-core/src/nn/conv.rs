@@ -48,6 +48,7 @@ macro_rules! convolution {
             }
         }
 
+        #[diagnostic::do_not_recommend]
         impl Freezable for $layer {
             const LAYOUT: Layout = Layout::leaf(stringify!($layer));
 

@@ -118,8 +118,10 @@ impl ModuleT for Dropout {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Freezable for Dropout {
     const LAYOUT: crate::Layout = crate::Layout::EMPTY;
+    const HAS_LEAVES: bool = false;
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
         mapper.generator(&self.generator);

@@ -56,6 +56,7 @@ impl Module for Embedding {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Freezable for Embedding {
     const LAYOUT: Layout = Layout::leaf("Embedding");
 

@@ -115,6 +115,7 @@ impl Module for GroupNorm {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Freezable for GroupNorm {
     const LAYOUT: Layout = Layout::leaf("GroupNorm");
 

@@ -118,6 +118,7 @@ impl Module for LayerNorm {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Freezable for LayerNorm {
     const LAYOUT: Layout = Layout::leaf("LayerNorm");
 

@@ -51,6 +51,7 @@ impl Module for Linear {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Freezable for Linear {
     const LAYOUT: Layout = Layout::leaf("Linear");
 

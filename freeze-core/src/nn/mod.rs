@@ -6,6 +6,29 @@
 //! layer an input gradient that nobody reads. The [`ops`] here return a gradient for the tracked
 //! operands alone, and record nothing where nothing is tracked.
 
+//!
+//! A layer of candle's becomes its counterpart here by `From`, with the same tensors (`BatchNorm` by
+//! `TryFrom`: candle shows one of its settings in its `Debug` text alone). candle's `GroupNorm`, `GRU`
+//! and `LSTM` hide their tensors, and its `Dropout` its rate: build those anew.
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use freeze_core::nn;
+//!
+//! let ones = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu);
+//! let (vector, image) = (ones(&[2])?, ones(&[2, 2, 3, 3])?);
+//! nn::Linear::from(candle_nn::Linear::new(ones(&[2, 2])?, Some(vector.clone())));
+//! nn::Conv1d::from(candle_nn::Conv1d::new(ones(&[2, 2, 3])?, None, Default::default()));
+//! nn::Conv2d::from(candle_nn::Conv2d::new(image, Some(vector.clone()), Default::default()));
+//! nn::Embedding::from(candle_nn::Embedding::new(ones(&[5, 2])?, 2));
+//! nn::LayerNorm::from(candle_nn::LayerNorm::new(vector.clone(), vector.clone(), 1e-5));
+//! nn::RmsNorm::from(candle_nn::RmsNorm::new(vector.clone(), 1e-5));
+//! nn::PReLU::from(candle_nn::PReLU::new(vector.clone(), false));
+//! let [mean, var] = [vector.clone(), vector];
+//! nn::BatchNorm::try_from(candle_nn::BatchNorm::new_no_bias(2, mean, var, 1e-5)?)?;
+//! # Ok::<(), freeze_core::Error>(())
+//! ```
+
 pub mod batch_norm;
 mod batch_norm_layer;
 pub mod conv;

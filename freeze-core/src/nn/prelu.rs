@@ -40,6 +40,7 @@ impl Module for PReLU {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Freezable for PReLU {
     const LAYOUT: Layout = Layout::leaf("PReLU");
 

@@ -68,6 +68,7 @@ impl Module for RmsNorm {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Freezable for RmsNorm {
     const LAYOUT: Layout = Layout::leaf("RmsNorm");
 

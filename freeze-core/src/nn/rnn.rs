@@ -120,6 +120,7 @@ macro_rules! accessors {
             }
         }
 
+        #[diagnostic::do_not_recommend]
         impl $crate::Freezable for $layer {
             const LAYOUT: $crate::Layout = $crate::Layout::leaf(stringify!($layer));
 

@@ -24,6 +24,8 @@ pub struct PlannedVar {
     /// Frozen, or trained at a share of the learning rate. A tied variable is frozen when every
     /// leaf that holds it is.
     pub state: LeafState,
+    /// Declared to have no weight decay; a group of the optimizer's may say otherwise.
+    pub no_decay: bool,
 }
 
 impl PlannedVar {
@@ -51,7 +53,7 @@ impl PlannedVar {
 impl From<(String, Var)> for PlannedVar {
     fn from((name, var): (String, Var)) -> Self {
         let leaf = name.rsplit_once('.').map_or("", |(leaf, _)| leaf).to_string();
-        Self { name, leaf, kind: "", var, state: LeafState::TRAINED }
+        Self { name, leaf, kind: "", var, state: LeafState::TRAINED, no_decay: false }
     }
 }
 

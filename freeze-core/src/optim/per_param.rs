@@ -61,13 +61,18 @@ where
     ///
     /// # Errors
     ///
-    /// Two variables have one name, or `O` refuses the configuration or a variable.
+    /// Two variables have one name, one is declared `no_decay`, which no optimizer of candle's but
+    /// `SGD` can follow, or `O` refuses the configuration or a variable.
     pub fn with_names<V: Into<PlannedVar>>(
         vars: impl IntoIterator<Item = V>,
         config: O::Config,
-    ) -> Result<Self> {
-        let named = vars.into_iter().map(Into::into);
-        Self::build(named.map(|var: PlannedVar| (Some(var.name), var.var, var.state)), config)
+    ) -> Result<Self>
+    where
+        O: 'static,
+    {
+        let named: Vec<PlannedVar> = vars.into_iter().map(Into::into).collect();
+        named.iter().try_for_each(plan::check_decay::<O>)?;
+        Self::build(named.into_iter().map(|var| (Some(var.name), var.var, var.state)), config)
     }
 
     fn build(

@@ -20,6 +20,8 @@ pub(super) struct Slot {
     pub(super) planned: LeafState,
     /// What the parameter groups say.
     pub(super) share: Share,
+    /// Declared to have no weight decay.
+    no_decay: bool,
     /// How many updates the parameter has had since its state began.
     pub(super) steps: u64,
     /// `(moments, elements)`; made by the first update.
@@ -31,23 +33,30 @@ impl Slot {
     pub(super) fn new(var: Var) -> Self {
         let (name, leaf, share) = (None, String::new(), Share::default());
         let planned = LeafState::TRAINED;
-        Self { var, name, leaf, kind: "", planned, share, steps: 0, state: None }
+        let no_decay = false;
+        Self { var, name, leaf, kind: "", planned, share, no_decay, steps: 0, state: None }
     }
 
     /// With a name, and as a plan has it.
     pub(super) fn planned(planned: PlannedVar) -> Self {
-        let PlannedVar { name, leaf, kind, var, state } = planned;
-        Self { name: Some(name), leaf, kind, planned: state, ..Self::new(var) }
+        let PlannedVar { name, leaf, kind, var, state, no_decay } = planned;
+        Self { name: Some(name), leaf, kind, planned: state, no_decay, ..Self::new(var) }
     }
 
     /// Learns what a plan knows of the parameter; a name it has already stays.
     pub(super) fn learn(&mut self, planned: PlannedVar) {
-        let PlannedVar { name, leaf, kind, state, .. } = planned;
+        let PlannedVar { name, leaf, kind, state, no_decay, .. } = planned;
         if self.name.as_ref().is_none_or(|known| *known == name) {
             (self.name, self.leaf) = (Some(name), leaf);
         }
         self.kind = kind;
         self.planned = state;
+        self.no_decay = no_decay;
+    }
+
+    /// The weight decay: what a group says, none where that is declared, the optimizer's own.
+    pub(super) fn weight_decay(&self, own: f64) -> f64 {
+        self.share.weight_decay.unwrap_or(if self.no_decay { 0.0 } else { own })
     }
 
     /// The share of the learning rate, or `None` if frozen.

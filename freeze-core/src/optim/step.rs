@@ -57,7 +57,7 @@ impl<R: UpdateRule> Fused<R> {
 /// an infinite one would be written to the parameter.
 fn next_update<R: Rule>(rule: &R, slot: &Slot, index: usize, lr_scale: f64) -> Result<Update> {
     let lr = rule.lr() * lr_scale;
-    let weight_decay = slot.share.weight_decay.unwrap_or(rule.weight_decay());
+    let weight_decay = slot.weight_decay(rule.weight_decay());
     let largest = match slot.acc() {
         DType::F64 => f64::MAX,
         _ => f64::from(f32::MAX),

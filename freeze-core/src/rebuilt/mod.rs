@@ -138,6 +138,7 @@ impl<L> Rebuilt<L> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<L> Freezable for Rebuilt<L> {
     const LAYOUT: Layout = Layout::open("Rebuilt", || Layout::EMPTY);
 

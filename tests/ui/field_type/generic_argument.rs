@@ -1,6 +1,8 @@
 use candle_nn::Linear;
 use freeze_core::Freezable;
 
+struct Cache;
+
 #[derive(Freezable)]
 struct Net<L> {
     body: L,
@@ -11,7 +13,7 @@ fn depth<M: Freezable>(_: &M) -> usize {
     0
 }
 
-fn count(net: &Net<u8>) -> usize {
+fn count(net: &Net<Cache>) -> usize {
     depth(net)
 }
 

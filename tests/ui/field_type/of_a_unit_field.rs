@@ -1,10 +1,12 @@
 use candle_nn::Linear;
 use freeze_core::Freezable;
 
+struct Scale(f64);
+
 #[derive(Freezable)]
 struct Net {
     #[freeze(unit)]
-    body: Vec<f64>,
+    body: Vec<Scale>,
     head: Linear,
 }
 

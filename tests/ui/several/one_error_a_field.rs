@@ -1,11 +1,13 @@
 use candle_nn::Linear;
 use freeze_core::Freezable;
 
+struct Cache;
+
 #[derive(Freezable)]
 struct Net {
-    width: usize,
+    cache: Cache,
     head: Linear,
-    name: String,
+    other: Cache,
 }
 
 fn main() {}

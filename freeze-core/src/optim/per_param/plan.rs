@@ -8,7 +8,7 @@ use candle_nn::{AdamW, Optimizer, SGD};
 
 use super::{PerParam, Slot};
 use crate::optim::{PlanOptimizer, PlannedVar, Released};
-use crate::{LeafState, Result};
+use crate::{Error, LeafState, Result};
 
 /// What a plan makes of a variable.
 pub(super) struct Stage<O> {
@@ -32,6 +32,7 @@ where
             vars.iter().map(|var| (var.var.id(), var)).collect();
         let stage = |slot: &Slot<O>| {
             let Some(planned) = planned.get(&slot.var.id()) else { return Ok(None) };
+            check_decay::<O>(planned)?;
             let fresh = match (planned.state, &slot.optimizer) {
                 (LeafState::Trained { .. }, None) => {
                     Some(O::new(vec![slot.var.clone()], self.config.clone())?)
@@ -84,4 +85,15 @@ fn state_bytes_per_byte<O: 'static>() -> Option<usize> {
     } else {
         None
     }
+}
+
+/// candle's optimizers let all their variables decay alike, and `SGD` none.
+pub(super) fn check_decay<O: Optimizer + 'static>(planned: &PlannedVar) -> Result<()> {
+    if !planned.no_decay || TypeId::of::<O>() == TypeId::of::<SGD>() {
+        return Ok(());
+    }
+    let why = "it is declared `no_decay`, and candle's optimizers let all variables decay alike; \
+               use `freeze_core::optim::AdamW`";
+    let (optimizer, name) = (std::any::type_name::<PerParam<O>>(), planned.name.clone());
+    Err(Error::Optimizer { optimizer, name, why: why.into() })
 }

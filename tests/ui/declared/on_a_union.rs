@@ -1,10 +1,9 @@
-use candle_nn::Linear;
 use freeze_core::Freezable;
 
 #[derive(Freezable)]
-struct Net {
+#[freeze(frozen)]
+union Net {
     width: usize,
-    head: Linear,
 }
 
 fn main() {}
