@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, ModuleT, Tensor};
 use candle_nn::{VarBuilder, VarMap};
+use freeze_core::load::load_into;
 use freeze_core::nn::{self, BatchNorm, BatchNormConfig};
 use freeze_core::{BatchNormPolicy, Freezable, Freezer};
 use proptest::prelude::*;
@@ -185,4 +186,84 @@ fn wrong_numbers_and_shapes_are_errors() {
     let wide = layer.forward_train(&Tensor::ones((2, 5), DType::F32, &Device::Cpu).unwrap());
     assert!(wide.unwrap_err().to_string().contains("expected 4 channels"));
     assert_eq!(flat(layer.running_mean()), [1.0; 4]);
+}
+
+/// A layer whose tensors are all of `dtype`, with candle's names.
+fn of_dtype(dtype: DType) -> BatchNorm {
+    let vb = VarBuilder::from_tensors(tensors(dtype), dtype, &Device::Cpu);
+    nn::batch_norm(4, BatchNormConfig { momentum: 0.01, ..Default::default() }, vb).unwrap()
+}
+
+fn tensors(dtype: DType) -> std::collections::HashMap<String, Tensor> {
+    let names = [("running_mean", 0.0), ("running_var", 1.0), ("weight", 1.0), ("bias", 0.0)];
+    let tensor = |value: f64| Tensor::full(value as f32, 4, &Device::Cpu).unwrap().to_dtype(dtype);
+    names.map(|(name, value)| (name.to_string(), tensor(value).unwrap())).into()
+}
+
+#[test]
+fn statistics_of_halves_do_not_stall() {
+    for dtype in [DType::F16, DType::BF16] {
+        let by_hand = || {
+            let t = tensors(dtype);
+            let [mean, var, w, b] =
+                ["running_mean", "running_var", "weight", "bias"].map(|n| &t[n]);
+            let [mean, var, w, b] = [mean, var, w, b].map(Tensor::clone);
+            BatchNorm::new_with_momentum(4, mean, var, w, b, 1e-5, 0.01).unwrap()
+        };
+        for layer in [of_dtype(dtype), by_hand()] {
+            let view = layer.freeze_upto(0).unwrap();
+            // Mean 1, unbiased variance 8 for 8 values of 1 - √7 and 1 + √7 in turn.
+            let x: Vec<f64> = (0..32).map(|i| 1. + 7f64.sqrt() * [1., -1.][i / 4 % 2]).collect();
+            let x = Tensor::from_vec(x, (8, 4), &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            for _ in 0..1500 {
+                assert_eq!(view.forward_train(&x).unwrap().dtype(), dtype);
+            }
+            assert_eq!(
+                (layer.running_mean().dtype(), layer.running_var().dtype()),
+                (DType::F32, DType::F32)
+            );
+            for (mean, var) in flat(layer.running_mean()).into_iter().zip(flat(layer.running_var()))
+            {
+                assert!((mean - 1.).abs() < 1e-2 && (var - 8.).abs() < 5e-2, "{mean} {var}");
+            }
+            assert_eq!(layer.forward_t(&x, false).unwrap().dtype(), dtype);
+        }
+    }
+}
+
+#[test]
+fn files_with_statistics_of_halves_load() {
+    let folder = tempfile::tempdir().unwrap();
+    for dtype in [DType::F16, DType::BF16] {
+        let path = folder.path().join(format!("{dtype:?}.safetensors"));
+        let mut file = tensors(dtype);
+        file.insert("running_mean".to_string(), shifted(1, &[4], dtype, 1.5).as_detached_tensor());
+        candle_core::safetensors::save(&file, &path).unwrap();
+        let vb = buffered(&path, dtype);
+        let read = nn::batch_norm(4, 1e-5, vb).unwrap();
+        let loaded = of_dtype(dtype).into_trainable().unwrap();
+        assert!(load_into(&loaded, &path).unwrap().is_complete());
+        for layer in [read, loaded] {
+            assert_eq!(flat(layer.running_mean()), flat(&file["running_mean"]), "{dtype:?}");
+            assert_eq!(layer.running_mean().dtype(), DType::F32);
+            assert_eq!(layer.weight_and_bias().unwrap().0.dtype(), dtype);
+        }
+    }
+}
+
+fn buffered(path: &std::path::Path, dtype: DType) -> VarBuilder<'static> {
+    let bytes = std::fs::read(path).unwrap();
+    VarBuilder::from_buffered_safetensors(bytes, dtype, &Device::Cpu).unwrap()
+}
+
+#[test]
+fn a_half_convolution_absorbs_its_norm() {
+    let (conv, norm) = (var(1, &[4, 2, 3, 3], DType::BF16), of_dtype(DType::BF16));
+    let conv = nn::Conv2d::new(conv.as_detached_tensor(), None, Default::default());
+    let x = var(2, &[2, 2, 5, 5], DType::BF16);
+    let expected =
+        norm.forward_t(&candle_core::Module::forward(&conv, &x).unwrap(), false).unwrap();
+    let found = candle_core::Module::forward(&conv.absorb_bn(&norm).unwrap(), &x).unwrap();
+    assert_eq!(found.dtype(), DType::BF16);
+    assert!(distance(&found, &expected) < 2e-2);
 }

@@ -18,13 +18,13 @@ pub struct BatchStatistics {
 
 /// Normalises `x` of shape `[batch, channels, ..]` by the statistics of the batch, which are
 /// returned with it, f16's and bf16's in f32. `affine` is a weight and a bias per channel, of the
-/// input's element type. f16 and bf16 compute in f32. Gradients are computed for tracked operands
-/// only.
+/// input's element type. f16 and bf16 compute in f32. On the CPU gradients are computed for tracked
+/// operands only.
 ///
 /// # Errors
 ///
-/// Fewer than two dimensions, an empty input, shapes or element types that do not fit, or an
-/// element type other than f32, f64, f16 and bf16.
+/// Fewer than two dimensions, an empty input, shapes or element types that do not fit, an element
+/// type other than f32, f64, f16 and bf16, or an `eps` that is negative or not finite.
 pub fn normalize(
     x: &Tensor,
     affine: Option<(&Tensor, &Tensor)>,

@@ -5,7 +5,7 @@ use candle_core::{ModuleT, Result, Tensor, Var};
 use candle_nn::{BatchNormConfig, Init, VarBuilder};
 
 use super::batch_norm::{normalize_about, normalize_by};
-use super::norm::Center;
+use super::norm::{Center, check_eps, internal_dtype};
 use crate::{BatchNormPolicy, Error, Freezable, Layout, Mapper};
 
 /// Batch normalisation: `candle_nn::BatchNorm` with a lean backward.
@@ -14,6 +14,8 @@ use crate::{BatchNormPolicy, Error, Freezable, Layout, Mapper};
 /// unbiased variance, on every forward pass in training. Views share them: a frozen layer moves them
 /// as ever, but under [`BatchNormPolicy::Inference`], where it normalises by them even in training
 /// and moves none.
+///
+/// Of a layer in f16 or bf16 they are f32, since a half does not move by the small share of a batch.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     running_mean: Var,
@@ -34,11 +36,11 @@ enum Training {
 
 impl BatchNorm {
     /// With a weight and a bias, and a momentum of 0.1. All four tensors have `num_features`
-    /// elements; running statistics that are no variables are copied into ones.
+    /// elements; running statistics that are no variables, or are f16 or bf16, are copied into variables.
     ///
     /// # Errors
     ///
-    /// Tensors of another shape, or a negative `eps`.
+    /// Tensors of another shape, or an `eps` that is negative or not finite.
     pub fn new(
         num_features: usize,
         running_mean: Tensor,
@@ -104,12 +106,10 @@ impl BatchNorm {
         weight_and_bias: Option<(Tensor, Tensor)>,
         config: BatchNormConfig,
     ) -> Result<Self> {
-        let number = |name, value, expected| Err(Error::Number { name, value, expected });
-        if config.eps < 0.0 || config.eps.is_nan() {
-            number("eps", config.eps, "a number of at least 0")?
-        }
+        check_eps(config.eps)?;
         if !(0.0..=1.0).contains(&config.momentum) {
-            number("momentum", config.momentum, "a number from 0 to 1")?
+            let (name, expected) = ("momentum", "a number from 0 to 1");
+            return Err(Error::Number { name, value: config.momentum, expected }.into());
         }
         let affine = weight_and_bias.as_ref();
         let tensors = [
@@ -124,8 +124,8 @@ impl BatchNorm {
             }
         }
         Ok(Self {
-            running_mean: Var::from_tensor(&mean)?,
-            running_var: Var::from_tensor(&var)?,
+            running_mean: statistics(&mean)?,
+            running_var: statistics(&var)?,
             weight_and_bias,
             center: Center::from_remove_mean(config.remove_mean),
             eps: config.eps,
@@ -207,12 +207,18 @@ impl BatchNorm {
     }
 }
 
+/// The variable itself if it is one. Halves become f32: a small share of a batch is lost on a half.
+fn statistics(tensor: &Tensor) -> Result<Var> {
+    Var::from_tensor(&tensor.to_dtype(internal_dtype(tensor.dtype()))?)
+}
+
 fn config(eps: f64, momentum: f64) -> BatchNormConfig {
     BatchNormConfig { eps, momentum, ..Default::default() }
 }
 
 /// A batch normalisation of `num_features` channels; reads `running_mean`, `running_var` and, if the
-/// config is affine, `weight` and `bias`.
+/// config is affine, `weight` and `bias`. The statistics of an f16 or bf16 layer are read and made as
+/// f32.
 ///
 /// # Errors
 ///
@@ -224,7 +230,9 @@ pub fn batch_norm<C: Into<BatchNormConfig>>(
 ) -> Result<BatchNorm> {
     let config = config.into();
     let get = |name, init| vb.get_with_hints(num_features, name, Init::Const(init));
-    let running = [get("running_mean", 0.0)?, get("running_var", 1.0)?];
+    let wide = internal_dtype(vb.dtype());
+    let running = |name, init| vb.get_with_hints_dtype(num_features, name, Init::Const(init), wide);
+    let running = [running("running_mean", 0.0)?, running("running_var", 1.0)?];
     let affine = match config.affine {
         true => Some((get("weight", 1.0)?, get("bias", 0.0)?)),
         false => None,
@@ -259,8 +267,8 @@ impl Freezable for BatchNorm {
                 _ => Training::ByBatch,
             };
             Ok(Self {
-                running_mean: Var::from_tensor(&mean)?,
-                running_var: Var::from_tensor(&var)?,
+                running_mean: statistics(&mean)?,
+                running_var: statistics(&var)?,
                 weight_and_bias,
                 training,
                 ..*self
@@ -269,7 +277,7 @@ impl Freezable for BatchNorm {
     }
 }
 
-/// Shares all tensors of candle's layer, running statistics included.
+/// Shares all tensors of candle's layer, running statistics included unless they are f16 or bf16.
 impl TryFrom<candle_nn::BatchNorm> for BatchNorm {
     type Error = Error;
 

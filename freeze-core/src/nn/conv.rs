@@ -70,7 +70,7 @@ macro_rules! convolution {
         ///
         /// # Errors
         ///
-        /// `vb` cannot give the tensors.
+        /// `vb` cannot give the tensors, channels do not divide into the groups, or there are no inputs.
         pub fn $new(
             in_channels: usize,
             out_channels: usize,
@@ -78,6 +78,7 @@ macro_rules! convolution {
             cfg: $config,
             vb: VarBuilder<'_>,
         ) -> Result<$layer> {
+            check(stringify!($new), [in_channels, out_channels, kernel_size], cfg.groups)?;
             candle_nn::$new(in_channels, out_channels, kernel_size, cfg, vb).map($layer::from)
         }
 
@@ -85,7 +86,7 @@ macro_rules! convolution {
         ///
         /// # Errors
         ///
-        /// `vb` cannot give the tensor.
+        /// `vb` cannot give the tensor, channels do not divide into the groups, or there are no inputs.
         pub fn $bare(
             in_channels: usize,
             out_channels: usize,
@@ -93,9 +94,24 @@ macro_rules! convolution {
             cfg: $config,
             vb: VarBuilder<'_>,
         ) -> Result<$layer> {
+            check(stringify!($bare), [in_channels, out_channels, kernel_size], cfg.groups)?;
             candle_nn::$bare(in_channels, out_channels, kernel_size, cfg, vb).map($layer::from)
         }
     };
+}
+
+/// Refuses sizes of which candle's constructor makes a weight that fits no input.
+fn check(name: &str, [inputs, outputs, kernel]: [usize; 3], groups: usize) -> Result<()> {
+    if groups == 0 || !inputs.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
+        bail!(
+            "{name}: {inputs} input and {outputs} output channels in {groups} groups; expected \
+               groups of one size"
+        )
+    }
+    if inputs == 0 || kernel == 0 {
+        bail!("{name}: {inputs} input channels and a kernel of {kernel}; expected at least 1")
+    }
+    Ok(())
 }
 
 convolution!(
@@ -134,17 +150,19 @@ impl Conv2d {
             );
         }
         let mean = bn.running_mean();
+        let wide = |tensor: &Tensor| tensor.to_dtype(mean.dtype());
         let deviation = (bn.running_var() + bn.eps())?.sqrt()?;
         let (scale, offset) = match bn.weight_and_bias() {
-            Some((weight, bias)) => ((weight / deviation)?, bias.clone()),
+            Some((weight, bias)) => ((wide(weight)? / deviation)?, wide(bias)?),
             None => (deviation.recip()?, mean.zeros_like()?),
         };
         let shift = match &self.bias {
-            Some(bias) => (bias - mean)?,
+            Some(bias) => (wide(bias)? - mean)?,
             None => mean.neg()?,
         };
-        let weight = self.weight.broadcast_mul(&scale.reshape((channels, 1, 1, 1))?)?;
-        let bias = (offset + (shift * scale)?)?;
+        let weight = wide(&self.weight)?.broadcast_mul(&scale.reshape((channels, 1, 1, 1))?)?;
+        let bias = (offset + (shift * scale)?)?.to_dtype(self.weight.dtype())?;
+        let weight = weight.to_dtype(self.weight.dtype())?;
         Ok(Self::new(weight.detach(), Some(bias.detach()), self.config))
     }
 }

@@ -3,18 +3,19 @@
 use candle_core::{Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use super::norm::{Center, by_channel, planes::Over};
+use super::norm::{Center, by_channel, check_eps, planes::Over};
 use crate::{Freezable, Layout, Mapper};
 
 /// Normalises `x` of shape `[batch, channels, ..]` in `groups` groups of neighbouring channels, each
 /// sample by itself, with the biased variance; `weight` and `bias` have one element per channel and
-/// the input's element type. f16 and bf16 compute in f32. Gradients are computed for tracked
-/// operands only.
+/// the input's element type. f16 and bf16 compute in f32. On the CPU gradients
+/// are computed for tracked operands only.
 ///
 /// # Errors
 ///
 /// Fewer than three dimensions, channels that do not divide into the groups, shapes or element types
-/// that do not fit, or an element type other than f32, f64, f16 and bf16.
+/// that do not fit, an element type other than f32, f64, f16 and bf16, or an `eps` that is negative or
+/// not finite.
 pub fn normalize(
     x: &Tensor,
     groups: usize,
@@ -55,7 +56,7 @@ impl GroupNorm {
     ///
     /// # Errors
     ///
-    /// The channels do not divide into the groups.
+    /// The channels do not divide into the groups, or `eps` is negative or not finite.
     pub fn new(
         weight: Tensor,
         bias: Tensor,
@@ -64,6 +65,7 @@ impl GroupNorm {
         eps: f64,
     ) -> Result<Self> {
         group_size(num_channels, num_groups)?;
+        check_eps(eps)?;
         Ok(Self { weight, bias, eps, num_channels, num_groups })
     }
 
@@ -97,7 +99,7 @@ impl GroupNorm {
 ///
 /// # Errors
 ///
-/// The builder has no such tensors, or the channels do not divide into the groups.
+/// The builder has no such tensors, or as [`GroupNorm::new`].
 pub fn group_norm(
     num_groups: usize,
     num_channels: usize,

@@ -17,18 +17,19 @@ use candle_core::{Module, Result, Tensor};
 use candle_nn::layer_norm::LayerNormConfig;
 use candle_nn::{Init, VarBuilder};
 
-use super::norm::{Center, row_op::normalize_rows};
+use super::norm::{Center, check_eps, row_op::normalize_rows};
 use crate::{Freezable, Layout, Mapper};
 
 /// `(x - mean) / sqrt(var + eps) * weight + bias` over the last dimension of `x`, with the biased
 /// variance. `weight` and `bias` have the size of that dimension and the input's element type.
 ///
 /// The variance is taken about the mean in a second pass, so that a large mean costs no digits; f16
-/// and bf16 compute in f32. Gradients are computed for tracked operands only.
+/// and bf16 compute in f32. On the CPU gradients are computed for tracked operands only.
 ///
 /// # Errors
 ///
-/// Shapes or element types that do not fit, or an element type other than f32, f64, f16 and bf16.
+/// Shapes or element types that do not fit, an element type other than f32, f64, f16 and bf16, or an
+/// `eps` that is negative or not finite.
 pub fn normalize(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     normalize_rows(x, weight, bias, eps, Center::Mean)
 }
@@ -84,13 +85,14 @@ impl LayerNorm {
 ///
 /// # Errors
 ///
-/// The builder has no such tensors.
+/// The builder has no such tensors, or `eps` is negative or not finite.
 pub fn layer_norm<C: Into<LayerNormConfig>>(
     size: usize,
     config: C,
     vb: VarBuilder<'_>,
 ) -> Result<LayerNorm> {
     let config = config.into();
+    check_eps(config.eps)?;
     let get = |names: [&'static str; 2], init| {
         let name = names.into_iter().find(|name| vb.contains_tensor(name)).unwrap_or(names[0]);
         vb.get_with_hints(size, name, Init::Const(init))

@@ -13,7 +13,7 @@ use crate::{Freezable, Layout, Mapper};
 ///
 /// # Errors
 ///
-/// Shapes or element types that do not fit, or an element type other than f32, f64, f16 and bf16.
+/// As [`ops::layer_norm`](super::ops::layer_norm).
 pub fn normalize(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     normalize_rows(x, weight, None, eps, Center::Zero)
 }
@@ -57,7 +57,7 @@ impl RmsNorm {
 ///
 /// # Errors
 ///
-/// The builder has no such tensor.
+/// The builder has no such tensor, or `eps` is negative or not finite.
 pub fn rms_norm(size: usize, eps: f64, vb: VarBuilder<'_>) -> Result<RmsNorm> {
     layer_norm(size, LayerNormConfig { eps, remove_mean: false, affine: false }, vb).map(RmsNorm)
 }

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::plane_op::{From, PlaneNorm};
 use super::planes::{Moments, Over, Planes, moments};
-use super::{Center, by_dtype, cpu_slice, internal_dtype};
+use super::{Center, by_dtype, check_eps, cpu_slice, internal_dtype};
 
 /// Weight and bias per channel.
 pub(crate) type Affine<'a> = Option<(&'a Tensor, &'a Tensor)>;
@@ -25,6 +25,7 @@ pub(crate) fn by_input(
     eps: f64,
 ) -> Result<(Tensor, Statistics)> {
     check(x, affine)?;
+    check_eps(eps)?;
     if !matches!(x.device(), Device::Cpu) {
         return compose_by_input(x, over, center, affine, eps);
     }
@@ -51,6 +52,7 @@ pub(crate) fn by_constants(
     eps: f64,
 ) -> Result<Tensor> {
     check(x, affine)?;
+    check_eps(eps)?;
     if !matches!(x.device(), Device::Cpu) {
         return compose_by_constants(x, statistics, affine, eps);
     }

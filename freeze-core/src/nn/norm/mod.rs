@@ -14,6 +14,10 @@ pub(super) use blocks::{for_blocks, rows_per_block, split};
 pub(super) use element::{Element, Real, by_dtype, cpu_slice, internal_dtype, slice};
 pub(super) use sums::{sum1, sum2};
 
+use candle_core::Result;
+
+use crate::Error;
+
 /// Whether a normalisation removes the mean before it divides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Center {
@@ -35,6 +39,17 @@ pub(super) struct Wanted {
     pub(super) input: bool,
     pub(super) weight: bool,
     pub(super) bias: bool,
+}
+
+/// Refuses what no variance can be added to.
+pub(super) fn check_eps(eps: f64) -> Result<()> {
+    match eps {
+        0.0.. if eps.is_finite() => Ok(()),
+        _ => {
+            Err(Error::Number { name: "eps", value: eps, expected: "a number of at least 0" }
+                .into())
+        }
+    }
 }
 
 /// Zero for what only rounding made negative; NaN stays NaN.

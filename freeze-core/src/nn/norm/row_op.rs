@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Device, Layout, Result, S
 use crate::nn::record::{self, Work};
 
 use super::rows::{self, RowGrads, RowStats};
-use super::{Center, Element, Wanted, by_dtype, cpu_slice, internal_dtype, slice};
+use super::{Center, Element, Wanted, by_dtype, check_eps, cpu_slice, internal_dtype, slice};
 
 /// Normalises the last dimension and scales it: kernels on the CPU, candle's operations elsewhere.
 pub(crate) fn normalize_rows(
@@ -19,6 +19,7 @@ pub(crate) fn normalize_rows(
     center: Center,
 ) -> Result<Tensor> {
     check(x, weight, bias)?;
+    check_eps(eps)?;
     if !matches!(x.device(), Device::Cpu) || x.elem_count() == 0 {
         return compose(x, weight, bias, eps, center);
     }

@@ -71,35 +71,68 @@ impl Geometry {
                 weight.shape()
             ),
         };
-        if channels_in != per_group * groups {
+        if per_group.checked_mul(groups) != Some(channels_in) {
             bail!(
                 "{name}: the input has {channels_in} channels, expected {}: {groups} group(s) of \
                  the {per_group} that the weight {:?} reads",
-                per_group * groups,
+                per_group as u128 * groups as u128,
                 weight.shape()
             );
+        }
+        if channels_in == 0 || spatial.iter().any(|axis| axis.0 == 0) {
+            bail!("{name}: a sample of the input {:?} is empty", x.shape());
         }
         if channels_out % groups != 0 {
             bail!("{name}: {channels_out} output channels do not divide into {groups} groups");
         }
         let axis = |(input, kernel): (usize, usize), padding, stride, dilation| -> Result<Axis> {
-            let reach = if kernel == 0 { 0 } else { dilation * (kernel - 1) + 1 };
-            if reach == 0 || reach > input + 2 * padding {
+            // Wide enough for any numbers, which come from the user.
+            let reach = kernel.checked_sub(1).map_or(0, |gaps| dilation as u128 * gaps as u128 + 1);
+            let padded = input as u128 + 2 * padding as u128;
+            if reach == 0 || reach > padded {
                 bail!(
                     "{name}: a kernel of {kernel} with dilation {dilation} spans {reach} and the \
-                     input with its padding {}; expected 1 to that many",
-                    input + 2 * padding
+                     input with its padding {padded}; expected 1 to that many"
                 );
             }
-            let output = (input + 2 * padding - reach) / stride + 1;
-            Ok(Axis { input, kernel, output, padding, stride, dilation })
+            match usize::try_from((padded - reach) / stride as u128 + 1) {
+                Ok(output) if padded <= isize::MAX as u128 => {
+                    Ok(Axis { input, kernel, output, padding, stride, dilation })
+                }
+                _ => bail!("{name}: a padding of {padding} is too large"),
+            }
         };
         let height = match x.dims().len() {
             3 => axis(spatial[0], 0, 1, 1)?,
             _ => axis(spatial[0], padding, stride, dilation)?,
         };
         let width = axis(spatial[1], padding, stride, dilation)?;
-        Ok(Self { batch, channels_in, channels_out, groups, height, width })
+        let geometry = Self { batch, channels_in, channels_out, groups, height, width };
+        if !geometry.has_room() {
+            bail!(
+                "{name}: no memory for a result of [{batch}, {channels_out}, {}, {}]; the padding is \
+                 {padding}",
+                height.output,
+                width.output
+            );
+        }
+        Ok(geometry)
+    }
+
+    /// Whether there may be memory for the result and the columns of one row of it.
+    fn has_room(&self) -> bool {
+        /// What is small is not asked for.
+        const ASKED: usize = 1 << 27;
+        let product = |factors: &[usize]| {
+            factors.iter().try_fold(1usize, |product, &factor| product.checked_mul(factor))
+        };
+        let result = [self.batch, self.channels_out, self.height.output, self.width.output];
+        let columns = [self.taps(), self.width.output];
+        [product(&result), product(&columns)].into_iter().all(|elements| {
+            elements.is_some_and(|elements| {
+                elements < ASKED || Vec::<f64>::new().try_reserve_exact(elements).is_ok()
+            })
+        })
     }
 
     /// The input channels of a group.

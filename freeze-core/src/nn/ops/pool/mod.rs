@@ -89,7 +89,7 @@ impl Pool {
             bail!("{}: the input has shape {dims:?}, expected [n, c, h, w]", self.name());
         };
         let ((kh, kw), (sh, sw)) = (self.kernel, self.stride);
-        if kh * kw * sh * sw == 0 || kh > height || kw > width {
+        if [kh, kw, sh, sw].contains(&0) || kh > height || kw > width {
             bail!(
                 "{}: windows of {kh} x {kw}, {sh} x {sw} apart, on {height} x {width}; expected at \
                  least 1 x 1 and at most the input",

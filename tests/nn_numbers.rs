@@ -1,0 +1,327 @@
+//! Every number and shape that a user of `nn` can give is refused with words or works: 0, negative, NaN,
+//! infinite, tiny, huge; empty tensors, and tensors that are not contiguous.
+
+mod nn_support;
+
+use std::fmt::Debug;
+
+use candle_core::{DType, Device, Module, ModuleT, Result, Tensor, Var};
+use candle_nn::{VarBuilder, VarMap};
+use freeze_core::nn::{self, BatchNormConfig, Conv1dConfig, Conv2dConfig, RNN, ops};
+use nn_support::{flat, random};
+
+const MAX: usize = usize::MAX;
+
+/// What must come of a call: a result of this shape, or an error that says this.
+enum Expected<'a> {
+    Shape(&'a [usize]),
+    Words(&'a str),
+}
+use Expected::{Shape, Words};
+
+#[track_caller]
+fn assert_outcome(found: Result<Tensor>, expected: &Expected<'_>, what: &str) {
+    match (found, expected) {
+        (Ok(y), Shape(shape)) => {
+            assert_eq!(y.dims(), *shape, "{what}");
+            // Whatever has a result has gradients.
+            y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        }
+        (Err(error), Words(words)) => {
+            let text = error.to_string();
+            assert!(text.contains(words), "{what}: {text}");
+            assert!(text.lines().all(|line| line.len() < 400), "{what}: {text}");
+        }
+        (Ok(y), Words(words)) => panic!("{what}: {:?} instead of `{words}`", y.shape()),
+        (Err(error), Shape(shape)) => panic!("{what}: {error} instead of {shape:?}"),
+    }
+}
+
+fn tensor(shape: &[usize]) -> Tensor {
+    Var::from_tensor(&random(1, shape, DType::F32)).unwrap().into_inner()
+}
+
+#[test]
+fn settings_of_convolutions() {
+    let one = "expected at least 1";
+    for (padding, stride, dilation, groups, expected) in [
+        (0, 1, 1, 1, Shape(&[2, 4, 4, 4])),
+        (0, 1, 1, 2, Shape(&[2, 4, 4, 4])),
+        (7, 3, 2, 4, Shape(&[2, 4, 6, 6])),
+        (0, MAX, 1, 1, Shape(&[2, 4, 1, 1])),
+        (0, 0, 1, 1, Words(one)),
+        (0, 1, 0, 1, Words(one)),
+        (0, 1, 1, 0, Words(one)),
+        (0, 1, 5, 1, Words("spans 11 and the input with its padding 6")),
+        (0, 1, MAX, 1, Words("spans 36893488147419103231")),
+        (MAX, 1, 1, 1, Words("is too large")),
+        (MAX, MAX, MAX, 1, Words("is too large")),
+        (1 << 46, 1, 1, 1, Words("no memory for a result of [2, 4, ")),
+        (1 << 30, 1 << 29, 1, 1, Shape(&[2, 4, 5, 5])),
+        (0, 1, 1, 3, Words("expected 12: 3 group(s)")),
+        (0, 1, 1, MAX, Words("group(s)")),
+    ] {
+        let per_group = 4 / groups.clamp(1, 4);
+        let per_group = if groups == 3 { 4 } else { per_group };
+        let config = Conv2dConfig { padding, stride, dilation, groups, cudnn_fwd_algo: None };
+        let (x, w, b) = (tensor(&[2, 4, 6, 6]), tensor(&[4, per_group, 3, 3]), tensor(&[4]));
+        let what = format!("padding {padding}, stride {stride}, dilation {dilation}, {groups}");
+        assert_outcome(ops::conv2d(&x, &w, Some(&b), &config), &expected, &what);
+        let layer = nn::Conv2d::new(w.clone(), None, config);
+        assert_outcome(layer.forward(&x), &expected, &what);
+        let config = Conv1dConfig { padding, stride, dilation, groups, cudnn_fwd_algo: None };
+        let (x, w) = (x.mean(2).unwrap(), w.mean(2).unwrap());
+        let expected = match &expected {
+            Shape(shape) => Shape(&shape[..3]),
+            Words(words) => Words(words),
+        };
+        assert_outcome(ops::conv1d(&x, &w, Some(&b), &config), &expected, &what);
+    }
+}
+
+#[test]
+fn windows_of_pools() {
+    let words = "expected at least 1 x 1 and at most the input";
+    for (kernel, stride, expected) in [
+        ((1, 1), (1, 1), Shape(&[2, 3, 4, 5])),
+        ((4, 5), (MAX, MAX), Shape(&[2, 3, 1, 1])),
+        ((0, 1), (1, 1), Words(words)),
+        ((1, 1), (1, 0), Words(words)),
+        ((5, 1), (1, 1), Words(words)),
+        ((MAX, MAX), (MAX, MAX), Words(words)),
+        ((MAX, 2), (MAX, 2), Words(words)),
+    ] {
+        let (x, what) = (tensor(&[2, 3, 4, 5]), format!("{kernel:?} {stride:?}"));
+        assert_outcome(ops::max_pool2d_with_stride(&x, kernel, stride), &expected, &what);
+        assert_outcome(ops::avg_pool2d_with_stride(&x, kernel, stride), &expected, &what);
+    }
+}
+
+#[test]
+fn eps_and_momentum() {
+    let (x, one) = (tensor(&[3, 4, 5]), tensor(&[4]));
+    let (last, flat) = (tensor(&[5]), tensor(&[3, 4]));
+    let mean = Tensor::zeros(4, DType::F32, &Device::Cpu).unwrap();
+    let variance = mean.ones_like().unwrap();
+    let norm = |eps: f64| {
+        let affine = Some((&one, &one));
+        let layer =
+            |bias| nn::BatchNorm::new(4, mean.clone(), variance.clone(), one.clone(), bias, eps);
+        let group = nn::GroupNorm::new(one.clone(), one.clone(), 4, 2, eps);
+        [
+            ops::batch_norm(&x, affine, eps).map(|(y, _)| y),
+            ops::batch_norm_inference(&x, &mean, &variance, affine, eps),
+            ops::group_norm(&x, 2, &one, &one, eps),
+            ops::layer_norm(&x, &last, Some(&last), eps),
+            ops::rms_norm(&x, &last, eps),
+            nn::LayerNorm::new(last.clone(), last.clone(), eps).forward(&x),
+            nn::RmsNorm::new(last.clone(), eps).forward(&x),
+            layer(one.clone()).and_then(|layer| layer.forward_t(&x, true)),
+            layer(one.clone()).and_then(|layer| layer.forward_t(&x, false)),
+            group.and_then(|layer| layer.forward(&x)),
+            ops::batch_norm(&flat, affine, eps)
+                .and_then(|(y, _)| y.unsqueeze(2)?.repeat((1, 1, 5))),
+        ]
+    };
+    for eps in [0., f64::MIN_POSITIVE, 1e-5, 1., 1e300] {
+        for (index, y) in norm(eps).into_iter().enumerate() {
+            assert_outcome(y, &Shape(&[3, 4, 5]), &format!("{eps:?}: {index}"));
+        }
+    }
+    for eps in [-1e-300, -1., f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        for (index, y) in norm(eps).into_iter().enumerate() {
+            let words = "expected a number of at least 0";
+            assert_outcome(y, &Words(words), &format!("{eps:?}: {index}"));
+        }
+    }
+    for momentum in [-1e-300, 1. + 1e-9, f64::NAN, f64::INFINITY] {
+        let config = BatchNormConfig { momentum, ..Default::default() };
+        let text = nn::batch_norm(4, config, builder()).expect_err("refused").to_string();
+        assert!(text.contains("expected a number from 0 to 1"), "{text}");
+    }
+}
+
+fn builder() -> VarBuilder<'static> {
+    VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu)
+}
+
+#[test]
+fn groups_of_norms() {
+    let (x, w) = (tensor(&[2, 6, 3]), tensor(&[6]));
+    for (groups, expected) in [
+        (1, Shape(&[2, 6, 3])),
+        (6, Shape(&[2, 6, 3])),
+        (0, Words("6 channels cannot be divided into 0 groups")),
+        (4, Words("6 channels cannot be divided into 4 groups")),
+        (MAX, Words("cannot be divided")),
+    ] {
+        assert_outcome(ops::group_norm(&x, groups, &w, &w, 1e-5), &expected, &groups.to_string());
+        let layer = nn::group_norm(groups, 6, 1e-5, builder());
+        assert_outcome(layer.and_then(|layer| layer.forward(&x)), &expected, &groups.to_string());
+    }
+}
+
+#[test]
+fn empty_tensors() {
+    let config = Conv2dConfig::default();
+    let conv = |x: &[usize], w: &[usize]| {
+        ops::conv2d(&tensor(x), &tensor(w), Some(&tensor(&w[..1])), &config)
+    };
+    let norm = |x: &[usize], n: usize| {
+        ops::layer_norm(&tensor(x), &tensor(&[n]), Some(&tensor(&[n])), 1e-5)
+    };
+    let batch = |x: &[usize], n: usize| {
+        ops::batch_norm(&tensor(x), Some((&tensor(&[n]), &tensor(&[n]))), 1e-5).map(|(y, _)| y)
+    };
+    let linear =
+        |x: &[usize], w: &[usize]| ops::linear(&tensor(x), &tensor(w), Some(&tensor(&w[..1])));
+    let dropout = nn::Dropout::new(0.5, 1).unwrap();
+    let nothing = "nothing to normalise by";
+    for (what, found, expected) in [
+        ("no samples", conv(&[0, 2, 4, 4], &[3, 2, 3, 3]), Shape(&[0, 3, 2, 2])),
+        ("no outputs", conv(&[2, 2, 4, 4], &[0, 2, 3, 3]), Shape(&[2, 0, 2, 2])),
+        ("no inputs", conv(&[2, 0, 4, 4], &[3, 0, 3, 3]), Words("is empty")),
+        ("no rows", conv(&[2, 2, 0, 4], &[3, 2, 3, 3]), Words("is empty")),
+        ("no kernel", conv(&[2, 2, 4, 4], &[3, 2, 0, 3]), Words("a kernel of 0")),
+        ("no samples", ops::max_pool2d(&tensor(&[0, 2, 4, 4]), 2), Shape(&[0, 2, 2, 2])),
+        ("no channels", ops::avg_pool2d(&tensor(&[2, 0, 4, 4]), 2), Shape(&[2, 0, 2, 2])),
+        ("no rows", ops::avg_pool2d(&tensor(&[2, 2, 0, 4]), 2), Words("on 0 x 4")),
+        ("no rows", norm(&[0, 3], 3), Shape(&[0, 3])),
+        ("no columns", norm(&[3, 0], 0), Shape(&[3, 0])),
+        ("no samples", batch(&[0, 3], 3), Words(nothing)),
+        ("no channels", batch(&[3, 0], 0), Words(nothing)),
+        ("no pixels", batch(&[3, 2, 0], 2), Words(nothing)),
+        ("no rows", linear(&[0, 3], &[2, 3]), Shape(&[0, 2])),
+        ("no inputs", linear(&[4, 0], &[2, 0]), Shape(&[4, 2])),
+        ("no outputs", linear(&[4, 3], &[0, 3]), Shape(&[4, 0])),
+        ("no rows", ops::add_bias(&tensor(&[0, 3]), &tensor(&[3])), Shape(&[0, 3])),
+        ("no columns", ops::add_bias(&tensor(&[3, 0]), &tensor(&[0])), Shape(&[3, 0])),
+        ("no elements", ops::prelu(&tensor(&[0, 3]), &tensor(&[3])), Shape(&[0, 3])),
+        ("no slopes", ops::prelu(&tensor(&[3, 0]), &tensor(&[0])), Shape(&[3, 0])),
+        ("no slopes", ops::prelu(&tensor(&[3, 2]), &tensor(&[0])), Words("0 slopes")),
+        ("no rows", ops::softmax_last_dim(&tensor(&[0, 3])), Shape(&[0, 3])),
+        ("no columns", ops::softmax_last_dim(&tensor(&[3, 0])), Shape(&[3, 0])),
+        ("no elements", dropout.forward_t(&tensor(&[0, 3]), true), Shape(&[0, 3])),
+        ("no elements", ops::relu(&tensor(&[0])), Shape(&[0])),
+        ("no elements", ops::gelu(&tensor(&[2, 0])), Shape(&[2, 0])),
+        ("no elements", ops::gelu_erf(&tensor(&[2, 0])), Shape(&[2, 0])),
+    ] {
+        assert_outcome(found, &expected, what);
+    }
+}
+
+#[test]
+fn sizes_of_layers() {
+    let conv = |groups| Conv2dConfig { groups, ..Default::default() };
+    let line = |groups| Conv1dConfig { groups, ..Default::default() };
+    let (rows, image) = (tensor(&[2, 3]), tensor(&[2, 4, 5, 5]));
+    let signal = tensor(&[2, 4, 5]);
+    let run = |layer: Result<nn::Conv2d>| layer?.forward(&image);
+    let indices = |index: u32| Tensor::new(&[index, 0], &Device::Cpu);
+    let table = nn::embedding(3, 2, builder()).unwrap();
+    let groups = "expected groups of one size";
+    for (what, found, expected) in [
+        ("conv", run(nn::conv2d(4, 2, 3, conv(2), builder())), Shape(&[2, 2, 3, 3])),
+        ("conv", run(nn::conv2d(4, 2, 3, conv(0), builder())), Words(groups)),
+        ("conv", run(nn::conv2d_no_bias(4, 2, 3, conv(3), builder())), Words(groups)),
+        ("conv", run(nn::conv2d(4, 3, 3, conv(2), builder())), Words(groups)),
+        ("conv", run(nn::conv2d(0, 2, 3, conv(1), builder())), Words("expected at least 1")),
+        ("conv", run(nn::conv2d(4, 2, 0, conv(1), builder())), Words("expected at least 1")),
+        ("conv", run(nn::conv2d(4, 2, 9, conv(1), builder())), Words("spans 9")),
+        (
+            "conv1d",
+            nn::conv1d(4, 2, 3, line(0), builder()).and_then(|layer| layer.forward(&signal)),
+            Words(groups),
+        ),
+        (
+            "no outputs",
+            nn::linear(3, 0, builder()).and_then(|layer| layer.forward(&rows)),
+            Shape(&[2, 0]),
+        ),
+        (
+            "too few slopes",
+            nn::prelu(Some(2), builder()).and_then(|layer| layer.forward(&rows)),
+            Words("2 slopes"),
+        ),
+        (
+            "another size",
+            nn::layer_norm(2, 1e-5, builder()).and_then(|layer| layer.forward(&rows)),
+            Words("the input's last dimension is 3"),
+        ),
+        ("an index", table.forward(&indices(2).unwrap()), Shape(&[2, 2])),
+        ("an index", table.forward(&indices(3).unwrap()), Words("")),
+        ("no batch", gru(0, 3), Shape(&[0, 2])),
+        ("a batch", gru(2, 3), Shape(&[2, 2])),
+        ("another size", gru(2, 4), Words("does not end in 3")),
+    ] {
+        assert_outcome(found, &expected, what);
+    }
+    // Whether there is such a layer is candle's to say: that it says so without a panic.
+    drop(nn::linear(0, 3, builder()).and_then(|layer| layer.forward(&tensor(&[2, 0]))));
+    drop(nn::batch_norm(0, 1e-5, builder()).and_then(|l| l.forward_t(&tensor(&[2, 0]), true)));
+    drop(nn::layer_norm(0, 1e-5, builder()).and_then(|l| l.forward(&tensor(&[2, 0]))));
+    drop(nn::group_norm(1, 0, 1e-5, builder()).and_then(|l| l.forward(&tensor(&[2, 0, 3]))));
+    drop(nn::prelu(Some(0), builder()).and_then(|l| l.forward(&tensor(&[2, 0]))));
+    drop(nn::lstm(0, 0, nn::LSTMConfig::default(), builder()).and_then(|l| l.zero_state(0)));
+}
+
+/// One step of a GRU from 3 to 2 on an input of `[batch, size]`.
+fn gru(batch: usize, size: usize) -> Result<Tensor> {
+    let layer = nn::gru(3, 2, nn::GRUConfig::default(), builder())?;
+    Ok(layer.step(&tensor(&[batch, size]), &layer.zero_state(batch)?)?.h)
+}
+
+type Run<'a> = (&'a str, Box<dyn Fn(&Tensor) -> Result<Tensor> + 'a>);
+
+/// `run` on `view` of a variable of shape `[4, 3, 6, 6]`: the result and the variable's gradient.
+fn through(view: impl Fn(&Tensor) -> Result<Tensor>, run: &Run<'_>) -> (Vec<f64>, Vec<f64>) {
+    let x = Var::from_tensor(&random(7, (4, 3, 6, 6), DType::F32)).unwrap();
+    let y = run.1(&view(&x).unwrap()).unwrap();
+    let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    (flat(&y), flat(grads.get(&x).unwrap()))
+}
+
+#[test]
+fn tensors_that_are_not_contiguous_are_their_copies() {
+    let (last, kernel, plane) = (tensor(&[6]), tensor(&[3, 3, 2, 2]), tensor(&[3]));
+    let square = tensor(&[6, 6]);
+    let config = Conv2dConfig::default();
+    let runs: [Run<'_>; 13] = [
+        ("linear", Box::new(|x| ops::linear(x, &square.t()?, Some(&last)))),
+        ("add_bias", Box::new(|x| ops::add_bias(x, &last))),
+        ("conv2d", Box::new(|x| ops::conv2d(x, &kernel.t()?.t()?, Some(&plane), &config))),
+        ("max_pool2d", Box::new(|x| ops::max_pool2d(x, 2))),
+        ("avg_pool2d", Box::new(|x| ops::avg_pool2d(x, (3, 2)))),
+        ("relu", Box::new(ops::relu)),
+        ("gelu", Box::new(ops::gelu)),
+        ("prelu", Box::new(|x| ops::prelu(x, &plane))),
+        ("softmax", Box::new(ops::softmax_last_dim)),
+        ("layer_norm", Box::new(|x| ops::layer_norm(x, &last, Some(&last), 1e-5))),
+        ("batch_norm", Box::new(|x| Ok(ops::batch_norm(x, Some((&plane, &plane)), 1e-5)?.0))),
+        ("group_norm", Box::new(|x| ops::group_norm(x, 3, &plane, &plane, 1e-5))),
+        ("dropout", Box::new(|x| nn::Dropout::new(0.5, 3)?.forward_t(x, true))),
+    ];
+    type View = fn(&Tensor) -> Result<Tensor>;
+    let views: [(&str, View); 4] = [
+        ("transposed", |x| x.transpose(2, 3)),
+        ("a part", |x| x.narrow(0, 1, 2)?.narrow(2, 0, 6)),
+        ("the last columns", |x| Tensor::cat(&[x, x], 3)?.narrow(3, 4, 6)),
+        ("repeated", |x| x.narrow(3, 2, 1)?.broadcast_as((4, 3, 6, 6))),
+    ];
+    for run in &runs {
+        for (view, of) in views {
+            let copied = through(|x| of(x)?.contiguous(), run);
+            assert_eq!(through(of, run), copied, "{} of {view}", run.0);
+        }
+    }
+}
+
+#[test]
+fn every_public_type_can_be_printed() {
+    fn printed<T: Debug>() {}
+    printed::<nn::BatchNorm>();
+    printed::<ops::BatchStatistics>();
+    printed::<(nn::Conv1d, nn::Conv2d, nn::Linear, nn::Embedding, nn::PReLU)>();
+    printed::<(nn::GroupNorm, nn::LayerNorm, nn::RmsNorm, nn::Gru, nn::Lstm)>();
+    printed::<(nn::Dropout, nn::DropoutState, nn::BatchNormConfig)>();
+}
