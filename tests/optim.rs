@@ -6,8 +6,10 @@ mod optim {
     mod formulas;
     mod groups;
     mod lr;
+    mod masters;
     mod names;
     mod non_finite;
+    mod numbers;
     mod plans;
     mod refused;
     mod state;

@@ -1,20 +1,16 @@
 //! candle's own SGD follows a plan: it has no state, and skips a variable without a gradient.
 
-use candle_core::TensorId;
+use candle_core::{TensorId, Var};
 use candle_nn::{Optimizer, SGD};
 
+use super::rule::check_for;
 use super::{OptimizerState, PlanOptimizer, PlannedVar, Released};
 use crate::error::listed;
 use crate::{Error, LeafState, Result};
 
 impl PlanOptimizer for SGD {
     fn owned(&mut self) -> Vec<TensorId> {
-        let Ok(empty) = SGD::new(Vec::new(), self.learning_rate()) else {
-            return Vec::new();
-        };
-        let vars = std::mem::replace(self, empty).into_inner();
-        vars.iter().for_each(|var| self.push(var));
-        vars.iter().map(|var| var.id()).collect()
+        vars(self).iter().map(|var| var.id()).collect()
     }
 
     fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<()> {
@@ -52,10 +48,14 @@ impl PlanOptimizer for SGD {
             ..Default::default()
         })
     }
+
     fn prepare_state(&mut self, state: &OptimizerState) -> Result<()> {
         let fault = |why: String| Error::OptimizerState { optimizer: "candle_nn::SGD", why };
         if state.kind != self.kind() {
             return Err(fault(format!("it was saved by {}", state.kind)));
+        }
+        for var in vars(self) {
+            check_for(var.dtype(), "learning rate", state.learning_rate).map_err(fault)?;
         }
         let names: Vec<String> = state.tensors.keys().chain(state.steps.keys()).cloned().collect();
         match names.is_empty() {
@@ -67,4 +67,14 @@ impl PlanOptimizer for SGD {
     fn commit_rate(&mut self, learning_rate: f64) {
         self.set_learning_rate(learning_rate);
     }
+}
+
+/// candle shows them only to whoever takes the optimizer apart.
+fn vars(optimizer: &mut SGD) -> Vec<Var> {
+    let Ok(empty) = SGD::new(Vec::new(), optimizer.learning_rate()) else {
+        return Vec::new();
+    };
+    let vars = std::mem::replace(optimizer, empty).into_inner();
+    vars.iter().for_each(|var| optimizer.push(var));
+    vars
 }

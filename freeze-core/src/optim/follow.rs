@@ -72,10 +72,19 @@ pub struct Released {
 
 /// An optimizer that follows a plan.
 ///
+/// [`optim::AdamW`](crate::optim::AdamW), `Adam`, `Sgd` and candle's `SGD` are; any other candle
+/// optimizer becomes one in [`PerParam`](crate::optim::PerParam).
+///
 /// It knows variables by identity and remembers every one it was built with, so that thawing brings
 /// a variable back. A plan reaches it in two calls: all optimizers prepare, which may fail and
 /// changes nothing they do; only then do all commit, which cannot fail, or after a refusal all
 /// discard. The [`Freezer`](crate::Freezer) makes these calls.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot follow a freeze plan",
+    label = "no optimizer that follows plans",
+    note = "in place of candle's `AdamW`: `freeze_core::optim::AdamW`, which has the same configuration",
+    note = "any `candle_nn::Optimizer`: `freeze_core::optim::PerParam::<O>::with_names(net.planned_vars(), config)`"
+)]
 pub trait PlanOptimizer {
     /// Every variable the optimizer was built with, frozen or not.
     ///

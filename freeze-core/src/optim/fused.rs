@@ -10,13 +10,15 @@ use super::plan::Pending;
 use super::rule::{UpdateRule, check_positive};
 use super::slot::Slot;
 use super::state::Restored;
-use super::{GradClip, NonFinite, PlannedVar, StatePolicy};
+use super::{GradClip, MasterWeights, NonFinite, PlannedVar, StatePolicy};
 use crate::{Error, Result};
 
 /// An optimizer that updates each parameter in one pass over memory and follows plans.
 ///
 /// State is made by a parameter's first update, so building one costs nothing. Every variable is
-/// remembered, frozen or not; one given twice counts once.
+/// remembered, frozen or not; one given twice counts once. Parameters in half precision have
+/// [`MasterWeights`], on the CPU and on CUDA within the one pass, on other devices by candle's
+/// operations.
 #[derive(Debug)]
 pub struct Fused<R: UpdateRule> {
     pub(super) rule: R,
@@ -24,6 +26,7 @@ pub struct Fused<R: UpdateRule> {
     pub(super) index: HashMap<TensorId, usize>,
     pub(super) groups: ParamGroups,
     pub(super) state_policy: StatePolicy,
+    pub(super) masters: MasterWeights,
     pub(super) non_finite: NonFinite,
     pub(super) clip: GradClip,
     pub(super) grad_norm: Option<Norm>,
@@ -72,6 +75,7 @@ impl<R: UpdateRule> Fused<R> {
             index: HashMap::new(),
             groups: ParamGroups::new(),
             state_policy: StatePolicy::default(),
+            masters: MasterWeights::default(),
             non_finite: NonFinite::default(),
             clip: GradClip::default(),
             grad_norm: None,
@@ -108,10 +112,8 @@ impl<R: UpdateRule> Fused<R> {
     ///
     /// [`Sgd`]: super::Sgd
     pub fn set_params(&mut self, params: R) {
-        if params.moments().is_empty() {
-            self.slots.iter_mut().for_each(|slot| slot.state = None);
-        }
         self.rule = params;
+        self.let_go_of_all_rows();
     }
 
     /// Sets the parameter groups. They take effect at once where names are known, otherwise with
@@ -135,6 +137,23 @@ impl<R: UpdateRule> Fused<R> {
     /// already, with the next plan.
     pub fn set_state_policy(&mut self, policy: StatePolicy) {
         self.state_policy = policy;
+    }
+
+    /// Sets whether parameters in half precision have master weights. Those that go are given back by
+    /// the next step.
+    pub fn set_master_weights(&mut self, masters: MasterWeights) {
+        self.masters = masters;
+        self.let_go_of_all_rows();
+    }
+
+    /// Gives back the state of parameters for which none is to be kept.
+    fn let_go_of_all_rows(&mut self) {
+        let moments = self.rule.moments().len();
+        for slot in &mut self.slots {
+            if slot.rows(moments, self.masters).count() == 0 {
+                slot.state = None;
+            }
+        }
     }
 
     /// Sets what a step does about infinite and NaN gradients.

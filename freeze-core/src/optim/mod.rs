@@ -28,6 +28,6 @@ pub use follow::{OptimizerState, PlanOptimizer, PlannedVar, Released};
 pub use fused::Fused;
 pub use groups::ParamGroups;
 pub use per_param::PerParam;
-pub use policy::{GradClip, NonFinite, StatePolicy};
+pub use policy::{GradClip, MasterWeights, NonFinite, StatePolicy};
 pub use rule::UpdateRule;
 pub use sgd::{Momentum, ParamsSgd, Sgd};

@@ -5,14 +5,14 @@ mod plan;
 use std::collections::HashSet;
 use std::fmt;
 
+use candle_core::Var;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Var};
 use candle_nn::Optimizer;
 
 use self::plan::Stage;
 use super::PlannedVar;
 use super::no_gradient::reached_nothing;
-use super::rule::check_lr;
+use super::rule::{check_for, check_lr};
 use crate::{Error, LeafState, Result};
 
 /// One candle optimizer `O` for each variable: freezing drops it with its state, thawing makes a
@@ -114,20 +114,15 @@ impl<O: Optimizer> PerParam<O> {
     /// candle's optimizers take any number and would write it to the parameters.
     fn check_rates(&self) -> Result<()> {
         check_lr(self.learning_rate)?;
-        let huge = |slot: &Slot<O>| {
-            let largest = match slot.var.dtype() {
-                DType::F64 => f64::MAX,
-                _ => f64::from(f32::MAX),
-            };
-            self.learning_rate * slot.lr_scale > largest
-        };
-        let Some((i, slot)) = self.slots.iter().enumerate().find(|(_, slot)| huge(slot)) else {
-            return Ok(());
-        };
-        let name = slot.name.clone().unwrap_or_else(|| format!("variable {i}"));
-        let (rate, dtype) = (self.learning_rate * slot.lr_scale, slot.var.dtype());
-        let why = format!("its learning rate is {rate:e}, too large for {dtype:?}");
-        Err(Error::Optimizer { optimizer: std::any::type_name::<Self>(), name, why })
+        for (i, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.optimizer.is_some())
+        {
+            let rate = self.learning_rate * slot.lr_scale;
+            check_for(slot.var.dtype(), "learning rate", rate).map_err(|why| {
+                let name = slot.name.clone().unwrap_or_else(|| format!("variable {i}"));
+                Error::Optimizer { optimizer: std::any::type_name::<Self>(), name, why }
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -1,8 +1,9 @@
 //! How the optimizers follow a plan.
 
-use candle_core::{Device, Tensor, TensorId};
+use candle_core::{Device, TensorId};
 
 use super::groups::{Named, Share};
+use super::kernel::State;
 use super::names::names;
 use super::rule::UpdateRule;
 use super::slot::Slot;
@@ -23,7 +24,7 @@ struct Change {
     slot: usize,
     planned: PlannedVar,
     /// The state in host memory, and the number of updates it has seen.
-    offloaded: Option<(Tensor, u64)>,
+    offloaded: Option<(State, u64)>,
 }
 
 impl<R: UpdateRule> PlanOptimizer for Fused<R> {
@@ -101,10 +102,11 @@ impl<R: UpdateRule> PlanOptimizer for Fused<R> {
 }
 
 impl<R: UpdateRule> Fused<R> {
-    fn offload(&self, slot: &Slot) -> Result<Option<(Tensor, u64)>> {
+    fn offload(&self, slot: &Slot) -> Result<Option<(State, u64)>> {
         match (&slot.state, self.state_policy) {
-            (Some(state), StatePolicy::Offload) if !state.device().is_cpu() => {
-                Ok(Some((state.to_device(&Device::Cpu)?, slot.steps)))
+            (Some(state), StatePolicy::Offload) if !state.tensor.device().is_cpu() => {
+                let tensor = state.tensor.to_device(&Device::Cpu)?;
+                Ok(Some((State { tensor, ..*state }, slot.steps)))
             }
             _ => Ok(None),
         }
@@ -131,7 +133,7 @@ impl<R: UpdateRule> Fused<R> {
 }
 
 /// Applies the policy to a frozen slot; returns the bytes given back.
-fn let_go(slot: &mut Slot, policy: StatePolicy, offloaded: Option<(Tensor, u64)>) -> usize {
+fn let_go(slot: &mut Slot, policy: StatePolicy, offloaded: Option<(State, u64)>) -> usize {
     match policy {
         StatePolicy::Drop => slot.drop_state(),
         StatePolicy::Keep => 0,

@@ -37,3 +37,19 @@ pub enum GradClip {
     /// Each element is cut off at plus and minus this.
     Value(f64),
 }
+
+/// Whether a parameter of `f16` or `bf16` has a second, in `f32`, that its updates add up in: the
+/// neighbours of 1 in `bf16` are 0.4 % away, so that most updates would be rounded to nothing
+/// (Micikevicius et al. 2018, <https://arxiv.org/abs/1710.03740>).
+///
+/// The stored parameter is always its master weight, rounded. Where somebody else writes to it, what
+/// is stored counts from then on. Master weights are part of the state: 4 bytes a parameter, saved
+/// as `master/NAME`, given back with the moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MasterWeights {
+    /// Kept for parameters in half precision, made by their first update.
+    #[default]
+    F32,
+    /// Not kept: each update is rounded to the parameter's type.
+    None,
+}

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::kernel::Real;
 use crate::{Error, Result};
@@ -108,6 +108,21 @@ pub(crate) fn check_number(
         Ok(())
     } else {
         Err(Error::Number { name, value, expected })
+    }
+}
+
+/// Refuses a number of an update that is negative, not finite, or too large for the type of its
+/// parameter: scales multiply, and an infinite product would be written to the parameter. Says what
+/// is wrong.
+pub(crate) fn check_for(dtype: DType, what: &str, number: f64) -> Result<(), String> {
+    let largest = match dtype {
+        DType::F64 => f64::MAX,
+        DType::F16 => f64::from(half::f16::MAX),
+        _ => f64::from(half::bf16::MAX),
+    };
+    match (0.0..=largest).contains(&number) {
+        true => Ok(()),
+        false => Err(format!("its {what} is {number:e}, expected 0 to {largest:e} for {dtype:?}")),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Tensor, Var};
 
-use super::PlannedVar;
 use super::groups::Share;
-use super::kernel::acc_dtype;
+use super::kernel::{Rows, State, acc_dtype};
+use super::{MasterWeights, PlannedVar};
 use crate::{LeafState, Result};
 
 /// One parameter with its place in the plan and its state.
@@ -24,8 +24,8 @@ pub(super) struct Slot {
     no_decay: bool,
     /// How many updates the parameter has had since its state began.
     pub(super) steps: u64,
-    /// `(moments, elements)`; made by the first update.
-    pub(super) state: Option<Tensor>,
+    /// Moments and master weights; made by the first update.
+    pub(super) state: Option<State>,
 }
 
 impl Slot {
@@ -67,34 +67,60 @@ impl Slot {
         }
     }
 
-    /// Makes sure that there is state for `moments` moments on the parameter's device.
-    pub(super) fn ensure_state(&mut self, moments: usize) -> Result<()> {
-        if moments == 0 {
-            return Ok(());
+    /// What is kept for the parameter under a rule with so many moments.
+    pub(super) fn rows(&self, moments: usize, masters: MasterWeights) -> Rows {
+        let half = self.acc() != self.var.dtype();
+        Rows { moments, master: half && masters == MasterWeights::F32 }
+    }
+
+    /// Makes sure that there is a state of `rows` on the parameter's device.
+    pub(super) fn ensure_state(&mut self, rows: Rows) -> Result<()> {
+        let there = |state: &State| state.tensor.device().same_device(self.var.device());
+        if !self.state.as_ref().is_some_and(|state| state.rows == rows && there(state)) {
+            self.state = self.state_of(rows)?;
         }
-        let device = self.var.device();
-        let made = match &self.state {
-            Some(state) if state.device().same_device(device) => return Ok(()),
-            Some(state) => state.to_device(device)?,
-            None => self.zeros(moments)?,
-        };
-        self.state = Some(made);
         Ok(())
     }
 
-    /// State to begin with. On the CPU the moments of a large parameter start behind a page and a
-    /// bit: allocators like mimalloc place large arrays at equal distances from powers of two, and
-    /// then parameter, gradient and moments drive each other out of the first-level cache, line by
-    /// line (AMD's way predictor takes them for one another; the update took three times as long).
-    pub(super) fn zeros(&self, moments: usize) -> Result<Tensor> {
+    /// The state as the next update begins with it: what there is of `rows`, moments of zero and the
+    /// parameter itself for the rest.
+    pub(super) fn state_of(&self, rows: Rows) -> Result<Option<State>> {
+        if rows.count() == 0 {
+            return Ok(None);
+        }
+        let tensor = self.zeros(rows)?;
+        if self.var.elem_count() == 0 {
+            return Ok(Some(State { tensor, rows }));
+        }
+        let known = self.state.as_ref();
+        if let Some(known) = known.filter(|known| known.rows.moments == rows.moments) {
+            let moments = known.tensor.narrow(0, 0, rows.moments)?.to_device(tensor.device())?;
+            tensor.slice_set(&moments.contiguous()?, 0, 0)?;
+        }
+        if rows.master {
+            let master = match known.filter(|known| known.rows.master) {
+                Some(known) => known.tensor.narrow(0, known.rows.moments, 1)?,
+                None => self.var.as_detached_tensor().to_dtype(self.acc())?.reshape((1, ()))?,
+            };
+            let master = master.to_device(tensor.device())?.contiguous()?;
+            tensor.slice_set(&master, 0, rows.moments)?;
+        }
+        Ok(Some(State { tensor, rows }))
+    }
+
+    /// State of zeros. On the CPU that of a large parameter starts behind a page and a bit:
+    /// allocators like mimalloc place large arrays at equal distances from powers of two, and then
+    /// parameter, gradient and moments drive each other out of the first-level cache, line by line
+    /// (AMD's way predictor takes them for one another; the update took three times as long).
+    pub(super) fn zeros(&self, rows: Rows) -> Result<Tensor> {
         const SKEW: usize = 1280;
         const LARGE: usize = 1 << 16;
-        let (len, device) = (self.var.elem_count(), self.var.device());
+        let (rows, len, device) = (rows.count(), self.var.elem_count(), self.var.device());
         if len < LARGE || !device.is_cpu() {
-            return Ok(Tensor::zeros((moments, len), self.acc(), device)?);
+            return Ok(Tensor::zeros((rows, len), self.acc(), device)?);
         }
-        let room = Tensor::zeros(SKEW + moments * len, self.acc(), device)?;
-        Ok(room.narrow(0, SKEW, moments * len)?.reshape((moments, len))?)
+        let room = Tensor::zeros(SKEW + rows * len, self.acc(), device)?;
+        Ok(room.narrow(0, SKEW, rows * len)?.reshape((rows, len))?)
     }
 
     pub(super) fn acc(&self) -> DType {
@@ -104,11 +130,11 @@ impl Slot {
     /// Forgets the state; returns its bytes.
     pub(super) fn drop_state(&mut self) -> usize {
         self.steps = 0;
-        self.state.take().as_ref().map_or(0, bytes)
+        self.state.take().map_or(0, |state| bytes(&state.tensor))
     }
 
     pub(super) fn state_bytes(&self) -> usize {
-        self.state.as_ref().map_or(0, bytes)
+        self.state.as_ref().map_or(0, |state| bytes(&state.tensor))
     }
 
     /// The name, or the place among the optimizer's variables and the shape.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{Device, Tensor};
 
+use super::kernel::{Rows, State};
 use super::names::names;
 use super::rule::UpdateRule;
 use super::slot::Slot;
@@ -18,13 +19,14 @@ const STEP: &str = "step";
 #[derive(Debug)]
 pub(super) struct Restored {
     learning_rate: f64,
-    /// Moments and number of updates, one for each slot.
-    slots: Vec<(Option<Tensor>, u64)>,
+    /// State and number of updates, one for each slot.
+    slots: Vec<(Option<State>, u64)>,
 }
 
 impl<R: UpdateRule> Fused<R> {
     /// The state as named tensors: `first_moment/NAME` and the like in the shape of the parameter,
-    /// and `step/NAME`, a single `i64`, for every parameter. Copies: later steps leave them alone.
+    /// `master/NAME` where there are [`MasterWeights`](super::MasterWeights), and `step/NAME`, a
+    /// single `i64`, for every parameter. Copies: later steps leave them alone.
     ///
     /// # Errors
     ///
@@ -91,16 +93,20 @@ pub(super) fn saved<R: UpdateRule>(
     };
     for (slot, name) in optimizer.slots.iter().zip(names) {
         saved.steps.insert(name.clone(), slot.steps);
+        if slot.steps == 0 {
+            continue;
+        }
         let moments = optimizer.rule.moments();
-        // Switched on since its last update: what the next one would begin with.
-        let fresh = (slot.state.is_none() && slot.steps > 0 && !moments.is_empty())
-            .then(|| slot.zeros(moments.len()));
-        let fresh = fresh.transpose()?;
-        let Some(state) = slot.state.as_ref().or(fresh.as_ref()) else { continue };
-        for (i, moment) in moments.iter().enumerate() {
-            let moment_name = format!("{moment}/{name}");
-            let row = state.narrow(0, i, 1)?.force_contiguous()?.reshape(slot.var.shape())?;
-            saved.tensors.insert(moment_name, row);
+        let rows = slot.rows(moments.len(), optimizer.masters);
+        // What was switched on since the last update is saved as the next one would begin with it.
+        let fresh = match &slot.state {
+            Some(state) if state.rows == rows => None,
+            _ => slot.state_of(rows)?,
+        };
+        let Some(state) = fresh.as_ref().or(slot.state.as_ref()) else { continue };
+        for (i, row) in rows.names(moments).into_iter().enumerate() {
+            let tensor = state.tensor.narrow(0, i, 1)?.force_contiguous()?;
+            saved.tensors.insert(format!("{row}/{name}"), tensor.reshape(slot.var.shape())?);
         }
     }
     Ok(saved)
@@ -127,29 +133,34 @@ pub(super) fn restore<R: UpdateRule>(
             faults.push(format!("`{STEP}/{name}` is missing"));
             continue;
         };
-        let wanted = if steps > 0 { moments } else { &[] };
+        let layout = slot.rows(moments.len(), optimizer.masters);
+        let layout = if steps > 0 { layout } else { Rows::default() };
         let mut rows = Vec::new();
-        for moment in wanted {
-            let moment = format!("{moment}/{name}");
-            match saved.tensors.get(&moment) {
-                Some(row) => {
-                    faults.extend(misfit(&moment, row, slot));
-                    rows.push(row);
+        for row in layout.names(moments) {
+            let row = format!("{row}/{name}");
+            match saved.tensors.get(&row) {
+                Some(tensor) => {
+                    faults.extend(misfit(&row, tensor, slot));
+                    rows.push(tensor);
                 }
-                None => faults.push(format!("`{moment}` is missing")),
+                None => faults.push(format!("`{row}` is missing")),
             }
-            known.insert(moment);
+            known.insert(row);
         }
-        slots.push((rows, steps));
+        slots.push((layout, rows, steps));
     }
     let names = saved.steps.keys().chain(saved.tensors.keys());
     let unknown = names.filter(|name| !known.contains(*name));
     faults.extend(unknown.map(|name| format!("`{name}` is unknown")));
     if !faults.is_empty() {
-        return Err(fault(several(faults, ", ")));
+        let masters = faults.iter().any(|fault| fault.starts_with("`master/"));
+        let hint = if masters { "; see `set_master_weights`" } else { "" };
+        return Err(fault(format!("{}{hint}", several(faults, ", "))));
     }
     let built = optimizer.slots.iter().zip(slots);
-    let slots = built.map(|(slot, (rows, steps))| Ok((stacked(&rows, slot)?, steps)));
+    let slots = built.map(|(slot, (layout, rows, steps))| {
+        Ok((stacked(&rows, layout, slot)?.map(|tensor| State { tensor, rows: layout }), steps))
+    });
     Ok(Restored { learning_rate: saved.learning_rate, slots: slots.collect::<Result<_>>()? })
 }
 
@@ -158,20 +169,21 @@ fn misfit(name: &str, row: &Tensor, slot: &Slot) -> Option<String> {
     (theirs != ours).then(|| format!("`{name}` is {theirs:?}, expected {ours:?}"))
 }
 
-/// The moments as one tensor of its own, where the slot's state lies.
-fn stacked(rows: &[&Tensor], slot: &Slot) -> Result<Option<Tensor>> {
+/// The rows as one tensor of its own, where the slot's state lies.
+fn stacked(rows: &[&Tensor], layout: Rows, slot: &Slot) -> Result<Option<Tensor>> {
     if rows.is_empty() {
         return Ok(None);
     }
     let rows = rows.iter().map(|row| row.flatten_all()).collect::<candle_core::Result<Vec<_>>>()?;
     let rows = Tensor::stack(&rows, 0)?.detach();
-    if let Some(state) = slot.state.as_ref().filter(|state| state.device().is_cpu())
+    if let Some(State { tensor, .. }) =
+        slot.state.as_ref().filter(|state| state.tensor.device().is_cpu())
         && !slot.var.device().is_cpu()
     {
         // Offloaded: it stays in host memory, in a copy of its own.
-        return Ok(Some(rows.to_device(state.device())?.force_contiguous()?));
+        return Ok(Some(rows.to_device(tensor.device())?.force_contiguous()?));
     }
-    let state = slot.zeros(rows.dim(0)?)?;
+    let state = slot.zeros(layout)?;
     if slot.var.elem_count() > 0 {
         state.slice_set(&rows.to_device(slot.var.device())?, 0, 0)?;
     }

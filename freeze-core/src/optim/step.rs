@@ -1,10 +1,10 @@
 //! One step: look at every gradient, then update.
 
-use candle_core::{DType, Tensor, backprop::GradStore};
+use candle_core::{Tensor, backprop::GradStore};
 
 use super::kernel::{self, GradMap, Norm, PARALLEL_MIN};
 use super::no_gradient::reached_nothing;
-use super::rule::{Update, UpdateRule, sealed::Rule};
+use super::rule::{Update, UpdateRule, check_for, sealed::Rule};
 use super::slot::Slot;
 use super::{Fused, GradClip, NonFinite};
 use crate::error::listed;
@@ -48,29 +48,27 @@ impl<R: UpdateRule> Fused<R> {
         }
         let map = grad_map(self.clip, norm);
         let moments = self.rule.moments().len();
-        due.iter_mut().try_for_each(|due| due.slot.ensure_state(moments))?;
+        let masters = self.masters;
+        due.iter_mut()
+            .try_for_each(|due| due.slot.ensure_state(due.slot.rows(moments, masters)))?;
         update_all(&self.rule, map, due)
     }
 }
 
-/// The numbers of the next update of a slot, checked to be numbers in its type: scales multiply, and
-/// an infinite one would be written to the parameter.
+/// The numbers of the next update of a slot, checked to be numbers in its type.
 fn next_update<R: Rule>(rule: &R, slot: &Slot, index: usize, lr_scale: f64) -> Result<Update> {
     let lr = rule.lr() * lr_scale;
     let weight_decay = slot.weight_decay(rule.weight_decay());
-    let largest = match slot.acc() {
-        DType::F64 => f64::MAX,
-        _ => f64::from(f32::MAX),
-    };
     for (what, number) in [
         ("learning rate", lr),
         ("weight decay", weight_decay),
-        ("decay of a step", lr * weight_decay),
+        ("learning rate times weight decay", lr * weight_decay),
     ] {
-        if number > largest {
-            let why = format!("its {what} is {number:e}, too large for {:?}", slot.var.dtype());
-            return Err(Error::Optimizer { optimizer: R::KIND, name: slot.label(index), why });
-        }
+        check_for(slot.var.dtype(), what, number).map_err(|why| Error::Optimizer {
+            optimizer: R::KIND,
+            name: slot.label(index),
+            why,
+        })?;
     }
     Ok(Update { lr, weight_decay, step: slot.steps + 1 })
 }

@@ -8,20 +8,20 @@ use candle_core::cuda_backend::{CudaDType, WrapErr};
 use candle_core::{CudaStorage, DType, Layout, Result, bail};
 use half::{bf16, f16};
 
-use crate::optim::kernel::{CudaUpdate, Element, GradMap};
+use crate::optim::kernel::{CudaUpdate, Element, GradMap, Rows};
 
 const SOURCE: &str = include_str!("fused.cu");
 const MODULE: &str = "freeze_core_optim";
 const THREADS: u32 = 256;
 
 /// Updates `theta` and `state` in place. `theta` and `grad` are contiguous and of one type, `state`
-/// holds every moment of `theta` one after the other, from its start.
+/// holds its rows one after the other, from its start.
 pub(crate) fn update(
     update: &CudaUpdate,
     map: GradMap,
     theta: (&mut CudaStorage, &Layout),
     grad: (&CudaStorage, &Layout),
-    state: Option<&mut CudaStorage>,
+    state: (Option<&mut CudaStorage>, Rows),
 ) -> Result<()> {
     use candle_core::backend::BackendStorage;
     match theta.0.dtype() {
@@ -39,7 +39,7 @@ fn typed<P>(
     map: GradMap,
     (theta, theta_layout): (&mut CudaStorage, &Layout),
     (grad, grad_layout): (&CudaStorage, &Layout),
-    state: Option<&mut CudaStorage>,
+    (state, rows): (Option<&mut CudaStorage>, Rows),
 ) -> Result<()>
 where
     P: Element + CudaDType,
@@ -72,8 +72,7 @@ where
     match state {
         Some(state) => {
             let state = state.as_cuda_slice_mut::<P::Acc>()?;
-            let moments = if update.kernel == "adam" { 2 } else { 1 };
-            if state.len() < moments * len {
+            if state.len() < rows.count() * len || (update.kernel == "adam" && rows.moments < 2) {
                 bail!("the state is too small for the parameter")
             }
             launch.arg(state);
@@ -83,7 +82,8 @@ where
             launch.arg(&null);
         }
     }
-    launch.arg(&scale).arg(&bound);
+    let (moments, master) = (rows.moments as u32, u32::from(rows.master));
+    launch.arg(&moments).arg(&master).arg(&scale).arg(&bound);
     for number in &update.numbers {
         launch.arg(number);
     }
@@ -92,8 +92,8 @@ where
         LaunchConfig { grid_dim: (blocks, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
     // SAFETY: the arguments are those of the kernel, in their order and types: every rule's numbers
     // are checked against `fused.cu` in its tests. The kernel reads and writes below `count` in
-    // `theta` and `grad` and below `moments * count` in the state, all of which were compared with
-    // the lengths above.
+    // `theta` and `grad` and below `(moments + master) * count` in the state, of which adam takes
+    // two moments for granted; all of it was compared with the lengths above.
     #[allow(unsafe_code)]
     let launched = unsafe { launch.launch(shape) };
     launched.w()?;

@@ -53,58 +53,80 @@ template <typename A> static __device__ A mapped(A g, A scale, A bound) {
     return g > bound ? bound : g < -bound ? -bound : g;
 }
 
+// The parameter to count with: its master weight where that rounds to what is stored. `master` is
+// null where there is none.
+template <typename P>
+static __device__ typename P::acc recalled(const typename P::stored *theta,
+                                           const typename P::acc *master, size i) {
+    if (master && P::store(master[i]) == theta[i]) return master[i];
+    return P::load(theta[i]);
+}
+
+template <typename P>
+static __device__ void keep_as(typename P::stored *theta, typename P::acc *master, size i,
+                               typename P::acc p) {
+    theta[i] = P::store(p);
+    if (master) master[i] = p;
+}
+
 #define EACH(i, n) \
     for (size i = blockIdx.x * (size)blockDim.x + threadIdx.x; i < n; i += (size)gridDim.x * blockDim.x)
 
 template <typename P>
 static __device__ void adam(size n, typename P::stored *theta, const typename P::stored *grad,
-                            typename P::acc *state, double scale, double bound, double b1, double c1,
-                            double b2, double c2, double scale_m, double scale_v, double eps,
-                            double lr, double keep, double penalty) {
+                            typename P::acc *state, unsigned moments, unsigned has_master,
+                            double scale, double bound, double b1, double c1, double b2, double c2,
+                            double scale_m, double scale_v, double eps, double lr, double keep,
+                            double penalty) {
     typedef typename P::acc A;
+    A *master = has_master ? state + moments * n : 0;
     EACH(i, n) {
-        A p = P::load(theta[i]);
+        A p = recalled<P>(theta, master, i);
         A g = mapped<A>(P::load(grad[i]), (A)scale, (A)bound) + (A)penalty * p;
         A m = state[i] * (A)b1 + g * (A)c1;
         A v = state[n + i] * (A)b2 + g * g * (A)c2;
         state[i] = m;
         state[n + i] = v;
         p = p * (A)keep - m * (A)scale_m / (root(v * (A)scale_v) + (A)eps) * (A)lr;
-        theta[i] = P::store(p);
+        keep_as<P>(theta, master, i, p);
     }
 }
 
-// Goes along `direct * g + carried * b`; without momentum `state` is null and not looked at.
+// Goes along `direct * g + carried * b`; without moments there is no `b`.
 template <typename P>
 static __device__ void sgd(size n, typename P::stored *theta, const typename P::stored *grad,
-                           typename P::acc *state, double scale, double bound, double factor,
-                           double direct, double carried, double lr, double penalty) {
+                           typename P::acc *state, unsigned moments, unsigned has_master,
+                           double scale, double bound, double factor, double direct, double carried,
+                           double lr, double penalty) {
     typedef typename P::acc A;
+    A *master = has_master ? state + moments * n : 0;
     EACH(i, n) {
-        A p = P::load(theta[i]);
+        A p = recalled<P>(theta, master, i);
         A g = mapped<A>(P::load(grad[i]), (A)scale, (A)bound) + (A)penalty * p;
         A along = g;
-        if (state) {
+        if (moments) {
             A b = state[i] * (A)factor + g;
             state[i] = b;
             along = (A)direct * g + (A)carried * b;
         }
-        theta[i] = P::store(p - along * (A)lr);
+        keep_as<P>(theta, master, i, p - along * (A)lr);
     }
 }
 
 #define KERNELS(P, suffix)                                                                          \
     extern "C" __global__ void adam_##suffix(                                                       \
-        size n, P::stored *theta, const P::stored *grad, P::acc *state, double scale, double bound, \
-        double b1, double c1, double b2, double c2, double scale_m, double scale_v, double eps,     \
-        double lr, double keep, double penalty) {                                                   \
-        adam<P>(n, theta, grad, state, scale, bound, b1, c1, b2, c2, scale_m, scale_v, eps, lr,     \
-                keep, penalty);                                                                     \
+        size n, P::stored *theta, const P::stored *grad, P::acc *state, unsigned moments,           \
+        unsigned master, double scale, double bound, double b1, double c1, double b2, double c2,    \
+        double scale_m, double scale_v, double eps, double lr, double keep, double penalty) {       \
+        adam<P>(n, theta, grad, state, moments, master, scale, bound, b1, c1, b2, c2, scale_m,      \
+                scale_v, eps, lr, keep, penalty);                                                   \
     }                                                                                               \
     extern "C" __global__ void sgd_##suffix(                                                        \
-        size n, P::stored *theta, const P::stored *grad, P::acc *state, double scale, double bound, \
-        double factor, double direct, double carried, double lr, double penalty) {                  \
-        sgd<P>(n, theta, grad, state, scale, bound, factor, direct, carried, lr, penalty);          \
+        size n, P::stored *theta, const P::stored *grad, P::acc *state, unsigned moments,           \
+        unsigned master, double scale, double bound, double factor, double direct, double carried,  \
+        double lr, double penalty) {                                                                \
+        sgd<P>(n, theta, grad, state, moments, master, scale, bound, factor, direct, carried, lr,   \
+               penalty);                                                                            \
     }
 
 KERNELS(F32, f32)

@@ -2,7 +2,7 @@
 
 use candle_core::WithDType;
 
-use super::{Element, GradMap, Real};
+use super::{Element, GradMap, Real, Rows};
 use crate::optim::rule::Kernel;
 use crate::threads;
 
@@ -15,24 +15,27 @@ const GRAIN: usize = 1 << 15;
 /// The elements converted at a time: four blocks of them fit into the first-level cache.
 const BLOCK: usize = 512;
 
-/// The four arrays of an update, cut in the same places; moments may be empty.
+/// The arrays of an update, cut in the same places; moments and master weights may be empty.
 struct Lanes<'a, P: Element> {
     theta: &'a mut [P],
     grad: &'a [P],
     first: &'a mut [P::Acc],
     second: &'a mut [P::Acc],
+    master: &'a mut [P::Acc],
 }
 
-/// Updates `theta` and the moments, which lie one after the other in `state`.
+/// Updates `theta` and the rows of `state`, which lie one after the other.
 pub(crate) fn update<P: Element, K: Kernel>(
     kernel: &K,
     map: GradMap,
     theta: &mut [P],
     grad: &[P],
     state: &mut [P::Acc],
+    rows: Rows,
 ) {
-    let (first, second) = state.split_at_mut(theta.len().min(state.len()));
-    let lanes = Lanes { theta, grad, first, second };
+    let (moments, master) = state.split_at_mut((rows.moments * theta.len()).min(state.len()));
+    let (first, second) = moments.split_at_mut(theta.len().min(moments.len()));
+    let lanes = Lanes { theta, grad, first, second, master };
     if lanes.theta.len() < PARALLEL_MIN {
         return serial(kernel, map, lanes);
     }
@@ -40,7 +43,7 @@ pub(crate) fn update<P: Element, K: Kernel>(
 }
 
 fn serial<P: Element, K: Kernel>(kernel: &K, map: GradMap, lanes: Lanes<'_, P>) {
-    let Lanes { theta, grad, first, second } = lanes;
+    let Lanes { theta, grad, first, second, master } = lanes;
     if let (GradMap::Identity, Some(grad)) = (map, P::exact(grad))
         && let Some(theta) = P::exact_mut(theta)
     {
@@ -48,7 +51,7 @@ fn serial<P: Element, K: Kernel>(kernel: &K, map: GradMap, lanes: Lanes<'_, P>) 
     }
     let zero = P::Acc::from_f64(0.0);
     let (mut grads, mut thetas) = ([zero; BLOCK], [zero; BLOCK]);
-    let mut rest = Lanes { theta, grad, first, second };
+    let mut rest = Lanes { theta, grad, first, second, master };
     while !rest.theta.is_empty() {
         let (block, behind) = rest.split_at(BLOCK);
         rest = behind;
@@ -60,9 +63,13 @@ fn serial<P: Element, K: Kernel>(kernel: &K, map: GradMap, lanes: Lanes<'_, P>) 
             continue;
         }
         let thetas = &mut thetas[..block.theta.len()];
-        P::load(block.theta, thetas);
+        match block.master.is_empty() {
+            true => P::load(block.theta, thetas),
+            false => P::recall(block.theta, block.master, thetas),
+        }
         kernel.run(thetas, grads, block.first, block.second);
         P::store(block.theta, thetas);
+        block.master.copy_from_slice(&thetas[..block.master.len()]);
     }
 }
 
@@ -72,12 +79,14 @@ impl<'a, P: Element> Lanes<'a, P> {
         let (grad, grad_behind) = self.grad.split_at(middle.min(self.grad.len()));
         let (first, first_behind) = self.first.split_at_mut(middle.min(self.first.len()));
         let (second, second_behind) = self.second.split_at_mut(middle.min(self.second.len()));
-        let front = Self { theta, grad, first, second };
+        let (master, master_behind) = self.master.split_at_mut(middle.min(self.master.len()));
+        let front = Self { theta, grad, first, second, master };
         let back = Lanes {
             theta: theta_behind,
             grad: grad_behind,
             first: first_behind,
             second: second_behind,
+            master: master_behind,
         };
         (front, back)
     }
@@ -86,8 +95,10 @@ impl<'a, P: Element> Lanes<'a, P> {
     fn pieces(mut self) -> impl ExactSizeIterator<Item = Self> {
         (0..self.theta.len().div_ceil(GRAIN)).map(move |_| {
             let [first, second] = [&mut self.first, &mut self.second].map(std::mem::take);
-            let theta = std::mem::take(&mut self.theta);
-            let (piece, behind) = Lanes { theta, grad: self.grad, first, second }.split_at(GRAIN);
+            let (theta, grad) = (std::mem::take(&mut self.theta), self.grad);
+            let master = std::mem::take(&mut self.master);
+            let all = Lanes { theta, grad, first, second, master };
+            let (piece, behind) = all.split_at(GRAIN);
             self = behind;
             piece
         })

@@ -23,6 +23,10 @@ pub trait Element: WithDType {
     /// Converts into a slice of the same length.
     fn load(elements: &[Self], into: &mut [Self::Acc]);
 
+    /// As [`load`](Self::load), except that a number of `master` stands for the element that it rounds
+    /// to.
+    fn recall(elements: &[Self], master: &[Self::Acc], into: &mut [Self::Acc]);
+
     /// Converts from a slice of the same length, rounding to nearest.
     fn store(elements: &mut [Self], from: &[Self::Acc]);
 
@@ -81,6 +85,10 @@ macro_rules! real {
                 into.copy_from_slice(elements);
             }
 
+            fn recall(elements: &[Self], _: &[Self], into: &mut [Self]) {
+                into.copy_from_slice(elements);
+            }
+
             fn store(elements: &mut [Self], from: &[Self]) {
                 elements.copy_from_slice(from);
             }
@@ -105,6 +113,24 @@ macro_rules! half {
 
             fn load(elements: &[Self], into: &mut [f32]) {
                 elements.convert_to_f32_slice(into);
+            }
+
+            fn recall(elements: &[Self], master: &[f32], into: &mut [f32]) {
+                const CHUNK: usize = 256;
+                let mut rounded = [Self::ZERO; CHUNK];
+                let chunks = elements.chunks(CHUNK).zip(master.chunks(CHUNK));
+                for ((elements, master), into) in chunks.zip(into.chunks_mut(CHUNK)) {
+                    let rounded = &mut rounded[..elements.len()];
+                    rounded.convert_from_f32_slice(master);
+                    elements.convert_to_f32_slice(into);
+                    for ((x, rounded), (into, &master)) in
+                        elements.iter().zip(rounded).zip(into.iter_mut().zip(master))
+                    {
+                        if x.to_bits() == rounded.to_bits() {
+                            *into = master;
+                        }
+                    }
+                }
             }
 
             fn store(elements: &mut [Self], from: &[f32]) {

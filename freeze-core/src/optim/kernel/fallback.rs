@@ -1,8 +1,8 @@
 //! The update made of candle operations, for devices without a kernel.
 
-use candle_core::{Result, Tensor, Var, bail};
+use candle_core::{DType, Result, Tensor, Var, bail};
 
-use super::{GradMap, acc_dtype};
+use super::{GradMap, State, acc_dtype};
 use crate::optim::rule::Kernel;
 
 /// As [`update`](super::update), in a dozen passes over memory.
@@ -11,23 +11,34 @@ pub(crate) fn update<K: Kernel>(
     map: GradMap,
     var: &Var,
     grad: &Tensor,
-    state: Option<&Tensor>,
+    state: Option<&State>,
 ) -> Result<()> {
     let Some(acc) = acc_dtype(var.dtype()) else {
         bail!("no optimizer kernel for {:?}", var.dtype())
     };
     let shape = var.shape();
-    let theta = var.as_detached_tensor().to_dtype(acc)?;
+    let theta = recalled(var, acc, state)?;
     let grad = map.apply_tensor(grad.detach().to_dtype(acc)?)?;
-    let kept = state.map_or(0, |state| state.dims().first().copied().unwrap_or(0));
     let moments: Vec<Tensor> = state
         .iter()
-        .flat_map(|state| (0..kept).map(|i| state.get(i)?.reshape(shape)))
+        .flat_map(|state| (0..state.rows.moments).map(|i| state.tensor.get(i)?.reshape(shape)))
         .collect::<Result<_>>()?;
     let (theta, moments) = kernel.run_tensors(&theta, &grad, &moments)?;
     if let Some(state) = state {
-        let rows = moments.iter().map(Tensor::flatten_all).collect::<Result<Vec<_>>>()?;
-        state.slice_set(&Tensor::stack(&rows, 0)?, 0, 0)?;
+        let rows = moments.iter().chain(state.rows.master.then_some(&theta));
+        let rows = rows.map(Tensor::flatten_all).collect::<Result<Vec<_>>>()?;
+        state.tensor.slice_set(&Tensor::stack(&rows, 0)?, 0, 0)?;
     }
     var.set(&theta.to_dtype(var.dtype())?)
+}
+
+/// The parameter to count with: its master weights where they round to what is stored.
+fn recalled(var: &Var, acc: DType, state: Option<&State>) -> Result<Tensor> {
+    let stored = var.as_detached_tensor();
+    let Some(State { tensor, rows }) = state.filter(|state| state.rows.master) else {
+        return stored.to_dtype(acc);
+    };
+    let master = tensor.get(rows.moments)?.reshape(stored.shape())?;
+    let rounds = master.to_dtype(stored.dtype())?.eq(&stored)?;
+    rounds.where_cond(&master, &stored.to_dtype(acc)?)
 }

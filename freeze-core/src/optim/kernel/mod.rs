@@ -9,6 +9,7 @@ mod fallback;
 mod norm;
 mod op;
 mod probe;
+mod state;
 mod sum;
 
 pub(crate) use element::{Element, Real};
@@ -17,6 +18,7 @@ pub(crate) use cpu::PARALLEL_MIN;
 pub(crate) use norm::{Norm, norm};
 pub(crate) use op::update;
 pub(crate) use probe::all_finite;
+pub(crate) use state::{Rows, State};
 pub(crate) use sum::add_scaled;
 
 use candle_core::DType;

@@ -6,14 +6,13 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var, bail};
 use half::{bf16, f16};
 
-use super::{Element, GradMap, cpu, fallback};
+use super::{Element, GradMap, Rows, State, cpu, fallback};
 use crate::optim::rule::Kernel;
 
 #[cfg(feature = "cuda")]
 use {crate::raw::cuda, candle_core::CudaStorage};
 
-/// Updates `var` by `grad`, and the moments with it: `state` is `(moments, elements)`, in the type
-/// the arithmetic runs in.
+/// Updates `var` by `grad`, and its state with it.
 ///
 /// # Errors
 ///
@@ -23,7 +22,7 @@ pub(crate) fn update<K: Kernel>(
     map: GradMap,
     var: &Var,
     grad: &Tensor,
-    state: Option<&Tensor>,
+    state: Option<&State>,
 ) -> Result<()> {
     let fused = var.device().is_cpu() || (cfg!(feature = "cuda") && var.device().is_cuda());
     if !fused {
@@ -42,7 +41,7 @@ fn storage_address(tensor: &Tensor) -> *const candle_core::Storage {
 struct FusedUpdate<'a, K> {
     kernel: &'a K,
     map: GradMap,
-    state: Option<&'a Tensor>,
+    state: Option<&'a State>,
 }
 
 impl<K: Kernel> InplaceOp2 for FusedUpdate<'_, K> {
@@ -61,7 +60,7 @@ impl<K: Kernel> InplaceOp2 for FusedUpdate<'_, K> {
             return self.dispatch(theta, theta_layout, grad, grad_layout, None);
         };
         let theta = Cell::new(Some(theta));
-        state.inplace_op1(&WithState { outer: self, theta, theta_layout, grad, grad_layout })
+        state.tensor.inplace_op1(&WithState { outer: self, theta, theta_layout, grad, grad_layout })
     }
 
     #[cfg(feature = "cuda")]
@@ -74,10 +73,16 @@ impl<K: Kernel> InplaceOp2 for FusedUpdate<'_, K> {
     ) -> Result<()> {
         let Some(state) = self.state else {
             let (theta, grad) = ((theta, theta_layout), (grad, grad_layout));
-            return cuda::update(&self.kernel.cuda(), self.map, theta, grad, None);
+            return cuda::update(
+                &self.kernel.cuda(),
+                self.map,
+                theta,
+                grad,
+                (None, Rows::default()),
+            );
         };
         let theta = Cell::new(Some(theta));
-        state.inplace_op1(&WithState { outer: self, theta, theta_layout, grad, grad_layout })
+        state.tensor.inplace_op1(&WithState { outer: self, theta, theta_layout, grad, grad_layout })
     }
 }
 
@@ -110,16 +115,17 @@ impl<K: Kernel> InplaceOp1 for WithState<'_, '_, K, CudaStorage> {
     }
 
     fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout) -> Result<()> {
-        bail!("the parameter is on a GPU, its moments are not")
+        bail!("the parameter is on a GPU, its state is not")
     }
 
     fn cuda_fwd(&self, state: &mut CudaStorage, layout: &Layout) -> Result<()> {
         if layout.start_offset() != 0 {
-            bail!("the moments do not begin with their storage")
+            bail!("the state does not begin with its storage")
         }
         let Some(theta) = self.theta.take() else { bail!("fused-update runs once") };
         let (theta, grad) = ((theta, self.theta_layout), (self.grad, self.grad_layout));
-        cuda::update(&self.outer.kernel.cuda(), self.outer.map, theta, grad, Some(state))
+        let state = (Some(state), self.outer.rows());
+        cuda::update(&self.outer.kernel.cuda(), self.outer.map, theta, grad, state)
     }
 }
 
@@ -161,13 +167,17 @@ impl<K: Kernel> FusedUpdate<'_, K> {
                 let state = P::Acc::slice_mut(state)?;
                 match range(layout).and_then(|range| state.get_mut(range)) {
                     Some(state) => state,
-                    None => bail!("the moments are not contiguous"),
+                    None => bail!("the state is not contiguous"),
                 }
             }
             None => &mut [],
         };
-        cpu::update(self.kernel, self.map, theta, grad, state);
+        cpu::update(self.kernel, self.map, theta, grad, state, self.rows());
         Ok(())
+    }
+
+    fn rows(&self) -> Rows {
+        self.state.map_or_else(Rows::default, |state| state.rows)
     }
 }
 

@@ -5,7 +5,7 @@ use candle_nn::ParamsAdamW;
 use proptest::prelude::*;
 
 use super::norm::sum_by_tensors;
-use super::{GradMap, acc_dtype, all_finite, norm, probe, update, update_by_tensors};
+use super::{GradMap, Rows, State, acc_dtype, all_finite, norm, probe, update, update_by_tensors};
 use crate::optim::rule::{Kernel, Update, sealed::Rule};
 use crate::optim::{Momentum, ParamsAdam, ParamsSgd};
 
@@ -13,17 +13,23 @@ const DTYPES: [DType; 4] = [DType::F16, DType::BF16, DType::F32, DType::F64];
 
 /// Both updates, three times over, from the same start; the largest difference, in parameter and
 /// moments.
-fn apart<R: Rule>(rule: &R, map: GradMap, dtype: DType, dims: &[usize]) -> Result<f64> {
+fn apart<R: Rule>(
+    rule: &R,
+    map: GradMap,
+    (dtype, master): (DType, bool),
+    dims: &[usize],
+) -> Result<f64> {
     let cpu = &Device::Cpu;
     let start = Tensor::randn(0f32, 1., dims, cpu)?.to_dtype(dtype)?;
     let (ours, theirs) = (Var::from_tensor(&start.copy()?)?, Var::from_tensor(&start.copy()?)?);
-    let rows = rule.moments().len();
     let acc = acc_dtype(dtype).unwrap_or(dtype);
-    let state = || Tensor::zeros((rows, start.elem_count()), acc, cpu);
+    let rows = Rows { moments: rule.moments().len(), master: master && acc != dtype };
+    let state = || {
+        let tensor = Tensor::zeros((rows.count(), start.elem_count()), acc, cpu)?;
+        Ok::<_, candle_core::Error>(State { tensor, rows })
+    };
     let (our_state, their_state) = (state()?, state()?);
-    fn some(state: &Tensor) -> Option<&Tensor> {
-        (state.elem_count() > 0).then_some(state)
-    }
+    let some = |state| (rows.count() > 0).then_some(state);
     for step in 1..=3 {
         let kernel = rule.kernel(Update { lr: 0.01, weight_decay: 0.1, step });
         let grad = Tensor::randn(0f32, 1., dims, cpu)?.to_dtype(dtype)?;
@@ -34,9 +40,9 @@ fn apart<R: Rule>(rule: &R, map: GradMap, dtype: DType, dims: &[usize]) -> Resul
         let (a, b) = (a.to_dtype(DType::F64)?, b.to_dtype(DType::F64)?);
         (a - b)?.abs()?.flatten_all()?.max(0)?.to_scalar()
     };
-    let states = match some(&our_state) {
-        Some(state) => apart(state, &their_state)?,
-        None => 0.0,
+    let states = match rows.count() {
+        0 => 0.0,
+        _ => apart(&our_state.tensor, &their_state.tensor)?,
     };
     Ok(apart(&ours, &theirs)?.max(states))
 }
@@ -57,17 +63,18 @@ proptest! {
     #[test]
     fn the_fused_loop_is_the_update_made_of_candle_operations(
         dtype in prop::sample::select(&DTYPES[..]),
+        master in any::<bool>(),
         dims in prop::collection::vec(1usize..12, 0..4),
         map in prop::sample::select(&[GradMap::Identity, GradMap::Scale(0.3), GradMap::Clamp(0.5)][..]),
     ) {
         let sgd = |momentum| ParamsSgd { momentum, ..ParamsSgd::default() };
         let tolerance = tolerance(dtype);
         for apart in [
-            apart(&ParamsAdamW::default(), map, dtype, &dims).unwrap(),
-            apart(&ParamsAdam::default(), map, dtype, &dims).unwrap(),
-            apart(&sgd(Momentum::None), map, dtype, &dims).unwrap(),
-            apart(&sgd(Momentum::Heavy(0.9)), map, dtype, &dims).unwrap(),
-            apart(&sgd(Momentum::Nesterov(0.9)), map, dtype, &dims).unwrap(),
+            apart(&ParamsAdamW::default(), map, (dtype, master), &dims).unwrap(),
+            apart(&ParamsAdam::default(), map, (dtype, master), &dims).unwrap(),
+            apart(&sgd(Momentum::None), map, (dtype, master), &dims).unwrap(),
+            apart(&sgd(Momentum::Heavy(0.9)), map, (dtype, master), &dims).unwrap(),
+            apart(&sgd(Momentum::Nesterov(0.9)), map, (dtype, master), &dims).unwrap(),
         ] {
             prop_assert!(apart <= tolerance, "{apart} apart in {dtype:?}");
         }
@@ -79,9 +86,13 @@ fn threads_change_nothing() -> Result<()> {
     // Cut into blocks and over threads at uneven places.
     for len in [super::PARALLEL_MIN - 1, super::PARALLEL_MIN, 3 * super::PARALLEL_MIN + 517] {
         for dtype in DTYPES {
-            let apart = apart(&ParamsAdamW::default(), GradMap::Identity, dtype, &[len])?;
-            // Adam's quotient of two tiny moments is where roundings show.
-            assert!(apart <= tolerance(dtype), "{apart} apart at {len} of {dtype:?}");
+            for master in [true, false] {
+                let dtype_and_master = (dtype, master);
+                let rule = ParamsAdamW::default();
+                let apart = apart(&rule, GradMap::Identity, dtype_and_master, &[len])?;
+                // Adam's quotient of two tiny moments is where roundings show.
+                assert!(apart <= tolerance(dtype), "{apart} apart at {len} of {dtype:?}");
+            }
         }
     }
     Ok(())
