@@ -8,114 +8,45 @@
 mod cause;
 mod finding;
 mod flow;
+mod glance;
+mod graph;
+mod leaf;
 pub(crate) mod probe;
 mod render;
+mod repeat;
+mod strangers;
 
 use std::collections::HashMap;
 
 use candle_core::{Tensor, TensorId, Var};
 
-use crate::{Error, Freezable, FreezePlan, Freezer, Leaf, LeafState, Result, Role};
+use crate::{
+    BatchNormPolicy, Error, Freezable, FreezePlan, Freezer, Leaf, LeafState, Result, Role,
+};
 use cause::Missing;
 pub use finding::Finding;
 use flow::Flow;
+pub use glance::glance;
+pub use leaf::{AuditedLeaf, Cause, CutAt, FrozenWork, Outcome};
 use probe::Prober;
+use repeat::Repeats;
 
 /// What an audit found, leaf by leaf. Prints as a table with the findings below it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Audit {
     leaves: Vec<AuditedLeaf>,
     has_variables: bool,
-}
-
-/// What an audit found of one leaf.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct AuditedLeaf {
-    /// Counted from the front of the model.
-    pub index: usize,
-    /// Field names and indices joined by dots.
-    pub path: String,
-    /// The layer's type name.
-    pub kind: &'static str,
-    /// What the plan means it to do, and what came of it.
-    pub outcome: Outcome,
-    /// The names within the leaf of the trained parameters that got no gradient, such as `bias`.
-    pub missing: Vec<String>,
-    /// Whether no parameter of the leaf got a gradient.
-    pub all_missing: bool,
-    /// The paths of leaves that are declared after this one although its input passes through them;
-    /// where the model branches, leaves of other branches may be among them.
-    pub runs_behind: Vec<String>,
-}
-
-/// What became of a leaf in the audited step.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// The plan trains it, and every parameter got a gradient.
-    Trained,
-    /// The plan trains it, and a parameter got no gradient.
-    Missing(Cause),
-    /// The plan freezes it.
-    Frozen(FrozenWork),
-    /// The plan trains it, but none of its parameters is a variable.
-    NoVariables,
-}
-
-/// Why no gradient arrived.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Cause {
-    /// The loss depends on the leaf, but an operation between the two has no backward.
-    Cut(CutAt),
-    /// The loss stays as it is whatever the leaf holds: it is not used, or not on the way to the
-    /// loss.
-    Unused,
-    /// The loss differs between two equal evaluations, so that nothing can be told from it.
-    RandomLoss,
-    /// The loss is infinite or NaN.
-    NonFiniteLoss,
-}
-
-/// Where gradients are cut off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CutAt {
-    /// Most likely at this leaf: the first one declared at or after those cut off whose operation is
-    /// known to have no backward.
-    Leaf {
-        /// The leaf's path.
-        path: String,
-        /// Its type name.
-        kind: &'static str,
-    },
-    /// At or above the leaf, by an operation that belongs to no leaf, such as a softmax.
-    AtOrAbove,
-}
-
-/// The backward work that a frozen leaf still costs because something below it trains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FrozenWork {
-    /// None.
-    None,
-    /// The gradient of its input alone, which what lies below it needs: a layer of
-    /// [`nn`](crate::nn).
-    Input,
-    /// Also gradients of its own, which nobody reads: a layer of candle-nn.
-    Whole {
-        /// The bytes of those gradients.
-        bytes: usize,
-    },
+    /// What concerns no leaf alone.
+    general: Vec<Finding>,
 }
 
 /// Audits the model under the plan in force: `loss` computes, from the model it is given, the loss of
 /// a batch as a training step does.
 ///
-/// It is called once, once more for the data flow, and again for each leaf in doubt: twice or thrice
-/// for one that got no gradient, once or twice for one that is frozen above a trained one or declared
-/// out of order. Variables, running statistics and the generators of [`nn::Dropout`](crate::nn::Dropout)
+/// It is called once with its backward; twice more, or sixteen times if a gradient is missing, to see
+/// whether it is random; once with everything frozen and once with everything trained; and again for
+/// each leaf in doubt: once or twice for one that got no gradient, that is frozen above a trained one,
+/// or that is declared out of order. Variables, running statistics and the generators of [`nn::Dropout`](crate::nn::Dropout)
 /// are put back bit by bit, also when `loss` fails or panics; what else it changes stays changed.
 ///
 /// The data flow is taken from [`Tensor::sorted_nodes`] with all leaves trained: the order in which
@@ -169,27 +100,33 @@ pub fn audit_mut<M: Freezable>(
     loss: impl Fn(&mut M) -> candle_core::Result<Tensor>,
 ) -> Result<Audit> {
     let (plan, leaves) = (freezer.plan(), freezer.leaves()?);
-    let mut audited: Vec<AuditedLeaf> = leaves.iter().map(|leaf| start(leaf, plan)).collect();
+    let mut audited: Vec<AuditedLeaf> =
+        leaves.iter().map(|leaf| AuditedLeaf::start(leaf, plan)).collect();
     let vars: HashMap<TensorId, Var> =
         freezer.vars().into_iter().map(|var| (var.id(), var)).collect();
     if vars.is_empty() {
-        return Ok(Audit { leaves: audited, has_variables: false });
+        return Ok(Audit { leaves: audited, has_variables: false, general: Vec::new() });
     }
     let prober = Prober::new(freezer, loss)?;
     let step = prober.step(plan, freezer.batch_norm())?;
     for (leaf, audited) in leaves.iter().zip(&mut audited) {
-        if audited.outcome == Outcome::Trained {
-            let trained = leaf.params.iter().filter(|param| param.trainable);
-            let (with, without): (Vec<_>, Vec<_>) =
-                trained.partition(|param| step.has_gradient(param.id));
-            audited.all_missing = with.is_empty() && !without.is_empty();
-            audited.missing = without.into_iter().map(|param| param.name.clone()).collect();
-        }
+        audited.mark_missing(leaf, |id| step.has_gradient(id));
     }
-    for (index, cause) in
-        (Missing { prober: &prober, plan, step: &step, vars: &vars }).causes(&leaves, &audited)?
-    {
+    let in_doubt = audited.iter().any(|leaf| !leaf.missing.is_empty());
+    let repeats = Repeats::new(&prober, plan, &step, in_doubt)?;
+    let missing = Missing { prober: &prober, plan, step: &step, repeats: &repeats, vars: &vars };
+    for (index, cause) in missing.causes(&leaves, &audited)? {
         audited[index].outcome = Outcome::Missing(cause);
+    }
+    let mut general = past_the_model(&prober, plan, &leaves)?;
+    if !step.value.is_finite() {
+        general.push(Finding::NonFiniteLoss);
+    }
+    // What is frozen now costs nothing then, and the other way round: nothing can be told by trying.
+    if repeats.graph_differs {
+        general.push(Finding::RandomGraph);
+        prober.finish()?;
+        return Ok(Audit { leaves: audited, has_variables: true, general });
     }
     let flow = Flow::new(&prober, plan, &step, &leaves, &vars)?;
     for leaf in &mut audited {
@@ -200,24 +137,24 @@ pub fn audit_mut<M: Freezable>(
         leaf.runs_behind = behind.into_iter().map(|i| leaves[i].path.clone()).collect();
     }
     prober.finish()?;
-    Ok(Audit { leaves: audited, has_variables: true })
+    Ok(Audit { leaves: audited, has_variables: true, general })
 }
 
-fn start(leaf: &Leaf, plan: &FreezePlan) -> AuditedLeaf {
-    let outcome = match plan.state(leaf.index) {
-        Some(LeafState::Frozen) => Outcome::Frozen(FrozenWork::None),
-        _ if leaf.is_trainable() => Outcome::Trained,
-        _ => Outcome::NoVariables,
-    };
-    AuditedLeaf {
-        index: leaf.index,
-        path: leaf.path.clone(),
-        kind: leaf.kind,
-        outcome,
-        missing: Vec::new(),
-        all_missing: false,
-        runs_behind: Vec::new(),
-    }
+/// With everything frozen no variable should be left.
+fn past_the_model<M, F>(
+    prober: &Prober<'_, M, F>,
+    plan: &FreezePlan,
+    leaves: &[Leaf],
+) -> Result<Vec<Finding>>
+where
+    M: Freezable,
+    F: Fn(&mut M) -> candle_core::Result<Tensor>,
+{
+    let mut frozen = plan.clone();
+    (0..frozen.len()).try_for_each(|i| frozen.set(i, LeafState::Frozen).map(drop))?;
+    let (_, graph) = prober.graph(&frozen, BatchNormPolicy::AsCaller)?;
+    let past = strangers::past(&graph, leaves, |_| true);
+    Ok(past.into_iter().chain(strangers::outside(&graph, leaves)).collect())
 }
 
 impl Audit {
@@ -248,13 +185,6 @@ impl Audit {
         match faults.is_empty() {
             true => Ok(()),
             false => Err(Error::Audit { faults: faults.join("; ") }),
-        }
-    }
-
-    /// One warning for each finding.
-    pub(crate) fn trace(&self) {
-        for finding in self.findings() {
-            tracing::warn!(fault = finding.is_fault(), "{finding}");
         }
     }
 }

@@ -1,12 +1,16 @@
 //! The epoch hook: schedule, freezer and optimizers in one call at the end of an epoch.
 
+mod audited;
+
 use std::fmt;
 
 use candle_core::Tensor;
+use candle_core::backprop::GradStore;
 
-use crate::audit::{Audit, audit};
+use crate::audit::{Audit, Finding, audit, glance};
 use crate::schedule::{Elapsed, Linear, Progress, Schedule};
 use crate::{Change, Error, Freezable, Freezer, MetricSink, PlanOptimizer, Result};
+use audited::Audited;
 
 /// Freezes leaves as training goes on: call [`epoch_end`](Self::epoch_end) after every epoch.
 ///
@@ -20,8 +24,7 @@ pub struct LayerFreezing<S = Linear, K = ()> {
     every: Every,
     sink: K,
     progress: Progress,
-    /// Which leaves were frozen when the model was last audited.
-    audited: Option<Vec<bool>>,
+    audited: Audited,
 }
 
 #[derive(Debug)]
@@ -41,6 +44,9 @@ pub struct Report {
     /// What changed in model and optimizers: leaves frozen, ties that hold others back, parameters
     /// and bytes released.
     pub change: Change,
+    /// What was found in the steps since the last report, if they were shown to the hook:
+    /// [`LayerFreezing::backward`], [`LayerFreezing::audit_change`].
+    pub findings: Vec<Finding>,
 }
 
 impl LayerFreezing<Linear> {
@@ -58,8 +64,8 @@ impl LayerFreezing<Linear> {
 impl<S: Schedule> LayerFreezing<S> {
     /// Any schedule.
     pub fn with_schedule(schedule: S) -> Self {
-        let progress = Progress::default();
-        Self { schedule, every: Every::Epoch, sink: (), progress, audited: None }
+        let (progress, audited) = (Progress::default(), Audited::default());
+        Self { schedule, every: Every::Epoch, sink: (), progress, audited }
     }
 }
 
@@ -110,7 +116,9 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         let progress = self.progress.at(elapsed)?;
         let (scheduled, change) = freezer.follow(&mut self.schedule, elapsed, optimizers)?;
         self.progress = progress;
-        let report = Report { depth: scheduled.depth, percentage: scheduled.percentage, change };
+        let (depth, percentage) = (scheduled.depth, scheduled.percentage);
+        let report = Report { depth, percentage, change, findings: self.audited.report() };
+        self.audited.warn_if_blind();
         for (metric, value) in [
             ("layer_freezing/layers_frozen", report.depth as f64),
             ("layer_freezing/percentage_frozen", report.percentage),
@@ -163,6 +171,26 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         self.sink.finish()
     }
 
+    /// `loss.backward()`. On the first step, and on the first after leaves froze or thawed, it also
+    /// looks whether gradients arrived where they should ([`glance`]), which takes about as long as a
+    /// walk through the graph; every finding is warned of through `tracing` and is in the next
+    /// [`Report`].
+    ///
+    /// # Errors
+    ///
+    /// The backward failed, or as [`glance`].
+    pub fn backward<M: Freezable>(
+        &mut self,
+        freezer: &Freezer<M>,
+        loss: &Tensor,
+    ) -> Result<GradStore> {
+        let grads = loss.backward()?;
+        if let Some(frozen) = self.audited.is_due(freezer) {
+            self.audited.take(glance(freezer, loss, &grads)?, frozen);
+        }
+        Ok(grads)
+    }
+
     /// Audits the model on the first step, and on the first after leaves froze or thawed; does
     /// nothing in between. Call it before each step with that step's loss. Every finding is warned of
     /// through `tracing`.
@@ -175,13 +203,9 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         freezer: &Freezer<M>,
         loss: impl Fn(&M) -> candle_core::Result<Tensor>,
     ) -> Result<Option<Audit>> {
-        let frozen = freezer.plan().states().iter().map(|state| state.is_frozen()).collect();
-        if self.audited.as_ref() == Some(&frozen) {
-            return Ok(None);
-        }
+        let Some(frozen) = self.audited.is_due(freezer) else { return Ok(None) };
         let audit = audit(freezer, loss)?;
-        audit.trace();
-        self.audited = Some(frozen);
+        self.audited.take(audit.findings(), frozen);
         Ok(Some(audit))
     }
 }

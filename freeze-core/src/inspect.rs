@@ -24,6 +24,8 @@ pub struct Leaf {
     pub declared: Declared,
     /// Its tensors in order.
     pub params: Vec<Param>,
+    /// The type of the layer of candle in it whose forward records no backward.
+    pub(crate) no_backward: Option<&'static str>,
 }
 
 /// One tensor of a leaf.
@@ -109,6 +111,7 @@ pub(crate) fn leaves<M: Freezable>(model: &M) -> Result<Vec<Leaf>> {
         kind: head.kind,
         declared: head.declared,
         params: Vec::new(),
+        no_backward: head.no_backward,
     };
     let mut leaves: Vec<Leaf> = heads.into_iter().enumerate().map(leaf).collect();
     for (index, param) in params {

@@ -72,6 +72,7 @@ impl Freezable for RmsNorm {
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
         mapper.leaf("RmsNorm", |mapper| {
+            mapper.has_no_backward("RmsNorm");
             Ok(Self::new(mapper.weight("weight", self.weight())?, self.eps()))
         })
     }
@@ -85,6 +86,10 @@ impl Freezable for LayerNorm {
         mapper.leaf("LayerNorm", |mapper| {
             let weight = mapper.weight("weight", self.weight())?;
             let bias = mapper.optional("bias", self.bias())?;
+            // Without a bias it takes another way.
+            if bias.is_some() {
+                mapper.has_no_backward("LayerNorm");
+            }
             Ok(match (bias, self.remove_mean()) {
                 (Some(bias), true) => Self::new(weight, bias, self.eps()),
                 (None, true) => Self::new_no_bias(weight, self.eps()),

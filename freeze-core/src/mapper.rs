@@ -44,6 +44,8 @@ pub(crate) struct Head {
     pub(crate) path: String,
     pub(crate) kind: &'static str,
     pub(crate) declared: Declared,
+    /// The layer of candle in it that has no backward.
+    pub(crate) no_backward: Option<&'static str>,
 }
 
 impl<'a> Mapper<'a> {
@@ -143,7 +145,8 @@ impl<'a> Mapper<'a> {
         if self.open.is_some() {
             return inside(self);
         }
-        self.heads.push(Head { path: self.path.clone(), kind, declared: self.declared });
+        let (path, declared) = (self.path.clone(), self.declared);
+        self.heads.push(Head { path, kind, declared, no_backward: None });
         self.open = Some((self.path.len(), kind));
         let result = inside(self);
         self.open = None;
@@ -227,6 +230,14 @@ impl<'a> Mapper<'a> {
             }
         }
         false
+    }
+
+    /// Says that the leaf being mapped is, or has in it, candle's layer of type `kind`, whose forward
+    /// records no backward.
+    pub(crate) fn has_no_backward(&mut self, kind: &'static str) {
+        if let (Some(_), Some(head)) = (self.open, self.heads.last_mut()) {
+            head.no_backward.get_or_insert(kind);
+        }
     }
 
     /// Says that the part being mapped draws from `generator`, which views share: it is saved and put

@@ -43,7 +43,7 @@ impl Subscriber for Warnings {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// One test for both, since `tracing` may switch off a warning for all threads that one thread met
+/// One test for all, since `tracing` may switch off a warning for all threads that one thread met
 /// without a subscriber.
 #[test]
 fn runs_on_the_first_step_after_a_change_and_warns() {
@@ -74,10 +74,46 @@ fn runs_on_the_first_step_after_a_change_and_warns() {
         ["no gradient reaches `stem`, `body`, `norm`", "no gradient reaches `body`, `norm`",]
     );
 
+    // Whoever shows no step is told once.
+    let mut blind = LayerFreezing::new(0.0, 1.0).expect("a hook");
+    tracing::subscriber::with_default(warnings.clone(), || {
+        for epoch in 1..=3 {
+            blind.epoch_end(&mut net, &mut [], Elapsed::new(epoch, 8)).expect("a report");
+        }
+    });
+    let told = warnings.0.lock().expect("a lock").split_off(2);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("no step was shown to the hook"));
+
     // A failed one counts for nothing.
     let mut hook = LayerFreezing::new(0.0, 1.0).expect("a hook");
     let failing = hook.audit_change(&net, |_| candle_core::bail!("no loss"));
     assert!(failing.is_err());
     let again = hook.audit_change(&net, |m| loss(m, &x)).expect("an audit");
     assert!(again.is_some());
+
+    its_backward_reports_findings();
+}
+
+/// What the backward saw, once for each plan.
+fn its_backward_reports_findings() {
+    let x = batch();
+    let mut net = freezer(Normed::<LayerNorm>::new());
+    let mut hook = LayerFreezing::new(0.0, 1.0).expect("a hook");
+    let mut reported = Vec::new();
+    for epoch in 0..4 {
+        for _ in 0..3 {
+            let loss = loss(&*net, &x).expect("a loss");
+            let (ours, plain) = (hook.backward(&net, &loss), loss.backward());
+            let (ours, plain) = (ours.expect("gradients"), plain.expect("gradients"));
+            let vars = net.vars();
+            let both = vars.iter().map(|var| (ours.get(var).is_some(), plain.get(var).is_some()));
+            assert!(both.into_iter().all(|(ours, plain)| ours == plain));
+        }
+        let elapsed = Elapsed::new(epoch + 1, 8);
+        let report = hook.epoch_end(&mut net, &mut [], elapsed).expect("a report");
+        reported.push(report.findings.len());
+    }
+    // Depths 0, 0, 0, 1: the fourth epoch trains under another plan.
+    assert_eq!(reported, [1, 0, 0, 1]);
 }

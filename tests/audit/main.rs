@@ -1,7 +1,10 @@
 //! The audit: what arrived, why not, what frozen leaves cost, and that nothing is left moved.
 
 mod causes;
+mod glance;
 mod hook;
 mod models;
+mod past;
+mod random;
 mod restored;
 mod work;

@@ -5,12 +5,9 @@ use std::collections::HashMap;
 use candle_core::{DType, Tensor, TensorId, Var};
 
 use super::probe::{Prober, Saved, Step};
-use super::{AuditedLeaf, Cause, CutAt, weights};
+use super::repeat::Repeats;
+use super::{AuditedLeaf, Cause, CutAt};
 use crate::{Freezable, FreezePlan, Leaf, Result};
-
-/// candle's layers whose forward has no backward, with the parameter without which they take another
-/// way that has one.
-const WITHOUT_BACKWARD: [(&str, &str); 2] = [("LayerNorm", "bias"), ("RmsNorm", "weight")];
 
 /// How far a leaf is moved, as a share of its largest element: a little, and if nothing happens, so
 /// far that a dead unit or a rounding does not hide it.
@@ -20,6 +17,7 @@ pub(super) struct Missing<'a, M, F> {
     pub(super) prober: &'a Prober<'a, M, F>,
     pub(super) plan: &'a FreezePlan,
     pub(super) step: &'a Step,
+    pub(super) repeats: &'a Repeats,
     pub(super) vars: &'a HashMap<TensorId, Var>,
 }
 
@@ -36,29 +34,32 @@ where
     ) -> Result<Vec<(usize, Cause)>> {
         let missing: Vec<&AuditedLeaf> =
             audited.iter().filter(|leaf| !leaf.missing.is_empty()).collect();
-        let same = |cause: Cause| missing.iter().map(|leaf| (leaf.index, cause.clone())).collect();
-        if missing.is_empty() {
-            return Ok(Vec::new());
-        }
-        if !self.step.value.is_finite() {
-            return Ok(same(Cause::NonFiniteLoss));
-        }
-        for _ in 0..2 {
-            if self.prober.value(self.plan)? != self.step.value {
-                return Ok(same(Cause::RandomLoss));
-            }
-        }
-        let mut cut = Vec::new();
-        let mut causes = Vec::new();
-        for leaf in missing {
-            match self.moves_the_loss(&leaves[leaf.index], &leaf.missing)? {
-                true => cut.push(leaf.index),
-                false => causes.push((leaf.index, Cause::Unused)),
-            }
+        let (mut cut, mut causes) = (Vec::new(), Vec::new());
+        for audited in missing {
+            let leaf = &leaves[audited.index];
+            let cause = if !self.step.value.is_finite() {
+                Cause::NonFiniteLoss
+            } else if self.is_reached_at_times(leaf, &audited.missing) {
+                Cause::AtTimes
+            } else if self.repeats.value_differs {
+                Cause::RandomLoss
+            } else if self.moves_the_loss(leaf, &audited.missing)? {
+                cut.push(leaf.index);
+                continue;
+            } else {
+                Cause::Unused
+            };
+            causes.push((leaf.index, cause));
         }
         let at = |index| (index, Cause::Cut(self.cut_at(index, &cut, leaves, audited)));
         causes.extend(cut.iter().copied().map(at));
         Ok(causes)
+    }
+
+    /// Whether a gradient would have reached all of the named parameters in other evaluations.
+    fn is_reached_at_times(&self, leaf: &Leaf, params: &[String]) -> bool {
+        let mut params = leaf.params.iter().filter(|param| params.contains(&param.name));
+        params.all(|param| self.repeats.reached.contains(&param.id))
     }
 
     /// Whether other values of the named parameters give another loss.
@@ -87,8 +88,8 @@ where
         audited: &[AuditedLeaf],
     ) -> CutAt {
         for (leaf, audited) in leaves.iter().zip(audited).skip(index) {
-            if cut.contains(&leaf.index) && self.has_no_backward(leaf) {
-                return CutAt::Leaf { path: leaf.path.clone(), kind: leaf.kind };
+            if let Some(kind) = leaf.no_backward.filter(|_| cut.contains(&leaf.index)) {
+                return CutAt::Leaf { path: leaf.path.clone(), kind };
             }
             // A leaf that trains, and got its gradient: what cuts lies before it.
             if audited.outcome == super::Outcome::Trained && audited.missing.is_empty() {
@@ -96,17 +97,6 @@ where
             }
         }
         CutAt::AtOrAbove
-    }
-
-    /// Whether the leaf is one of candle's layers without a backward: one of ours would have
-    /// reported its call.
-    fn has_no_backward(&self, leaf: &Leaf) -> bool {
-        let listed = WITHOUT_BACKWARD.iter().any(|(kind, needs)| {
-            *kind == leaf.kind && leaf.params.iter().any(|param| param.name == *needs)
-        });
-        let ours = weights(&self.step.leaves[leaf.index])
-            .any(|id| self.step.calls.iter().any(|call| call.weights.contains(&id)));
-        listed && !ours
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use crate::error::listed;
-
-use super::{Audit, Cause, CutAt, FrozenWork, Outcome};
+use super::{Audit, AuditedLeaf, Cause, CutAt, FrozenWork, Outcome};
+use crate::error::{listed, several};
 
 /// One thing that an audit found. Prints as a sentence with a remedy.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +17,31 @@ pub enum Finding {
         names: Vec<String>,
         /// The cause that they share.
         cause: Cause,
+    },
+    /// Parameters that the plan trains are plain tensors, which nothing can train.
+    PlainTensors {
+        /// Paths of leaves, or full names of parameters where only some of a leaf's are concerned.
+        names: Vec<String>,
+    },
+    /// Gradients go to variables that the model does not have.
+    OutsideTheModel {
+        /// The variables' shapes.
+        shapes: Vec<Vec<usize>>,
+    },
+    /// The loss is computed from the model's variables where it should be from the model that it is
+    /// given, in which they are frozen.
+    PastTheModel {
+        /// The variables' full names.
+        names: Vec<String>,
+    },
+    /// The loss is infinite or NaN.
+    NonFiniteLoss,
+    /// Equal evaluations use other operations, so that order and cost cannot be told.
+    RandomGraph,
+    /// The first leaf, which freezes first, is the last one used.
+    FirstRunsLast {
+        /// The leaf's path.
+        path: String,
     },
     /// A leaf's input passes through leaves that are declared after it.
     OutOfOrder {
@@ -41,7 +65,8 @@ impl Finding {
     /// Whether something does not train as it was meant to, or freezing would meet the wrong leaves;
     /// otherwise time is lost and nothing else.
     pub fn is_fault(&self) -> bool {
-        !matches!(self, Self::UnreadGradients { .. })
+        let at_times = matches!(self, Self::NoGradient { cause: Cause::AtTimes, .. });
+        !at_times && !matches!(self, Self::UnreadGradients { .. } | Self::RandomGraph)
     }
 }
 
@@ -50,15 +75,20 @@ impl Audit {
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         if !self.has_variables {
-            findings.push(Finding::NoVariables);
+            return vec![Finding::NoVariables];
+        }
+        findings.extend(self.general.iter().cloned());
+        let untrained = |leaf: &&AuditedLeaf| !matches!(leaf.outcome, Outcome::Frozen(_));
+        let plain: Vec<String> =
+            self.leaves.iter().filter(untrained).flat_map(AuditedLeaf::plain_names).collect();
+        if !plain.is_empty() {
+            findings.push(Finding::PlainTensors { names: plain });
         }
         for leaf in &self.leaves {
             let Outcome::Missing(cause) = &leaf.outcome else { continue };
             let mine: Vec<String> = match leaf.all_missing {
                 true => vec![leaf.path.clone()],
-                false => {
-                    leaf.missing.iter().map(|name| crate::mapper::join(&leaf.path, name)).collect()
-                }
+                false => leaf.names(&leaf.missing).collect(),
             };
             let same = findings.iter_mut().find_map(|finding| match finding {
                 Finding::NoGradient { names, cause: other } if other == cause => Some(names),
@@ -79,7 +109,24 @@ impl Audit {
                 findings.push(Finding::UnreadGradients { path, kind, bytes });
             }
         }
+        findings.sort_by_key(|finding| !finding.is_fault());
         findings
+    }
+}
+
+impl AuditedLeaf {
+    fn plain_names(&self) -> Vec<String> {
+        match self.outcome {
+            Outcome::NoVariables => vec![self.path.clone()],
+            _ => self.names(&self.plain).collect(),
+        }
+    }
+}
+
+impl Finding {
+    /// Warns of it through `tracing`.
+    pub(crate) fn trace(&self) {
+        tracing::warn!(fault = self.is_fault(), "{self}");
     }
 }
 
@@ -92,6 +139,42 @@ impl fmt::Display for Finding {
             Self::NoGradient { names, cause } => {
                 write!(f, "no gradient reaches {}: {cause}", listed(names))
             }
+            Self::PlainTensors { names } => write!(
+                f,
+                "the plan trains {}, but they are plain tensors, which nothing can train; call \
+                 `into_trainable()`, or freeze them",
+                listed(names)
+            ),
+            Self::OutsideTheModel { shapes } => {
+                let shown = several(shapes.iter().map(|shape| format!("{shape:?}")), ", ");
+                write!(
+                    f,
+                    "gradients arrive at {} variables that the model does not have, of shapes \
+                     {shown}: no plan freezes them, and no optimizer built from the model trains \
+                     them; a field that holds parameters must not be skipped, and another model is \
+                     used through a frozen view",
+                    shapes.len()
+                )
+            }
+            Self::PastTheModel { names } => write!(
+                f,
+                "the loss uses {} past the model that it is given, in which they are frozen; compute \
+                 it from that model, and keep no clone of a parameter elsewhere",
+                listed(names)
+            ),
+            Self::NonFiniteLoss => f.write_str(
+                "the loss is infinite or NaN; lower the learning rate, or look for a division by 0, \
+                 a logarithm of 0 or half-precision numbers above 65504",
+            ),
+            Self::RandomGraph => f.write_str(
+                "the operations differ from one evaluation to the next, as with a random depth: \
+                 whether leaves are declared in order and what frozen ones cost cannot be told",
+            ),
+            Self::FirstRunsLast { path } => write!(
+                f,
+                "`{path}` is declared first, so that it freezes first, but is used last; declare the \
+                 layers in the order of the data flow"
+            ),
             Self::OutOfOrder { path, runs_behind } => write!(
                 f,
                 "`{path}` is declared before {} but runs behind; declare the layers in the order of \
@@ -126,6 +209,12 @@ impl fmt::Display for Cause {
                 "why cannot be told, since the loss is random: two equal evaluations differ; audit \
                  without candle's dropout",
             ),
+            Self::AtTimes => f.write_str(
+                "they arrive in some evaluations and not in others, as with a random depth",
+            ),
+            Self::NotTried => {
+                f.write_str("one step does not tell why; `freeze_core::audit::audit` finds out")
+            }
             Self::NonFiniteLoss => {
                 f.write_str("why cannot be told, since the loss is infinite or NaN")
             }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use candle_core::{Tensor, TensorId, Var};
 
-use super::probe::{Prober, Step, StorageId};
+use super::graph::StorageId;
+use super::probe::{Prober, Step};
 use super::{FrozenWork, weights};
 use crate::{BatchNormPolicy, Freezable, FreezePlan, Leaf, LeafState, Result};
 
@@ -32,7 +33,8 @@ where
         vars: &'a HashMap<TensorId, Var>,
     ) -> Result<Self> {
         let first_use = |step: &Step| {
-            let first = |leaf| weights(leaf).filter_map(|id| step.order.get(&id)).min().copied();
+            let first =
+                |leaf| weights(leaf).filter_map(|id| step.graph.order.get(&id)).min().copied();
             leaves.iter().map(first).collect()
         };
         let first_use = match plan.frozen_leaves() {
@@ -102,8 +104,8 @@ where
                 .filter_map(|id| self.vars.get(&id))
                 .map(|var| StorageId::of(var))
                 .collect();
-            let rest = trained.storages.iter().filter(|storage| !own.contains(storage));
-            if rest.count() > step.storages.len() {
+            let rest = trained.graph.storages.iter().filter(|storage| !own.contains(storage));
+            if rest.count() > step.graph.storages.len() {
                 return Ok(FrozenWork::None);
             }
             match left_over(&step.unread, trained.unread) {

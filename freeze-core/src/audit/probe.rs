@@ -1,10 +1,9 @@
 //! Evaluates the loss through fresh views and puts everything back that it moves.
 
-use std::collections::{HashMap, HashSet};
-
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, TensorId, Var};
 
+use super::graph::Graph;
 use crate::inspect::{self, visit};
 use crate::nn::dropout::{Generator, Rewind};
 use crate::nn::record::{Call, Detail, record};
@@ -26,17 +25,10 @@ pub(crate) struct Step {
     pub(super) calls: Vec<Call>,
     pub(super) value: Value,
     grads: GradStore,
-    /// Variables by the order of their first use.
-    pub(super) order: HashMap<TensorId, usize>,
-    /// What the nodes of the graph store their values in.
-    pub(super) storages: Vec<StorageId>,
+    pub(super) graph: Graph,
     /// The shapes, with the bytes, of gradients that were computed for untracked operands.
     pub(super) unread: Vec<(Vec<usize>, usize)>,
 }
-
-/// Tells apart what tensors store their values in: a view of a tensor shares its storage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StorageId(usize);
 
 /// A loss, to be compared bit by bit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,22 +63,23 @@ where
     pub(super) fn step(&self, plan: &FreezePlan, policy: BatchNormPolicy) -> Result<Step> {
         let (leaves, loss, calls) = self.forward(plan, policy)?;
         let grads = loss.backward()?;
-        let (mut order, mut tracked) = (HashMap::new(), HashSet::from([loss.id()]));
-        let mut storages = Vec::new();
-        // The last node is the one that was used first.
-        for (position, node) in loss.sorted_nodes().into_iter().rev().enumerate() {
-            tracked.insert(node.id());
-            storages.push(StorageId::of(node));
-            if node.is_variable() {
-                order.insert(node.id(), position);
-            }
-        }
-        let unread = grads.get_ids().filter(|id| !tracked.contains(id));
+        let graph = Graph::of(&loss);
+        let unread = grads.get_ids().filter(|id| !graph.ids.contains(id));
         let unread = unread
             .filter_map(|id| grads.get_id(*id))
             .map(|grad| (grad.dims().to_vec(), grad.elem_count() * grad.dtype().size_in_bytes()));
         let (value, unread) = (Value::of(&loss)?, unread.collect());
-        Ok(Step { leaves, calls, value, grads, order, storages, unread })
+        Ok(Step { leaves, calls, value, grads, graph, unread })
+    }
+
+    /// The loss under `plan` and what it is computed from.
+    pub(super) fn graph(
+        &self,
+        plan: &FreezePlan,
+        policy: BatchNormPolicy,
+    ) -> Result<(Value, Graph)> {
+        let (_, loss, _) = self.forward(plan, policy)?;
+        Ok((Value::of(&loss)?, Graph::of(&loss)))
     }
 
     fn forward(
@@ -133,14 +126,8 @@ impl Step {
     }
 }
 
-impl StorageId {
-    pub(super) fn of(tensor: &Tensor) -> Self {
-        Self(std::ptr::from_ref(&*tensor.storage_and_layout().0) as usize)
-    }
-}
-
 impl Value {
-    fn of(loss: &Tensor) -> Result<Self> {
+    pub(super) fn of(loss: &Tensor) -> Result<Self> {
         let values = loss.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         Ok(Self(values.into_iter().map(f64::to_bits).collect()))
     }

@@ -43,6 +43,7 @@ fn cells(leaf: &AuditedLeaf) -> [String; 3] {
     match &leaf.outcome {
         Outcome::Trained => cells("trained", "arrived".into(), String::new()),
         Outcome::Missing(cause) => cells("trained", missing(), short(cause)),
+        Outcome::NoParameters => cells("trained", String::new(), "no parameters".into()),
         Outcome::NoVariables => cells("trained", String::new(), "no variables".into()),
         Outcome::Frozen(FrozenWork::None) => cells("frozen", String::new(), String::new()),
         Outcome::Frozen(FrozenWork::Input) => {
@@ -60,6 +61,8 @@ fn short(cause: &Cause) -> String {
         Cause::Cut(CutAt::AtOrAbove) => "cut off at or above".into(),
         Cause::Unused => "the loss does not depend on it".into(),
         Cause::RandomLoss => "cannot be told: the loss is random".into(),
+        Cause::AtTimes => "arrives at times".into(),
+        Cause::NotTried => "not tried".into(),
         Cause::NonFiniteLoss => "cannot be told: the loss is not finite".into(),
     }
 }

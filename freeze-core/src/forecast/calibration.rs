@@ -44,11 +44,13 @@ pub(super) fn measure<M: Freezable>(
         prober.through(&plan, BatchNormPolicy::AsCaller, run)?.1
     };
     // What is frozen keeps no results, which makes its forward faster.
-    let pass = || {
+    let pass = || -> Result<(Recording, Vec<Leaf>)> {
         let run = |view: &mut M| forward(&prober, view);
-        prober.through(&frozen, BatchNormPolicy::AsCaller, run)?.1
+        let (view, recording) = prober.through(&frozen, BatchNormPolicy::AsCaller, run)?;
+        Ok((recording?, view))
     };
     let (mut rounds, mut recordings): (Vec<Round>, Vec<Recording>) = Default::default();
+    let mut callers = Vec::new();
     step(Part::Whole)?;
     for _ in 0..ROUNDS {
         for part in [Part::Whole, Part::Input, Part::Weight] {
@@ -56,7 +58,9 @@ pub(super) fn measure<M: Freezable>(
         }
         // The first pass finds the memory as the steps left it.
         pass()?;
-        recordings.push(pass()?);
+        let (recording, view) = pass()?;
+        callers = callers_of(&recording, &leaves, &view);
+        recordings.push(recording);
     }
     prober.finish()?;
     saved.map_or(Ok(()), |saved| saved.restore())?;
@@ -68,16 +72,14 @@ pub(super) fn measure<M: Freezable>(
     // A model that calls other operations each time is known by its last step.
     let count = recordings.last().map_or(0, |recording| recording.calls.len());
     recordings.retain(|recording| recording.calls.len() == count);
-    let held = |call: &record::Call| {
-        let held = call.weights.iter().filter_map(|id| holders.get(id));
-        let mut leaves: Vec<usize> = held.flatten().copied().collect();
-        leaves.sort_unstable();
-        leaves.dedup();
-        leaves
+    // Another number of calls: a random model, of which the passes tell nothing.
+    let known = callers.len() == count;
+    let held = |index: usize, call: &record::Call| match known {
+        true => callers[index].clone(),
+        false => leaves_of(&call.weights, &holders),
     };
     let (calls, heads) = combine(&recordings, held);
-    let last = recordings.last().map_or(&[][..], |recording| &recording.calls);
-    let seen: HashSet<TensorId> = last.iter().flat_map(|call| call.weights.clone()).collect();
+    let seen: HashSet<usize> = calls.iter().flat_map(|call| call.leaves.clone()).collect();
 
     let vars: Vec<(usize, Vec<usize>)> = freezer
         .vars()
@@ -90,7 +92,7 @@ pub(super) fn measure<M: Freezable>(
     let leaf = |leaf: &Leaf| LeafCost {
         path: leaf.path.clone(),
         kind: leaf.kind,
-        known: !leaf.is_trainable() || leaf.params.iter().any(|p| seen.contains(&p.id)),
+        known: !leaf.is_trainable() || seen.contains(&leaf.index),
     };
     let leaves = leaves.iter().map(leaf).collect();
     let update = update.mul_f64(updated(freezer.plan(), &vars)) + release;
@@ -106,6 +108,28 @@ fn holders(leaves: &[Leaf]) -> HashMap<TensorId, Vec<usize>> {
         }
     }
     holders
+}
+
+/// Whose weights each call of a pass with everything frozen used. Each leaf of its `view` has tensors
+/// of its own, also of a tied parameter, whose leaves freeze on their own.
+fn callers_of(pass: &Recording, leaves: &[Leaf], view: &[Leaf]) -> Vec<Vec<usize>> {
+    let mut holders: HashMap<TensorId, Vec<usize>> = HashMap::new();
+    for (leaf, shown) in leaves.iter().zip(view) {
+        let params = leaf.params.iter().zip(&shown.params);
+        for (_, shown) in params.filter(|(param, _)| param.trainable) {
+            holders.entry(shown.id).or_default().push(leaf.index);
+        }
+    }
+    pass.calls.iter().map(|call| leaves_of(&call.weights, &holders)).collect()
+}
+
+/// The leaves that hold any of `weights`, in order.
+fn leaves_of(weights: &[TensorId], holders: &HashMap<TensorId, Vec<usize>>) -> Vec<usize> {
+    let held = weights.iter().filter_map(|id| holders.get(id));
+    let mut leaves: Vec<usize> = held.flatten().copied().collect();
+    leaves.sort_unstable();
+    leaves.dedup();
+    leaves
 }
 
 /// By how much the update of all variables exceeds that of those trained under `plan`, which alone an

@@ -112,14 +112,14 @@ pub(super) struct Heads {
 }
 
 /// What each call typically took in `rounds`, which all called the same operations; the last one
-/// trained everything. `leaves` tells the leaves of a call's weights.
+/// trained everything. `leaves` tells the leaves of the weights of a call and its place.
 ///
 /// Between two calls' backwards candle adds up the gradients that the first returned and goes through
 /// operations that do not report. What the sums of the weights take is known; the rest is on the way
 /// to the input.
 pub(super) fn combine(
     rounds: &[Recording],
-    leaves: impl Fn(&record::Call) -> Vec<usize>,
+    leaves: impl Fn(usize, &record::Call) -> Vec<usize>,
 ) -> (Vec<Call>, Heads) {
     let undisturbed = || rounds.iter().filter(|round| round.is_undisturbed());
     let gaps: Vec<(Duration, Vec<Duration>)> = undisturbed().filter_map(Recording::gaps).collect();
@@ -149,7 +149,7 @@ pub(super) fn combine(
         };
         let forward = typical(forwards.iter().map(|(_, calls)| calls[index])).unwrap_or_default();
         let frozen = typical(frozen.iter().map(|(_, calls)| calls[index]));
-        let leaves = leaves(call);
+        let leaves = leaves(index, call);
         before = leaves.first().copied().or(before);
         Call {
             leaves,

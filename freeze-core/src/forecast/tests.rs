@@ -183,7 +183,7 @@ fn what_candle_does_between_two_calls_is_split() {
         )
     };
     let rounds = [frozen(), whole(), input(), weight(500), whole(), input(), weight(0), weight(0)];
-    let (calls, heads) = combine(&rounds, |_| Vec::new());
+    let (calls, heads) = combine(&rounds, |_, _| Vec::new());
     assert_eq!(heads, Heads { forward: ms(3), backward: ms(7) });
     let forwards: Vec<_> = calls.iter().map(|call| [call.forward, call.frozen_forward]).collect();
     assert_eq!(forwards, [[ms(20), ms(10)], [ms(37), ms(20)], [ms(40), ms(15)]]);
@@ -191,7 +191,7 @@ fn what_candle_does_between_two_calls_is_split() {
     assert_eq!(times[0], [ms(0), ms(10 + 5), ms(10 + 5)]);
     assert_eq!(times[1], [ms(10 + 40), ms(20 + 50), ms(25 + 90)]);
     assert_eq!(times[2], [ms(11 + 46), ms(21 + 4), ms(28 + 50)]);
-    let (without, _) = combine(&rounds[1..], |_| Vec::new());
+    let (without, _) = combine(&rounds[1..], |_, _| Vec::new());
     assert!(without.iter().all(|call| call.frozen_forward == call.forward));
-    assert!(combine(&[], |_| Vec::new()).0.is_empty());
+    assert!(combine(&[], |_, _| Vec::new()).0.is_empty());
 }

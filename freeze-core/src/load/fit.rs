@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 use candle_core::{DType, Tensor, TensorId, Var};
 
 use super::names::{Source, paths};
-use super::report::{Loaded, Misshaped, listed};
+use super::report::{Loaded, Misshaped};
 use crate::checkpoint::WeightFile;
+use crate::error::listed;
 use crate::{Error, Result};
 
 pub(super) struct Fit {
@@ -73,9 +74,10 @@ impl Fit {
         let plain: Vec<String> = plain.map(|(name, ..)| name.clone()).collect();
         if !plain.is_empty() {
             return misfit(format!(
-                "the model's {} are plain tensors, which cannot be written to; call \
+                "the model's {}: {} are plain tensors, which cannot be written to; call \
                  `into_trainable()`, make buffers from a `VarBuilder` of variables, and load into the \
                  whole model, not into a view",
+                plain.len(),
                 listed(&plain)
             ));
         }

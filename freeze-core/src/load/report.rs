@@ -4,8 +4,7 @@ use std::fmt;
 
 use candle_core::DType;
 
-/// How many names a list shows.
-const SHOWN: usize = 8;
+use crate::error::{listed, several};
 
 /// What became of every tensor of model and files. Prints as a few lines.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,17 +42,14 @@ impl Loaded {
     /// All that is not as it should be, as the end of a sentence.
     pub(super) fn shortfall(&self) -> String {
         let mut parts = Vec::new();
-        if !self.missing.is_empty() {
-            parts.push(format!("missing {}", listed(&self.missing)));
+        for (what, names) in [("missing", &self.missing), ("unexpected", &self.unexpected)] {
+            if !names.is_empty() {
+                parts.push(format!("{what} {}: {}", names.len(), listed(names)));
+            }
         }
-        if !self.unexpected.is_empty() {
-            parts.push(format!("unexpected {}", listed(&self.unexpected)));
-        }
-        let shown: Vec<String> =
-            self.misshaped.iter().take(SHOWN).map(ToString::to_string).collect();
-        if !shown.is_empty() {
-            let more = more(self.misshaped.len());
-            parts.push(format!("misshaped {}: {}{more}", self.misshaped.len(), shown.join(", ")));
+        if !self.misshaped.is_empty() {
+            let shown = several(self.misshaped.iter().map(ToString::to_string), ", ");
+            parts.push(format!("misshaped {}: {shown}", self.misshaped.len()));
         }
         parts.join("; ")
     }
@@ -78,18 +74,5 @@ impl fmt::Display for Misshaped {
         let ours = ours.as_str();
         let name = &self.name;
         write!(f, "`{name}` is {found:?} {dtype} in the file, {expected:?} {ours} in the model")
-    }
-}
-
-/// How many, and the first of them.
-pub(super) fn listed(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
-    format!("{}: {}{}", names.len(), shown.join(", "), more(names.len()))
-}
-
-fn more(count: usize) -> String {
-    match count.saturating_sub(SHOWN) {
-        0 => String::new(),
-        rest => format!(" and {rest} more"),
     }
 }

@@ -149,3 +149,65 @@ fn recurrent_layers_report_the_products_of_every_step() {
     let gates = products(batch, inputs, 4 * hidden) + products(batch, hidden, 4 * hidden);
     assert_eq!(forecast.flops, steps as u64 * gates + products(batch, hidden, 1));
 }
+
+/// A language model in small: table and head are one parameter.
+#[derive(Debug)]
+struct Tied {
+    table: Embedding,
+    body: Linear,
+    head: Linear,
+}
+
+impl Freezable for Tied {
+    const LAYOUT: crate::Layout = crate::Layout::EMPTY;
+
+    fn map_params(&self, mapper: &mut crate::Mapper<'_>) -> crate::Result<Self> {
+        Ok(Self {
+            table: mapper.part("table", &self.table)?,
+            body: mapper.part("body", &self.body)?,
+            head: mapper.part("head", &self.head)?,
+        })
+    }
+}
+
+#[test]
+fn the_leaves_of_a_tied_parameter_freeze_on_their_own() {
+    let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Cpu);
+    let (words, width, batch) = (20, 6, 2);
+    let table = embedding(words, width, vb.pp("table")).expect("a layer");
+    let head = Linear::new(table.embeddings().clone(), None);
+    let body = linear(width, width, vb.pp("body")).expect("a layer");
+    let net = Freezer::new(Tied { table, body, head }).expect("a freezer");
+    let costs = calibrate(&net, |net| {
+        let x = net.table.forward(&Tensor::new(&[1u32, 7], &Cpu)?)?;
+        net.head.forward(&net.body.forward(&x)?)?.sqr()?.mean_all()
+    });
+    let costs = costs.expect("a calibration");
+    let called: Vec<&[usize]> = costs.calls.iter().map(|call| &call.leaves[..]).collect();
+    assert_eq!(called, [&[0][..], &[1], &[2]]);
+    let (x, table) = (batch * width, words * width);
+    let (lookup, head) = (x as u64, (2 * batch * table) as u64);
+    let body = (2 * x * width + x) as u64;
+    let forward = lookup + body + head;
+    let bias = x as u64;
+    let weight = 2 * (x * width) as u64;
+    // What is frozen; operations beyond the forward; elements that have gradients and that are kept.
+    let own = width * width + width;
+    let rows: [(&[usize], u64, usize, usize); 7] = [
+        (&[], 2 * head + 2 * weight + bias + lookup, table + own, 2 * x + batch * words),
+        (&[0], 2 * head + weight + bias, table + own, x + batch * words),
+        // The head alone trains: the parameter moves, but nothing below the head is looked at.
+        (&[0, 1], head, table, batch * words),
+        // The table alone trains: all the way down, without the weights on the way.
+        (&[1, 2], head + weight + lookup, table, 2 * x + batch * words),
+        (&[2], head + 2 * weight + bias + lookup, table + own, 2 * x + batch * words),
+        (&[0, 2], head + weight + bias, own, x + batch * words),
+        (&[0, 1, 2], 0, 0, 0),
+    ];
+    for (frozen, backward, trained, kept) in rows {
+        let forecast = costs.forecast(&plan(&costs, frozen)).expect("a forecast");
+        assert_eq!(forecast.flops - forward, backward, "{frozen:?}");
+        assert_eq!(forecast.gradient_bytes, 4 * trained, "{frozen:?}");
+        assert_eq!(forecast.activation_bytes, 4 * kept, "{frozen:?}");
+    }
+}

@@ -1,0 +1,53 @@
+//! What a loss was computed from, as far as candle shows it.
+
+use std::collections::{HashMap, HashSet};
+
+use candle_core::{Tensor, TensorId};
+
+pub(crate) struct Graph {
+    /// Every variable, by the order of its first use.
+    pub(super) variables: Vec<Tensor>,
+    /// The places of their first uses.
+    pub(super) order: HashMap<TensorId, usize>,
+    /// What the nodes store their values in.
+    pub(super) storages: Vec<StorageId>,
+    pub(super) ids: HashSet<TensorId>,
+}
+
+/// Tells apart what tensors store their values in: a view of a tensor shares its storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StorageId(usize);
+
+impl Graph {
+    pub(super) fn of(loss: &Tensor) -> Self {
+        let mut graph = Self {
+            variables: Vec::new(),
+            order: HashMap::new(),
+            storages: Vec::new(),
+            ids: HashSet::from([loss.id()]),
+        };
+        // The last node is the one that was used first.
+        for (place, node) in loss.sorted_nodes().into_iter().rev().enumerate() {
+            graph.ids.insert(node.id());
+            graph.storages.push(StorageId::of(node));
+            if node.is_variable() {
+                graph.variables.push(node.clone());
+                graph.order.insert(node.id(), place);
+            }
+        }
+        graph
+    }
+
+    /// Whether both hold the same variables and as many operations.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.storages.len() == other.storages.len()
+            && self.order.len() == other.order.len()
+            && self.order.keys().all(|id| other.order.contains_key(id))
+    }
+}
+
+impl StorageId {
+    pub(super) fn of(tensor: &Tensor) -> Self {
+        Self(std::ptr::from_ref(&*tensor.storage_and_layout().0) as usize)
+    }
+}
