@@ -147,12 +147,14 @@ fn a_million_records_are_saved_and_resumed_beside_a_small_header() -> Result<()>
         history.record(name, value, at);
         expected.push((name, value.to_bits(), at));
     }
-    let progress = Elapsed::new(1, 9);
+    let (progress, started) = (Elapsed::new(1, 9), std::time::Instant::now());
     let path = manager.save(Checkpoint::of(&mut net).history(&mut history).progress(progress))?;
+    println!("saved in {:?}", started.elapsed());
     assert!(header_len(&path) < empty + 1000, "{} and {empty}", header_len(&path));
     assert_eq!(manager.best()?, Some(path.clone()));
     let mut read = MetricHistory::default();
     Checkpoint::of(&mut net).history(&mut read).resume(&path)?;
+    println!("saved and resumed in {:?}", started.elapsed());
     let same = read.records().iter().zip(&expected).all(|(record, (name, bits, at))| {
         (record.name.as_str(), record.value.to_bits(), record.elapsed) == (*name, *bits, *at)
     });

@@ -21,6 +21,7 @@ mod manager;
 mod memory;
 mod misfit;
 mod numbers;
+mod refused;
 mod rig;
 mod weights;
 

@@ -1,11 +1,12 @@
 //! Stop and resume without a trace: one safetensors file with all that a run is made of.
 //!
 //! A [`Checkpoint`] names the parts of a run once, for saving and for resuming: model, plan and
-//! base plan, optimizers, schedule, random generators, metrics, progress. The generators of the
-//! model's own [`Dropout`](crate::nn::Dropout)s are saved with it, under their paths; one in a
-//! field that is skipped must be named. A resumed run goes on bit
-//! for bit as the uninterrupted one would have, on the same device with the same number of threads,
-//! whether it was stopped before or after layers froze, between epochs or within one.
+//! base plan, optimizers, schedule, random generators, gathered gradients, metrics, progress. The
+//! generators of the model's own [`Dropout`](crate::nn::Dropout)s are saved with it, under their
+//! paths; one that the model's walk does not see, in a field that is skipped or inside a
+//! [`Rebuilt`](crate::Rebuilt), must be named. A resumed run goes on bit for bit as the
+//! uninterrupted one would have, on the same device with the same number of threads, whether it was
+//! stopped before or after layers froze, between epochs or within one.
 //!
 //! ```
 //! use candle_core::{DType, Device};
@@ -66,17 +67,20 @@
 //!
 //! Any reader of safetensors opens it; no code can run when it is loaded. `model/NAME` are the
 //! parameters and buffers by field path, `optimizer.0/SLOT/NAME` an optimizer's moments,
-//! `random/NAME` a generator's state (MessagePack), and `history/..` the columns of the history of
-//! metrics. All the rest, such as plan, progress and the dropouts' generators, is JSON in the header, under `freeze.state`, with `freeze.format` and `freeze.checksum` beside it.
-//! Every tensor has a checksum of its own (XXH3, 128 bits), and the header has one: a changed byte
-//! is an error. Settings that are code stay in code: an optimizer's betas, a loss.
+//! `random/NAME` a generator's state (MessagePack), `gathered/NAME` gradients summed up since the
+//! last step, and `history/..` the columns of the history of metrics. All the rest, such as plan,
+//! progress and the dropouts' generators, is JSON in the header, under `freeze.state`, with
+//! `freeze.format` and `freeze.checksum` beside it. Every tensor has a checksum of its own (XXH3,
+//! 128 bits), and the header has one: a changed byte is an error. Settings that are code stay in
+//! code: an optimizer's betas, a loss.
 //!
 //! # Memory
 //!
 //! A header that claims more bytes than the file has, or more than 100 MB, is refused before
 //! anything is allocated for it. Reading takes the size of the file, once more its largest tensor,
 //! and at most 64 bytes for each byte of the header; an optimizer that is resumed makes its state from
-//! what was read, which is its size once more.
+//! what was read, which is its size once more, and a history of metrics takes 64 bytes and its
+//! metric's name for each record.
 
 mod archive;
 mod atomic;
