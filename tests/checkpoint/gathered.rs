@@ -21,9 +21,9 @@ struct Run {
 }
 
 impl Run {
-    fn new() -> Result<Self> {
+    fn new(dtype: DType) -> Result<Self> {
         let map = VarMap::new();
-        let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+        let vb = VarBuilder::from_varmap(&map, dtype, &Device::Cpu);
         let net = Net { body: linear(3, 3, vb.pp("b"))?, head: linear(3, 2, vb.pp("h"))? };
         let net = Freezer::new(net)?;
         let opt = AdamW::with_names(net.planned_vars(), ParamsAdamW::default())?;
@@ -33,6 +33,7 @@ impl Run {
 
     fn gather(&mut self, micro_batch: usize) -> Result<()> {
         let xs = Tensor::full(0.1 + micro_batch as f32, (2, 3), &Device::Cpu)?;
+        let xs = xs.to_dtype(self.net.head.weight().dtype())?;
         let loss =
             self.net.head.forward(&self.net.body.forward(&xs)?.gelu()?)?.sqr()?.mean_all()?;
         self.sums.accumulate_weighted(&loss, 1.0 + micro_batch as f64)
@@ -52,8 +53,15 @@ fn micro_batches_gathered_before_a_stop_count_after_it() -> Result<()> {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("run");
     // Micro-batches before the stop, of four; the body frozen after some.
-    for (before, frozen_after) in [(0, None), (1, None), (3, None), (3, Some(2)), (2, Some(2))] {
-        let (mut run, mut resumed) = (Run::new()?, Run::new()?);
+    let stops = [(0, None), (1, None), (3, None), (3, Some(2)), (2, Some(2))];
+    let dtypes = [DType::F32, DType::BF16];
+    for ((before, frozen_after), dtype) in
+        stops.into_iter().flat_map(|stop| dtypes.map(|dtype| (stop, dtype)))
+    {
+        let (mut run, mut resumed) = (Run::new(dtype)?, Run::new(dtype)?);
+        // Moments, and the masters of half precision.
+        run.gather(5)?;
+        run.sums.step(&mut run.opt)?;
         for micro_batch in 0..before {
             if frozen_after == Some(micro_batch) {
                 run.net.freeze_upto(1, &mut [&mut run.opt])?;
@@ -71,7 +79,7 @@ fn micro_batches_gathered_before_a_stop_count_after_it() -> Result<()> {
             }
             run.sums.step(&mut run.opt)?;
         }
-        assert_eq!(resumed.weights()?, run.weights()?, "{before} {frozen_after:?}");
+        assert_eq!(resumed.weights()?, run.weights()?, "{before} {frozen_after:?} {dtype:?}");
     }
     Ok(())
 }
@@ -80,11 +88,11 @@ fn micro_batches_gathered_before_a_stop_count_after_it() -> Result<()> {
 fn sums_of_other_variables_are_refused() -> Result<()> {
     let dir = tempfile::tempdir().expect("a folder");
     let [with, without, no] = ["with", "without", "no"].map(|name| dir.path().join(name));
-    let mut run = Run::new()?;
+    let mut run = Run::new(DType::F32)?;
     run.gather(0)?;
     run.checkpoint().save(&with)?;
     Checkpoint::of(&mut run.net).optimizer(&mut run.opt).save(&without)?;
-    let mut other = Run::new()?;
+    let mut other = Run::new(DType::F32)?;
     other.gather(1)?;
     let (mut weights, mut part) =
         (other.weights()?, GradAccumulator::new(other.net.vars()[2..].to_vec()));
@@ -104,7 +112,7 @@ fn sums_of_other_variables_are_refused() -> Result<()> {
         let run = Checkpoint::of(&mut run.net).optimizer(&mut run.opt);
         run.accumulator(&mut part).resume(&with).map(drop)
     })?;
-    let mut strangers = Run::new()?;
+    let mut strangers = Run::new(DType::F32)?;
     strangers.gather(0)?;
     refused("what was gathered for variable 0: the variable is not the model's", &mut |run| {
         let run = Checkpoint::of(&mut run.net).optimizer(&mut run.opt);
@@ -112,7 +120,7 @@ fn sums_of_other_variables_are_refused() -> Result<()> {
     })?;
     assert!(!no.exists());
     // Nothing that was refused took what had been gathered.
-    let mut twin = Run::new()?;
+    let mut twin = Run::new(DType::F32)?;
     other.checkpoint().save(&with)?;
     twin.checkpoint().resume(&with)?;
     for run in [&mut other, &mut twin] {

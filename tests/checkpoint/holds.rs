@@ -22,11 +22,12 @@ struct Net {
 }
 
 /// What each part of the file is, tensors and then the keys of the header's state.
-const PARTS: [(&str, &str); 26] = [
+const PARTS: [(&str, &str); 27] = [
     ("`model/NAME`", "a parameter or running statistic by field path; a tied one once"),
     ("`optimizer.N/first_moment/NAME`", "Adam's and AdamW's mean of gradients"),
     ("`optimizer.N/second_moment/NAME`", "Adam's and AdamW's mean of squares"),
     ("`optimizer.N/momentum/NAME`", "SGD's momentum"),
+    ("`optimizer.N/master/NAME`", "the `f32` copy of a parameter in half precision"),
     ("`random/NAME`", "a generator that was named, as MessagePack"),
     ("`history/value`", "every recorded value of every metric"),
     ("`history/metric`", "which metric each value is of"),
