@@ -155,7 +155,18 @@ pub trait Freezable: Sized {
     ///
     /// candle could not copy a tensor.
     fn into_trainable(self) -> Result<Self> {
-        inspect::into_trainable(&self)
+        inspect::into_trainable(&self, |_| true)
+    }
+
+    /// As [`into_trainable`](Self::into_trainable) for the leaves that a pattern over their paths
+    /// matches, such as `head.**`; the others' tensors stay what they are. A tensor that is tied to
+    /// one of them becomes the same variable.
+    ///
+    /// # Errors
+    ///
+    /// The pattern matches no leaf or cannot be read, or candle could not copy a tensor.
+    fn into_trainable_matching(self, pattern: &str) -> Result<Self> {
+        inspect::into_trainable_matching(&self, pattern)
     }
 
     /// A printable table of the leaves: kind, shapes, number of parameters, trained or frozen as

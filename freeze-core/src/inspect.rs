@@ -169,10 +169,27 @@ pub(crate) fn view<M: Freezable>(
     Ok(view)
 }
 
-pub(crate) fn into_trainable<M: Freezable>(model: &M) -> Result<M> {
+pub(crate) fn into_trainable_matching<M: Freezable>(model: &M, pattern: &str) -> Result<M> {
+    let mut plan = FreezePlan::all_trained(model)?;
+    plan.freeze(pattern)?;
+    let mut wanted: HashSet<TensorId> = HashSet::new();
+    visit(model, |at, tensor| {
+        if plan.states()[at.leaf].is_frozen() {
+            wanted.insert(tensor.id());
+        }
+    })?;
+    into_trainable(model, |id| wanted.contains(&id))
+}
+
+/// Turns the plain floating-point parameters that are `wanted` into variables.
+pub(crate) fn into_trainable<M: Freezable>(
+    model: &M,
+    wanted: impl Fn(TensorId) -> bool,
+) -> Result<M> {
     let mut made: HashMap<TensorId, Tensor> = HashMap::new();
     let mut promote = |at: At<'_>, tensor: &Tensor| {
-        if at.role == Role::Buffer || tensor.is_variable() || !tensor.dtype().is_float() {
+        let stays = at.role == Role::Buffer || tensor.is_variable() || !tensor.dtype().is_float();
+        if stays || !wanted(tensor.id()) {
             return Ok(tensor.clone());
         }
         if let Some(var) = made.get(&tensor.id()) {

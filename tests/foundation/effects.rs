@@ -97,6 +97,38 @@ fn plain_tensors_become_variables_and_ties_stay() {
     assert_eq!(ids(&again), ids(&kept));
 }
 
+#[test]
+fn what_a_pattern_matches_becomes_variables() {
+    let plain = || {
+        let layer = || candle_nn::Linear::new(randn((2, 2)), None);
+        vec![layer(), layer(), layer()]
+    };
+    let shared = {
+        let mut layers = plain();
+        layers[2] = layers[0].clone();
+        layers
+    };
+    for (what, model, pattern, trainable) in [
+        ("one", plain(), "1", vec!["1.weight"]),
+        ("all", plain(), "**", vec!["0.weight", "1.weight", "2.weight"]),
+        ("with its tie", shared, "2", vec!["0.weight"]),
+    ] {
+        let before = tensors(&model);
+        let model = model.into_trainable_matching(pattern).expect(what);
+        let named = model.named_vars().expect("variables");
+        let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, trainable, "{what}");
+        assert_eq!(tensors(&model), before, "{what}");
+        if what == "with its tie" {
+            assert_eq!(model[0].weight().id(), model[2].weight().id());
+        }
+    }
+    for (pattern, fault) in [("head", "no leaf matches `head`"), ("[", "is not a pattern")] {
+        let error = plain().into_trainable_matching(pattern).expect_err(pattern).to_string();
+        assert!(error.contains(fault), "{error}");
+    }
+}
+
 fn tensors<M: Freezable>(model: &M) -> Vec<Vec<u64>> {
     model.named_tensors().expect("tensors").iter().map(|(_, tensor)| bits(tensor)).collect()
 }
