@@ -35,7 +35,7 @@ pub(crate) fn count() -> RangedU64ValueParser<usize> {
 /// # Errors
 ///
 /// candle failed.
-pub(crate) fn accuracy(net: &impl Module, images: &Images) -> Result<f64> {
+pub(crate) fn accuracy(net: &impl Module, images: &Images) -> candle_core::Result<f64> {
     let mut right = 0.0;
     for batch in images.ordered(100) {
         let (pixels, classes) = batch?;

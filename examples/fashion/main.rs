@@ -6,7 +6,6 @@
 #[allow(dead_code, reason = "each example uses a part of it")]
 #[path = "../common/mod.rs"]
 mod common;
-mod keep;
 mod net;
 mod record;
 mod table;
@@ -15,13 +14,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use candle_core::{DType, Device};
-use candle_nn::{Module, Optimizer, ParamsAdamW, loss::cross_entropy};
+use candle_nn::{Module, ParamsAdamW, loss::cross_entropy};
 use clap::Parser;
-use freeze_core::{Elapsed, Freezer, LayerFreezing, init::Seeded, optim::AdamW};
+use freeze_core::checkpoint::Manager;
+use freeze_core::{LayerFreezing, Training, init::Seeded, optim::AdamW};
 
 use common::dataset::Dataset;
 use common::{Result, accuracy, count, progress};
-use keep::{Keeper, Parts};
 use net::Net;
 use record::{Epoch, Run, timed};
 
@@ -83,48 +82,59 @@ fn compare(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// One run from the seed's weights; without a hook, every layer trains to the end.
-fn train(what: &str, args: &Args, data: &Dataset, mut hook: Option<LayerFreezing>) -> Result<Run> {
-    let mut net = Freezer::new(Net::new(Seeded::builder(args.seed, DType::F32, &Device::Cpu))?)?;
+/// One run from the seed's weights; without a policy, every layer trains to the end.
+fn train(what: &str, args: &Args, data: &Dataset, policy: Option<LayerFreezing>) -> Result<Run> {
+    let net = Net::new(Seeded::builder(args.seed, DType::F32, &Device::Cpu))?;
     let params = ParamsAdamW { lr: 1e-3, ..Default::default() };
-    let mut opt = AdamW::with_names(net.planned_vars(), params)?;
-
-    let mut keeper = Keeper::new(args.checkpoint_dir.as_deref(), what)?;
-    let epochs = if args.resume {
-        keeper.resume(Parts { net: &mut net, opt: &mut opt, hook: hook.as_mut() })?
-    } else {
-        keeper.begin()?;
-        Vec::new()
-    };
-
-    let mut run = Run { name: what.to_string(), epochs };
     let steps = data.train.batches(args.batch_size);
-    let bar = progress::bar(what, args.epochs.saturating_sub(run.epochs.len()) * steps)?;
-    for epoch in run.epochs.len()..args.epochs {
-        let mut record = Epoch::new(&net);
-        let start = std::time::Instant::now();
-        for batch in data.train.shuffled(args.seed, epoch, args.batch_size) {
-            let (images, classes) = batch?;
-            let forward = || cross_entropy(&net.forward(&images)?, &classes);
+    let bar = progress::bar(what, args.epochs * steps)?;
+    let watched = bar.clone();
+    let mut run = Training::new(net)?
+        .optimizer(|vars| AdamW::with_names(vars, params))?
+        .watch(move |progress| watched.set_position(progress.elapsed.step as u64))
+        .seed(args.seed)
+        .length(args.epochs, steps)?;
+    if let Some(policy) = policy {
+        run = run.policy(policy);
+    }
+    if let Some(manager) = checkpoints(args, what)? {
+        run = run.checkpoints(manager);
+    }
+    if args.resume {
+        run.resume()?;
+    }
+    while let Some(epoch) = run.next_epoch()? {
+        let mut record = Epoch::new(run.freezer());
+        for which in epoch.shuffled(data.train.len(), args.batch_size) {
+            let (images, classes) = data.train.pick(&which)?;
+            let forward = || cross_entropy(&run.model().forward(&images)?, &classes);
             let loss = timed(&mut record.forward, forward)?;
-            let grads = timed(&mut record.backward, || loss.backward())?;
-            timed(&mut record.optimizer, || opt.step(&grads))?;
-            record.loss += f64::from(loss.to_scalar::<f32>()?) / steps as f64;
-            bar.inc(1);
+            run.step(&loss)?;
         }
-        record.optimizer_bytes = opt.state_bytes();
-        let elapsed = Elapsed::new(epoch + 1, args.epochs);
-        if let Some(hook) = &mut hook {
-            hook.epoch_end(&mut net, &mut [&mut opt], elapsed)?;
-        }
-        record.training = start.elapsed();
-        record.accuracy = accuracy(&net, &data.test)?;
-        let parts = Parts { net: &mut net, opt: &mut opt, hook: hook.as_mut() };
-        keeper.save(&record, elapsed, parts)?;
-        progress::say(&bar, &format!("{what}, epoch {} of {}: {record}", epoch + 1, args.epochs));
-        run.epochs.push(record);
+        record.take(&run);
+        record.accuracy = run.evaluate(|net| accuracy(net, &data.test))?;
+        record.loss = run.epoch_end(record.metrics())?.loss;
+        let at = format!("{what}, epoch {} of {}", epoch.index + 1, args.epochs);
+        progress::say(&bar, &format!("{at}: {record}"));
     }
     bar.finish_and_clear();
     println!();
-    Ok(run)
+    Ok(Run {
+        name: what.to_string(),
+        epochs: Epoch::all(run.history(), run.freezer().plan().len()),
+    })
+}
+
+/// The two latest checkpoints of the run called `name`, if they are asked for.
+fn checkpoints(args: &Args, name: &str) -> Result<Option<Manager>> {
+    let Some(folder) = &args.checkpoint_dir else { return Ok(None) };
+    let manager = Manager::new(folder.join(name.replace(' ', "-")))?.keep_last(2)?;
+    match manager.latest()?.path {
+        Some(path) if !args.resume => Err(format!(
+            "{} is there already; go on from it with --resume, or name another folder",
+            path.display()
+        )
+        .into()),
+        _ => Ok(Some(manager)),
+    }
 }

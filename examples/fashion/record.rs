@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use freeze_core::checkpoint::MetricHistory;
-use freeze_core::{Elapsed, Freezer};
+use freeze_core::{Freezer, Training, optim::AdamW};
 
 use crate::net::Net;
 
@@ -66,22 +66,27 @@ impl Epoch {
     }
 }
 
-/// Checkpoints hold an epoch as metrics.
+/// Checkpoints hold an epoch as metrics, the loss beside them.
 impl Epoch {
-    pub(crate) fn record(&self, history: &mut MetricHistory, elapsed: Elapsed) {
-        for (name, value) in [
+    /// Takes down what the run's epoch took, after its last step.
+    pub(crate) fn take(&mut self, run: &Training<Net>) {
+        let spent = run.spent();
+        (self.backward, self.optimizer, self.training) =
+            (spent.backward, spent.update, spent.training);
+        self.optimizer_bytes = run.optimizer_as::<AdamW>(0).map_or(0, AdamW::state_bytes);
+    }
+
+    pub(crate) fn metrics(&self) -> [(&'static str, f64); 8] {
+        [
             ("depth", self.depth as f64),
             ("trained_parameters", self.trained_parameters as f64),
             ("optimizer_bytes", self.optimizer_bytes as f64),
-            ("loss", self.loss),
             ("accuracy", self.accuracy),
             ("forward", self.forward.as_secs_f64()),
             ("backward", self.backward.as_secs_f64()),
             ("optimizer", self.optimizer.as_secs_f64()),
             ("training", self.training.as_secs_f64()),
-        ] {
-            history.record(name, value, elapsed);
-        }
+        ]
     }
 
     /// The epochs that a history holds, of a model with so many leaves.
@@ -99,7 +104,7 @@ impl Epoch {
                 leaves,
                 trained_parameters: of("trained_parameters") as usize,
                 optimizer_bytes: of("optimizer_bytes") as usize,
-                loss: of("loss"),
+                loss: of("train/loss"),
                 accuracy: of("accuracy"),
                 forward: time("forward"),
                 backward: time("backward"),

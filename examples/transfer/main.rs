@@ -9,14 +9,14 @@ mod common;
 mod moved;
 mod net;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use candle_core::{DType, Device};
-use candle_nn::{Module, Optimizer, ParamsAdamW, VarBuilder, loss::cross_entropy};
+use candle_nn::{Module, ParamsAdamW, VarBuilder, loss::cross_entropy};
 use clap::Parser;
-use freeze_core::{Freezable, FreezePlan, Freezer, init::Seeded, optim::AdamW};
+use freeze_core::checkpoint::save_weights;
+use freeze_core::{Freezable, Training, init::Seeded, optim::AdamW};
 
 use common::dataset::{Dataset, Images};
 use common::{Result, accuracy, count, progress};
@@ -71,14 +71,12 @@ fn transfer(args: &Args) -> Result<()> {
 fn pretrain(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
     let vb = Seeded::builder(args.seed, DType::F32, &Device::Cpu);
     let (body, head) = (Net::body(vb.pp("body"))?, Net::head(OLD.len(), vb.pp("head"))?);
-    let net = Freezer::new(Net { body, head })?;
-    let mut opt = AdamW::with_names(net.planned_vars(), params())?;
-    train("pretraining", &net, &mut opt, args, &data.train)?;
-    println!("pretrained on {} classes: {}", OLD.len(), score(&net, data)?);
-
-    let tensors: HashMap<_, _> = net.whole().named_tensors()?.into_iter().collect();
-    candle_core::safetensors::save(&tensors, file)?;
-    println!("saved {} tensors\n", tensors.len());
+    let mut run = training(Net { body, head })?;
+    run = train("pretraining", run, args, &data.train)?;
+    println!("pretrained on {} classes: {}", OLD.len(), score(&run, data)?);
+    let saved = run.freezer().named_tensors()?.len();
+    save_weights(file, run.freezer().whole())?;
+    println!("saved {saved} tensors\n");
     Ok(())
 }
 
@@ -88,58 +86,55 @@ fn fine_tune(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
     let body = Net::body(vb.pp("body"))?;
     let fresh = Seeded::builder(args.seed.wrapping_add(1), DType::F32, &Device::Cpu);
     let head = Net::head(NEW.len(), fresh.pp("head"))?;
-    let mut net = Freezer::new(Net { body, head }.into_trainable()?)?;
-    let mut opt = AdamW::with_names(net.planned_vars(), params())?;
-    let loaded = moved::snapshot(net.whole())?;
-    println!("a new head for {} other classes, untrained: {}\n", NEW.len(), score(&net, data)?);
+    let mut run = training(Net { body, head }.into_trainable()?)?;
+    let loaded = moved::snapshot(run.freezer().whole())?;
+    println!("a new head for {} other classes, untrained: {}\n", NEW.len(), score(&run, data)?);
 
     // Stage 1: the body is frozen, the new head trains.
-    let mut plan = FreezePlan::all_trained(net.whole())?;
+    let mut plan = run.freezer().plan().clone();
     plan.freeze("body.**")?;
-    net.apply(&plan, &mut [&mut opt])?;
-    println!("{}\n", net.summary()?);
-    train("new head", &net, &mut opt, args, &data.train)?;
-    println!("body frozen, new head trained: {}\n", score(&net, data)?);
-    let after_head = moved::snapshot(net.whole())?;
+    run.apply(&plan)?;
+    println!("{}\n", run.freezer().summary()?);
+    run = train("new head", run, args, &data.train)?;
+    println!("body frozen, new head trained: {}\n", score(&run, data)?);
+    let after_head = moved::snapshot(run.freezer().whole())?;
 
     // Stage 2: the upper half of the body joins in, at a tenth of the learning rate.
     plan.train("body.2", 0.1)?.train("body.3", 0.1)?;
-    net.apply(&plan, &mut [&mut opt])?;
-    println!("{}\n", net.summary()?);
-    train("upper half", &net, &mut opt, args, &data.train)?;
-    println!("upper half of the body thawed: {}\n", score(&net, data)?);
-    let after_thaw = moved::snapshot(net.whole())?;
+    run.apply(&plan)?;
+    println!("{}\n", run.freezer().summary()?);
+    run = train("upper half", run, args, &data.train)?;
+    println!("upper half of the body thawed: {}\n", score(&run, data)?);
+    let after_thaw = moved::snapshot(run.freezer().whole())?;
 
     println!("how far each tensor moved from what was loaded (largest change of an element):");
     println!("{}", moved::table(&loaded, &[("new head", after_head), ("upper half", after_thaw)]));
     Ok(())
 }
 
-/// Trains whatever the freezer's plan trains.
-fn train(
-    what: &str,
-    net: &Freezer<Net>,
-    opt: &mut impl Optimizer,
-    args: &Args,
-    images: &Images,
-) -> Result<()> {
-    let bar = progress::bar(what, args.epochs * images.batches(args.batch_size))?;
-    for epoch in 0..args.epochs {
-        for batch in images.shuffled(args.seed, epoch, args.batch_size) {
-            let (pixels, classes) = batch?;
-            opt.backward_step(&cross_entropy(&net.forward(&pixels)?, &classes)?)?;
+fn training(net: Net) -> Result<Training<Net>> {
+    let params = ParamsAdamW { lr: 1e-3, ..Default::default() };
+    Ok(Training::new(net)?.optimizer(|vars| AdamW::with_names(vars, params))?)
+}
+
+/// Trains whatever the plan trains for some epochs more.
+fn train(what: &str, run: Training<Net>, args: &Args, images: &Images) -> Result<Training<Net>> {
+    let (done, steps) = (run.elapsed().epoch, images.batches(args.batch_size));
+    let bar = progress::bar(what, args.epochs * steps)?;
+    let mut run = run.seed(args.seed).length(done + args.epochs, steps)?;
+    while let Some(epoch) = run.next_epoch()? {
+        for which in epoch.shuffled(images.len(), args.batch_size) {
+            let (pixels, classes) = images.pick(&which)?;
+            run.step(&cross_entropy(&run.model().forward(&pixels)?, &classes)?)?;
             bar.inc(1);
         }
+        run.epoch_end([])?;
     }
     bar.finish_and_clear();
-    Ok(())
+    Ok(run)
 }
 
-fn params() -> ParamsAdamW {
-    ParamsAdamW { lr: 1e-3, ..Default::default() }
-}
-
-fn score(net: &Freezer<Net>, data: &Dataset) -> Result<String> {
-    let right = 100.0 * accuracy(net, &data.test)?;
+fn score(run: &Training<Net>, data: &Dataset) -> Result<String> {
+    let right = 100.0 * run.evaluate(|net| accuracy(net, &data.test))?;
     Ok(format!("test accuracy {right:.1} % of {} images", data.test.len()))
 }

@@ -260,6 +260,25 @@ pub enum Error {
         /// What the sink said.
         source: Box<Error>,
     },
+    /// A call does not fit where a training run stands, or the run is not whole.
+    #[error("the training run: {why}")]
+    Training {
+        /// The reason and the remedy.
+        why: String,
+    },
+    /// A loss is infinite or NaN.
+    #[error(
+        "the loss of batch {batch} of epoch {epoch}, counted from 0, is {value}, nothing was updated; \
+         lower the learning rate, clip the gradients, or skip such batches with `OnNonFinite::Skip`"
+    )]
+    NonFiniteLoss {
+        /// The loss.
+        value: f64,
+        /// Epochs completed.
+        epoch: usize,
+        /// Batches of the epoch that were done.
+        batch: usize,
+    },
     /// An audit found leaves that do not train as planned.
     #[error("the audit found faults: {faults}")]
     Audit {
@@ -279,6 +298,10 @@ impl Error {
         expected: &'static str,
     ) -> Self {
         Self::Count { name, value: value.try_into().unwrap_or(u128::MAX), expected }
+    }
+
+    pub(crate) fn training(why: impl Into<String>) -> Self {
+        Self::Training { why: why.into() }
     }
 }
 

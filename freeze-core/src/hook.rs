@@ -7,10 +7,10 @@ use std::fmt;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 
-use crate::audit::{Audit, Finding, audit, glance};
+use crate::audit::{Audit, Finding, audit};
 use crate::schedule::{Elapsed, Linear, Progress, Schedule};
 use crate::{Change, Error, Freezable, Freezer, MetricSink, PlanOptimizer, Result};
-use audited::Audited;
+pub(crate) use audited::Audited;
 
 /// Freezes leaves as training goes on: call [`epoch_end`](Self::epoch_end) after every epoch.
 ///
@@ -47,6 +47,16 @@ pub struct Report {
     /// What was found in the steps since the last report, if they were shown to the hook:
     /// [`LayerFreezing::backward`], [`LayerFreezing::audit_change`].
     pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// The hook's metrics by the names that the reference gives them.
+    pub fn metrics(&self) -> [(&'static str, f64); 2] {
+        [
+            ("layer_freezing/layers_frozen", self.depth as f64),
+            ("layer_freezing/percentage_frozen", self.percentage),
+        ]
+    }
 }
 
 impl LayerFreezing<Linear> {
@@ -119,10 +129,7 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         let (depth, percentage) = (scheduled.depth, scheduled.percentage);
         let report = Report { depth, percentage, change, findings: self.audited.report() };
         self.audited.warn_if_blind();
-        for (metric, value) in [
-            ("layer_freezing/layers_frozen", report.depth as f64),
-            ("layer_freezing/percentage_frozen", report.percentage),
-        ] {
+        for (metric, value) in report.metrics() {
             let unrecorded = |source| Error::Unrecorded { metric, source: Box::new(source) };
             self.sink.record(metric, value, elapsed).map_err(unrecorded)?;
         }
@@ -185,10 +192,13 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         loss: &Tensor,
     ) -> Result<GradStore> {
         let grads = loss.backward()?;
-        if let Some(frozen) = self.audited.is_due(freezer) {
-            self.audited.take(glance(freezer, loss, &grads)?, frozen);
-        }
+        self.audited.look(freezer, loss, &grads)?;
         Ok(grads)
+    }
+
+    /// What it knows of the steps, for who runs the backward pass.
+    pub(crate) fn audited(&mut self) -> &mut Audited {
+        &mut self.audited
     }
 
     /// Audits the model on the first step, and on the first after leaves froze or thawed; does

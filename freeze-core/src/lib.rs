@@ -8,6 +8,7 @@
 //! | to | see |
 //! |---|---|
 //! | freeze layers, by number or by name | [`Freezer`], [`FreezePlan`], [`Freezable::freeze_upto`] |
+//! | run a whole training loop | [`Training`] |
 //! | freeze on a schedule | [`LayerFreezing`], [`freeze_layers`], [`schedule`] |
 //! | use a layer or model that hides its tensors | [`Rebuilt`] |
 //! | begin from the same weights every time | [`init::Seeded`] |
@@ -48,6 +49,7 @@ pub mod recursion;
 pub mod schedule;
 mod summary;
 mod threads;
+pub mod train;
 mod view;
 
 pub use change::Change;
@@ -67,6 +69,7 @@ pub use plan::{FreezePlan, LeafState};
 pub use rebuilt::Rebuilt;
 pub use schedule::{Elapsed, Schedule, Scheduled};
 pub use summary::Summary;
+pub use train::{EarlyStop, Epoch, Training};
 pub use view::View;
 
 #[cfg(feature = "derive")]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{cut, near};
 use crate::{Declared, Error, Freezable, Result};
 
-pub(crate) use pattern::matching;
+pub(crate) use pattern::{matching, matching_params};
 
 /// The state of one leaf in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -111,6 +111,7 @@ pub use best::Goal;
 pub use history::{MetricHistory, Record};
 pub use manager::{Latest, Manager};
 pub use random::Resumable;
+pub(crate) use random::{Registered, from_bytes, to_bytes};
 pub use resume::Resumed;
 pub use run::Checkpoint;
 pub use verify::verify;

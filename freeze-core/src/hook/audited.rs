@@ -1,11 +1,14 @@
 //! Which steps the hook has looked at, and what it saw.
 
-use crate::audit::Finding;
-use crate::{Freezable, Freezer};
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+
+use crate::audit::{Finding, glance};
+use crate::{Freezable, Freezer, Result};
 
 /// What is known of the steps.
 #[derive(Debug, Default)]
-pub(super) struct Audited {
+pub(crate) struct Audited {
     /// Which leaves were frozen when a step was last looked at.
     under: Option<Vec<bool>>,
     /// What was found and not reported yet.
@@ -16,7 +19,7 @@ pub(super) struct Audited {
 
 impl Audited {
     /// Warns once if no step was ever shown.
-    pub(super) fn warn_if_blind(&mut self) {
+    pub(crate) fn warn_if_blind(&mut self) {
         if self.under.is_none() && !self.warned {
             self.warned = true;
             tracing::warn!(
@@ -27,18 +30,38 @@ impl Audited {
     }
 
     /// What was found since this was asked last.
-    pub(super) fn report(&mut self) -> Vec<Finding> {
+    pub(crate) fn report(&mut self) -> Vec<Finding> {
         std::mem::take(&mut self.findings)
     }
 
     /// Which leaves are frozen, if no step was looked at since they are.
-    pub(super) fn is_due<M: Freezable>(&self, freezer: &Freezer<M>) -> Option<Vec<bool>> {
+    pub(crate) fn is_due<M: Freezable>(&self, freezer: &Freezer<M>) -> Option<Vec<bool>> {
         let states = freezer.plan().states().iter();
         let frozen: Vec<bool> = states.map(|state| state.is_frozen()).collect();
         (self.under.as_ref() != Some(&frozen)).then_some(frozen)
     }
 
-    pub(super) fn take(&mut self, findings: Vec<Finding>, frozen: Vec<bool>) {
+    /// Looks at a step, if none was looked at since leaves froze or thawed.
+    pub(crate) fn look<M: Freezable>(
+        &mut self,
+        freezer: &Freezer<M>,
+        loss: &Tensor,
+        grads: &GradStore,
+    ) -> Result<()> {
+        if let Some(frozen) = self.is_due(freezer) {
+            self.take(glance(freezer, loss, grads)?, frozen);
+        }
+        Ok(())
+    }
+
+    /// Takes a step for looked at.
+    pub(crate) fn skip<M: Freezable>(&mut self, freezer: &Freezer<M>) {
+        if let Some(frozen) = self.is_due(freezer) {
+            self.take(Vec::new(), frozen);
+        }
+    }
+
+    pub(crate) fn take(&mut self, findings: Vec<Finding>, frozen: Vec<bool>) {
         findings.iter().for_each(Finding::trace);
         self.findings.extend(findings);
         self.under = Some(frozen);

@@ -156,6 +156,11 @@ impl GradAccumulator {
         self.gathered.iter_mut().for_each(|gathered| gathered.sum = Sum::default());
     }
 
+    /// Whether nothing was added so far.
+    pub fn is_empty(&self) -> bool {
+        self.gathered.iter().all(|gathered| gathered.sum.is_empty())
+    }
+
     /// The bytes of sums held.
     pub fn bytes(&self) -> usize {
         self.gathered.iter().map(|gathered| gathered.sum.bytes()).sum()

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use candle_core::{Tensor, Var, backprop::GradStore};
 
+use super::GradClip;
 use super::kernel::{self, Norm};
 use super::rule::check_positive;
 use crate::{Error, Result};
@@ -55,6 +56,14 @@ pub fn clip_grad_norm(grads: &mut GradStore, vars: &[Var], max: f64) -> Result<f
 pub fn clip_grad_value(grads: &mut GradStore, vars: &[Var], max: f64) -> Result<()> {
     check_bound(max)?;
     replace(grads, vars, |grad| grad.clamp(-max, max))
+}
+
+/// Refuses a bound that is no finite number above 0.
+pub(crate) fn check_clip(clip: GradClip) -> Result<()> {
+    match clip {
+        GradClip::None => Ok(()),
+        GradClip::Norm(bound) | GradClip::Value(bound) => check_positive("clip", bound),
+    }
 }
 
 fn check_bound(max: f64) -> Result<()> {

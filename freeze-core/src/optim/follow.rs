@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Tensor, TensorId, Var};
 
+use super::GradClip;
 use crate::{Error, LeafState, Result};
 
 /// A variable as a plan has it.
@@ -106,6 +107,16 @@ pub trait PlanOptimizer {
     /// Lets go of what was prepared, plan or state, and not taken up: called on every optimizer
     /// when one of them, or the model, refuses. Cannot fail.
     fn discard_prepared(&mut self) {}
+
+    /// Clips within the step from now on, at no copy, if the optimizer can; whether it does. Those
+    /// that cannot are handed gradients that are clipped already.
+    ///
+    /// # Errors
+    ///
+    /// The bound is not a finite number above 0.
+    fn clip_within_step(&mut self, _clip: GradClip) -> Result<bool> {
+        Ok(false)
+    }
 
     /// The optimizer's type name, for messages and saved state.
     fn kind(&self) -> &'static str;

@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use candle_core::{TensorId, Var, backprop::GradStore};
 
+use super::clip::check_clip;
 use super::groups::{Named, ParamGroups};
 use super::kernel::{Norm, acc_dtype};
 use super::plan::Pending;
-use super::rule::{UpdateRule, check_positive};
+use super::rule::UpdateRule;
 use super::slot::Slot;
 use super::state::Restored;
 use super::{GradClip, MasterWeights, NonFinite, PlannedVar, StatePolicy};
@@ -168,9 +169,7 @@ impl<R: UpdateRule> Fused<R> {
     ///
     /// The bound is not positive or not finite.
     pub fn set_clip(&mut self, clip: GradClip) -> Result<()> {
-        if let GradClip::Norm(bound) | GradClip::Value(bound) = clip {
-            check_positive("clip", bound)?;
-        }
+        check_clip(clip)?;
         self.clip = clip;
         Ok(())
     }

@@ -3,9 +3,8 @@
 use super::PlannedVar;
 use super::rule::check_number;
 use super::slot::Slot;
-use crate::error::near;
-use crate::plan::matching;
-use crate::{Error, Result};
+use crate::Result;
+use crate::plan::matching_params;
 
 /// Learning-rate scales and weight decays for parts of a model, by pattern.
 ///
@@ -122,15 +121,9 @@ impl ParamGroups {
             ..Share::default()
         };
         let mut shares: Vec<Share> = params.iter().map(share).collect();
+        let names: Vec<_> = params.iter().map(|param| (param.name, param.leaf)).collect();
         for (pattern, what) in &self.rules {
-            let mut hits = matching(pattern, params.iter().map(|param| param.name))?;
-            hits.extend(matching(pattern, params.iter().map(|param| param.leaf))?);
-            if hits.is_empty() {
-                let names = params.iter().flat_map(|param| [param.name, param.leaf]);
-                let near = near(pattern, names);
-                return Err(Error::NoMatch { pattern: pattern.clone(), near });
-            }
-            for hit in hits {
+            for hit in matching_params(pattern, &names)? {
                 let Some(share) = shares.get_mut(hit) else { continue };
                 match *what {
                     What::LrScale(scale) => share.lr_scale = scale,

@@ -8,7 +8,7 @@ use super::names::names;
 use super::rule::UpdateRule;
 use super::slot::Slot;
 use super::state::{restore, saved};
-use super::{Fused, OptimizerState, PlanOptimizer, PlannedVar, Released, StatePolicy};
+use super::{Fused, GradClip, OptimizerState, PlanOptimizer, PlannedVar, Released, StatePolicy};
 use crate::Result;
 
 /// A plan made ready.
@@ -65,6 +65,11 @@ impl<R: UpdateRule> PlanOptimizer for Fused<R> {
             self.slots.iter_mut().zip(shares).for_each(|(slot, share)| slot.share = share);
         }
         Released { state_bytes: Some(bytes) }
+    }
+
+    fn clip_within_step(&mut self, clip: GradClip) -> Result<bool> {
+        self.set_clip(clip)?;
+        Ok(true)
     }
 
     fn kind(&self) -> &'static str {

@@ -2,6 +2,7 @@
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
+use crate::error::near;
 use crate::{Error, Result};
 
 /// The indices of the paths that `pattern` matches.
@@ -17,6 +18,17 @@ pub(crate) fn matching<'a>(
         .filter(|(_, path)| hit(path))
         .map(|(index, _)| index)
         .collect())
+}
+
+/// The parameters whose full name, or the path of whose leaf, matches a pattern; at least one.
+pub(crate) fn matching_params(pattern: &str, params: &[(&str, &str)]) -> Result<Vec<usize>> {
+    let mut hits = matching(pattern, params.iter().map(|(name, _)| *name))?;
+    hits.extend(matching(pattern, params.iter().map(|(_, leaf)| *leaf))?);
+    if hits.is_empty() {
+        let near = near(pattern, params.iter().flat_map(|(name, leaf)| [*name, *leaf]));
+        return Err(Error::NoMatch { pattern: pattern.to_string(), near });
+    }
+    Ok(hits)
 }
 
 fn compile(pattern: &str) -> Result<GlobSet> {

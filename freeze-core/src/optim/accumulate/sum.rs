@@ -53,6 +53,11 @@ impl Sum {
         Ok(Self { tensor, total: saved.total, unit: saved.unit })
     }
 
+    /// Whether no micro-batch was added.
+    pub(super) fn is_empty(&self) -> bool {
+        self.total == 0.0
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.tensor.as_ref().map_or(0, bytes)
     }

@@ -1,0 +1,222 @@
+//! How a run is put together.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use candle_core::TensorId;
+
+use super::clock::{Clock, Length};
+use super::driven::{Driven, TrainOptimizer};
+use super::generator::Shared;
+use super::report::{Progress, Spent};
+use super::stop::{EarlyStop, OnNonFinite};
+use super::training::Training;
+use crate::checkpoint::{Manager, MetricHistory, Resumable};
+use crate::hook::{Audited, LayerFreezing};
+use crate::optim::{GradAccumulator, GradClip, check_clip};
+use crate::plan::matching_params;
+use crate::{Error, Freezable, Freezer, MetricSink, PlannedVar, Result, Schedule};
+
+impl<M: Freezable> Training<M> {
+    /// A run of `model`, which says itself how it starts: see
+    /// [`FreezePlan::declared`](crate::FreezePlan::declared).
+    ///
+    /// # Errors
+    ///
+    /// As [`Freezer::new`].
+    pub fn new(model: M) -> Result<Self> {
+        Ok(Self::of(Freezer::new(model)?))
+    }
+
+    /// A run of a model that has a plan.
+    pub fn of(freezer: Freezer<M>) -> Self {
+        let sums = GradAccumulator::new(freezer.vars());
+        Self {
+            freezer,
+            optimizers: Vec::new(),
+            trained: Vec::new(),
+            policy: None,
+            audited: Audited::default(),
+            rate: None,
+            clip: GradClip::None,
+            clip_within: false,
+            sums,
+            sinks: Vec::new(),
+            watch: None,
+            history: MetricHistory::default(),
+            manager: None,
+            early: None,
+            on_non_finite: OnNonFinite::default(),
+            generators: Vec::new(),
+            clock: Clock::default(),
+            spent: Spent::default(),
+            began: Instant::now(),
+        }
+    }
+
+    /// Adds an optimizer of every variable that none has yet, frozen ones included.
+    ///
+    /// # Errors
+    ///
+    /// Those of `build`, or nothing is left for it.
+    pub fn optimizer<O: TrainOptimizer>(
+        self,
+        build: impl FnOnce(Vec<PlannedVar>) -> Result<O>,
+    ) -> Result<Self> {
+        self.add(None, build)
+    }
+
+    /// Adds an optimizer of those variables that none has yet whose full name, or the path of whose
+    /// leaf, matches `pattern`: `body.**`, `head`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `build`, the pattern cannot be read, or nothing that it matches is left.
+    pub fn optimizer_for<O: TrainOptimizer>(
+        self,
+        pattern: &str,
+        build: impl FnOnce(Vec<PlannedVar>) -> Result<O>,
+    ) -> Result<Self> {
+        self.add(Some(pattern), build)
+    }
+
+    fn add<O: TrainOptimizer>(
+        mut self,
+        pattern: Option<&str>,
+        build: impl FnOnce(Vec<PlannedVar>) -> Result<O>,
+    ) -> Result<Self> {
+        let taken: HashSet<TensorId> =
+            self.optimizers.iter().flat_map(|driven| driven.owned_ids().iter().copied()).collect();
+        let mut vars = self.freezer.planned_vars();
+        let all = vars.len();
+        vars.retain(|var| !taken.contains(&var.var.id()));
+        if vars.is_empty() && all > 0 {
+            let why = "every variable has an optimizer already; build those for parts first";
+            return Err(Error::training(why));
+        }
+        if let Some(pattern) = pattern {
+            let names: Vec<_> = vars.iter().map(|var| (&*var.name, &*var.leaf)).collect();
+            let hits = matching_params(pattern, &names)?;
+            let mut at = 0..;
+            vars.retain(|_| at.next().is_some_and(|at| hits.contains(&at)));
+        }
+        self.optimizers.push(Driven::new(build(vars)?));
+        Ok(self)
+    }
+
+    /// What freezes as training goes on. It is asked at the end of each epoch, and between steps if
+    /// it has [`every_steps`](LayerFreezing::every_steps); once where both fall together.
+    pub fn policy<S, K>(self, policy: LayerFreezing<S, K>) -> Self
+    where
+        S: Schedule + Send + 'static,
+        K: MetricSink + 'static,
+    {
+        Self { policy: Some(Box::new(policy)), ..self }
+    }
+
+    /// The share of each optimizer's own learning rate, by how much of the run is done: see
+    /// [`lr`](crate::optim::lr). Step `i` of `n` is taken at `(i + 1/2) / n`, its middle.
+    pub fn rate(self, share: impl Fn(f64) -> f64 + Send + 'static) -> Self {
+        Self { rate: Some(Box::new(share)), ..self }
+    }
+
+    /// Clips the gradients of all trained parameters together, before each update.
+    ///
+    /// # Errors
+    ///
+    /// The bound is not a finite number above 0.
+    pub fn clip(self, clip: GradClip) -> Result<Self> {
+        check_clip(clip)?;
+        Ok(Self { clip, ..self })
+    }
+
+    /// Updates once for `batches` batches, by the mean of their gradients. The last step of an epoch
+    /// takes what is left.
+    ///
+    /// # Errors
+    ///
+    /// `batches` is 0.
+    pub fn accumulate(mut self, batches: usize) -> Result<Self> {
+        self.clock.length.accumulate = at_least_1("accumulate", batches)?;
+        Ok(self)
+    }
+
+    /// Takes `losses` losses for each batch, one after the other, as models need that train in turn:
+    /// each is an update of those parameters that it reaches, and an optimizer of which it reaches
+    /// none is left alone.
+    ///
+    /// # Errors
+    ///
+    /// `losses` is 0.
+    pub fn turns(mut self, losses: usize) -> Result<Self> {
+        self.clock.length.turns = at_least_1("turns", losses)?;
+        Ok(self)
+    }
+
+    /// Hands every metric to `sink` too; all are kept in the [`history`](Self::history) anyway.
+    pub fn metrics(mut self, sink: impl MetricSink + 'static) -> Self {
+        self.sinks.push(Box::new(sink));
+        self
+    }
+
+    /// Calls `watch` after every batch: a place for a progress bar.
+    pub fn watch(self, watch: impl FnMut(&Progress) + Send + 'static) -> Self {
+        Self { watch: Some(Box::new(watch)), ..self }
+    }
+
+    /// Saves to a folder when the manager says so, and resumes from it.
+    pub fn checkpoints(self, manager: Manager) -> Self {
+        Self { manager: Some(manager), ..self }
+    }
+
+    /// Stops when a metric gets no better.
+    pub fn stop_early(self, early: EarlyStop) -> Self {
+        Self { early: Some(early), ..self }
+    }
+
+    /// What to do about losses and gradients that are infinite or NaN; an error by default.
+    pub fn on_non_finite(self, policy: OnNonFinite) -> Self {
+        Self { on_non_finite: policy, ..self }
+    }
+
+    /// Saves a random generator of yours with the run. The model's dropouts need no naming.
+    pub fn random<R>(mut self, name: &str, generator: Arc<Mutex<R>>) -> Self
+    where
+        R: Resumable + Send + 'static,
+        R::State: Send,
+    {
+        self.generators.push((name.to_string(), Box::new(Shared::new(generator))));
+        self
+    }
+
+    /// What decides the order of samples: see [`Epoch`](super::Epoch). A resumed run keeps the seed
+    /// that it was saved with.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.clock.seed = seed;
+        self
+    }
+
+    /// How long the run is: so many epochs of so many batches. A run may be given more between
+    /// epochs.
+    ///
+    /// # Errors
+    ///
+    /// A number is 0, or an epoch is under way.
+    pub fn length(mut self, epochs: usize, batches: usize) -> Result<Self> {
+        if self.clock.losses > 0 {
+            return Err(Error::training("an epoch is under way; end it before its length changes"));
+        }
+        let epochs = at_least_1("epochs", epochs)?;
+        let batches = at_least_1("batches", batches)?;
+        self.clock.length = Length { epochs, batches, ..self.clock.length };
+        Ok(self)
+    }
+}
+
+fn at_least_1(name: &'static str, n: usize) -> Result<usize> {
+    match n {
+        0 => Err(Error::count(name, n, "at least 1")),
+        n => Ok(n),
+    }
+}

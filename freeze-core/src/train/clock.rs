@@ -1,0 +1,169 @@
+//! Where a run stands: plain data that is saved with it.
+
+use serde::{Deserialize, Serialize};
+
+use super::stop::{Patience, Stopped};
+use crate::Elapsed;
+
+/// Epochs, batches and steps, and what of them the epoch's mean loss is made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Clock {
+    pub(super) length: Length,
+    /// Epochs completed.
+    pub(super) epoch: usize,
+    /// Whether an epoch is under way.
+    pub(super) within: bool,
+    /// Losses taken in the epoch under way.
+    pub(super) losses: usize,
+    /// Optimizer steps completed.
+    pub(super) step: usize,
+    /// Optimizer steps completed when the epoch began.
+    pub(super) step_at_epoch: usize,
+    /// Losses of the epoch that were finite, and their sum.
+    pub(super) finite: usize,
+    pub(super) loss_sum: f64,
+    /// Losses and updates left out, over the whole run.
+    pub(super) left_out: u64,
+    pub(super) seed: u64,
+    pub(super) patience: Patience,
+    pub(super) stopped: Option<Stopped>,
+}
+
+/// How long a run is, and how its losses make steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Length {
+    /// 0 until it is said.
+    pub(super) epochs: usize,
+    /// Batches in an epoch.
+    pub(super) batches: usize,
+    /// Batches in an optimizer step.
+    pub(super) accumulate: usize,
+    /// Losses for each batch.
+    pub(super) turns: usize,
+}
+
+impl Default for Length {
+    fn default() -> Self {
+        Self { epochs: 0, batches: 0, accumulate: 1, turns: 1 }
+    }
+}
+
+impl Length {
+    /// Losses in an epoch.
+    pub(super) fn losses(&self) -> usize {
+        self.batches.saturating_mul(self.turns)
+    }
+
+    /// Losses in an optimizer step; those of several turns are updates of their own unless batches
+    /// are gathered.
+    fn losses_per_step(&self) -> usize {
+        match self.accumulate {
+            1 => 1,
+            n => n.saturating_mul(self.turns),
+        }
+    }
+
+    /// Optimizer steps in an epoch: the last may have fewer batches.
+    fn steps(&self) -> usize {
+        self.losses().div_ceil(self.losses_per_step())
+    }
+}
+
+impl Clock {
+    /// Completed epochs and steps. Steps still to come are counted at the present length.
+    pub(super) fn elapsed(&self) -> Elapsed {
+        let left = self.length.epochs.saturating_sub(self.epoch);
+        let steps = self.step_at_epoch.saturating_add(left.saturating_mul(self.length.steps()));
+        Elapsed::new(self.epoch, self.length.epochs).at_step(self.step, steps)
+    }
+
+    /// The middle of the step to come, as a share of the run's steps.
+    pub(super) fn middle_of_step(&self) -> f64 {
+        let Elapsed { step, steps, .. } = self.elapsed();
+        (step as f64 + 0.5) / steps as f64
+    }
+
+    /// Batches of the epoch that are done.
+    pub(super) fn batches_done(&self) -> usize {
+        self.losses / self.length.turns
+    }
+
+    /// Whether the loss to come is the last of an optimizer step.
+    pub(super) fn step_is_due(&self) -> bool {
+        let losses = self.losses + 1;
+        losses.is_multiple_of(self.length.losses_per_step()) || losses == self.length.losses()
+    }
+
+    pub(super) fn epoch_is_full(&self) -> bool {
+        self.losses == self.length.losses()
+    }
+
+    /// The mean of the epoch's finite losses; NaN without one.
+    pub(super) fn mean_loss(&self) -> f64 {
+        self.loss_sum / self.finite as f64
+    }
+
+    /// Counts a loss.
+    pub(super) fn took(&mut self, loss: Option<f64>) {
+        self.losses += 1;
+        match loss {
+            Some(loss) => {
+                self.finite += 1;
+                self.loss_sum += loss;
+            }
+            None => self.left_out += 1,
+        }
+    }
+
+    /// Whether no further loss of the last batch is to come.
+    pub(super) fn batch_is_whole(&self) -> bool {
+        self.losses.is_multiple_of(self.length.turns)
+    }
+
+    /// Begins an epoch, or goes on with the one that was left; a batch of which only some turns were
+    /// taken is taken anew.
+    pub(super) fn begin_epoch(&mut self) {
+        let turns = self.losses % self.length.turns;
+        self.losses -= turns;
+        if self.length.accumulate == 1 {
+            self.step -= turns;
+        }
+        self.within = true;
+    }
+
+    pub(super) fn end_epoch(&mut self) {
+        self.epoch += 1;
+        self.step_at_epoch = self.step;
+        (self.within, self.losses, self.finite, self.loss_sum) = (false, 0, 0, 0.0);
+    }
+
+    /// What a saved clock becomes under the length that this run was given.
+    ///
+    /// # Errors
+    ///
+    /// The run is shorter than what is done, or cut otherwise within an epoch that is under way.
+    pub(super) fn resumed(&self, saved: Self) -> Result<Self, String> {
+        let (ours, theirs) = (self.length, saved.length);
+        if saved.epoch + usize::from(saved.losses > 0) > ours.epochs {
+            let (done, epochs) = (saved.epoch, ours.epochs);
+            return Err(format!(
+                "{done} epochs and {} losses are done, the run has a length of {epochs}",
+                saved.losses
+            ));
+        }
+        if saved.losses > 0 && theirs != (Length { epochs: theirs.epochs, ..ours }) {
+            return Err(format!(
+                "it was saved within an epoch of {} batches ({} to a step, {} losses each), the run \
+                 has {} ({}, {}); give it the same, or go on from the end of an epoch",
+                theirs.batches,
+                theirs.accumulate,
+                theirs.turns,
+                ours.batches,
+                ours.accumulate,
+                ours.turns
+            ));
+        }
+        let early = saved.stopped.filter(|stopped| *stopped == Stopped::Early);
+        Ok(Self { length: ours, stopped: early, ..saved })
+    }
+}

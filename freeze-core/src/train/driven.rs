@@ -1,0 +1,104 @@
+//! An optimizer, whatever its type, that a run drives.
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use candle_core::TensorId;
+use candle_core::backprop::GradStore;
+use candle_nn::Optimizer;
+
+use crate::{PlanOptimizer, Result};
+
+/// What [`Training`](super::Training) asks of an optimizer. Every candle [`Optimizer`] that is a
+/// [`PlanOptimizer`] and `Send` is one.
+pub trait TrainOptimizer: PlanOptimizer + Any + Send {
+    /// Updates every trained variable that has a gradient.
+    ///
+    /// # Errors
+    ///
+    /// Those of the optimizer's step.
+    fn update(&mut self, grads: &GradStore) -> Result<()>;
+
+    /// The learning rate in force.
+    fn rate(&self) -> f64;
+
+    /// Sets the learning rate.
+    fn set_rate(&mut self, rate: f64);
+}
+
+impl<O: Optimizer + PlanOptimizer + Send + 'static> TrainOptimizer for O {
+    fn update(&mut self, grads: &GradStore) -> Result<()> {
+        Ok(self.step(grads)?)
+    }
+
+    fn rate(&self) -> f64 {
+        self.learning_rate()
+    }
+
+    fn set_rate(&mut self, rate: f64) {
+        self.set_learning_rate(rate);
+    }
+}
+
+/// An optimizer with the learning rate that it was built with.
+pub(super) struct Driven {
+    optimizer: Box<dyn TrainOptimizer>,
+    base: f64,
+    owned: HashSet<TensorId>,
+}
+
+impl Driven {
+    pub(super) fn new(mut optimizer: impl TrainOptimizer) -> Self {
+        let (base, owned) = (optimizer.rate(), optimizer.owned().into_iter().collect());
+        Self { optimizer: Box::new(optimizer), base, owned }
+    }
+
+    /// The variables that it was built with.
+    pub(super) fn owned_ids(&self) -> &HashSet<TensorId> {
+        &self.owned
+    }
+
+    /// Sets the learning rate to a share of the one it was built with.
+    pub(super) fn set_share(&mut self, share: f64) {
+        self.optimizer.set_rate(self.base * share);
+    }
+
+    pub(super) fn as_plan(&mut self) -> &mut dyn PlanOptimizer {
+        &mut *self.optimizer
+    }
+
+    pub(super) fn as_any(&self) -> &dyn Any {
+        &*self.optimizer
+    }
+
+    pub(super) fn as_any_mut(&mut self) -> &mut dyn Any {
+        &mut *self.optimizer
+    }
+}
+
+/// As every call on the model wants its optimizers.
+pub(super) fn as_plan(optimizers: &mut [Driven]) -> Vec<&mut dyn PlanOptimizer> {
+    optimizers.iter_mut().map(Driven::as_plan).collect()
+}
+
+impl Deref for Driven {
+    type Target = dyn TrainOptimizer;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.optimizer
+    }
+}
+
+impl DerefMut for Driven {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut *self.optimizer
+    }
+}
+
+impl fmt::Debug for Driven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(self.optimizer.kind()).field("rate", &self.optimizer.rate()).finish()
+    }
+}

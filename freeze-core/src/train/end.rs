@@ -1,0 +1,120 @@
+//! The end of an epoch: policy, metrics, checkpoint.
+
+use super::driven::as_plan;
+use super::report::EpochReport;
+use super::stop::Stopped;
+use super::training::Training;
+use crate::{Elapsed, Error, Freezable, Report, Result};
+
+/// The mean loss of an epoch.
+const LOSS: &str = "train/loss";
+
+impl<M: Freezable> Training<M> {
+    /// Ends the epoch: asks the policy, records the mean loss as `train/loss` and `metrics` beside
+    /// it, stops if it is time to, saves if it is due. Does nothing where the run was stopped within
+    /// the epoch.
+    ///
+    /// # Errors
+    ///
+    /// Batches of the epoch are missing, the metric that [`EarlyStop`](super::EarlyStop) goes by is
+    /// not among `metrics`, or the policy's plan is refused: nothing has changed then. Where saving
+    /// or a sink fails, the epoch is over nevertheless.
+    pub fn epoch_end<'a>(
+        &mut self,
+        metrics: impl IntoIterator<Item = (&'a str, f64)>,
+    ) -> Result<EpochReport> {
+        let mut report = EpochReport {
+            elapsed: self.clock.elapsed(),
+            loss: self.clock.mean_loss(),
+            frozen: None,
+            saved: None,
+            stopped: self.clock.stopped,
+            spent: self.spent,
+            findings: Vec::new(),
+        };
+        if report.stopped.is_some() {
+            return Ok(report);
+        }
+        self.check_full()?;
+        let own = [(LOSS, report.loss)];
+        let metrics: Vec<(&str, f64)> = own.into_iter().chain(metrics).collect();
+        let mut next = self.clock.clone();
+        next.end_epoch();
+        if let Some(early) = &self.early {
+            let value = metrics.iter().rev().find(|(name, _)| *name == early.metric);
+            let Some(&(_, value)) = value else {
+                let (metric, names) = (&early.metric, metrics.iter().map(|(name, _)| *name));
+                let names = crate::error::listed(names);
+                return Err(Error::training(format!(
+                    "early stopping goes by `{metric}`, which is not among the epoch's metrics \
+                     ({names}); hand it to `epoch_end`"
+                )));
+            };
+            next.stopped = early.says_stop(&mut next.patience, value).then_some(Stopped::Early);
+        }
+        report.elapsed = next.elapsed();
+        if let Some(policy) = &mut self.policy {
+            let mut optimizers = as_plan(&mut self.optimizers);
+            let frozen = policy.epoch_end(&mut self.freezer, &mut optimizers, report.elapsed)?;
+            report.findings = frozen.findings.clone();
+            report.frozen = Some(frozen);
+            self.planned();
+        }
+        report.findings.extend(self.audited.report());
+        self.clock = next;
+        report.stopped = self.clock.stopped;
+        let recorded = self.record_all(&metrics, report.frozen.as_ref(), report.elapsed);
+        report.saved = self.save_if_due()?;
+        recorded?;
+        self.finish_sinks()?;
+        Ok(report)
+    }
+
+    fn check_full(&self) -> Result<()> {
+        if self.clock.within && self.clock.epoch_is_full() {
+            return Ok(());
+        }
+        let (done, batches) = (self.clock.batches_done(), self.clock.length.batches);
+        Err(Error::training(format!(
+            "{done} of the epoch's {batches} batches are done; call `step` for each before \
+             `epoch_end`, or give `length` the number there is"
+        )))
+    }
+
+    fn record_all(
+        &mut self,
+        metrics: &[(&str, f64)],
+        frozen: Option<&Report>,
+        elapsed: Elapsed,
+    ) -> Result<()> {
+        let recorded = frozen.map_or(Ok(()), |frozen| self.record_policy(frozen, elapsed));
+        for (name, value) in metrics {
+            self.history.record(name, *value, elapsed);
+        }
+        recorded?;
+        metrics.iter().try_for_each(|(name, value)| self.tell(name, *value, elapsed))
+    }
+
+    /// What the hook would tell its own sink.
+    pub(super) fn record_policy(&mut self, frozen: &Report, elapsed: Elapsed) -> Result<()> {
+        let metrics = frozen.metrics();
+        for (name, value) in metrics {
+            self.history.record(name, value, elapsed);
+        }
+        metrics.into_iter().try_for_each(|(name, value)| self.tell(name, value, elapsed))
+    }
+
+    fn tell(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()> {
+        self.sinks.iter_mut().try_for_each(|sink| sink.record(name, value, elapsed))
+    }
+
+    fn finish_sinks(&mut self) -> Result<()> {
+        if self.clock.stopped.is_none() && self.clock.epoch < self.clock.length.epochs {
+            return Ok(());
+        }
+        if let Some(policy) = &mut self.policy {
+            policy.finish()?;
+        }
+        self.sinks.iter_mut().try_for_each(|sink| sink.finish())
+    }
+}

@@ -1,0 +1,107 @@
+//! Stopping and going on.
+
+use std::path::{Path, PathBuf};
+
+use super::clock::Clock;
+use super::generator::Lent;
+use super::training::Training;
+use crate::checkpoint::{Checkpoint, Registered, Resumed, from_bytes, to_bytes};
+use crate::{Freezable, Result};
+
+/// The name under which the run's place is saved.
+const CLOCK: &str = "freeze.training";
+
+impl<M: Freezable> Training<M> {
+    /// Saves the run to one file: model, plan, optimizers, schedule, generators, gradients gathered
+    /// so far, metrics, and where it stands.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoint::save`].
+    pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.parts().save(path)
+    }
+
+    /// Goes on from the latest whole checkpoint of the manager; `None` if there is none, or no
+    /// manager. The run is then bit for bit where it was, within an epoch too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Manager::resume`](crate::checkpoint::Manager::resume), or the checkpoint lies beyond the
+    /// run's length; nothing has changed then.
+    pub fn resume(&mut self) -> Result<Option<Resumed>> {
+        self.ready()?;
+        let Some(manager) = self.manager.clone() else { return Ok(None) };
+        let resumed = manager.resume(self.parts())?;
+        self.went_back();
+        Ok(resumed)
+    }
+
+    /// As [`resume`](Self::resume), from a file of [`save`](Self::save).
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoint::resume`], or the checkpoint lies beyond the run's length; nothing has changed
+    /// then.
+    pub fn resume_from(&mut self, path: impl AsRef<Path>) -> Result<Resumed> {
+        self.ready()?;
+        let resumed = self.parts().resume(path)?;
+        self.went_back();
+        Ok(resumed)
+    }
+
+    /// What does not go by the checkpoint alone.
+    fn went_back(&mut self) {
+        if let Some(policy) = &mut self.policy {
+            policy.rewind();
+        }
+        self.planned();
+    }
+
+    pub(super) fn save_if_due(&mut self) -> Result<Option<PathBuf>> {
+        match self.manager.clone() {
+            Some(manager) => manager.save_if_due(self.parts()),
+            None => Ok(None),
+        }
+    }
+
+    /// Everything that the run is made of.
+    fn parts(&mut self) -> Checkpoint<'_, M> {
+        let elapsed = self.clock.elapsed();
+        let mut parts = Checkpoint::of(&mut self.freezer).history(&mut self.history);
+        for driven in &mut self.optimizers {
+            parts = parts.optimizer(driven.as_plan());
+        }
+        if let Some(policy) = &mut self.policy {
+            parts = parts.schedule(policy.schedule_mut());
+        }
+        for (name, generator) in &mut self.generators {
+            parts = parts.registered(name, Box::new(Lent(&mut **generator)));
+        }
+        let clock = Box::new(Place { clock: &mut self.clock, staged: None });
+        parts.accumulator(&mut self.sums).registered(CLOCK, clock).progress(elapsed)
+    }
+}
+
+/// The clock, which refuses what does not fit the run's length.
+struct Place<'a> {
+    clock: &'a mut Clock,
+    staged: Option<Clock>,
+}
+
+impl Registered for Place<'_> {
+    fn save(&self) -> std::result::Result<Vec<u8>, String> {
+        to_bytes(&*self.clock)
+    }
+
+    fn prepare(&mut self, bytes: &[u8]) -> std::result::Result<(), String> {
+        self.staged = Some(self.clock.resumed(from_bytes(bytes)?)?);
+        Ok(())
+    }
+
+    fn commit(&mut self) {
+        if let Some(staged) = self.staged.take() {
+            *self.clock = staged;
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The training loop in one struct.
+//!
+//! [`Training`] holds what a loop is made of: the freezer, the optimizers, the policy that freezes,
+//! accumulation, clipping, the learning rate, metrics, checkpoints. It counts epochs and steps by
+//! itself, and what it holds is saved without being named. The parts are public and work alone for
+//! who has a loop of his own; see [`LayerFreezing`](crate::LayerFreezing).
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use candle_nn::{Linear, Module, ParamsAdamW, VarBuilder, VarMap, linear, loss::mse};
+//! use freeze_core::optim::{AdamW, GradClip};
+//! use freeze_core::{Freezable, LayerFreezing, Training};
+//!
+//! #[derive(Freezable)]
+//! struct Net {
+//!     body: Linear,
+//!     head: Linear,
+//! }
+//!
+//! impl Module for Net {
+//!     fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
+//!         self.head.forward(&self.body.forward(xs)?.tanh()?)
+//!     }
+//! }
+//!
+//! # let map = VarMap::new();
+//! # let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+//! # let net = Net { body: linear(3, 4, vb.pp("body"))?, head: linear(4, 1, vb.pp("head"))? };
+//! # let (x, y) = (Tensor::ones((8, 3), DType::F32, &Device::Cpu)?, Tensor::ones((8, 1), DType::F32, &Device::Cpu)?);
+//! # let batch = |which: &[u32]| { let which = Tensor::new(which, &Device::Cpu)?;
+//! #     candle_core::Result::Ok((x.index_select(&which, 0)?, y.index_select(&which, 0)?)) };
+//! let mut run = Training::new(net)?
+//!     .optimizer(|vars| AdamW::with_names(vars, ParamsAdamW::default()))?
+//!     .policy(LayerFreezing::new(0.5, 1.0)?)
+//!     .clip(GradClip::Norm(1.0))?
+//!     .length(4, 2)?;
+//! run.resume()?; // from the latest checkpoint, were there a manager
+//! while let Some(epoch) = run.next_epoch()? {
+//!     for which in epoch.shuffled(8, 4) {
+//!         let (x, y) = batch(&which)?;
+//!         let loss = mse(&run.model().forward(&x)?, &y)?;
+//!         run.step(&loss)?;
+//!     }
+//!     let valid = run.evaluate(|net| mse(&net.forward(&x)?, &y)?.to_scalar::<f32>())?;
+//!     run.epoch_end([("valid/loss", f64::from(valid))])?;
+//! }
+//! assert_eq!(run.freezer().plan().frozen_leaves(), 1);
+//! # Ok::<(), freeze_core::Error>(())
+//! ```
+
+mod build;
+mod clock;
+mod driven;
+mod end;
+mod epoch;
+mod generator;
+mod keep;
+mod plan;
+mod policy;
+mod report;
+mod step;
+mod stop;
+mod training;
+mod update;
+
+pub use driven::TrainOptimizer;
+pub use epoch::Epoch;
+pub use report::{EpochReport, Progress, Spent, Step};
+pub use stop::{EarlyStop, OnNonFinite, Stopped};
+pub use training::Training;

@@ -1,0 +1,49 @@
+//! Plans made by hand while a run goes on.
+
+use super::driven::as_plan;
+use super::training::Training;
+use crate::{BatchNormPolicy, Change, Freezable, FreezePlan, Result};
+
+impl<M: Freezable> Training<M> {
+    /// Applies a plan to model and optimizers: see [`Freezer::apply`](crate::Freezer::apply). The
+    /// policy refines it from then on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Freezer::apply`](crate::Freezer::apply); nothing has changed then.
+    pub fn apply(&mut self, plan: &FreezePlan) -> Result<Change> {
+        let change = self.freezer.apply(plan, &mut as_plan(&mut self.optimizers))?;
+        self.planned();
+        Ok(change)
+    }
+
+    /// Freezes the first `n` leaves and trains the rest: see
+    /// [`Freezer::freeze_upto`](crate::Freezer::freeze_upto).
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply), or `n` is larger than the number of leaves.
+    pub fn freeze_upto(&mut self, n: usize) -> Result<Change> {
+        let change = self.freezer.freeze_upto(n, &mut as_plan(&mut self.optimizers))?;
+        self.planned();
+        Ok(change)
+    }
+
+    /// Trains every leaf: see [`Freezer::thaw`](crate::Freezer::thaw).
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    pub fn thaw(&mut self) -> Result<Change> {
+        self.freeze_upto(0)
+    }
+
+    /// What frozen batch norms normalise by, from now on.
+    ///
+    /// # Errors
+    ///
+    /// A frozen layer cannot follow the policy; nothing has changed then.
+    pub fn set_batch_norm(&mut self, policy: BatchNormPolicy) -> Result<()> {
+        self.freezer.set_batch_norm(policy)
+    }
+}

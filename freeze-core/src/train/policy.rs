@@ -1,0 +1,71 @@
+//! The hook, whatever its schedule.
+
+use crate::hook::{Audited, LayerFreezing, Report};
+use crate::{Elapsed, Freezable, Freezer, MetricSink, PlanOptimizer, Result, Schedule};
+
+/// What a run asks of the hook that freezes.
+pub(super) trait Policy<M>: Send {
+    fn epoch_end(
+        &mut self,
+        freezer: &mut Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        elapsed: Elapsed,
+    ) -> Result<Report>;
+
+    fn step_end(
+        &mut self,
+        freezer: &mut Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        elapsed: Elapsed,
+    ) -> Result<Option<Report>>;
+
+    fn schedule_mut(&mut self) -> &mut dyn Schedule;
+
+    fn audited(&mut self) -> &mut Audited;
+
+    fn rewind(&mut self);
+
+    fn finish(&mut self) -> Result<()>;
+
+    fn describe(&self) -> String;
+}
+
+impl<M: Freezable, S: Schedule + Send, K: MetricSink> Policy<M> for LayerFreezing<S, K> {
+    fn epoch_end(
+        &mut self,
+        freezer: &mut Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        elapsed: Elapsed,
+    ) -> Result<Report> {
+        LayerFreezing::epoch_end(self, freezer, optimizers, elapsed)
+    }
+
+    fn step_end(
+        &mut self,
+        freezer: &mut Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        elapsed: Elapsed,
+    ) -> Result<Option<Report>> {
+        LayerFreezing::step_end(self, freezer, optimizers, elapsed)
+    }
+
+    fn schedule_mut(&mut self) -> &mut dyn Schedule {
+        LayerFreezing::<S, K>::schedule_mut(self)
+    }
+
+    fn audited(&mut self) -> &mut Audited {
+        LayerFreezing::audited(self)
+    }
+
+    fn rewind(&mut self) {
+        LayerFreezing::rewind(self);
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        LayerFreezing::finish(self)
+    }
+
+    fn describe(&self) -> String {
+        self.schedule().describe()
+    }
+}

@@ -1,0 +1,214 @@
+//! One batch: backward, update, policy.
+
+use std::time::{Duration, Instant};
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor};
+
+use super::clock::Length;
+use super::driven::as_plan;
+use super::epoch::Epoch;
+use super::report::{Progress, Spent, Step};
+use super::stop::{OnNonFinite, Stopped};
+use super::training::Training;
+use super::update::Update;
+use crate::checkpoint::Manager;
+use crate::{Error, Freezable, Result};
+
+impl<M: Freezable> Training<M> {
+    /// The next epoch, or the one that was left unfinished; `None` when the run is over.
+    ///
+    /// # Errors
+    ///
+    /// No [`length`](Self::length) was given, a trained variable has no optimizer, or the last
+    /// epoch's batches are done and [`epoch_end`](Self::epoch_end) was not called.
+    pub fn next_epoch(&mut self) -> Result<Option<Epoch>> {
+        self.ready()?;
+        if self.clock.epoch_is_full() {
+            return Err(Error::training("the epoch's batches are done; call `epoch_end`"));
+        }
+        if self.clock.stopped.is_some() || self.clock.epoch >= self.clock.length.epochs {
+            return Ok(None);
+        }
+        self.clock.begin_epoch();
+        (self.began, self.spent) = (Instant::now(), Spent::default());
+        let length = self.clock.length;
+        Ok(Some(Epoch {
+            index: self.clock.epoch,
+            epochs: length.epochs,
+            batches: length.batches,
+            done: self.clock.batches_done(),
+            seed: self.clock.seed,
+        }))
+    }
+
+    /// Takes the loss of a batch: computes its gradients and, when enough batches are gathered, clips
+    /// and updates. Between updates the policy may freeze and a checkpoint may be saved.
+    ///
+    /// # Errors
+    ///
+    /// The loss is no scalar, does not belong to a batch of an epoch that is under way, is infinite
+    /// or NaN, or the backward pass or the update fails: nothing is counted then. Where the policy or
+    /// the saving fails, the update is made and counted.
+    pub fn step(&mut self, loss: &Tensor) -> Result<Step> {
+        let mut report = Step {
+            loss: f64::NAN,
+            updated: false,
+            grad_norm: None,
+            frozen: None,
+            saved: None,
+            stopped: self.clock.stopped,
+        };
+        if report.stopped.is_some() {
+            return Ok(report);
+        }
+        self.check_place()?;
+        report.loss = scalar(loss)?;
+        let (due, finite) = (self.clock.step_is_due(), report.loss.is_finite());
+        if !finite && self.on_non_finite != OnNonFinite::Skip {
+            return self.unfit_loss(report);
+        }
+        match self.gradients(finite.then_some(loss), due)? {
+            None => {}
+            Some(mut grads) => match self.timed_update(&mut grads)? {
+                Update::Done { grad_norm } => {
+                    (report.updated, report.grad_norm) = (true, grad_norm)
+                }
+                Update::Unfit { names } => match self.on_non_finite {
+                    OnNonFinite::Error => return Err(Error::NonFinite { names }),
+                    OnNonFinite::Stop => return Ok(self.stop(report)),
+                    OnNonFinite::Skip => self.clock.left_out += 1,
+                },
+            },
+        }
+        self.clock.took(finite.then_some(report.loss));
+        self.clock.step += usize::from(due);
+        self.spent.training = self.began.elapsed();
+        self.look(report.loss);
+        if due && !self.clock.epoch_is_full() {
+            self.between_steps(&mut report)?;
+        }
+        Ok(report)
+    }
+
+    fn check_place(&self) -> Result<()> {
+        if !self.clock.within {
+            return Err(Error::training("no epoch is under way; call `next_epoch` first"));
+        }
+        if self.clock.epoch_is_full() {
+            return Err(Error::training(format!(
+                "the epoch's {} batches are done; call `epoch_end`, or give `length` more",
+                self.clock.length.batches
+            )));
+        }
+        Ok(())
+    }
+
+    /// The gradients to update by, if it is time for that.
+    fn gradients(&mut self, loss: Option<&Tensor>, due: bool) -> Result<Option<GradStore>> {
+        let Length { accumulate, turns, .. } = self.clock.length;
+        let gathers = accumulate > 1;
+        let grads = match loss {
+            // The mean is over all losses, each turn's parameters have one of each batch.
+            Some(loss) if gathers && turns > 1 => {
+                let loss = (loss * turns as f64)?;
+                Some(timed(&mut self.spent.backward, || loss.backward())?)
+            }
+            Some(loss) => Some(timed(&mut self.spent.backward, || loss.backward())?),
+            None => None,
+        };
+        if let (Some(loss), Some(grads)) = (loss, &grads) {
+            let audited = match &mut self.policy {
+                Some(policy) => policy.audited(),
+                None => &mut self.audited,
+            };
+            // The loss of one turn is not meant to reach everything that trains.
+            match turns {
+                1 => audited.look(&self.freezer, loss, grads)?,
+                _ => audited.skip(&self.freezer),
+            }
+        }
+        if !gathers {
+            return Ok(grads);
+        }
+        if let Some(grads) = grads {
+            self.sums.accumulate_grads(grads, 1.0)?;
+        }
+        match due && !self.sums.is_empty() {
+            true => Ok(Some(self.sums.take()?)),
+            false => Ok(None),
+        }
+    }
+
+    fn timed_update(&mut self, grads: &mut GradStore) -> Result<Update> {
+        let start = Instant::now();
+        let update = self.update(grads);
+        self.spent.update += start.elapsed();
+        update
+    }
+
+    fn unfit_loss(&mut self, report: Step) -> Result<Step> {
+        match self.on_non_finite {
+            OnNonFinite::Stop => Ok(self.stop(report)),
+            _ => Err(Error::NonFiniteLoss {
+                value: report.loss,
+                epoch: self.clock.epoch,
+                batch: self.clock.batches_done(),
+            }),
+        }
+    }
+
+    fn stop(&mut self, report: Step) -> Step {
+        self.clock.stopped = Some(Stopped::NonFinite);
+        Step { stopped: self.clock.stopped, ..report }
+    }
+
+    fn look(&mut self, loss: f64) {
+        let progress = Progress {
+            elapsed: self.clock.elapsed(),
+            batch: self.clock.batches_done(),
+            batches: self.clock.length.batches,
+            loss,
+            mean_loss: self.clock.mean_loss(),
+        };
+        if let Some(watch) = &mut self.watch {
+            watch(&progress);
+        }
+    }
+
+    fn between_steps(&mut self, report: &mut Step) -> Result<()> {
+        let elapsed = self.clock.elapsed();
+        if let Some(policy) = &mut self.policy {
+            let mut optimizers = as_plan(&mut self.optimizers);
+            report.frozen = policy.step_end(&mut self.freezer, &mut optimizers, elapsed)?;
+        }
+        if let Some(frozen) = &report.frozen {
+            self.planned();
+            self.record_policy(frozen, elapsed)?;
+        }
+        let by_steps = self.manager.as_ref().is_some_and(Manager::counts_steps);
+        if by_steps && self.clock.batch_is_whole() {
+            report.saved = self.save_if_due()?;
+        }
+        Ok(())
+    }
+}
+
+/// The loss as a number.
+fn scalar(loss: &Tensor) -> Result<f64> {
+    if loss.elem_count() != 1 {
+        return Err(Error::training(format!(
+            "the loss has shape {:?}; make it a scalar, by `mean_all` for instance",
+            loss.dims()
+        )));
+    }
+    Ok(loss.detach().to_dtype(DType::F64)?.flatten_all()?.get(0)?.to_scalar()?)
+}
+
+/// Runs `work` and adds the time it takes to `total`.
+pub(super) fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    *total += start.elapsed();
+    result
+}

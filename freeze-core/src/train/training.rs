@@ -1,0 +1,137 @@
+//! The struct and what it lets see.
+
+use std::fmt;
+use std::time::Instant;
+
+use candle_core::Var;
+
+use super::clock::Clock;
+use super::driven::Driven;
+use super::generator::Generators;
+use super::policy::Policy;
+use super::report::{Progress, Spent};
+use super::stop::{EarlyStop, OnNonFinite, Stopped};
+use crate::checkpoint::{Manager, MetricHistory};
+use crate::hook::Audited;
+use crate::optim::{GradAccumulator, GradClip};
+use crate::{Elapsed, Freezable, Freezer, MetricSink, Result};
+
+/// A training run: model, optimizers, policy and all that goes with them.
+///
+/// Built by its methods, then driven by four calls: [`next_epoch`](Self::next_epoch),
+/// [`model`](Self::model) for the forward pass, [`step`](Self::step) with each batch's loss, and
+/// [`epoch_end`](Self::epoch_end). An error of any of them leaves the run as it was before the call,
+/// unless it says otherwise; so does whatever fails between them. See the [module](super) for an
+/// example.
+pub struct Training<M> {
+    pub(super) freezer: Freezer<M>,
+    pub(super) optimizers: Vec<Driven>,
+    /// What the plan trains, by full name.
+    pub(super) trained: Vec<(String, Var)>,
+    pub(super) policy: Option<Box<dyn Policy<M>>>,
+    /// What is known of the steps where there is no policy that knows it.
+    pub(super) audited: Audited,
+    pub(super) rate: Option<Box<dyn Fn(f64) -> f64 + Send>>,
+    pub(super) clip: GradClip,
+    pub(super) clip_within: bool,
+    pub(super) sums: GradAccumulator,
+    pub(super) sinks: Vec<Box<dyn MetricSink>>,
+    pub(super) watch: Option<Watch>,
+    pub(super) history: MetricHistory,
+    pub(super) manager: Option<Manager>,
+    pub(super) early: Option<EarlyStop>,
+    pub(super) on_non_finite: OnNonFinite,
+    pub(super) generators: Generators,
+    pub(super) clock: Clock,
+    pub(super) spent: Spent,
+    /// When the epoch under way began.
+    pub(super) began: Instant,
+}
+
+/// Is called after every batch.
+pub(super) type Watch = Box<dyn FnMut(&Progress) + Send>;
+
+impl<M: Freezable> Training<M> {
+    /// The model as the plan has it, for the forward pass whose loss [`step`](Self::step) takes.
+    pub fn model(&self) -> &M {
+        &self.freezer
+    }
+
+    /// As [`model`](Self::model), for a forward that takes `&mut self`: see
+    /// [`Freezer::view_mut`].
+    pub fn model_mut(&mut self) -> &mut M {
+        self.freezer.view_mut()
+    }
+
+    /// Runs `f` on the whole model with every parameter detached: no graph is recorded and neither
+    /// plan nor optimizers notice. Dropout and batch norm do as the caller says, for instance by
+    /// `forward_t(xs, false)`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `f`, or a layer that cannot be rebuilt.
+    pub fn evaluate<T>(&self, f: impl FnOnce(&M) -> candle_core::Result<T>) -> Result<T> {
+        Ok(f(&*self.freezer.frozen_view()?)?)
+    }
+
+    /// The freezer: plan, summary, names.
+    pub fn freezer(&self) -> &Freezer<M> {
+        &self.freezer
+    }
+
+    /// How far training is, in completed epochs and optimizer steps.
+    pub fn elapsed(&self) -> Elapsed {
+        self.clock.elapsed()
+    }
+
+    /// Every metric recorded so far, those of the run that was resumed included.
+    pub fn history(&self) -> &MetricHistory {
+        &self.history
+    }
+
+    /// Why no further epoch comes, if the run was stopped before its length.
+    pub fn stopped(&self) -> Option<Stopped> {
+        self.clock.stopped
+    }
+
+    /// How many losses and updates were left out under [`OnNonFinite::Skip`], over the whole run.
+    pub fn left_out(&self) -> u64 {
+        self.clock.left_out
+    }
+
+    /// What the epoch has taken so far.
+    pub fn spent(&self) -> Spent {
+        self.spent
+    }
+
+    /// The optimizer that was added as number `index`, from 0, if it is an `O`.
+    pub fn optimizer_as<O: 'static>(&self, index: usize) -> Option<&O> {
+        self.optimizers.get(index)?.as_any().downcast_ref()
+    }
+
+    /// As [`optimizer_as`](Self::optimizer_as), to change its settings. Where there is a
+    /// [`rate`](Self::rate), each step sets the learning rate anew from the one that the optimizer
+    /// was built with.
+    pub fn optimizer_as_mut<O: 'static>(&mut self, index: usize) -> Option<&mut O> {
+        self.optimizers.get_mut(index)?.as_any_mut().downcast_mut()
+    }
+
+    /// Gives the whole model back.
+    pub fn into_model(self) -> M {
+        self.freezer.into_whole()
+    }
+}
+
+impl<M: Freezable> fmt::Debug for Training<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Training")
+            .field("model", &std::any::type_name::<M>())
+            .field("plan", self.freezer.plan())
+            .field("optimizers", &self.optimizers)
+            .field("policy", &self.policy.as_ref().map(|policy| policy.describe()))
+            .field("clock", &self.clock)
+            .field("clip", &self.clip)
+            .field("manager", &self.manager)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,10 @@
+//! `Training`: the loop in one struct.
+
+mod decide;
+mod equal;
+mod misuse;
+mod parts;
+mod resume;
+mod rig;
+mod stop;
+mod turns;

@@ -1,0 +1,88 @@
+//! Every mistake is an error that says what to do, and the run can go on.
+
+use candle_core::Tensor;
+use candle_nn::ParamsAdamW;
+use freeze_core::optim::{AdamW, GradClip};
+use freeze_core::{LayerFreezing, Result, Training};
+
+use crate::rig::*;
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T>, words: &[&str]) {
+    let error = result.expect_err("a mistake").to_string();
+    for word in words {
+        assert!(error.contains(word), "`{word}` in: {error}");
+    }
+}
+
+#[test]
+fn calls_out_of_place() -> Result<()> {
+    let mut run = plain()?;
+    let alone = Tensor::new(1f32, &candle_core::Device::Cpu)?;
+    refused(run.step(&alone), &["next_epoch"]);
+    refused(run.epoch_end([]), &["0 of the epoch's 5 batches"]);
+    let epoch = run.next_epoch()?.expect("an epoch");
+    refused(run.epoch_end([]), &["0 of the epoch's 5 batches", "length"]);
+    let two = Tensor::new(&[1f32, 2.], &candle_core::Device::Cpu)?;
+    refused(run.step(&two), &["[2]", "scalar"]);
+    refused(run.step(&alone), &["no gradient reached"]);
+    drive_epoch(&mut run, &epoch)?;
+    refused(run.step(&alone), &["5 batches", "epoch_end"]);
+    refused(run.next_epoch(), &["epoch_end"]);
+    run.epoch_end([])?;
+    drive(&mut run)?;
+    let mut whole = plain()?;
+    drive(&mut whole)?;
+    assert_same(&weights(&run), &weights(&whole), "after refusals");
+    Ok(())
+}
+
+#[test]
+fn a_run_that_is_not_whole() -> Result<()> {
+    let adam = |vars| AdamW::with_names(vars, ParamsAdamW::default());
+    let net = || Training::new(Net::new(1)?);
+    refused(net()?.optimizer(adam)?.next_epoch(), &["length(epochs, batches)"]);
+    refused(net()?.length(1, 1)?.next_epoch(), &["optimizer"]);
+    refused(
+        net()?.optimizer_for("body.**", adam)?.length(1, 1)?.next_epoch(),
+        &["stem.weight", "no optimizer owns"],
+    );
+    refused(net()?.optimizer_for("boddy.**", adam), &["boddy.**", "body"]);
+    refused(net()?.optimizer_for("[", adam), &["`[`", "not a pattern"]);
+    refused(net()?.optimizer(adam)?.optimizer_for("body.**", adam), &["parts first"]);
+    refused(net()?.length(0, 1), &["epochs", "at least 1"]);
+    refused(net()?.length(1, 0), &["batches", "at least 1"]);
+    refused(net()?.accumulate(0), &["accumulate", "at least 1"]);
+    refused(net()?.turns(0), &["turns", "at least 1"]);
+    for bound in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        refused(net()?.clip(GradClip::Norm(bound)), &["clip"]);
+        refused(net()?.clip(GradClip::Value(bound)), &["clip"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn absurd_sizes_are_no_panic() -> Result<()> {
+    let mut run = plain()?.length(usize::MAX, usize::MAX)?.accumulate(usize::MAX)?;
+    run = run.turns(usize::MAX)?.policy(LayerFreezing::new(0.0, 1.0)?);
+    let epoch = run.next_epoch()?.expect("an epoch");
+    assert_eq!(epoch.shuffled(0, 0).count(), 0);
+    assert_eq!(epoch.shuffled(3, 0).count(), 3, "a size of 0 counts as 1");
+    assert_eq!(epoch.in_order(5, 3).collect::<Vec<_>>(), [vec![0, 1, 2], vec![3, 4]]);
+    assert!(!run.step(&loss(&run, &[0, 1])?)?.updated);
+    Ok(())
+}
+
+#[test]
+fn a_rate_that_is_no_number_is_refused_before_anything_moves() -> Result<()> {
+    for rate in [f64::NAN, f64::INFINITY, -1.0] {
+        let mut run = plain()?.rate(move |_| rate);
+        run.next_epoch()?;
+        let loss = loss(&run, &[0, 1])?;
+        let before = weights(&run);
+        refused(run.step(&loss), &["lr"]);
+        assert_same(&weights(&run), &before, "refused");
+        assert_eq!(run.elapsed().step, 0);
+    }
+    Ok(())
+}

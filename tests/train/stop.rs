@@ -1,0 +1,143 @@
+//! What ends a run early, and what does not.
+
+use candle_core::Tensor;
+use freeze_core::checkpoint::Goal;
+use freeze_core::optim::GradClip;
+use freeze_core::train::{OnNonFinite, Stopped};
+use freeze_core::{EarlyStop, Error, Result, Training};
+
+use crate::rig::*;
+
+/// A loss whose value, or whose gradients alone, are not finite.
+#[derive(Clone, Copy, Debug)]
+enum Bad {
+    Value(f64),
+    Gradient,
+}
+
+fn bad_loss(run: &Training<Net>, which: &[u32], bad: Bad) -> candle_core::Result<Tensor> {
+    let loss = loss(run, which)?;
+    match bad {
+        Bad::Value(value) => loss * value,
+        // 0 for the loss; infinite for the gradient of a root at 0.
+        Bad::Gradient => {
+            let weight = run.model().head.weight();
+            loss + (weight - weight.detach())?.sqr()?.sum_all()?.sqrt()?
+        }
+    }
+}
+
+#[test]
+fn a_loss_or_gradient_that_is_not_finite_moves_nothing() -> Result<()> {
+    let bads = [
+        Bad::Value(f64::NAN),
+        Bad::Value(f64::INFINITY),
+        Bad::Value(f64::NEG_INFINITY),
+        Bad::Gradient,
+    ];
+    let policies = [OnNonFinite::Error, OnNonFinite::Skip, OnNonFinite::Stop];
+    let clips = [GradClip::None, GradClip::Norm(1.0)];
+    for (policy, bad) in policies.into_iter().flat_map(|policy| bads.map(|bad| (policy, bad))) {
+        for clip in clips {
+            let mut run = plain()?.on_non_finite(policy).clip(clip)?;
+            let epoch = run.next_epoch()?.expect("an epoch");
+            let mut batches = epoch.shuffled(SAMPLES, SIZE);
+            let mut next = || batches.next().expect("a batch");
+            run.step(&loss(&run, &next())?)?;
+            let which = next();
+            // Statistics move with the forward pass.
+            let loss_of = bad_loss(&run, &which, bad)?;
+            let (before, elapsed) = (weights(&run), run.elapsed());
+            let stepped = run.step(&loss_of);
+            assert_same(&weights(&run), &before, &format!("{policy:?} {bad:?}"));
+            match (policy, stepped) {
+                (OnNonFinite::Error, Err(error)) => {
+                    let named = match bad {
+                        Bad::Value(_) => matches!(error, Error::NonFiniteLoss { batch: 1, .. }),
+                        Bad::Gradient => error.to_string().contains("`head.weight`"),
+                    };
+                    assert!(named, "{error}");
+                    assert_eq!(run.elapsed(), elapsed, "not counted");
+                    assert!(run.step(&loss(&run, &which)?)?.updated, "the batch again");
+                }
+                (OnNonFinite::Skip, Ok(step)) => {
+                    assert!(!step.updated);
+                    assert_eq!(run.elapsed().step, elapsed.step + 1, "counted");
+                    assert_eq!(run.left_out(), 1);
+                    assert!(run.step(&loss(&run, &next())?)?.updated);
+                }
+                (OnNonFinite::Stop, Ok(step)) => {
+                    assert_eq!(step.stopped, Some(Stopped::NonFinite));
+                    assert_eq!(run.step(&loss(&run, &next())?)?.stopped, step.stopped);
+                    assert_eq!(run.epoch_end([])?.stopped, step.stopped);
+                    assert_eq!(weights(&run).len(), before.len());
+                    assert!(run.next_epoch()?.is_none());
+                }
+                (_, stepped) => panic!("{policy:?} {bad:?}: {stepped:?}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_left_out_is_not_in_the_mean() -> Result<()> {
+    let mut run = plain()?.on_non_finite(OnNonFinite::Skip).accumulate(2)?;
+    let epoch = run.next_epoch()?.expect("an epoch");
+    let mut finite = Vec::new();
+    for (at, which) in epoch.shuffled(SAMPLES, SIZE).enumerate() {
+        let factor = if at == 1 { f64::NAN } else { 1.0 };
+        let step = run.step(&(loss(&run, &which)? * factor)?)?;
+        finite.extend((at != 1).then_some(step.loss));
+        assert_eq!(step.updated, at % 2 == 1 || at == 4, "the rest of the group is used");
+    }
+    let mean = finite.iter().sum::<f64>() / finite.len() as f64;
+    assert_eq!(run.epoch_end([])?.loss, mean);
+    assert_eq!(run.history().last("train/loss"), Some(mean));
+    Ok(())
+}
+
+#[test]
+fn early_stopping() -> Result<()> {
+    let lowest = || EarlyStop::new("m", Goal::Lowest);
+    let highest = || EarlyStop::new("m", Goal::Highest);
+    let rows: [(EarlyStop, &[f64], usize); 7] = [
+        (lowest(), &[3., 2., 1., 0.5], 4),
+        (lowest(), &[3., 3., 1., 0.5], 2),
+        (lowest().patience(2)?, &[3., 4., 2., 2.], 4),
+        (lowest().patience(2)?, &[3., 4., 3.5, 2.], 3),
+        (highest(), &[3., 2., 5., 6.], 2),
+        (highest().min_delta(0.5)?, &[1., 2., 2.5, 6.], 3),
+        (lowest().patience(2)?, &[f64::NAN, 1., f64::NAN, f64::NAN], 4),
+    ];
+    for (early, values, epochs) in rows {
+        let mut run = plain()?.stop_early(early.clone());
+        let mut done = 0;
+        while let Some(epoch) = run.next_epoch()? {
+            drive_epoch(&mut run, &epoch)?;
+            run.epoch_end([("m", values[epoch.index])])?;
+            done += 1;
+        }
+        assert_eq!(done, epochs, "{early:?} {values:?}");
+        let early = done < EPOCHS || run.stopped().is_some();
+        assert_eq!(run.stopped(), early.then_some(Stopped::Early));
+    }
+    assert!(lowest().patience(0).is_err());
+    for delta in [-1.0, f64::NAN, f64::INFINITY] {
+        assert!(lowest().min_delta(delta).is_err());
+    }
+    Ok(())
+}
+
+#[test]
+fn early_stopping_without_its_metric_is_refused_and_the_epoch_can_end_then() -> Result<()> {
+    let mut run = plain()?.stop_early(EarlyStop::new("valid/loss", Goal::Lowest));
+    let epoch = run.next_epoch()?.expect("an epoch");
+    drive_epoch(&mut run, &epoch)?;
+    let error = run.epoch_end([("accuracy", 0.5)]).expect_err("no such metric").to_string();
+    assert!(error.contains("valid/loss") && error.contains("accuracy"), "{error}");
+    assert_eq!((run.elapsed().epoch, run.history().records().len()), (0, 0));
+    run.epoch_end([("valid/loss", 0.5)])?;
+    assert_eq!(run.elapsed().epoch, 1);
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Two models that train in turn, as one struct with two parts.
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::{Linear, Module, VarBuilder, linear};
+use freeze_core::init::Seeded;
+use freeze_core::optim::AdamW;
+use freeze_core::{Freezable, Result, Training};
+
+use crate::rig::params;
+
+#[derive(Freezable)]
+struct Gan {
+    generator: Linear,
+    discriminator: Linear,
+}
+
+fn gan() -> Result<Gan> {
+    let vb: VarBuilder<'_> = Seeded::builder(5, DType::F32, &Device::Cpu);
+    Ok(Gan {
+        generator: linear(2, 3, vb.pp("generator"))?,
+        discriminator: linear(3, 1, vb.pp("discriminator"))?,
+    })
+}
+
+fn bits(run: &Training<Gan>) -> Vec<Vec<u32>> {
+    let tensors = run.freezer().whole().named_tensors().expect("tensors");
+    let bits = |tensor: Tensor| -> Vec<u32> {
+        let flat = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("numbers");
+        flat.into_iter().map(f32::to_bits).collect()
+    };
+    tensors.into_iter().map(|(_, tensor)| bits(tensor)).collect()
+}
+
+#[test]
+fn each_loss_moves_its_own_part_and_keeps_the_others_state() -> Result<()> {
+    let mut run = Training::new(gan()?)?
+        .optimizer_for("generator", |vars| AdamW::with_names(vars, params()))?
+        .optimizer_for("discriminator", |vars| AdamW::with_names(vars, params()))?
+        .turns(2)?
+        .length(2, 3)?;
+    let noise = Tensor::new(&[[0.3f32, -0.2], [0.1, 0.4]], &Device::Cpu)?;
+    let real = Tensor::new(&[[1f32, 0., 1.], [1., 1., 0.]], &Device::Cpu)?;
+    let mut losses = 0;
+    while let Some(epoch) = run.next_epoch()? {
+        for _ in epoch.remaining(0..3) {
+            let before = bits(&run);
+            let fake = run.model().generator.forward(&noise)?.detach();
+            let judge = &run.model().discriminator;
+            let loss = (judge.forward(&fake)?.sqr()?.mean_all()?
+                + (judge.forward(&real)? - 1.)?.sqr()?.mean_all()?)?;
+            run.step(&loss)?;
+            let between = bits(&run);
+            assert_eq!(between[..2], before[..2], "the generator waits");
+            assert!(between[2] != before[2] && between[3] != before[3]);
+
+            let judge = run.freezer().frozen_view_of("discriminator")?;
+            let fake = judge.generator.forward(&noise)?;
+            let loss = (judge.discriminator.forward(&fake)? - 1.)?.sqr()?.mean_all()?;
+            run.step(&loss)?;
+            let after = bits(&run);
+            assert_eq!(after[2..], between[2..], "the discriminator waits");
+            assert!(after[0] != between[0] && after[1] != between[1]);
+            losses += 2;
+        }
+        run.epoch_end([])?;
+    }
+    assert_eq!((losses, run.elapsed().step), (12, 12));
+    for part in 0..2 {
+        let opt = run.optimizer_as::<AdamW>(part).expect("an optimizer");
+        for var in opt.vars() {
+            assert_eq!(opt.updates(&var), Some(6), "no moment was lost in a turn");
+        }
+    }
+    Ok(())
+}
