@@ -23,6 +23,7 @@ mod misfit;
 mod numbers;
 mod refused;
 mod rig;
+mod turns;
 mod weights;
 
 /// Counts what is allocated.
