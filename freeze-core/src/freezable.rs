@@ -59,7 +59,8 @@ use crate::{Error, FreezePlan, Layout, Leaf, Mapper, Result, Summary, View, insp
     note = "a field whose type holds no parameters: put `#[freeze(skip)]` on it",
     note = "a bare `Tensor`, `Option<Tensor>`, or a `Vec` or array of these: put `#[freeze(param)]` on it (a `Var`: hold its `Tensor`)",
     note = "a layer that hides its tensors: wrap it in `freeze_core::Rebuilt`",
-    note = "layers in a `HashMap`, behind `dyn` or in a lock: hold a `BTreeMap<String, _>`, an enum of layers, an `Arc` alone"
+    note = "a `HashMap` of layers: hold a `BTreeMap<String, _>`, which has an order; layers behind `dyn`: hold an enum of them",
+    note = "a layer in a lock: hold it without, or in an `Arc` alone; a step through a view moves the original"
 )]
 pub trait Freezable: Sized {
     /// The ordered tree of leaf layers, as far as the type alone decides it.

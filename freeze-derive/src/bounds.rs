@@ -5,6 +5,7 @@ use quote::{ToTokens, quote};
 use syn::Type;
 
 use crate::model::{Bounds, Field, Model, Role};
+use crate::part;
 
 /// The predicates to add to the type's own where clause.
 pub(crate) fn predicates(model: &Model<'_>) -> Vec<TokenStream> {
@@ -30,7 +31,11 @@ fn of_field(field: &Field<'_>, model: &Model<'_>) -> Vec<TokenStream> {
             let params = params_in(&without_itself(ty.to_token_stream(), model), model);
             params.iter().map(|param| quote!(#param: #krate::Freezable)).collect()
         }
-        Role::Part(_) | Role::Unit(..) => vec![quote!(#ty: #krate::Freezable)],
+        Role::Part(_) | Role::Unit(..) => {
+            let types = part::types(ty).into_iter();
+            let generic = types.filter(|ty| !params_in(&ty.to_token_stream(), model).is_empty());
+            generic.map(|ty| quote!(#ty: #krate::Freezable)).collect()
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use syn::ext::IdentExt as _;
 
 use crate::model::{Body, Field, Grain, Model, Role, Segment, Variant};
 use crate::names::Names;
-use crate::{bounds, declared, lints, recursion};
+use crate::{bounds, declared, lints, part, recursion};
 
 /// `impl Freezable` for the model.
 pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
@@ -104,7 +104,7 @@ fn field_layout(krate: &Path, field: &Field<'_>, names: &Names) -> Option<TokenS
     let ty = field.ty;
     let inside = match &field.role {
         Role::Skipped => return None,
-        Role::Part(_) => quote!(<#ty as #krate::Freezable>::LAYOUT),
+        Role::Part(_) => part::layout(krate, ty),
         Role::Unit(_, kind) => quote!(const { #krate::Layout::leaf(#kind) }),
         Role::Param(_) => quote!(<#ty as #krate::TensorParam>::LAYOUT),
     };
@@ -123,7 +123,7 @@ fn map(model: &Model<'_>, names: &Names) -> TokenStream {
         Body::Struct(fields) => {
             let values = fields.iter().map(|field| {
                 let member = &field.member;
-                let value = value(krate, field, &quote!(&self.#member), names);
+                let value = value(krate, field, &quote!(self.#member), names);
                 quote!(#member: #value)
             });
             quote!(::core::result::Result::Ok(Self { #(#values),* }))
@@ -159,19 +159,21 @@ fn arm(krate: &Path, variant: &Variant<'_>, names: &Names) -> TokenStream {
     }
 }
 
-/// The new value of a field; `old` is a reference to the present one.
+/// The new value of a field; `old` is the place of the present one.
 fn value(krate: &Path, field: &Field<'_>, old: &TokenStream, names: &Names) -> TokenStream {
     let (ty, mapper) = (field.ty, names.mapper());
     let (segment, mapped) = match &field.role {
-        Role::Skipped => return quote!(<#ty as #krate::Skipped>::cloned(#old)),
-        Role::Part(segment) => {
-            (segment, quote!(<#ty as #krate::Freezable>::map_params(#old, #mapper)))
+        Role::Skipped => return quote!(<#ty as #krate::Skipped>::cloned(&#old)),
+        // Without a closure around it a tuple's `Ok` would not say which error it is without.
+        Role::Part(Segment::Transparent) if field.declared.is_none() => {
+            return quote!(<#ty as #krate::Freezable>::map_params(&#old, #mapper)?);
         }
+        Role::Part(segment) => (segment, part::map(krate, ty, old, names)),
         Role::Param(segment) => {
-            (segment, quote!(<#ty as #krate::TensorParam>::map_param(#old, #mapper)))
+            (segment, quote!(<#ty as #krate::TensorParam>::map_param(&#old, #mapper)))
         }
         Role::Unit(segment, kind) => {
-            let inside = quote!(<#ty as #krate::Freezable>::map_params(#old, #mapper));
+            let inside = part::map(krate, ty, old, names);
             (segment, quote!(#krate::Mapper::unit(#mapper, #kind, |#mapper| #inside)))
         }
     };

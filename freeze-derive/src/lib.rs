@@ -15,6 +15,7 @@ mod lints;
 mod model;
 mod names;
 mod parse;
+mod part;
 mod recursion;
 
 use proc_macro::TokenStream;

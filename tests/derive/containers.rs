@@ -219,3 +219,30 @@ fn settings_are_cloned_and_count_for_nothing() {
     assert_eq!((view.width, &view.names, view.scale), (3, &net.names, Some(0.5)));
     assert_eq!((view.acts.len(), view.pair, &view.table), (1, net.pair, &net.table));
 }
+
+#[derive(Freezable)]
+enum Tuples<T> {
+    One((T, Linear)),
+    Unit(#[freeze(unit)] (T, (Linear, T))),
+    Slow(#[freeze(lr = 0.5)] (T, Linear)),
+    Two { pair: (T, (Linear, Vec<T>)), wide: (T, u8, u8, u8, u8, u8, u8, u8, u8, u8, u8, u8, T) },
+}
+
+#[test]
+fn a_tuple_in_a_field_is_taken_element_by_element() {
+    let (l, list) = (linear, vec![linear(4)]);
+    let wide = (l(5), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, l(6));
+    for (value, expected) in [
+        (Tuples::One((l(1), l(2))), vec!["0", "1"]),
+        (Tuples::Unit((l(1), (l(2), l(3)))), vec![""]),
+        (Tuples::Slow((l(1), l(2))), vec!["0", "1"]),
+        (
+            Tuples::Two { pair: (l(1), (l(2), list)), wide },
+            vec!["pair.0", "pair.1.0", "pair.1.1.0", "wide.0", "wide.12"],
+        ),
+    ] {
+        assert_model(&value, &expected);
+    }
+    let text = Tuples::<Linear>::LAYOUT.to_string();
+    assert!(text.contains("    pair: tuple\n      0: Linear\n      1: tuple\n"), "{text}");
+}

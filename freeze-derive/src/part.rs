@@ -1,0 +1,50 @@
+//! What is asked of the type of a part. A tuple is asked element by element, so that an error
+//! underlines the one that is at fault.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Index, Path, Type};
+
+use crate::names::Names;
+
+/// The types that must be `Freezable` for `ty` to be.
+pub(crate) fn types(ty: &Type) -> Vec<&Type> {
+    match elements(ty) {
+        Some(elements) => elements.into_iter().flat_map(types).collect(),
+        None => vec![ty],
+    }
+}
+
+/// The layout of a part.
+pub(crate) fn layout(krate: &Path, ty: &Type) -> TokenStream {
+    let Some(elements) = elements(ty) else { return quote!(<#ty as #krate::Freezable>::LAYOUT) };
+    let parts = elements.into_iter().enumerate().map(|(index, ty)| {
+        let (name, inside) = (index.to_string(), layout(krate, ty));
+        quote!(#krate::Part { name: #name, layout: &#inside })
+    });
+    quote!(const { #krate::Layout::group("tuple", &[#(#parts),*]) })
+}
+
+/// The mapped part, as a `Result`; `place` is where the present one is.
+pub(crate) fn map(krate: &Path, ty: &Type, place: &TokenStream, names: &Names) -> TokenStream {
+    let mapper = names.mapper();
+    let Some(elements) = elements(ty) else {
+        return quote!(<#ty as #krate::Freezable>::map_params(&#place, #mapper));
+    };
+    let values = elements.into_iter().enumerate().map(|(index, ty)| {
+        let (name, member) = (index.to_string(), Index::from(index));
+        let inside = map(krate, ty, &quote!(#place.#member), names);
+        quote!(#krate::Mapper::at(#mapper, #name, |#mapper| #inside)?)
+    });
+    quote!(::core::result::Result::Ok((#(#values,)*)))
+}
+
+/// The elements of a tuple; the empty one is a type like others.
+fn elements(ty: &Type) -> Option<Vec<&Type>> {
+    match ty {
+        Type::Group(group) => elements(&group.elem),
+        Type::Paren(paren) => elements(&paren.elem),
+        Type::Tuple(tuple) if !tuple.elems.is_empty() => Some(tuple.elems.iter().collect()),
+        _ => None,
+    }
+}
