@@ -37,15 +37,17 @@ pub enum Error {
     },
     /// Progress of a run goes back.
     #[error(
-        "`{name}` goes back from {from} to {to}; it counts completed ones over the whole run, and          may go back only after `LayerFreezing::rewind`, as when an older checkpoint is resumed"
+        "`{name}` goes back from {} of {} to {} of {}; it counts completed ones over the whole run, \
+         and may go back only after `LayerFreezing::rewind`, as when an older checkpoint is resumed",
+        from.0, from.1, to.0, to.1
     )]
     Backwards {
         /// `epoch` or `step`.
         name: &'static str,
-        /// What it was.
-        from: usize,
-        /// What it is said to be now.
-        to: usize,
+        /// How many were completed, and of how many.
+        from: (usize, usize),
+        /// What is said now.
+        to: (usize, usize),
     },
     /// More leaves were asked for than the model has.
     #[error("cannot freeze up to leaf {asked}: the model has {leaves} leaves")]
@@ -93,7 +95,8 @@ pub enum Error {
     },
     /// A plan made by hand trains leaves that hold plain tensors alone.
     #[error(
-        "no gradient step can move {names}, which the plan trains: their tensors are no variables;          call `into_trainable()` on the model before a freezer holds it, or freeze the leaf"
+        "no gradient step can move {names}, which the plan trains: their tensors are no variables; \
+         call `into_trainable()` on the model before a freezer holds it, or freeze the leaf"
     )]
     NoVariables {
         /// The paths of the leaves.
@@ -121,7 +124,8 @@ pub enum Error {
     /// An optimizer that was handed over before is not among those handed over now, and the plan
     /// changes what it owns.
     #[error(
-        "the plan changes {names}, whose optimizer was handed over before and is not now; hand over          every optimizer in use, or one built anew from `vars()` of the freezer"
+        "the plan changes {names}, whose optimizer was handed over before and is not now; hand over \
+         every optimizer in use, or one built anew from `vars()` of the freezer"
     )]
     LeftOut {
         /// The parameters' full names.

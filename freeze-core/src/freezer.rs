@@ -91,8 +91,10 @@ impl<M: Freezable> Freezer<M> {
     ///
     /// A frozen layer cannot follow the policy; nothing has changed then.
     pub fn set_batch_norm(&mut self, policy: BatchNormPolicy) -> Result<()> {
-        self.view = inspect::view(&self.whole, &self.plan, policy)?;
-        self.batch_norm = policy;
+        if policy != self.batch_norm {
+            self.view = inspect::view(&self.whole, &self.plan, policy)?;
+            self.batch_norm = policy;
+        }
         Ok(())
     }
 

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | freeze layers, by number or by name | [`Freezer`], [`FreezePlan`], [`Freezable::freeze_upto`] |
 //! | run a whole training loop | [`Training`] |
+//! | evaluate, teach or judge without a graph, beside the plan | [`Freezer::frozen_view`] |
 //! | freeze on a schedule | [`LayerFreezing`], [`freeze_layers`], [`schedule`] |
 //! | use a layer or model that hides its tensors | [`Rebuilt`] |
 //! | begin from the same weights every time | [`init::Seeded`] |

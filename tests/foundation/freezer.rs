@@ -103,7 +103,10 @@ fn an_optimizer_in_use_is_not_left_out() {
         let row = format!("{:?} to {:?}", now.states(), next.states());
         match net.apply(&next, &mut handed) {
             Ok(_) => assert_eq!((refused, net.plan()), ("", &next), "{row}"),
-            Err(Error::LeftOut { names }) => {
+            Err(error @ Error::LeftOut { .. }) => {
+                let told = "whose optimizer was handed over before and is not now; hand over every";
+                assert!(error.to_string().contains(told), "{error}");
+                let Error::LeftOut { names } = error else { unreachable!() };
                 assert_eq!(
                     (names.as_str(), net.plan(), net.base()),
                     (refused, &now, &now),
@@ -178,8 +181,11 @@ fn leaves_without_variables_are_named() {
         trainable.and_then(|mut net| net.thaw(&mut []).map(drop)).expect("variables");
     }
     let error = loaded(&[0]).thaw(&mut []).expect_err("plain").to_string();
-    assert!(error.contains("no gradient step can move `layers.0`"), "{error}");
-    assert!(error.contains("call `into_trainable()`"), "{error}");
+    assert_eq!(
+        error,
+        "no gradient step can move `layers.0`, which the plan trains: their tensors are no \
+         variables; call `into_trainable()` on the model before a freezer holds it, or freeze the leaf"
+    );
 }
 
 #[test]

@@ -17,4 +17,5 @@ mod seeded;
 mod statistics;
 mod support;
 mod training;
+mod turns;
 mod views;
