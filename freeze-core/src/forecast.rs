@@ -137,7 +137,7 @@ impl Calibration {
             step_ratio: (known && share.is_finite()).then_some(share),
             flops: self.flops(states),
             gradient_bytes,
-            state_bytes: self.moments * gradient_bytes,
+            state_bytes: self.moments.saturating_mul(gradient_bytes),
             activation_bytes: alive.map(|call| call.output).sum(),
             unknown: unknown.map(|leaf| leaf.path.clone()).collect(),
         })

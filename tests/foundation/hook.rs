@@ -70,6 +70,41 @@ fn acts_between_steps_when_asked() {
 }
 
 #[test]
+fn odd_numbers_are_refused_or_work() {
+    let (nan, inf, tiny) = (f64::NAN, f64::INFINITY, f64::MIN_POSITIVE);
+    let rows: [(f64, f64, bool); 13] = [
+        (0.0, 0.0, true),
+        (-0.0, 1.0, true),
+        (tiny, tiny, true),
+        (1.0 - f64::EPSILON, 1.0, true),
+        (1.0, 1.0, false),
+        (-tiny, 1.0, false),
+        (-1.0, 1.0, false),
+        (1e300, 1.0, false),
+        (0.0, 1.0 + f64::EPSILON, false),
+        (0.0, -1e-300, false),
+        (nan, 1.0, false),
+        (0.0, nan, false),
+        (0.0, inf, false),
+    ];
+    for (start, level, fits) in rows {
+        let hook = LayerFreezing::new(start, level);
+        assert_eq!(hook.is_ok(), fits, "{start} {level}");
+        let Ok(mut hook) = hook else { continue };
+        let mut net = Freezer::new(Mlp::new(5, 2).expect("a model")).expect("a freezer");
+        for epoch in [0, 1] {
+            let report = hook.epoch_end(&mut net, &mut [], Elapsed::new(epoch, 1));
+            let report = report.expect("a report");
+            assert!(report.percentage.is_finite() && report.depth < 5, "{start} {level}");
+        }
+    }
+    for (every, fits) in [(0, false), (1, true), (usize::MAX, true)] {
+        let hook = LayerFreezing::new(0.0, 1.0).and_then(|hook| hook.every_steps(every));
+        assert_eq!(hook.is_ok(), fits, "{every}");
+    }
+}
+
+#[test]
 fn the_functional_form_is_the_hook() {
     for duration in [0.0, 0.3, 0.5, 0.77, 1.0] {
         let mut net = Freezer::new(Mlp::new(6, 2).expect("a model")).expect("a freezer");

@@ -96,8 +96,12 @@ fn bytes_and_operations_follow_the_plan() {
         assert_eq!(forecast.state_bytes, 2 * gradients);
         assert_eq!(forecast.activation_bytes, kept, "{frozen:?}");
         assert_eq!(forecast.flops, flops, "{frozen:?}");
-        let sgd = costs.clone().with_moments(0).forecast(&plan(&costs, frozen));
-        assert_eq!(sgd.expect("a forecast").state_bytes, 0);
+        for (moments, bytes) in
+            [(0, 0), (1, gradients), (usize::MAX, usize::MAX * gradients.min(1))]
+        {
+            let other = costs.clone().with_moments(moments).forecast(&plan(&costs, frozen));
+            assert_eq!(other.expect("a forecast").state_bytes, bytes, "{moments}");
+        }
     }
     let other = trained(vec!["other".to_string()]);
     assert!(costs.forecast(&other).is_err());
