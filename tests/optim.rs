@@ -18,6 +18,20 @@ mod optim {
     use candle_core::backprop::GradStore;
     use candle_core::{DType, Device, Result, Tensor, Var};
 
+    /// What users hold can be printed.
+    #[test]
+    fn everything_is_debug() {
+        use freeze_core::optim::*;
+        fn is<T: std::fmt::Debug>() {}
+        is::<(AdamW, Adam, Sgd, PerParam<candle_nn::AdamW>, GradAccumulator, ParamGroups)>();
+        is::<(ParamsAdam, ParamsSgd, Momentum)>();
+        is::<(GradClip, NonFinite, StatePolicy, MasterWeights)>();
+        is::<(freeze_core::PlannedVar, freeze_core::Released, freeze_core::OptimizerState)>();
+        let opt = PerParam::<candle_nn::SGD>::with_names([] as [(&str, Var); 0], 0.5);
+        let printed = format!("{:?}", opt.expect("an optimizer of nothing"));
+        assert!(printed.contains("SGD") && printed.contains("learning_rate: 0.5"), "{printed}");
+    }
+
     pub(crate) const CPU: Device = Device::Cpu;
 
     pub(crate) fn store<'a>(grads: impl IntoIterator<Item = (&'a Var, Tensor)>) -> GradStore {
