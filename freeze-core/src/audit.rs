@@ -46,8 +46,10 @@ pub struct Audit {
 /// It is called once with its backward; twice more, or sixteen times if a gradient is missing, to see
 /// whether it is random; once with everything frozen and once with everything trained; and again for
 /// each leaf in doubt: once or twice for one that got no gradient, that is frozen above a trained one,
-/// or that is declared out of order. Variables, running statistics and the generators of [`nn::Dropout`](crate::nn::Dropout)
-/// are put back bit by bit, also when `loss` fails or panics; what else it changes stays changed.
+/// or that is declared out of order. Variables, running statistics and the generators of
+/// [`nn::Dropout`](crate::nn::Dropout), the model's whichever thread draws from them and others that
+/// this thread draws from, are put back bit by bit, also when `loss` fails or panics; what else it
+/// changes stays changed.
 ///
 /// The data flow is taken from [`Tensor::sorted_nodes`] with all leaves trained: the order in which
 /// their variables are first used, the first operand of an operation before the others. Only a leaf

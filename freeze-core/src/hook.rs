@@ -179,13 +179,13 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
     }
 
     /// `loss.backward()`. On the first step, and on the first after leaves froze or thawed, it also
-    /// looks whether gradients arrived where they should ([`glance`]), which takes about as long as a
+    /// looks whether gradients arrived where they should ([`glance`](crate::audit::glance)), which takes about as long as a
     /// walk through the graph; every finding is warned of through `tracing` and is in the next
     /// [`Report`].
     ///
     /// # Errors
     ///
-    /// The backward failed, or as [`glance`].
+    /// The backward failed, or as [`glance`](crate::audit::glance).
     pub fn backward<M: Freezable>(
         &mut self,
         freezer: &Freezer<M>,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Tensor, Var};
 
 use crate::checkpoint::WeightFile;
+use crate::train::Training;
 use crate::{Error, Freezable, Freezer, Result};
 use fit::Fit;
 use names::Rule;
@@ -53,7 +54,13 @@ pub fn load_into<T: LoadTarget>(target: &T, path: impl AsRef<Path>) -> Result<Lo
     Load::new(path).into_model(target)
 }
 
-/// What can be loaded into: a model, or a [`Freezer`], whose whole model is written to.
+/// What can be loaded into: a model, or a [`Freezer`] or a [`Training`], whose whole model is written
+/// to.
+#[diagnostic::on_unimplemented(
+    message = "weights cannot be loaded into `{Self}`",
+    label = "neither a model nor its holder",
+    note = "put `#[derive(Freezable)]` on the model, or hand over its `Freezer` or `Training`"
+)]
 pub trait LoadTarget {
     /// The model.
     type Model: Freezable;
@@ -75,6 +82,14 @@ impl<M: Freezable> LoadTarget for Freezer<M> {
 
     fn target(&self) -> &M {
         self.whole()
+    }
+}
+
+impl<M: Freezable> LoadTarget for Training<M> {
+    type Model = M;
+
+    fn target(&self) -> &M {
+        self.freezer().whole()
     }
 }
 

@@ -8,7 +8,7 @@ use candle_nn::{BatchNorm, Linear, Module, ModuleT, VarBuilder, linear, linear_n
 use freeze_core::checkpoint::{Checkpoint, save_weights};
 use freeze_core::init::Seeded;
 use freeze_core::load::{Load, Loaded, load_into};
-use freeze_core::{Freezable, Freezer, Result};
+use freeze_core::{Freezable, Freezer, Result, Training};
 
 use crate::support::{bits, randn};
 
@@ -281,5 +281,7 @@ fn a_freezer_shows_the_new_values_through_its_view() -> Result<()> {
         net.head.forward(&net.norm.forward_t(&net.front.forward(&x)?, false)?)
     };
     assert_eq!(bits(&forward(&net)?), bits(&forward(net.whole())?));
+    let run = Training::new(self::net(2, DType::F32))?;
+    assert!(load_into(&run, path)?.is_complete() && arrived(run.freezer().whole()));
     Ok(())
 }
