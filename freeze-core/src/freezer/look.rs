@@ -35,7 +35,7 @@ impl<M: Freezable> Freezer<M> {
     ///
     /// ```
     /// use candle_core::{DType, Device, Tensor};
-    /// use candle_nn::{Module, ParamsAdamW, VarBuilder, VarMap, linear};
+    /// use candle_nn::{Module, Optimizer, ParamsAdamW, VarBuilder, VarMap, linear};
     /// use freeze_core::{Freezer, optim::AdamW};
     ///
     /// let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
