@@ -221,6 +221,7 @@ fn settings_are_cloned_and_count_for_nothing() {
 }
 
 #[derive(Freezable)]
+#[allow(clippy::type_complexity, reason = "it is what is tested")]
 enum Tuples<T> {
     One((T, Linear)),
     Unit(#[freeze(unit)] (T, (Linear, T))),
