@@ -143,12 +143,13 @@ impl<M: Freezable> Freezer<M> {
         if !immovable.is_empty() {
             return Err(Error::NoVariables { names: listed(immovable) });
         }
-        let change = self.refine(plan, optimizers)?;
+        let change = self.put(plan, optimizers)?;
         self.base = plan.clone();
         Ok(change)
     }
 
-    /// Applies a schedule's plan to model and optimizers; the base plan stays.
+    /// Applies a schedule's plan to model and optimizers; the base plan stays, and what is declared
+    /// `always` goes on training as there, whatever the plan says.
     ///
     /// # Errors
     ///
@@ -159,6 +160,15 @@ impl<M: Freezable> Freezer<M> {
         optimizers: &mut [&mut dyn PlanOptimizer],
     ) -> Result<Change> {
         plan.check_paths(&self.inventory.paths)?;
+        let kept = plan.keeping_always(&self.base);
+        self.put(&kept, optimizers)
+    }
+
+    fn put(
+        &mut self,
+        plan: &FreezePlan,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+    ) -> Result<Change> {
         let planned = self.inventory.planned(plan);
         let before = self.inventory.planned(&self.plan);
         let owned = check_owners(&planned, optimizers)?;

@@ -1,5 +1,6 @@
 //! Which leaves train, and at what share of the learning rate: pure data.
 
+mod always;
 mod pattern;
 mod saved;
 

@@ -3,9 +3,11 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Linear, Module, Optimizer, ParamsAdamW, SGD};
+use freeze_core::checkpoint::Checkpoint;
 use freeze_core::optim::{AdamW, ParamGroups, PerParam};
 use freeze_core::{
-    Elapsed, Freezable, FreezePlan, Freezer, LayerFreezing, LeafState, PlanOptimizer,
+    Elapsed, Freezable, FreezePlan, Freezer, LayerFreezing, LeafState, PlanOptimizer, Result,
+    Schedule, Scheduled,
 };
 
 use super::common::{bits, linear};
@@ -71,6 +73,51 @@ fn no_schedule_freezes_what_always_trains() {
     assert_eq!(net.plan().states(), [TRAINED, FROZEN, FROZEN, TRAINED]);
 }
 
+/// Freezes all that there is, by name.
+struct All;
+
+impl Schedule for All {
+    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
+        let mut plan = base.clone();
+        plan.freeze("**")?;
+        Ok(Scheduled { depth: plan.len(), plan, percentage: 1.0 })
+    }
+
+    fn describe(&self) -> String {
+        "all".into()
+    }
+}
+
+#[test]
+fn not_even_a_schedule_that_names_it_freezes_what_always_trains() {
+    let mut net = net();
+    let mut hook = LayerFreezing::with_schedule(All);
+    hook.epoch_end(&mut net, &mut [], Elapsed::new(1, 2)).unwrap();
+    assert_eq!(net.plan().states(), [TRAINED, FROZEN, FROZEN, FROZEN]);
+    // What the user freezes by hand is frozen.
+    let mut plan = net.base().clone();
+    plan.freeze("embed").unwrap();
+    net.apply(&plan, &mut []).unwrap();
+    hook.epoch_end(&mut net, &mut [], Elapsed::new(2, 2)).unwrap();
+    assert_eq!(net.plan().states(), [FROZEN; 4]);
+}
+
+#[test]
+fn a_resumed_run_begins_as_it_was_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run.safetensors");
+    let mut run = net();
+    let mut plan = run.base().clone();
+    plan.train("stem", 0.25).unwrap();
+    run.apply(&plan, &mut []).unwrap();
+    Checkpoint::of(&mut run).progress(Elapsed::new(1, 2)).save(&path).unwrap();
+    let mut later = net();
+    Checkpoint::of(&mut later).resume(&path).unwrap();
+    assert_eq!((later.plan(), later.base()), (run.plan(), run.base()));
+    later.refine(&FreezePlan::upto(later.whole(), 4).unwrap(), &mut []).unwrap();
+    assert_eq!(later.plan().states(), [TRAINED, FROZEN, FROZEN, FROZEN]);
+}
+
 #[test]
 fn what_is_said_by_hand_goes_on_top() {
     let mut net = net();
@@ -100,6 +147,7 @@ struct Decays {
 fn what_is_spared_does_not_decay_unless_a_group_says_so() {
     let second = linear(2);
     let net = Freezer::new(Decays { first: linear(1), tied: second.clone(), second }).unwrap();
+    assert!(net.summary().unwrap().to_string().contains("trained, no decay"));
     let config = ParamsAdamW { lr: 0.1, weight_decay: 0.5, ..ParamsAdamW::default() };
     let start: Vec<Tensor> = net.vars().iter().map(|var| var.as_tensor().copy().unwrap()).collect();
     let step = |optimizer: &mut AdamW| {

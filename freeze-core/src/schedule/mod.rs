@@ -32,7 +32,8 @@ pub struct Scheduled {
 /// schedule is put back to the state before, and a resumed run goes on from the one that was saved.
 pub trait Schedule {
     /// The plan at `elapsed`. `base` is what the user froze or scaled by hand: a schedule refines
-    /// it, so that what is frozen there stays frozen and what is scaled there stays scaled.
+    /// it, so that what is frozen there stays frozen and what is scaled there stays scaled. What is
+    /// declared `always` trains whatever the plan says.
     ///
     /// # Errors
     ///

@@ -1,0 +1,24 @@
+//! What always trains, whoever decides.
+
+use std::borrow::Cow;
+
+use super::FreezePlan;
+
+impl FreezePlan {
+    /// The plan with what is declared `always` in the state that it has in `base`, a plan of the same
+    /// leaves, unless that has it frozen by hand.
+    pub(crate) fn keeping_always(&self, base: &Self) -> Cow<'_, Self> {
+        let (always, states) = (base.always.iter(), base.states.iter());
+        let frozen = self.states.iter().map(|state| state.is_frozen());
+        let broken: Vec<usize> = (always.zip(states).zip(frozen).enumerate())
+            .filter(|(_, ((always, base), frozen))| **always && *frozen && !base.is_frozen())
+            .map(|(index, _)| index)
+            .collect();
+        if broken.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let mut kept = self.clone();
+        broken.into_iter().for_each(|index| kept.states[index] = base.states[index]);
+        Cow::Owned(kept)
+    }
+}
