@@ -118,9 +118,15 @@ fn what_each_part_refuses_leaves_all_parts_alone() -> Result<()> {
         (|s| s["schedule"]["state"] = "x".into(), "expected a number"),
         (|s| s["dropouts"]["states"]["dropout"] = 1.into(), "its state cannot be read"),
         (|s| s["metrics"] = serde_json::json!([]), "its history of metrics is not one"),
-        (|s| s["plan"][0][0] = "trunk".into(), "leaf 0 is `trunk` in the plan"),
-        (|s| drop(s["base_plan"].as_array_mut().map(Vec::pop)), "it has 4 leaves, the model 5"),
-        (|s| s["plan"][1][1] = serde_json::json!({"trained": {"lr_scale": -1.0}}), "is damaged"),
+        (|s| s["plan"]["leaves"][0][0] = "trunk".into(), "leaf 0 is `trunk` in the plan"),
+        (
+            |s| drop(s["base_plan"]["leaves"].as_array_mut().map(Vec::pop)),
+            "it has 4 leaves, the model 5",
+        ),
+        (
+            |s| s["plan"]["leaves"][1][1] = serde_json::json!({"trained": {"lr_scale": -1.0}}),
+            "is damaged",
+        ),
         (|s| s["checksums"]["model/head.bias"] = "00".into(), "`model/head.bias` have changed"),
         (
             |s| drop(s["checksums"].as_object_mut().map(|m| m.remove("model/head.bias"))),

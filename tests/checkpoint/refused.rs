@@ -128,7 +128,10 @@ fn what_a_refused_resume_prepared_is_never_taken_up() -> Result<()> {
         (|state| state["optimizers"][1]["learning_rate"] = (-1.0).into(), "is -1"),
         (|state| state["schedule"]["state"] = "x".into(), "expected a number"),
         (|state| state["metrics"] = serde_json::json!([]), "its history of metrics is not one"),
-        (|state| drop(state["base_plan"].as_array_mut().map(Vec::pop)), "it has 1 leaves"),
+        (
+            |state| drop(state["base_plan"]["leaves"].as_array_mut().map(Vec::pop)),
+            "it has 1 leaves",
+        ),
     ];
     for fresh in [true, false] {
         for (change, says) in &rows {

@@ -1,6 +1,6 @@
 //! Gathered gradients as tensors, with what their micro-batches weighed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,7 @@ pub(super) fn prepare<M>(
 ) -> Result<Option<PreparedSums>> {
     let saved = source.state.gathered.take();
     let (Some(accumulator), Some(saved)) = (&run.accumulator, saved) else { return Ok(None) };
-    let there = source.names(GATHERED);
+    let there: BTreeSet<String> = source.names(GATHERED).into_iter().collect();
     let mut sums = BTreeMap::new();
     for (name, Weighed { total, unit }) in saved {
         if [total, unit].iter().any(|number| !number.is_finite() || *number <= 0.0) {
