@@ -43,6 +43,15 @@ fn one_step_shows_what_is_wrong() {
         let ys = order.iter().try_fold(x.clone(), |x, &i| net.layers[i].forward(&x));
         ys.and_then(|ys| ys.sqr()?.mean_all())
     };
+    // A tied table is frozen, the head that holds it too trains: the table is not what runs last.
+    let mut layers = freezer(Stock::new(4)).into_whole();
+    layers.layers[0] = layers.layers[3].clone();
+    let mut tied = freezer(Ok(layers));
+    for frozen in [0, 1, 3] {
+        tied.freeze_upto(frozen, &mut []).expect("a plan");
+        assert_eq!(seen(&tied, loss(&*tied, &x)), [], "{frozen}");
+    }
+
     let last = Finding::FirstRunsLast { path: "layers.0".to_string() };
     for (order, expected) in
         [([0, 1, 2], vec![]), ([1, 2, 0], vec![last]), ([1, 0, 2], vec![]), ([0, 2, 1], vec![])]

@@ -63,22 +63,22 @@ pub fn glance<M: Freezable>(
                 audited.outcome = Outcome::Missing(Cause::NotTried);
             }
         }
-        let trained = |leaf: &&Leaf| !plan.states()[leaf.index].is_frozen();
-        let trained = leaves.iter().filter(trained).flat_map(|leaf| &leaf.params);
+        let is_trained = |leaf: &&Leaf| !plan.states()[leaf.index].is_frozen();
+        let trained = leaves.iter().filter(is_trained).flat_map(|leaf| &leaf.params);
         let trained: HashSet<TensorId> = trained.map(|param| param.id).collect();
         general.extend(strangers::past(&graph, &leaves, |id| !trained.contains(&id)));
         general.extend(strangers::outside(&graph, &leaves));
-        general.extend(first_runs_last(&graph, &leaves));
+        general.extend(first_runs_last(&graph, leaves.iter().filter(is_trained)));
     }
     Ok(Audit { leaves: audited, has_variables, general }.findings())
 }
 
-/// The first leaf that is used, if it is the last one used of several: the head that is declared first.
-fn first_runs_last(graph: &Graph, leaves: &[Leaf]) -> Option<Finding> {
+/// The first trained leaf, if it is the last one used of several: the head that is declared first.
+fn first_runs_last<'a>(graph: &Graph, trained: impl Iterator<Item = &'a Leaf>) -> Option<Finding> {
     let place = |leaf: &Leaf| {
         leaf.params.iter().filter_map(|param| graph.order.get(&param.id)).min().copied()
     };
-    let mut places = leaves.iter().filter_map(|leaf| Some((leaf, place(leaf)?)));
+    let mut places = trained.filter_map(|leaf| Some((leaf, place(leaf)?)));
     let (first, last) = places.next()?;
     let others: Vec<usize> = places.map(|(_, place)| place).collect();
     let runs_last = others.len() > 1 && others.iter().all(|place| *place < last);
