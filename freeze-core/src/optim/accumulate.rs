@@ -21,7 +21,8 @@ use crate::{Error, Result};
 /// of a view get none, and what candle computes on the way (for detached weights, say) is let go at
 /// once. Sums are detached and stand in `f32` for half-precision variables.
 ///
-/// Where a plan changes between two micro-batches, hand it over with [`follow`](Self::follow): what
+/// Where a plan changes between two micro-batches, hand it over with [`follow`](Self::follow) (as
+/// [`Training`](crate::train::Training) does): what
 /// was gathered for leaves that froze must not move them, and the mean of a leaf that thawed is over
 /// the micro-batches in which it trained.
 ///

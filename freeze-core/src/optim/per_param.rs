@@ -19,7 +19,9 @@ use crate::{Error, LeafState, Result};
 /// fresh one, whose first update is an ordinary first update.
 ///
 /// It is a [`candle_nn::Optimizer`] itself. Each instance counts its own steps, so a variable that
-/// joins late gets the bias correction of a first step, and one without a gradient is left out.
+/// joins late gets the bias correction of a first step, and one without a gradient is left out. candle's
+/// optimizers count in the type of their variables: small updates of `f16` and `bf16` are rounded to
+/// nothing, which [`MasterWeights`](super::MasterWeights) of the optimizers here prevent.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
