@@ -27,7 +27,7 @@ struct Net {
     layers: Vec<old::Layer>,
     #[freeze(skip)]
     config: old::Config,
-    #[freeze(unit)]
+    #[freeze(unit, lr = 0.1)]
     whole: [old::Layer; 1],
 }
 
@@ -35,6 +35,7 @@ struct Net {
 #[derive(Freezable)]
 struct OnField {
     #[allow(deprecated)]
+    #[freeze(frozen)]
     layer: old::Layer,
     #[expect(deprecated)]
     other: old::Layer,
@@ -91,7 +92,9 @@ mod visibility {
 #[derive(Freezable)]
 #[allow(non_snake_case, non_camel_case_types)]
 struct odd_Name<'a, T> {
+    #[freeze(always, no_decay)]
     Field: T,
+    pair: (T, Vec<T>),
     #[freeze(skip)]
     text: &'a str,
 }
@@ -126,7 +129,8 @@ fn deprecated_types_are_derived_in_silence() {
 fn predicates_and_names_are_silent() {
     assert_eq!(visibility::shown(linear()).leaves().expect("leaves").len(), 1);
     assert!(strict::Net { layer: linear() }.freeze_upto(1).expect("a view").layer.bias().is_none());
-    let odd = odd_Name { Field: linear(), text: "text" };
-    assert_eq!(odd.leaves().expect("leaves").len(), 1);
+    let odd = odd_Name { Field: linear(), pair: (linear(), vec![]), text: "text" };
+    assert_eq!(odd.leaves().expect("leaves").len(), 2);
+    assert!(odd.pair.0.bias().is_none() && odd.pair.1.is_empty());
     assert!(odd.Field.bias().is_none() && odd.text == "text");
 }

@@ -5,12 +5,15 @@ mod bare {
     #[derive(::freeze_core::Freezable)]
     pub(super) struct Net<'a, L, const N: usize> {
         pub(super) body: ::std::vec::Vec<L>,
+        #[freeze(lr = 0.5, always)]
         pub(super) array: [L; N],
         pub(super) maybe: ::std::option::Option<::std::boxed::Box<L>>,
         #[freeze(param)]
         pub(super) position: ::candle_core::Tensor,
         #[freeze(unit)]
         pub(super) pair: (L, L),
+        #[freeze(frozen)]
+        pub(super) loose: (L, (L, [L; N])),
         #[freeze(skip)]
         pub(super) name: &'a str,
         pub(super) head: Head,
@@ -20,13 +23,16 @@ mod bare {
     pub(super) enum Head {
         One(::candle_nn::Linear),
         Two(::candle_nn::Linear, ::candle_nn::Linear),
-        Named { layer: ::candle_nn::Linear },
+        Named {
+            #[freeze(frozen, no_decay)]
+            layer: ::candle_nn::Linear,
+        },
         Whole(#[freeze(unit)] ::std::vec::Vec<::candle_nn::Linear>),
         Absent,
     }
 
     #[derive(::freeze_core::Freezable)]
-    #[freeze(unit)]
+    #[freeze(unit, no_decay, lr = 2)]
     pub(super) struct Block(pub(super) ::candle_nn::Linear, #[freeze(skip)] pub(super) u8);
 }
 
@@ -43,11 +49,11 @@ fn linear() -> Linear {
 fn the_output_needs_no_prelude() {
     use bare::{Block, Head, Net};
     for (head, leaves) in [
-        (Head::One(linear()), 7),
-        (Head::Two(linear(), linear()), 8),
-        (Head::Named { layer: linear() }, 7),
-        (Head::Whole(vec![linear(), linear()]), 7),
-        (Head::Absent, 6),
+        (Head::One(linear()), 11),
+        (Head::Two(linear(), linear()), 12),
+        (Head::Named { layer: linear() }, 11),
+        (Head::Whole(vec![linear(), linear()]), 11),
+        (Head::Absent, 10),
     ] {
         let net = Net {
             body: vec![linear()],
@@ -55,6 +61,7 @@ fn the_output_needs_no_prelude() {
             maybe: Some(Box::new(linear())),
             position: linear().weight().clone(),
             pair: (linear(), linear()),
+            loose: (linear(), (linear(), [linear(), linear()])),
             name: "net",
             head,
         };

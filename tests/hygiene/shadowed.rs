@@ -20,6 +20,8 @@ mod names {
     struct Layout;
     struct Mapper;
     struct Part;
+    struct Declared;
+    trait Skipped {}
     struct Error;
     trait Clone {}
     trait Sized {}
@@ -59,15 +61,27 @@ mod names {
         fn part(&self) {}
         fn unit(&self) {}
         fn ask(&self) {}
+        fn cloned(&self) {}
+        fn declare(&self) {}
+        fn declared(&self) {}
+        fn frozen(&self) {}
+        fn lr(&self) {}
         fn pass(&self) {}
     }
     impl<T> Greedy for T {}
 
-    /// Bindings with names of constants, which a field's type may mean too.
+    const __DECLARED_0: u8 = 0;
+    const __DECLARED_1: f64 = 0.5;
+
+    /// Bindings with names of constants, which a field's type or rate may mean too.
     #[derive(::freeze_core::Freezable)]
+    #[freeze(no_decay)]
     pub(super) enum Constants<T> {
         Two(T, ::std::vec::Vec<T>),
-        Sized { twins: [T; __mapper] },
+        Sized {
+            #[freeze(lr = __DECLARED_1)]
+            twins: [T; __mapper],
+        },
     }
 
     #[derive(::freeze_core::Freezable)]
