@@ -1,5 +1,6 @@
 //! The visitor that [`Freezable::map_params`] drives: it knows where in the model it is.
 
+mod ask;
 mod at;
 mod paths;
 
@@ -11,7 +12,6 @@ use candle_core::Tensor;
 
 use crate::nn::dropout::Generator;
 use crate::{BatchNormPolicy, Declared, Error, Freezable, FreezePlan, LeafState, Result};
-use paths::frozen_groups;
 
 pub use at::{At, Role};
 pub(crate) use paths::{is_at_or_below, join};
@@ -202,36 +202,6 @@ impl<'a> Mapper<'a> {
         self.tensor(name, tensor, Role::Buffer)
     }
 
-    /// The state of the leaf being mapped; outside a leaf, trained.
-    ///
-    /// A layer that behaves otherwise when frozen asks here: it never infers it from its tensors.
-    pub fn state(&self) -> LeafState {
-        let index = self.heads.len().wrapping_sub(1);
-        match self.open {
-            Some(_) => self.states.get(index).copied().unwrap_or(LeafState::TRAINED),
-            None => LeafState::TRAINED,
-        }
-    }
-
-    /// Whether the struct that holds the part being mapped is frozen as a whole: all leaves of the
-    /// nearest group around it that has any. Inside a leaf, whether that is frozen.
-    ///
-    /// A part without parameters of its own, such as a dropout, asks here.
-    pub fn enclosing_frozen(&self) -> bool {
-        if self.open.is_some() {
-            return self.state().is_frozen();
-        }
-        let groups = self.frozen_groups.get_or_init(|| frozen_groups(self.paths, self.states));
-        let mut group = self.path.as_str();
-        while !group.is_empty() {
-            group = group.rfind('.').map_or("", |dot| &group[..dot]);
-            if let Some(frozen) = groups.get(group) {
-                return *frozen;
-            }
-        }
-        false
-    }
-
     /// Says that the leaf being mapped is, or has in it, candle's layer of type `kind`, whose forward
     /// records no backward.
     pub(crate) fn has_no_backward(&mut self, kind: &'static str) {
@@ -244,16 +214,6 @@ impl<'a> Mapper<'a> {
     /// back with the model.
     pub(crate) fn generator(&mut self, generator: &Generator) {
         self.generators.push((self.path.clone(), generator.clone()));
-    }
-
-    /// What a frozen batch norm is to normalise by.
-    pub fn batch_norm(&self) -> BatchNormPolicy {
-        self.batch_norm
-    }
-
-    /// The path of the part being mapped.
-    pub fn path(&self) -> &str {
-        &self.path
     }
 
     fn tensor(&mut self, name: &str, tensor: &Tensor, role: Role) -> Result<Tensor> {
