@@ -75,7 +75,7 @@ fn pretrain(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
     run = train("pretraining", run, args, &data.train)?;
     println!("pretrained on {} classes: {}", OLD.len(), score(&run, data)?);
     let saved = run.freezer().named_tensors()?.len();
-    save_weights(file, run.freezer().whole())?;
+    save_weights(file, &run)?;
     println!("saved {saved} tensors\n");
     Ok(())
 }

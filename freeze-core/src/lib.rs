@@ -52,6 +52,7 @@ mod summary;
 mod threads;
 pub mod train;
 mod view;
+mod whole;
 
 pub use change::Change;
 pub use containers::{Skipped, TensorParam};
@@ -72,6 +73,7 @@ pub use schedule::{Elapsed, Schedule, Scheduled};
 pub use summary::Summary;
 pub use train::{EarlyStop, Epoch, Training};
 pub use view::View;
+pub use whole::Whole;
 
 #[cfg(feature = "derive")]
 pub use freeze_derive::Freezable;

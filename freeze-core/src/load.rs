@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Tensor, Var};
 
 use crate::checkpoint::WeightFile;
-use crate::train::Training;
-use crate::{Error, Freezable, Freezer, Result};
+use crate::{Error, Freezable, Result, Whole};
 use fit::Fit;
 use names::Rule;
 pub use report::{Loaded, Misshaped};
@@ -50,47 +49,8 @@ pub use report::{Loaded, Misshaped};
 /// # Errors
 ///
 /// As [`Load::into_model`].
-pub fn load_into<T: LoadTarget>(target: &T, path: impl AsRef<Path>) -> Result<Loaded> {
+pub fn load_into<T: Whole>(target: &T, path: impl AsRef<Path>) -> Result<Loaded> {
     Load::new(path).into_model(target)
-}
-
-/// What can be loaded into: a model, or a [`Freezer`] or a [`Training`], whose whole model is written
-/// to.
-#[diagnostic::on_unimplemented(
-    message = "weights cannot be loaded into `{Self}`",
-    label = "neither a model nor its holder",
-    note = "put `#[derive(Freezable)]` on the model, or hand over its `Freezer` or `Training`"
-)]
-pub trait LoadTarget {
-    /// The model.
-    type Model: Freezable;
-
-    /// The model that is written to.
-    fn target(&self) -> &Self::Model;
-}
-
-impl<M: Freezable> LoadTarget for M {
-    type Model = M;
-
-    fn target(&self) -> &M {
-        self
-    }
-}
-
-impl<M: Freezable> LoadTarget for Freezer<M> {
-    type Model = M;
-
-    fn target(&self) -> &M {
-        self.whole()
-    }
-}
-
-impl<M: Freezable> LoadTarget for Training<M> {
-    type Model = M;
-
-    fn target(&self) -> &M {
-        self.freezer().whole()
-    }
 }
 
 /// From which files to load, and under what names.
@@ -177,11 +137,11 @@ impl Load {
     /// tied parameter to two values; nothing fits; the model's tensor is a plain one, which cannot be
     /// written to; a number is too large for the variable's type; or, if [`strict`](Self::strict),
     /// anything lacks its counterpart. Nothing has changed then.
-    pub fn into_model<T: LoadTarget>(&self, target: &T) -> Result<Loaded> {
+    pub fn into_model<T: Whole>(&self, target: &T) -> Result<Loaded> {
         let files = self.files.iter().map(|path| WeightFile::open(path));
         let mut files = files.collect::<Result<Vec<_>>>()?;
         let sources = names::sources(&files, &self.rules)?;
-        let fit = Fit::new(target.target().named_tensors()?, &files, sources)?;
+        let fit = Fit::new(target.whole_model().named_tensors()?, &files, sources)?;
         fit.check(&files)?;
         if self.complete == Complete::Required && !fit.report.is_complete() {
             let why = fit.report.shortfall();

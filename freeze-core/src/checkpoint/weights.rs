@@ -9,15 +9,16 @@ use candle_nn::VarMap;
 use super::weight_file::WeightFile;
 use super::writer::write;
 use crate::error::listed;
-use crate::{Error, Freezable, Result};
+use crate::{Error, Freezable, Result, Whole};
 
 /// Saves every parameter and buffer under its field path, a tied one under each of its names; plain
-/// candle and Python's `safetensors` load it. Atomic and durable, as a checkpoint.
+/// candle and Python's `safetensors` load it. Atomic and durable, as a checkpoint. A freezer stands for
+/// its whole model; its view, of the same tensors, saves the same.
 ///
 /// # Errors
 ///
 /// As [`Weights::of`] and [`Weights::save`].
-pub fn save_weights<M: Freezable>(path: impl AsRef<Path>, model: &M) -> Result<()> {
+pub fn save_weights<T: Whole>(path: impl AsRef<Path>, model: &T) -> Result<()> {
     Weights::of(model)?.save(path)
 }
 
@@ -67,9 +68,9 @@ impl Weights {
     /// # Errors
     ///
     /// A layer of the model cannot be rebuilt, or two tensors have one name.
-    pub fn of<M: Freezable>(model: &M) -> Result<Self> {
+    pub fn of<T: Whole>(model: &T) -> Result<Self> {
         let mut tensors = BTreeMap::new();
-        for (name, tensor) in model.named_tensors()? {
+        for (name, tensor) in model.whole_model().named_tensors()? {
             if tensors.insert(name.clone(), tensor).is_some() {
                 let why = "two tensors have that name; rename one of the fields".into();
                 return Err(Error::Unsaved { what: format!("`{name}`"), why });

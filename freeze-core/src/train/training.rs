@@ -14,7 +14,7 @@ use super::stop::{EarlyStop, OnNonFinite, Stopped};
 use crate::checkpoint::{Manager, MetricHistory};
 use crate::hook::Audited;
 use crate::optim::{GradAccumulator, GradClip};
-use crate::{Elapsed, Freezable, Freezer, MetricSink, Result};
+use crate::{Elapsed, Freezable, Freezer, MetricSink, Result, Whole};
 
 /// A training run: model, optimizers, policy and all that goes with them.
 ///
@@ -119,6 +119,14 @@ impl<M: Freezable> Training<M> {
     /// Gives the whole model back.
     pub fn into_model(self) -> M {
         self.freezer.into_whole()
+    }
+}
+
+impl<M: Freezable> Whole for Training<M> {
+    type Model = M;
+
+    fn whole_model(&self) -> &M {
+        self.freezer().whole()
     }
 }
 
