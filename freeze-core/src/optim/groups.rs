@@ -11,7 +11,8 @@ use crate::plan::matching_params;
 /// A pattern is matched against the full name of a parameter and against the path of the leaf that
 /// holds it, so `head`, `head.weight`, `blocks.*.norm` and `blocks.**` all mean what they say; the
 /// signs are those of [`FreezePlan::set_matching`](crate::FreezePlan::set_matching). Where several
-/// patterns match, the last one that says something decides. Scales multiply with the plan's. An
+/// patterns match, the last one that says something decides. Scales multiply with the plan's. What
+/// the model declares `#[freeze(no_decay)]` decays where a pattern says so and nowhere else. An
 /// optimizer built from [`planned_vars`](crate::Freezer::planned_vars) knows names, leaves and types
 /// at once.
 ///
