@@ -60,10 +60,15 @@ fn one_event_for_each_change() {
         net.freeze_upto(2, &mut [&mut sgd]).expect("frozen");
         net.freeze_upto(2, &mut [&mut sgd]).expect("nothing new");
         net.thaw(&mut [&mut sgd]).expect("thawed");
-        Freezer::new(layers(1).expect("plain tensors")).expect("a freezer");
+        let mut plain = Freezer::new(layers(2).expect("plain tensors")).expect("a freezer");
+        let all = plain.plan().clone();
+        let mut front = all.clone();
+        front.freeze_upto(1).expect("a plan");
+        plain.refine(&front, &mut []).expect("a schedule may");
+        plain.refine(&all, &mut []).expect("a schedule may");
     });
     let events = events.0.lock().expect("unpoisoned");
-    let [frozen, thawed, warning] = &events[..] else { panic!("three events: {events:?}") };
+    let [frozen, thawed, warning, _, again, _] = &events[..] else { panic!("{events:?}") };
     assert!(
         frozen.contains("frozen=\"0 1\"") && frozen.contains("parameters_released=8"),
         "{frozen}"
@@ -72,5 +77,7 @@ fn one_event_for_each_change() {
         thawed.contains("thawed=\"0 1\"") && thawed.contains("parameters_trained=12"),
         "{thawed}"
     );
-    assert!(warning.contains("no variables"), "{warning}");
+    for (warning, leaves) in [(warning, "leaves=\"`0`, `1`\""), (again, "leaves=\"`0`\"")] {
+        assert!(warning.contains("no variables") && warning.contains(leaves), "{warning}");
+    }
 }

@@ -193,7 +193,8 @@ impl<'a> Mapper<'a> {
         tensor.map(|tensor| self.weight(name, tensor)).transpose()
     }
 
-    /// The replacement of a running statistic called `name`.
+    /// The replacement of a running statistic called `name`, which all views share, frozen or not: hold
+    /// one that the forward moves as a `Var`, and compute with it detached.
     ///
     /// # Errors
     ///

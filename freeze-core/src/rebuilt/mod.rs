@@ -29,7 +29,8 @@ type Build<L> = dyn Fn(VarBuilder<'static>) -> candle_core::Result<L> + Send + S
 /// A leaf is the group of tensors under one prefix, in the order in which the constructor asked for
 /// them: of a BERT, `encoder.layer.0.attention.self.query` is one. A layer whose tensors have no
 /// prefix, such as `GroupNorm`, is one leaf at the field's own path. Tensors called `running_mean`
-/// and `running_var` are running statistics.
+/// and `running_var` are running statistics: variables that all views share, as candle's batch norm
+/// moves them. A forward of another make computes with them detached, or records a graph for them.
 ///
 /// Limit: for the constructor, `VarBuilder::root` is the builder it is given. One that climbs to the
 /// true root (candle-transformers' debertav2 does) must be given a builder without a prefix.
