@@ -85,11 +85,12 @@ fn freezing_under_candles_adamw_gives_back_eight_bytes_a_parameter() -> Result<(
     for (frozen, tensors) in [(1, 1), (1, 0), (4, 3)] {
         let before = ALLOCATOR.allocated();
         let change = net.freeze_upto(frozen, &mut [&mut opt])?;
-        let given_back = before - ALLOCATOR.allocated();
+        let after = ALLOCATOR.allocated();
         let expected = tensors * WIDTH * WIDTH * 8;
+        // Lists of names may have grown beside.
         assert!(
-            given_back.abs_diff(expected) <= 512 * tensors.max(1),
-            "{given_back} of {expected}"
+            (after + expected).abs_diff(before) <= 512 * tensors.max(1),
+            "{before} before, {after} after, {expected} to be given back"
         );
         assert_eq!(change.state_bytes_released, Some(expected));
     }
