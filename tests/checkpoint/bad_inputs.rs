@@ -2,24 +2,23 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{AdamW as CandleAdamW, Linear, Module, Optimizer, ParamsAdamW, VarMap, linear};
-use freeze_core::checkpoint::{Checkpoint, Goal, Manager, Weights, load_weights};
+use freeze_core::checkpoint::Checkpoint;
 use freeze_core::nn::Dropout;
 use freeze_core::optim::{AdamW, GradClip, Momentum, ParamGroups, ParamsSgd, PerParam, Sgd, lr};
 use freeze_core::{
-    Elapsed, Freezable, FreezePlan, Freezer, LayerFreezing, LeafState, PlanOptimizer, Result,
-    freeze_layers,
+    Elapsed, Freezable, FreezePlan, Freezer, LayerFreezing, LeafState, Result, freeze_layers,
 };
 
-use crate::doc;
+use crate::{bad_files, doc};
 
 #[derive(Freezable)]
-struct Net {
+pub struct Net {
     body: Vec<Linear>,
     head: Linear,
 }
 
 impl Net {
-    fn new(depth: usize) -> Result<Self> {
+    pub fn new(depth: usize) -> Result<Self> {
         let map = VarMap::new();
         let vb = candle_nn::VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
         let body = (0..depth).map(|i| linear(2, 2, vb.pp(format!("body.{i}"))));
@@ -33,11 +32,11 @@ struct Empty {
     body: Vec<Linear>,
 }
 
-fn net() -> Result<Freezer<Net>> {
+pub fn net() -> Result<Freezer<Net>> {
     Freezer::new(Net::new(2)?)
 }
 
-fn adamw(net: &Freezer<Net>) -> Result<AdamW> {
+pub fn adamw(net: &Freezer<Net>) -> Result<AdamW> {
     Ok(AdamW::new(net.vars(), ParamsAdamW::default())?)
 }
 
@@ -45,9 +44,9 @@ fn loss(net: &Net) -> Result<Tensor> {
     Ok(net.head.forward(&Tensor::ones((1, 2), DType::F32, &Device::Cpu)?)?.sqr()?.sum_all()?)
 }
 
-type Row = (&'static str, Box<dyn Fn() -> Result<()>>);
+pub type Row = (&'static str, Box<dyn Fn() -> Result<()>>);
 
-fn row<T>(what: &'static str, act: impl Fn() -> Result<T> + 'static) -> Row {
+pub fn row<T>(what: &'static str, act: impl Fn() -> Result<T> + 'static) -> Row {
     (what, Box::new(move || act().map(drop)))
 }
 
@@ -173,122 +172,11 @@ fn empty() -> Vec<Row> {
     ]
 }
 
-fn files() -> Vec<Row> {
-    let file = |text: &'static [u8]| {
-        move || {
-            let file = tempfile::NamedTempFile::new().expect("a file");
-            std::fs::write(file.path(), text).expect("a file");
-            let result = load_weights(file.path()).map(drop);
-            result.map_err(|error| named(error, file.path()))
-        }
-    };
-    vec![
-        row("`resume` of a file that is not there", || {
-            Checkpoint::of(&mut net()?).resume("none.safetensors")
-        }),
-        row("`save` to a folder that is not there", || {
-            Checkpoint::of(&mut net()?).save("none/run.safetensors")
-        }),
-        row("`load_weights` of an empty file", file(b"")),
-        row("`load_weights` of text", file(b"this is no safetensors file at all")),
-        row("`save` with an optimizer that hides its state", || {
-            let mut net = net()?;
-            let params = ParamsAdamW::default();
-            let mut opt = PerParam::<CandleAdamW>::new(net.vars(), params)?;
-            Checkpoint::of(&mut net).optimizer(&mut opt).save("none.safetensors")
-        }),
-        row("`save_state` of an optimizer without names", || {
-            adamw(&net()?)?.save_state().map(drop)
-        }),
-        row("`names_from` of another model's map", || {
-            Weights::of(&Net::new(0)?)?.names_from(&VarMap::new()).map(drop)
-        }),
-    ]
-}
-
-fn managers() -> Vec<Row> {
-    // In a folder of its own, which the error may name.
-    let managed = |act: fn(Manager, &mut Freezer<Net>) -> Result<()>| {
-        move || {
-            let dir = tempfile::tempdir().expect("a folder");
-            let error = |error: freeze_core::Error| match error {
-                freeze_core::Error::Unsaved { what, why } => {
-                    let folder = dir.path().display().to_string();
-                    let [what, why] = [what, why].map(|text| text.replace(&folder, "FOLDER"));
-                    freeze_core::Error::Unsaved { what, why }
-                }
-                error => error,
-            };
-            act(Manager::new(dir.path())?, &mut net()?).map_err(error)
-        }
-    };
-    vec![
-        row("`manager.keep_last(0)`", managed(|manager, _| manager.keep_last(0).map(drop))),
-        row(
-            "`manager.save_every_epochs(0)`",
-            managed(|manager, _| manager.save_every_epochs(0).map(drop)),
-        ),
-        row(
-            "`manager.save_every_steps(0)`",
-            managed(|manager, _| manager.save_every_steps(0).map(drop)),
-        ),
-        row(
-            "`manager.save` without a progress",
-            managed(|manager, net| manager.save(Checkpoint::of(net)).map(drop)),
-        ),
-        row(
-            "`save_if_due` by steps of a progress without steps",
-            managed(|manager, net| {
-                let run = Checkpoint::of(net).progress(Elapsed::new(1, 9));
-                manager.save_every_steps(5)?.save_if_due(run).map(drop)
-            }),
-        ),
-        row(
-            "`manager.save` without a history for `keep_best`",
-            managed(|manager, net| {
-                let manager = manager.keep_best("accuracy", Goal::Highest);
-                manager.save(Checkpoint::of(net).progress(Elapsed::new(1, 9))).map(drop)
-            }),
-        ),
-        row(
-            "`manager.save` of an epoch before the last one",
-            managed(|manager, net| {
-                manager.save(Checkpoint::of(net).progress(Elapsed::new(2, 9)))?;
-                manager.save(Checkpoint::of(net).progress(Elapsed::new(1, 9))).map(drop)
-            }),
-        ),
-        row(
-            "`manager.save` where another run has got further",
-            managed(|manager, net| {
-                let first = manager.save(Checkpoint::of(net).progress(Elapsed::new(2, 9)))?;
-                let other = Manager::new(first.parent().expect("a folder"))?;
-                other.save(Checkpoint::of(net).progress(Elapsed::new(1, 9))).map(drop)
-            }),
-        ),
-        row(
-            "`save_delta` in the place of its base",
-            managed(|manager, net| {
-                let base = manager.save(Checkpoint::of(net).progress(Elapsed::new(2, 9)))?;
-                Checkpoint::of(net).save_delta(&base, &base)
-            }),
-        ),
-    ]
-}
-
-/// The same error about a file of a fixed name.
-fn named(error: freeze_core::Error, path: &std::path::Path) -> freeze_core::Error {
-    match error {
-        freeze_core::Error::Damaged { path: at, why } if at == path.display().to_string() => {
-            freeze_core::Error::Damaged { path: "FILE".into(), why }
-        }
-        error => error,
-    }
-}
-
 #[test]
 fn the_documented_errors_are_the_errors() {
     let mut table = String::from("| input | error |\n|---|---|\n");
-    let rows = [numbers(), patterns(), strangers(), empty(), files(), managers()];
+    let rows =
+        [numbers(), patterns(), strangers(), empty(), bad_files::files(), bad_files::managers()];
     for (what, act) in rows.into_iter().flatten() {
         let error = match act() {
             Ok(()) => panic!("{what} is accepted"),

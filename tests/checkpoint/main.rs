@@ -1,6 +1,7 @@
 //! Stopping and resuming, proven by bits: resumed runs against uninterrupted ones, files of other
 //! runs, damaged files, killed processes, full disks.
 
+mod bad_files;
 mod bad_inputs;
 mod child;
 mod craft;
@@ -21,6 +22,7 @@ mod manager;
 mod memory;
 mod misfit;
 mod numbers;
+mod parts;
 mod refused;
 mod rig;
 mod turns;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::best::{Best, Goal};
+use super::due::{Every, counts_steps};
 use super::folder::{Folder, Position};
 use super::verify::verify_alone;
 use super::{Checkpoint, Resumed};
@@ -50,12 +51,6 @@ pub struct Latest {
     /// Later ones that are damaged, cannot be read or are deltas, with the reason; each is traced as
     /// a warning.
     pub skipped: Vec<(PathBuf, Error)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Every {
-    Epochs(usize),
-    Steps(usize),
 }
 
 impl Manager {
@@ -156,16 +151,7 @@ impl Manager {
     ///
     /// As [`save`](Self::save), or steps are to be counted and the progress has none.
     pub fn save_if_due<M: Freezable>(&self, run: Checkpoint<'_, M>) -> Result<Option<PathBuf>> {
-        let progress = progress(&run)?;
-        if self.counts_steps() && !counts_steps(progress) {
-            let why = "its progress counts no steps; say them with `Elapsed::at_step`";
-            return Err(Error::Unsaved { what: "the run by its steps".into(), why: why.into() });
-        }
-        let (done, every) = match self.every {
-            Every::Epochs(every) => (progress.epoch, every),
-            Every::Steps(every) => (progress.step, every),
-        };
-        match done > 0 && done.is_multiple_of(every) {
+        match self.every.is_due(progress(&run)?)? {
             true => self.save(run).map(Some),
             false => Ok(None),
         }
@@ -247,10 +233,6 @@ fn progress<M>(run: &Checkpoint<'_, M>) -> Result<Elapsed> {
         what: "the run under a name of its own".into(),
         why: "it was given no progress; add `.progress(..)`".into(),
     })
-}
-
-fn counts_steps(progress: Elapsed) -> bool {
-    progress.step > 0 || progress.steps > 0
 }
 
 fn positive(name: &'static str, n: usize) -> Result<usize> {

@@ -89,6 +89,7 @@ mod best;
 mod bytes;
 mod columns;
 mod dropouts;
+mod due;
 mod fingerprint;
 mod folder;
 mod gathered;
