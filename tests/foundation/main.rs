@@ -2,6 +2,7 @@
 //! reference over the recordings in tests/data.
 
 mod effects;
+mod follow;
 mod freezer;
 mod hook;
 mod layers;
@@ -9,6 +10,7 @@ mod leaf_order;
 mod load;
 mod metrics;
 mod numbers;
+mod owners;
 mod plan;
 mod rebuilt;
 mod report;
