@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{Device, Result, Tensor};
 use candle_nn::{Linear, Optimizer, SGD};
-use freeze_core::{Freezable, Freezer};
+use freeze_core::checkpoint::{Checkpoint, Goal, Manager, MetricHistory};
+use freeze_core::{Elapsed, Freezable, Freezer};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
@@ -80,4 +81,26 @@ fn one_event_for_each_change() {
     for (warning, leaves) in [(warning, "leaves=\"`0`, `1`\""), (again, "leaves=\"`0`\"")] {
         assert!(warning.contains("no variables") && warning.contains(leaves), "{warning}");
     }
+}
+
+/// A metric by another name would never be kept.
+#[test]
+fn a_best_that_never_comes_is_warned_of() {
+    let events = Events::default();
+    let dir = tempfile::tempdir().expect("a folder");
+    let manager = Manager::new(dir.path()).expect("a manager").keep_best("accuracy", Goal::Highest);
+    let mut net = Freezer::new(layers(1).expect("a model")).expect("a freezer");
+    let mut history = MetricHistory::default();
+    let mut warned = Vec::new();
+    for (epoch, metric) in [(1, None), (2, Some("acuracy")), (3, Some("accuracy"))] {
+        let at = Elapsed::new(epoch, 9);
+        metric.into_iter().for_each(|metric| history.record(metric, 0.5, at));
+        tracing::subscriber::with_default(events.clone(), || {
+            let run = Checkpoint::of(&mut net).history(&mut history).progress(at);
+            manager.save(run).expect("saved");
+        });
+        warned.append(&mut events.0.lock().expect("unpoisoned"));
+    }
+    let [warning] = &warned[..] else { panic!("{warned:?}") };
+    assert!(warning.contains("metric=\"accuracy\"") && warning.contains("`acuracy`"), "{warning}");
 }

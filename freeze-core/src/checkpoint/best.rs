@@ -1,8 +1,12 @@
 //! Which of several checkpoints is the best.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::MetricHistory;
 use super::verify::last_metric;
+use crate::error::near;
+use crate::{Error, Result};
 
 /// Which values of a metric are the best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +25,23 @@ pub(super) struct Best {
 }
 
 impl Best {
+    /// Says whether there is a history, and warns if it has other metrics alone.
+    pub(super) fn check(&self, history: Option<&MetricHistory>) -> Result<()> {
+        let Self { metric, .. } = self;
+        let Some(history) = history else {
+            let why = "the history, which has its values, was not handed over; add `.history(..)`";
+            let what = format!("the best by `{metric}`");
+            return Err(Error::Unsaved { what, why: why.into() });
+        };
+        if !history.records().is_empty() && history.last(metric).is_none() {
+            let names: BTreeSet<&str> =
+                history.records().iter().map(|record| record.name.as_str()).collect();
+            let near = near(metric, names);
+            tracing::warn!(metric, near, "no checkpoint can be the best: the metric has no value");
+        }
+        Ok(())
+    }
+
     /// The best of `files`, the first of equal ones. Those that cannot be read, have no value of the
     /// metric, or NaN, are left out.
     pub(super) fn of(&self, files: Vec<PathBuf>) -> Option<PathBuf> {

@@ -103,7 +103,8 @@ impl Manager {
 
     /// Also keeps the checkpoint whose latest value of `metric` is the best, the earliest of equal
     /// ones; NaN is never the best, and a checkpoint from before the first value is not. Each run
-    /// that is saved must hand over its [`history`](Checkpoint::history).
+    /// that is saved must hand over its [`history`](Checkpoint::history); one with values of other
+    /// metrics alone is traced as a warning.
     pub fn keep_best(self, metric: &str, goal: Goal) -> Self {
         Self { best: Some(Best { metric: metric.to_string(), goal }), ..self }
     }
@@ -125,10 +126,8 @@ impl Manager {
     /// delta; or there is a [`keep_best`](Self::keep_best) and no history. Nothing was written then.
     pub fn save<M: Freezable>(&self, run: Checkpoint<'_, M>) -> Result<PathBuf> {
         let progress = progress(&run)?;
-        if let (Some(Best { metric, .. }), None) = (&self.best, &run.history) {
-            let why = "the history, which has its values, was not handed over; add `.history(..)`";
-            let what = format!("the best by `{metric}`");
-            return Err(Error::Unsaved { what, why: why.into() });
+        if let Some(best) = &self.best {
+            best.check(run.history.as_deref())?;
         }
         let at = Position::of(progress);
         let mut stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
