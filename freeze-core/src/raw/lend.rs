@@ -21,7 +21,7 @@ use rayon::ThreadPool;
 pub(crate) fn share(pool: &ThreadPool, helpers: usize, work: &(dyn Fn() + Sync)) {
     let loan = Loan::new(work, 0);
     // Also where the call here panics.
-    let returned = Returned(&loan);
+    let returned = Returned { loan: &loan, looks: LOOKS };
     for _ in 0..helpers {
         let loan = loan.clone();
         pool.spawn(move || {
@@ -43,7 +43,8 @@ pub(crate) fn share(pool: &ThreadPool, helpers: usize, work: &(dyn Fn() + Sync))
 /// `work` has panicked.
 pub(crate) fn hand_over(pool: &ThreadPool, work: &(dyn Fn() + Sync)) {
     let loan = Loan::new(work, CLOSED | 1);
-    let returned = Returned(&loan);
+    // The threads of the pool need all processors.
+    let returned = Returned { loan: &loan, looks: 0 };
     let lent = loan.clone();
     pool.spawn(move || lent.run());
     drop(returned);
@@ -53,7 +54,7 @@ pub(crate) fn hand_over(pool: &ThreadPool, work: &(dyn Fn() + Sync)) {
 /// Set in a loan's state once nobody may enter any more; the rest of it counts those inside.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-/// How often a caller looks again before it sleeps: about as long as a piece of work takes.
+/// How often a caller that has worked along looks before it sleeps: for about as long as a piece takes.
 const LOOKS: usize = 1 << 10;
 
 struct Loan {
@@ -115,18 +116,22 @@ impl Loan {
 }
 
 /// Closes the loan when dropped and waits until all have left.
-struct Returned<'a>(&'a Loan);
+struct Returned<'a> {
+    loan: &'a Loan,
+    /// How often it looks before it sleeps.
+    looks: usize,
+}
 
 impl Drop for Returned<'_> {
     fn drop(&mut self) {
-        self.0.state.fetch_or(CLOSED, AcqRel);
-        for _ in 0..LOOKS {
-            if self.0.is_returned() {
+        self.loan.state.fetch_or(CLOSED, AcqRel);
+        for _ in 0..self.looks {
+            if self.loan.is_returned() {
                 return;
             }
             std::hint::spin_loop();
         }
-        while !self.0.is_returned() {
+        while !self.loan.is_returned() {
             thread::park();
         }
     }
