@@ -96,3 +96,7 @@ pub enum BatchNormPolicy {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/COOKBOOK.md")]
+struct Cookbook;
