@@ -155,3 +155,51 @@ fn a_leaf_that_the_loss_does_not_reach_is_found_once() -> Result<()> {
     assert_eq!(run.epoch_end([])?.findings, []);
     Ok(())
 }
+
+#[test]
+fn a_run_of_which_all_is_frozen_goes_on_and_updates_nothing() -> Result<()> {
+    let mut run = plain()?;
+    run.freeze_upto(5)?;
+    let before = weights(&run);
+    while let Some(epoch) = run.next_epoch()? {
+        for which in epoch.shuffled(SAMPLES, SIZE) {
+            assert!(!run.step(&loss(&run, &which)?)?.updated);
+        }
+        run.epoch_end([])?;
+    }
+    // Statistics go on moving.
+    let weight = |(name, _): &&(String, Vec<u32>)| !name.contains("running");
+    let after = weights(&run);
+    assert!(after.iter().filter(weight).eq(before.iter().filter(weight)));
+    assert_ne!(after, before);
+    assert_eq!(run.optimizer_as::<AdamW>(0).map(AdamW::state_bytes), Some(0));
+    Ok(())
+}
+
+#[test]
+fn a_plan_by_hand_holds_from_the_next_batch_on_and_the_policy_refines_it() -> Result<()> {
+    let mut run = plain()?.policy(LayerFreezing::new(0.0, 0.5)?).accumulate(2)?;
+    let epoch = run.next_epoch()?.expect("an epoch");
+    let mut batches = epoch.shuffled(SAMPLES, SIZE);
+    run.step(&loss(&run, &batches.next().expect("a batch"))?)?;
+    // What was gathered for the body is let go.
+    let mut plan = run.freezer().plan().clone();
+    plan.freeze("body.**")?;
+    assert_eq!(run.apply(&plan)?.frozen, ["body.0", "body.1"]);
+    let before = weights(&run);
+    for which in batches {
+        run.step(&loss(&run, &which)?)?;
+    }
+    run.epoch_end([])?;
+    for ((name, before), (_, after)) in before.iter().zip(&weights(&run)) {
+        assert_eq!(name.starts_with("body"), before == after, "`{name}`");
+    }
+    while let Some(epoch) = run.next_epoch()? {
+        drive_epoch(&mut run, &epoch)?;
+        run.epoch_end([])?;
+    }
+    let frozen: Vec<bool> =
+        run.freezer().plan().states().iter().map(|state| state.is_frozen()).collect();
+    assert_eq!(frozen, [true, true, true, true, false], "two by the schedule, the body by hand");
+    Ok(())
+}

@@ -55,10 +55,12 @@ impl<M: Freezable> Training<M> {
         report.elapsed = next.elapsed();
         if let Some(policy) = &mut self.policy {
             let mut optimizers = as_plan(&mut self.optimizers);
-            let frozen = policy.epoch_end(&mut self.freezer, &mut optimizers, report.elapsed)?;
+            let frozen = policy.epoch_end(&mut self.freezer, &mut optimizers, report.elapsed);
+            // Also where only the policy's own sink failed.
+            self.planned();
+            let frozen = frozen?;
             report.findings = frozen.findings.clone();
             report.frozen = Some(frozen);
-            self.planned();
         }
         report.findings.extend(self.audited.report());
         self.clock = next;

@@ -71,8 +71,8 @@ impl<M: Freezable> Training<M> {
         match self.gradients(finite.then_some(loss), due)? {
             None => {}
             Some(mut grads) => match self.timed_update(&mut grads)? {
-                Update::Done { grad_norm } => {
-                    (report.updated, report.grad_norm) = (true, grad_norm)
+                Update::Done { reached, grad_norm } => {
+                    (report.updated, report.grad_norm) = (reached, grad_norm)
                 }
                 Update::Unfit { names } => match self.on_non_finite {
                     OnNonFinite::Error => return Err(Error::NonFinite { names }),
@@ -180,10 +180,13 @@ impl<M: Freezable> Training<M> {
         let elapsed = self.clock.elapsed();
         if let Some(policy) = &mut self.policy {
             let mut optimizers = as_plan(&mut self.optimizers);
-            report.frozen = policy.step_end(&mut self.freezer, &mut optimizers, elapsed)?;
+            let frozen = policy.step_end(&mut self.freezer, &mut optimizers, elapsed);
+            if !matches!(frozen, Ok(None)) {
+                self.planned();
+            }
+            report.frozen = frozen?;
         }
         if let Some(frozen) = &report.frozen {
-            self.planned();
             self.record_policy(frozen, elapsed)?;
         }
         let by_steps = self.manager.as_ref().is_some_and(Manager::counts_steps);

@@ -11,6 +11,8 @@ use crate::{Error, Freezable, LeafState, Result};
 /// What came of an update.
 pub(super) enum Update {
     Done {
+        /// Whether there was anything to update: not where all is frozen.
+        reached: bool,
         /// Of all gradients together, before clipping by norm.
         grad_norm: Option<f64>,
     },
@@ -83,6 +85,6 @@ impl<M: Freezable> Training<M> {
         if !alone && vars.is_empty() && !self.trained.is_empty() {
             return Err(Error::NoGradient { trained: self.trained.len(), hint: "" });
         }
-        Ok(Update::Done { grad_norm: norm })
+        Ok(Update::Done { reached: !vars.is_empty(), grad_norm: norm })
     }
 }
