@@ -9,6 +9,33 @@ use super::Expected::{Shape, Words};
 use super::nn_support::{flat, random};
 use super::{assert_outcome, builder, tensor};
 
+/// A view of nothing that begins behind the end of its storage.
+#[test]
+fn empty_views() {
+    let view = || tensor(&[0, 6]).narrow(1, 1, 4).unwrap();
+    let (x, four) = (view(), tensor(&[4]));
+    for (what, found) in [
+        ("relu", ops::relu(&x)),
+        ("gelu", ops::gelu(&x)),
+        ("gelu_erf", ops::gelu_erf(&x)),
+        ("prelu", ops::prelu(&x, &four)),
+        ("add_bias", ops::add_bias(&x, &four)),
+        ("softmax", ops::softmax_last_dim(&x)),
+        ("layer norm", ops::layer_norm(&x, &four, Some(&four), 1e-5)),
+        ("rms norm", ops::rms_norm(&x, &four, 1e-5)),
+        ("dropout", nn::Dropout::new(0.5, 1).unwrap().forward(&x, true)),
+    ] {
+        assert_eq!(found.unwrap().dims(), [0, 4], "{what}");
+    }
+    assert_eq!(ops::linear(&x, &tensor(&[3, 4]), None).unwrap().dims(), [0, 3]);
+    let var = Var::from_tensor(&view()).unwrap();
+    for act in [ops::relu, ops::gelu, ops::gelu_erf] {
+        let x = var.narrow(1, 1, 2).unwrap();
+        let grads = act(&x).unwrap().sum_all().unwrap().backward().unwrap();
+        assert_eq!(grads.get(&var).unwrap().dims(), [0, 4]);
+    }
+}
+
 #[test]
 fn empty_tensors() {
     let config = Conv2dConfig::default();

@@ -17,7 +17,9 @@ pub(crate) fn random(seed: u64, shape: impl Into<Shape>, dtype: DType) -> Tensor
 }
 
 pub(crate) fn flat(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    // On the host: candle cannot convert a tensor without elements on CUDA.
+    let here = tensor.to_device(&Device::Cpu).unwrap();
+    here.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// Equal shapes, and elements equal to within `tolerance` of the larger of 1 and the largest element.

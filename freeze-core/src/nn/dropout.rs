@@ -166,6 +166,9 @@ impl Mask {
     }
 
     fn compose(self, x: &Tensor) -> Result<Tensor> {
+        if x.elem_count() == 0 {
+            return Ok(x.clone());
+        }
         let mask = Tensor::from_vec(self.keep, x.shape(), x.device())?;
         x * (mask.to_dtype(x.dtype())? * self.scale)?
     }

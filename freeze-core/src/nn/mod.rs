@@ -61,6 +61,7 @@ pub use group_norm::{GroupNorm, group_norm};
 pub use layer_norm::{LayerNorm, layer_norm, layer_norm_no_bias};
 pub use linear::{Linear, linear, linear_b, linear_no_bias};
 pub use loss::cross_entropy;
+pub(crate) use norm::span;
 pub use prelu::{PReLU, prelu};
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rnn::{Gru, Lstm, gru, lstm};

@@ -30,6 +30,9 @@ pub fn softmax_last_dim(x: &Tensor) -> Result<Tensor> {
 }
 
 fn compose(x: &Tensor) -> Result<Tensor> {
+    if x.elem_count() == 0 {
+        return Ok(x.clone());
+    }
     let wide = x.to_dtype(internal_dtype(x.dtype()))?;
     candle_nn::ops::softmax(&wide, D::Minus1)?.to_dtype(x.dtype())
 }

@@ -1,5 +1,7 @@
 //! The element types of the kernels, and their slices of candle's storage.
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, WithDType};
 use half::{bf16, f16};
 
@@ -107,10 +109,18 @@ pub(crate) fn cpu_slice<'s, T: Element>(storage: &'s Storage, layout: &Layout) -
 /// As [`cpu_slice`], inside an operation.
 pub(crate) fn slice<'s, T: Element>(storage: &'s CpuStorage, layout: &Layout) -> Result<&'s [T]> {
     let all = storage.as_slice::<T>()?;
-    let range = layout.contiguous_offsets().and_then(|(start, end)| all.get(start..end));
-    match range {
+    match span(layout).and_then(|span| all.get(span)) {
         Some(elements) => Ok(elements),
         None => candle_core::bail!("the tensor is not contiguous; call `contiguous()` first"),
+    }
+}
+
+/// Where the elements of a contiguous tensor lie in its storage. Nothing lies at the front: a view
+/// without elements may begin behind the end.
+pub(crate) fn span(layout: &Layout) -> Option<Range<usize>> {
+    match layout.shape().elem_count() {
+        0 => Some(0..0),
+        _ => layout.contiguous_offsets().map(|(start, end)| start..end),
     }
 }
 

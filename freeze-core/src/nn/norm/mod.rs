@@ -11,6 +11,7 @@ mod rows;
 mod sums;
 
 pub(super) use blocks::{for_blocks, rows_per_block, split};
+pub(crate) use element::span;
 pub(super) use element::{Element, Real, by_dtype, cpu_slice, internal_dtype, slice};
 pub(super) use sums::{sum1, sum2};
 

@@ -20,7 +20,10 @@ pub(crate) fn normalize_rows(
 ) -> Result<Tensor> {
     check(x, weight, bias)?;
     check_eps(eps)?;
-    if !matches!(x.device(), Device::Cpu) || x.elem_count() == 0 {
+    if x.elem_count() == 0 {
+        return Ok(x.clone());
+    }
+    if !matches!(x.device(), Device::Cpu) {
         return compose(x, weight, bias, eps, center);
     }
     let op = RowNorm { eps, center, stats: OnceLock::new() };

@@ -5,7 +5,8 @@ use candle_core::op::{Gelu, GeluErf, Relu, UnaryOpT};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
 
 use super::cpu::{Real, map, tensor, with, with_real, zip_map};
-use super::device::accelerators1;
+use super::device::{Stored, accelerators1, nothing};
+use crate::nn::norm::span;
 use crate::nn::record;
 
 /// `max(x, 0)`. The gradient passes where `x >= 0`, as in candle. NaN stays NaN, on the CPU; candle's is
@@ -63,7 +64,10 @@ impl Activation {
     }
 
     /// candle's own forward, on any device.
-    fn forward<S: BackendStorage>(&self, x: &S, layout: &Layout) -> Result<(S, Shape)> {
+    fn forward<S: Stored>(&self, x: &S, layout: &Layout) -> Result<(S, Shape)> {
+        if let Some(nothing) = nothing(x, layout.shape())? {
+            return Ok(nothing);
+        }
         let y = match self.0 {
             Kind::Relu => x.unary_impl::<Relu>(layout)?,
             Kind::Gelu => x.unary_impl::<Gelu>(layout)?,
@@ -94,6 +98,9 @@ impl Activation {
 
     fn gradient(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let (x, grad) = (x.detach(), grad.detach());
+        if x.elem_count() == 0 {
+            return Ok(grad);
+        }
         if !x.device().is_cpu() {
             return Self::portable_slope(self.0, &x)? * grad;
         }
@@ -111,14 +118,14 @@ impl Activation {
 
 /// candle's function for each element.
 fn by_element<F: UnaryOpT>(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
-    let Some((start, end)) = layout.contiguous_offsets() else {
+    let Some(span) = span(layout) else {
         return x.unary_impl::<F>(layout);
     };
     match x {
-        CpuStorage::F32(x) => Ok(CpuStorage::F32(map(&x[start..end], F::f32))),
-        CpuStorage::F64(x) => Ok(CpuStorage::F64(map(&x[start..end], F::f64))),
-        CpuStorage::F16(x) => Ok(CpuStorage::F16(map(&x[start..end], F::f16))),
-        CpuStorage::BF16(x) => Ok(CpuStorage::BF16(map(&x[start..end], F::bf16))),
+        CpuStorage::F32(x) => Ok(CpuStorage::F32(map(&x[span], F::f32))),
+        CpuStorage::F64(x) => Ok(CpuStorage::F64(map(&x[span], F::f64))),
+        CpuStorage::F16(x) => Ok(CpuStorage::F16(map(&x[span], F::f16))),
+        CpuStorage::BF16(x) => Ok(CpuStorage::BF16(map(&x[span], F::bf16))),
         _ => x.unary_impl::<F>(layout),
     }
 }
@@ -128,11 +135,11 @@ fn relu_here(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
     fn cut<T: WithDType>(x: &[T]) -> Vec<T> {
         map(x, |x| if x < T::zero() { T::zero() } else { x })
     }
-    match (x, layout.contiguous_offsets()) {
-        (CpuStorage::F32(x), Some((start, end))) => Ok(CpuStorage::F32(cut(&x[start..end]))),
-        (CpuStorage::F64(x), Some((start, end))) => Ok(CpuStorage::F64(cut(&x[start..end]))),
-        (CpuStorage::F16(x), Some((start, end))) => Ok(CpuStorage::F16(cut(&x[start..end]))),
-        (CpuStorage::BF16(x), Some((start, end))) => Ok(CpuStorage::BF16(cut(&x[start..end]))),
+    match (x, span(layout)) {
+        (CpuStorage::F32(x), Some(span)) => Ok(CpuStorage::F32(cut(&x[span]))),
+        (CpuStorage::F64(x), Some(span)) => Ok(CpuStorage::F64(cut(&x[span]))),
+        (CpuStorage::F16(x), Some(span)) => Ok(CpuStorage::F16(cut(&x[span]))),
+        (CpuStorage::BF16(x), Some(span)) => Ok(CpuStorage::BF16(cut(&x[span]))),
         _ => x.unary_impl::<Relu>(layout),
     }
 }

@@ -1,11 +1,10 @@
 //! `y = x + b` along the last dimension, and the bias gradient that several operations share.
 
-use candle_core::backend::BackendStorage;
 use candle_core::op::Add;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::cpu::{self, PARALLEL_FROM, Real, with_real};
-use super::device::accelerators2;
+use super::device::{Stored, accelerators2, nothing};
 use crate::nn::record::{self, Work};
 use crate::threads;
 
@@ -34,8 +33,11 @@ pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
 struct AddBias;
 
 impl AddBias {
-    fn forward<S: BackendStorage>(&self, x: (&S, &Layout), b: (&S, &Layout)) -> Result<(S, Shape)> {
+    fn forward<S: Stored>(&self, x: (&S, &Layout), b: (&S, &Layout)) -> Result<(S, Shape)> {
         let shape = x.1.shape().clone();
+        if let Some(nothing) = nothing(x.0, &shape)? {
+            return Ok(nothing);
+        }
         Ok((x.0.binary_impl::<Add>(b.0, x.1, &b.1.broadcast_as(&shape)?)?, shape))
     }
 }
@@ -81,6 +83,9 @@ pub(crate) fn rows(tensor: &Tensor) -> Result<Tensor> {
 /// The sum of a matrix' rows; halves are summed in `f32`.
 pub(crate) fn sum_rows(matrix: &Tensor) -> Result<Tensor> {
     let n = matrix.dim(1)?;
+    if matrix.elem_count() == 0 {
+        return Tensor::zeros(n, matrix.dtype(), matrix.device());
+    }
     if !matrix.device().is_cpu() {
         return matrix.sum(0);
     }

@@ -9,7 +9,7 @@ use candle_core::{
 };
 use half::vec::HalfFloatVecExt;
 
-use crate::nn::norm;
+use crate::nn::norm::{self, span};
 use crate::threads;
 
 /// Below this many elements a loop runs on one thread.
@@ -70,8 +70,8 @@ impl Real for f64 {
 
 /// Borrows what is contiguous and of the type, converts the rest.
 fn read<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<Cow<'a, [T]>> {
-    match (layout.contiguous_offsets(), storage.as_slice::<T>()) {
-        (Some((start, end)), Ok(values)) => Ok(Cow::Borrowed(&values[start..end])),
+    match (span(layout), storage.as_slice::<T>()) {
+        (Some(span), Ok(values)) => Ok(Cow::Borrowed(&values[span])),
         _ => T::cpu_storage_data(storage.to_dtype(layout, T::DTYPE)?).map(Cow::Owned),
     }
 }

@@ -1,6 +1,22 @@
 //! The methods of a `CustomOp` for each kind of device, from one function over candle's backend
 //! trait.
 
+use candle_core::backend::{BackendDevice, BackendStorage};
+use candle_core::{Result, Shape};
+
+/// A storage whose device makes storages of the same kind.
+pub(crate) trait Stored: BackendStorage<Device: BackendDevice<Storage = Self>> {}
+
+impl<S: BackendStorage<Device: BackendDevice<Storage = S>>> Stored for S {}
+
+/// A result of `shape` if that has no elements: CUDA cannot launch a kernel for none.
+pub(crate) fn nothing<S: Stored>(like: &S, shape: &Shape) -> Result<Option<(S, Shape)>> {
+    match shape.elem_count() {
+        0 => Ok(Some((like.device().zeros_impl(shape, like.dtype())?, shape.clone()))),
+        _ => Ok(None),
+    }
+}
+
 /// `cuda_fwd` and `metal_fwd` of a [`candle_core::CustomOp1`].
 macro_rules! accelerators1 {
     ($forward:path) => {

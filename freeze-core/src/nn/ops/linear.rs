@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 
 use super::bias::{add_in_place, rows, sum_rows};
 use super::cpu::{Real, tensor, with, with_real};
-use super::device::{accelerators2, accelerators3};
+use super::device::{Stored, accelerators2, accelerators3};
 use crate::nn::record::{self, Work};
 use crate::raw::Matrix;
 use crate::threads;
@@ -76,11 +76,7 @@ impl LinearOp {
     }
 
     /// The product, on any device.
-    fn product<S>(&self, x: (&S, &Layout), w: (&S, &Layout)) -> Result<(S, Shape)>
-    where
-        S: BackendStorage,
-        S::Device: BackendDevice<Storage = S>,
-    {
+    fn product<S: Stored>(&self, x: (&S, &Layout), w: (&S, &Layout)) -> Result<(S, Shape)> {
         let ((x, x_l), (w, w_l)) = (x, w);
         let (n, k) = w_l.shape().dims2()?;
         let leading = &x_l.dims()[..x_l.dims().len().saturating_sub(1)];
@@ -93,12 +89,16 @@ impl LinearOp {
     }
 
     /// The product and the bias, on any device.
-    fn biased<S>(&self, x: (&S, &Layout), w: (&S, &Layout), b: (&S, &Layout)) -> Result<(S, Shape)>
-    where
-        S: BackendStorage,
-        S::Device: BackendDevice<Storage = S>,
-    {
+    fn biased<S: Stored>(
+        &self,
+        x: (&S, &Layout),
+        w: (&S, &Layout),
+        b: (&S, &Layout),
+    ) -> Result<(S, Shape)> {
         let (y, shape) = self.product(x, w)?;
+        if shape.elem_count() == 0 {
+            return Ok((y, shape));
+        }
         Ok((add(y, &shape, b)?, shape))
     }
 

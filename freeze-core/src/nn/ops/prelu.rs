@@ -5,7 +5,7 @@ use candle_core::op::{Add, Mul, Neg, Relu};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::cpu::{PARALLEL_FROM, Real, tensor, with, with_real};
-use super::device::accelerators2;
+use super::device::{Stored, accelerators2, nothing};
 use crate::nn::norm::sum2;
 use crate::nn::record::{self, Work};
 use crate::threads;
@@ -102,8 +102,11 @@ fn slope_gradient<T: Real>(x: &[T], grad: &[T], slopes: usize, inner: usize) -> 
 
 impl Prelu {
     /// `relu(x) - w relu(-x)`, on any device.
-    fn forward<S: BackendStorage>(&self, x: (&S, &Layout), w: (&S, &Layout)) -> Result<(S, Shape)> {
+    fn forward<S: Stored>(&self, x: (&S, &Layout), w: (&S, &Layout)) -> Result<(S, Shape)> {
         let shape = x.1.shape().clone();
+        if let Some(nothing) = nothing(x.0, &shape)? {
+            return Ok(nothing);
+        }
         let all = Layout::contiguous(&shape);
         let slopes =
             Layout::contiguous_with_offset(spread(x.1.dims(), w.1.dims())?, w.1.start_offset());
@@ -141,11 +144,17 @@ impl Prelu {
     }
 
     fn portable_input(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        if x.elem_count() == 0 {
+            return Ok(grad.clone());
+        }
         let slope = w.reshape(spread(x.dims(), w.dims())?)?;
         x.gt(&x.zeros_like()?)?.where_cond(grad, &grad.broadcast_mul(&slope)?)
     }
 
     fn portable_weight(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        if x.elem_count() == 0 {
+            return w.zeros_like();
+        }
         let mut sums = (x.minimum(&x.zeros_like()?)? * grad)?;
         for (dim, slopes) in spread(x.dims(), w.dims())?.into_iter().enumerate() {
             if slopes != x.dims()[dim] {

@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Ten
 use half::{bf16, f16};
 
 use super::{Element, GradMap, Rows, State, cpu, fallback};
+use crate::nn::span;
 use crate::optim::rule::Kernel;
 
 #[cfg(feature = "cuda")]
@@ -25,6 +26,9 @@ pub(crate) fn update<K: Kernel>(
     state: Option<&State>,
 ) -> Result<()> {
     let fused = var.device().is_cpu() || (cfg!(feature = "cuda") && var.device().is_cuda());
+    if var.elem_count() == 0 {
+        return Ok(());
+    }
     if !fused {
         return fallback::update(kernel, map, var, grad, state);
     }
@@ -156,16 +160,16 @@ impl<K: Kernel> FusedUpdate<'_, K> {
     ) -> Result<()> {
         let theta = P::slice_mut(theta)?;
         let grad = P::cpu_storage_as_slice(grad)?;
-        let Some(theta) = range(theta_layout).and_then(|range| theta.get_mut(range)) else {
+        let Some(theta) = span(theta_layout).and_then(|span| theta.get_mut(span)) else {
             bail!("the parameter is not contiguous")
         };
-        let Some(grad) = range(grad_layout).and_then(|range| grad.get(range)) else {
+        let Some(grad) = span(grad_layout).and_then(|span| grad.get(span)) else {
             bail!("the gradient is not contiguous")
         };
         let state = match state {
             Some((state, layout)) => {
                 let state = P::Acc::slice_mut(state)?;
-                match range(layout).and_then(|range| state.get_mut(range)) {
+                match span(layout).and_then(|span| state.get_mut(span)) {
                     Some(state) => state,
                     None => bail!("the state is not contiguous"),
                 }
@@ -179,9 +183,4 @@ impl<K: Kernel> FusedUpdate<'_, K> {
     fn rows(&self) -> Rows {
         self.state.map_or_else(Rows::default, |state| state.rows)
     }
-}
-
-/// Where the elements of a contiguous tensor lie in its storage.
-fn range(layout: &Layout) -> Option<std::ops::Range<usize>> {
-    layout.contiguous_offsets().map(|(start, end)| start..end)
 }

@@ -5,6 +5,7 @@ use half::{bf16, f16};
 
 use super::norm::sum_by_tensors;
 use super::{Element, PARALLEL_MIN, cpu};
+use crate::nn::span;
 use crate::threads;
 
 /// Whether no element of any gradient is infinite or NaN.
@@ -56,8 +57,7 @@ pub(super) fn with_slice<P: Element, A>(grad: &Tensor, ask: impl Fn(&[P]) -> A) 
         bail!("expected a tensor on the cpu")
     };
     let elements = P::cpu_storage_as_slice(storage)?;
-    let range = layout.contiguous_offsets().map(|(start, end)| start..end);
-    match range.and_then(|range| elements.get(range)) {
+    match span(layout).and_then(|span| elements.get(span)) {
         Some(elements) => Ok(ask(elements)),
         None => bail!("the gradient is not contiguous"),
     }

@@ -4,10 +4,10 @@ mod kernels;
 mod portable;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, ToUsize2, bail};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, ToUsize2, bail};
 
 use super::cpu::{Real, tensor, with, with_real};
-use super::device::accelerators1;
+use super::device::{Stored, accelerators1, nothing};
 use crate::nn::record;
 use kernels::Windows;
 
@@ -107,12 +107,22 @@ impl Pool {
     }
 
     /// candle's own forward, for other devices than the CPU.
-    fn forward<S: BackendStorage>(&self, x: &S, layout: &Layout) -> Result<(S, Shape)> {
-        let shape = self.windows(layout.dims())?.output_shape();
+    fn forward<S: Stored>(&self, x: &S, layout: &Layout) -> Result<(S, Shape)> {
+        let windows = self.windows(layout.dims())?;
+        let shape = windows.output_shape();
+        if let Some(nothing) = nothing(x, &shape)? {
+            return Ok(nothing);
+        }
         let y = match self.kind {
             Kind::Max => x.max_pool2d(layout, self.kernel, self.stride)?,
             Kind::Mean => x.avg_pool2d(layout, self.kernel, self.stride)?,
         };
+        // candle's kernel on CUDA, the one accelerator with f64, takes the share of an element as f32.
+        if let (Kind::Mean, DType::F64) = (self.kind, y.dtype()) {
+            let share = windows.scale::<f64>();
+            let rounding = share / f64::from(share as f32);
+            return Ok((y.affine(&Layout::contiguous(&shape), rounding, 0.0)?, shape));
+        }
         Ok((y, shape))
     }
 }

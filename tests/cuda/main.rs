@@ -1,0 +1,23 @@
+//! What runs on a CUDA card, against the CPU: `cargo test --features cuda --test cuda`. Without a
+//! card, or without the feature, every test says that it is skipped.
+
+#[path = "../nn_support/mod.rs"]
+mod nn_support;
+
+mod bandwidth;
+mod battery;
+mod layers;
+mod models;
+mod non_finite;
+mod norms;
+mod optim;
+mod plans;
+mod runs;
+mod statistics;
+
+use candle_core::Device;
+
+/// The first card; says that the test is skipped where there is none.
+fn card() -> Option<Device> {
+    Device::new_cuda(0).inspect_err(|error| eprintln!("skipped: no CUDA card: {error}")).ok()
+}
