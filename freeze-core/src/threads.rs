@@ -3,10 +3,11 @@
 //! A kernel often runs under a lock of candle's: the storage that it reads, or the one that an optimizer
 //! writes to. It must not wait for threads that may themselves wait for that lock, such as those of
 //! rayon's own pool, on which evaluation may run beside training. So the threads here run pieces of
-//! kernels only, which take no lock; a caller works through the pieces itself, and waits for no more
-//! than the pieces that others have begun.
+//! kernels only, which take no lock, and a caller sleeps while they do: it takes up nothing foreign, as
+//! it would in rayon's `install`.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -15,7 +16,7 @@ use crate::raw;
 /// Runs `work` on every piece, on all threads.
 pub(crate) fn each<I>(pieces: I, work: impl Fn(I::Item) + Sync)
 where
-    I: ExactSizeIterator + Send,
+    I: ExactSizeIterator + DoubleEndedIterator + Send,
 {
     KERNELS.each_with(pieces, || (), |(), piece| work(piece));
 }
@@ -26,7 +27,7 @@ pub(crate) fn each_with<I, S>(
     start: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, I::Item) + Sync,
 ) where
-    I: ExactSizeIterator + Send,
+    I: ExactSizeIterator + DoubleEndedIterator + Send,
 {
     KERNELS.each_with(pieces, start, work);
 }
@@ -34,7 +35,7 @@ pub(crate) fn each_with<I, S>(
 /// The results of `work` on every piece, in order.
 pub(crate) fn map<I, R: Send>(pieces: I, work: impl Fn(I::Item) -> R + Sync) -> Vec<R>
 where
-    I: ExactSizeIterator + Send,
+    I: ExactSizeIterator + DoubleEndedIterator + Send,
 {
     KERNELS.map(pieces, work)
 }
@@ -43,24 +44,14 @@ where
 /// threads that run it.
 pub(crate) fn map_locking<I, R: Send>(pieces: I, work: impl Fn(I::Item) -> R + Sync) -> Vec<R>
 where
-    I: ExactSizeIterator + Send,
+    I: ExactSizeIterator + DoubleEndedIterator + Send,
 {
     LOCKERS.map(pieces, work)
 }
 
 /// Runs `work`, which holds parallel loops of rayon's, where those use the threads of kernels.
 pub(crate) fn within(work: impl FnOnce() + Send) {
-    match KERNELS.pool() {
-        // On a thread of the pool rayon keeps to it by itself.
-        Some(pool) if pool.current_thread_index().is_none() => {
-            let work = Mutex::new(Some(work));
-            raw::hand_over(pool, &|| {
-                let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
-                work.into_iter().for_each(|work| work());
-            });
-        }
-        _ => work(),
-    }
+    KERNELS.within(work);
 }
 
 /// How many threads a kernel that is called here may use: as many as `RAYON_NUM_THREADS` says or there
@@ -90,6 +81,20 @@ impl Crew {
         self.pool.get_or_init(|| build().ok()).as_ref()
     }
 
+    fn within(&self, work: impl FnOnce() + Send) {
+        match self.pool() {
+            // On a thread of the pool rayon keeps to it by itself.
+            Some(pool) if pool.current_thread_index().is_none() => {
+                let work = Mutex::new(Some(work));
+                raw::hand_over(pool, &|| {
+                    let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    work.into_iter().for_each(|work| work());
+                });
+            }
+            _ => work(),
+        }
+    }
+
     fn count(&self) -> usize {
         let all = self.pool().map_or(1, ThreadPool::current_num_threads);
         match rayon::current_thread_index() {
@@ -104,7 +109,7 @@ impl Crew {
         start: impl Fn() -> S + Sync,
         work: impl Fn(&mut S, I::Item) + Sync,
     ) where
-        I: ExactSizeIterator + Send,
+        I: ExactSizeIterator + DoubleEndedIterator + Send,
     {
         let helpers = match pieces.len() {
             0 | 1 => 0,
@@ -114,22 +119,30 @@ impl Crew {
             let mut state = start();
             return pieces.for_each(|piece| work(&mut state, piece));
         };
-        let pieces = Mutex::new(pieces);
-        // Held for as long as it takes to cut a piece off.
-        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-        raw::share(pool, helpers, &|| {
-            let Some(first) = next() else { return };
-            let mut state = start();
-            work(&mut state, first);
-            while let Some(piece) = next() {
-                work(&mut state, piece);
-            }
+        // The caller sleeps meanwhile: the threads of the pool stay awake from one kernel to the next.
+        self.within(|| {
+            let (pieces, leader) = (Mutex::new(pieces), thread::current().id());
+            raw::share(pool, helpers, &|| {
+                // One begins at the front, the others at the back, so that a thread works on one part
+                // of the data.
+                let front = thread::current().id() == leader;
+                let next = || {
+                    let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
+                    if front { pieces.next() } else { pieces.next_back() }
+                };
+                let Some(first) = next() else { return };
+                let mut state = start();
+                work(&mut state, first);
+                while let Some(piece) = next() {
+                    work(&mut state, piece);
+                }
+            });
         });
     }
 
     fn map<I, R: Send>(&self, pieces: I, work: impl Fn(I::Item) -> R + Sync) -> Vec<R>
     where
-        I: ExactSizeIterator + Send,
+        I: ExactSizeIterator + DoubleEndedIterator + Send,
     {
         let mut results: Vec<Option<R>> = (0..pieces.len()).map(|_| None).collect();
         let places = pieces.zip(&mut results);

@@ -91,8 +91,8 @@ impl<'a, P: Element> Lanes<'a, P> {
         (front, back)
     }
 
-    /// What one thread takes at a time.
-    fn pieces(mut self) -> impl ExactSizeIterator<Item = Self> {
+    /// What one thread takes at a time, from the front whichever end is asked.
+    fn pieces(mut self) -> impl ExactSizeIterator<Item = Self> + DoubleEndedIterator {
         (0..self.theta.len().div_ceil(GRAIN)).map(move |_| {
             let [first, second] = [&mut self.first, &mut self.second].map(std::mem::take);
             let (theta, grad) = (std::mem::take(&mut self.theta), self.grad);
