@@ -12,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::norm::{Element, by_dtype, cpu_slice, for_blocks, slice, split};
+use super::nothing::of_nothing;
 use super::record;
 use crate::{BatchNormPolicy, Error, Freezable, Mapper};
 pub(crate) use generator::Generator;
@@ -167,7 +168,7 @@ impl Mask {
 
     fn compose(self, x: &Tensor) -> Result<Tensor> {
         if x.elem_count() == 0 {
-            return Ok(x.clone());
+            return of_nothing(x);
         }
         let mask = Tensor::from_vec(self.keep, x.shape(), x.device())?;
         x * (mask.to_dtype(x.dtype())? * self.scale)?

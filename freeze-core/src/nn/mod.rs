@@ -41,6 +41,7 @@ pub mod layer_norm;
 pub mod linear;
 mod loss;
 mod norm;
+mod nothing;
 pub mod ops;
 pub mod prelu;
 pub(crate) mod record;

@@ -7,6 +7,7 @@ use super::norm::{
     Element, Real, by_dtype, cpu_slice, for_blocks, internal_dtype, rows_per_block, slice, split,
     sum1, sum2,
 };
+use super::nothing::of_nothing;
 use super::record;
 
 const NAME: &str = "softmax-last-dim";
@@ -23,16 +24,13 @@ pub fn softmax_last_dim(x: &Tensor) -> Result<Tensor> {
     x.dim(D::Minus1)?;
     match x.device() {
         // candle reduces no empty tensors.
-        _ if x.elem_count() == 0 => Ok(x.clone()),
+        _ if x.elem_count() == 0 => of_nothing(x),
         Device::Cpu => record::apply1(&x.contiguous()?, Softmax),
         _ => compose(x),
     }
 }
 
 fn compose(x: &Tensor) -> Result<Tensor> {
-    if x.elem_count() == 0 {
-        return Ok(x.clone());
-    }
     let wide = x.to_dtype(internal_dtype(x.dtype()))?;
     candle_nn::ops::softmax(&wide, D::Minus1)?.to_dtype(x.dtype())
 }

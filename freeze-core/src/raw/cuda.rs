@@ -2,10 +2,12 @@
 
 use std::sync::OnceLock;
 
-use candle_core::cuda_backend::cudarc::driver::{LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaSlice, DeviceRepr, LaunchConfig, PushKernelArg,
+};
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use candle_core::cuda_backend::{CudaDType, WrapErr};
-use candle_core::{CudaStorage, DType, Layout, Result, bail};
+use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Storage, Tensor, bail};
 use half::{bf16, f16};
 
 use crate::optim::kernel::{CudaUpdate, Element, GradMap, Rows};
@@ -87,15 +89,76 @@ where
     for number in &update.numbers {
         launch.arg(number);
     }
-    let blocks = len.div_ceil(THREADS as usize).clamp(1, 1 << 16) as u32;
-    let shape =
-        LaunchConfig { grid_dim: (blocks, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
     // SAFETY: the arguments are those of the kernel, in their order and types: every rule's numbers
     // are checked against `fused.cu` in its tests. The kernel reads and writes below `count` in
     // `theta` and `grad` and below `(moments + master) * count` in the state, of which adam takes
     // two moments for granted; all of it was compared with the lengths above.
     #[allow(unsafe_code)]
-    let launched = unsafe { launch.launch(shape) };
+    let launched = unsafe { launch.launch(threads(len)) };
+    launched.w()?;
+    Ok(())
+}
+
+/// Threads for so many elements; each thread takes several where there are very many.
+fn threads(len: usize) -> LaunchConfig {
+    let blocks = len.div_ceil(THREADS as usize).clamp(1, 1 << 16) as u32;
+    LaunchConfig { grid_dim: (blocks, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 }
+}
+
+/// Whether no element is infinite or NaN: one launch for each tensor, then one number from each card.
+pub(crate) fn all_finite(grads: &[&Tensor]) -> Result<bool> {
+    let mut flags: Vec<(CudaDevice, CudaSlice<u32>)> = Vec::new();
+    for grad in grads.iter().filter(|grad| grad.elem_count() > 0) {
+        let grad = grad.contiguous()?;
+        let (storage, layout) = grad.storage_and_layout();
+        let Storage::Cuda(storage) = &*storage else { bail!("expected a tensor on a card") };
+        let device = &storage.device;
+        let at = match flags.iter().position(|(known, _)| known.id() == device.id()) {
+            Some(at) => at,
+            None => {
+                flags.push((device.clone(), device.alloc_zeros(1)?));
+                flags.len() - 1
+            }
+        };
+        let flag = &mut flags[at].1;
+        match grad.dtype() {
+            DType::F32 => look::<f32>("look_f32", storage, layout, flag)?,
+            DType::F64 => look::<f64>("look_f64", storage, layout, flag)?,
+            DType::F16 => look::<f16>("look_f16", storage, layout, flag)?,
+            DType::BF16 => look::<bf16>("look_bf16", storage, layout, flag)?,
+            dtype => bail!("no optimizer kernel for {dtype:?}"),
+        }
+    }
+    for (device, flag) in flags {
+        if device.clone_dtoh(&flag)? != [0] {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Raises `flag` if an element is infinite or NaN.
+fn look<P: CudaDType + DeviceRepr>(
+    kernel: &str,
+    grad: &CudaStorage,
+    layout: &Layout,
+    flag: &mut CudaSlice<u32>,
+) -> Result<()> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("expected a contiguous tensor")
+    };
+    let elements = grad.as_cuda_slice::<P>()?;
+    if elements.len() < end {
+        bail!("the layout reaches behind the storage")
+    }
+    let function = grad.device.get_or_load_custom_func(kernel, MODULE, compiled()?)?;
+    let (count, elements) = ((end - start) as u64, elements.slice(start..end));
+    let mut launch = function.builder();
+    launch.arg(&count).arg(&elements).arg(flag);
+    // SAFETY: the arguments are those of the kernel, in their order and types. It reads below `count`
+    // in the elements, which were compared with the storage's above, and writes the one flag.
+    #[allow(unsafe_code)]
+    let launched = unsafe { launch.launch(threads(end - start)) };
     launched.w()?;
     Ok(())
 }

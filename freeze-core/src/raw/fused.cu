@@ -113,6 +113,17 @@ static __device__ void sgd(size n, typename P::stored *theta, const typename P::
     }
 }
 
+// Raises the flag if an element is infinite or NaN: the difference from itself is not zero then.
+template <typename P>
+static __device__ void look(size n, const typename P::stored *grad, unsigned *flag) {
+    bool odd = false;
+    EACH(i, n) {
+        typename P::acc g = P::load(grad[i]);
+        odd |= !(g - g == 0);
+    }
+    if (odd) *flag = 1;
+}
+
 #define KERNELS(P, suffix)                                                                          \
     extern "C" __global__ void adam_##suffix(                                                       \
         size n, P::stored *theta, const P::stored *grad, P::acc *state, unsigned moments,           \
@@ -120,6 +131,9 @@ static __device__ void sgd(size n, typename P::stored *theta, const typename P::
         double scale_m, double scale_v, double eps, double lr, double keep, double penalty) {       \
         adam<P>(n, theta, grad, state, moments, master, scale, bound, b1, c1, b2, c2, scale_m,      \
                 scale_v, eps, lr, keep, penalty);                                                   \
+    }                                                                                               \
+    extern "C" __global__ void look_##suffix(size n, const P::stored *grad, unsigned *flag) {           \
+        look<P>(n, grad, flag);                                                                     \
     }                                                                                               \
     extern "C" __global__ void sgd_##suffix(                                                        \
         size n, P::stored *theta, const P::stored *grad, P::acc *state, unsigned moments,           \

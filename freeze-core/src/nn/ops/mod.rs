@@ -7,7 +7,7 @@ mod activation;
 mod bias;
 mod conv;
 mod cpu;
-mod device;
+pub(super) mod device;
 mod linear;
 mod pool;
 mod prelu;

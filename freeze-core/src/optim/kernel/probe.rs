@@ -28,7 +28,19 @@ pub(crate) fn all_finite(grads: &[&Tensor]) -> Result<bool> {
             finite.into_iter().collect::<Result<Vec<_>>>()?
         }
     });
-    Ok(finite.into_iter().all(|finite| finite) && all_finite_by_tensors(&elsewhere)?)
+    Ok(finite.into_iter().all(|finite| finite) && all_finite_elsewhere(&elsewhere)?)
+}
+
+#[cfg(feature = "cuda")]
+fn all_finite_elsewhere(grads: &[&Tensor]) -> Result<bool> {
+    let (cards, others): (Vec<&Tensor>, Vec<_>) =
+        grads.iter().partition(|grad| grad.device().is_cuda());
+    Ok(crate::raw::cuda::all_finite(&cards)? && all_finite_by_tensors(&others)?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn all_finite_elsewhere(grads: &[&Tensor]) -> Result<bool> {
+    all_finite_by_tensors(grads)
 }
 
 fn finite_here(grad: &Tensor) -> Result<bool> {

@@ -1,6 +1,6 @@
 //! The sizes of a convolution, checked once.
 
-use candle_core::{Layout, Result, bail};
+use candle_core::{Layout, Result, Shape, bail};
 
 /// One spatial axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,16 @@ pub(super) struct Settings {
 }
 
 impl Geometry {
+    /// The shape of the result, with as many dimensions as the input.
+    pub(super) fn shape(&self, rank: usize) -> Shape {
+        match rank {
+            3 => Shape::from((self.batch, self.channels_out, self.width.output)),
+            _ => {
+                Shape::from((self.batch, self.channels_out, self.height.output, self.width.output))
+            }
+        }
+    }
+
     /// The geometry of `x` and `weight`, which are `[n, c, l]` and `[c', c / groups, k]` or have two
     /// spatial dimensions each.
     pub(super) fn new(name: &str, x: &Layout, weight: &Layout, set: Settings) -> Result<Self> {

@@ -45,6 +45,9 @@ impl Conv {
         let (x, weight) = (x.contiguous()?, weight.contiguous()?);
         let ready = match x.device().is_cpu() {
             true => None,
+            false if geometry.shape(x.rank()).elem_count() == 0 => {
+                Some(Tensor::zeros(geometry.shape(x.rank()), x.dtype(), x.device())?)
+            }
             false => Some(stock(settings, algo, &x, &weight, bias)?),
         };
         let op = Self { name, settings, ready: Mutex::new(ready) };
@@ -65,10 +68,7 @@ impl Conv {
         if let Some(other) = [Some(w), b].into_iter().flatten().find(|t| t.0.dtype() != dtype) {
             bail!("{}: the input is {dtype:?}, a parameter {:?}", self.name, other.0.dtype());
         }
-        let shape = match x.1.dims().len() {
-            3 => Shape::from((g.batch, g.channels_out, g.width.output)),
-            _ => Shape::from((g.batch, g.channels_out, g.height.output, g.width.output)),
-        };
+        let shape = g.shape(x.1.dims().len());
         with_real!(dtype, T => {
             let bias = b.map(|(b, l)| T::read(b, l)).transpose()?;
             let (x, w) = (T::read(x.0, x.1)?, T::read(w.0, w.1)?);
@@ -80,6 +80,10 @@ impl Conv {
         let g = Geometry::new(self.name, x.layout(), w.layout(), self.settings)?;
         let [want_x, want_w] = [x.track_op(), w.track_op()];
         let (x, w, grad) = (x.detach(), w.detach(), grad.detach().contiguous()?);
+        if grad.elem_count() == 0 {
+            let zeros = |want: bool, like: &Tensor| want.then(|| like.zeros_like()).transpose();
+            return Ok([zeros(want_x, &x)?, zeros(want_w, &w)?]);
+        }
         if !x.device().is_cpu() {
             let dx = want_x
                 .then(|| portable::input_gradient(&g, self.settings, &w, &grad))
@@ -109,6 +113,9 @@ impl Conv {
             return Ok(None);
         }
         let grad = grad.detach().contiguous()?;
+        if grad.elem_count() == 0 {
+            return b.zeros_like().map(Some);
+        }
         if !grad.device().is_cpu() {
             return portable::bias_gradient(&grad).map(Some);
         }

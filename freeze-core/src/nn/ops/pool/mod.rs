@@ -153,6 +153,9 @@ impl CustomOp1 for Pool {
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let windows = self.windows(x.dims())?;
         let (x, grad) = (x.detach(), grad.detach());
+        if grad.elem_count() == 0 {
+            return Ok(Some(x.zeros_like()?));
+        }
         if !x.device().is_cpu() {
             let dx = match self.kind {
                 Kind::Max => portable::max_gradient(&windows, &x, &y.detach(), &grad),
