@@ -1,7 +1,7 @@
 //! What the library traces. Alone in its process: whether anybody listens is remembered for each
 //! event, for all threads.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Result, Tensor};
 use candle_nn::{Linear, Optimizer, SGD};
@@ -51,8 +51,12 @@ fn layers(n: usize) -> Result<Vec<Linear>> {
     (0..n).map(|i| Ok(Linear::new(weight(i)?, None))).collect()
 }
 
+/// Where a thread without a subscriber meets an event first, it can be lost to the others.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 #[test]
 fn one_event_for_each_change() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let events = Events::default();
     tracing::subscriber::with_default(events.clone(), || {
         let model = layers(3).and_then(|plain| Ok(plain.into_trainable()?)).expect("a model");
@@ -86,6 +90,7 @@ fn one_event_for_each_change() {
 /// A metric by another name would never be kept.
 #[test]
 fn a_best_that_never_comes_is_warned_of() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let events = Events::default();
     let dir = tempfile::tempdir().expect("a folder");
     let manager = Manager::new(dir.path()).expect("a manager").keep_best("accuracy", Goal::Highest);
