@@ -37,7 +37,7 @@ pub trait MetricSink: Send {
     ///
     /// # Errors
     ///
-    /// It could not be recorded. The caller hears of it, and training stands where it stood.
+    /// It could not be recorded. The caller hears of it; what training did stays done.
     fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()>;
 
     /// The run has ended: nothing more will come.

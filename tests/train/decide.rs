@@ -2,7 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use freeze_core::{Elapsed, FreezePlan, LayerFreezing, Result, Schedule, Scheduled};
+use candle_core::{DType, Device};
+use candle_nn::{Linear, VarBuilder, linear};
+use freeze_core::init::Seeded;
+use freeze_core::optim::AdamW;
+use freeze_core::{
+    Elapsed, Freezable, FreezePlan, LayerFreezing, Result, Schedule, Scheduled, Training,
+};
 
 use crate::rig::*;
 
@@ -44,5 +50,21 @@ fn once_per_moment_also_where_step_and_epoch_end_together() -> Result<()> {
         }
         assert_eq!(*asked.lock().expect("no panic"), moments, "{accumulate} {every:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn thawing_thaws_what_is_declared_frozen_too() -> Result<()> {
+    #[derive(Freezable)]
+    struct Declared {
+        #[freeze(frozen)]
+        body: Linear,
+        head: Linear,
+    }
+    let vb: VarBuilder<'_> = Seeded::builder(1, DType::F32, &Device::Cpu);
+    let net = Declared { body: linear(2, 2, vb.pp("a"))?, head: linear(2, 2, vb.pp("b"))? };
+    let mut run = Training::new(net)?.optimizer(|vars| AdamW::with_names(vars, params()))?;
+    assert_eq!(run.freezer().plan().frozen_leaves(), 1);
+    assert_eq!(run.thaw()?.thawed, ["body"]);
     Ok(())
 }

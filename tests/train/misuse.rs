@@ -1,9 +1,14 @@
 //! Every mistake is an error that says what to do, and the run can go on.
 
+use std::sync::{Arc, Mutex};
+
 use candle_core::Tensor;
 use candle_nn::ParamsAdamW;
-use freeze_core::optim::{AdamW, GradClip};
-use freeze_core::{LayerFreezing, Result, Training};
+use freeze_core::checkpoint::Manager;
+use freeze_core::optim::{AdamW, GradClip, PerParam};
+use freeze_core::{Error, LayerFreezing, Result, Training};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 use crate::rig::*;
 
@@ -22,7 +27,7 @@ fn calls_out_of_place() -> Result<()> {
     refused(run.step(&alone), &["next_epoch"]);
     refused(run.epoch_end([]), &["0 of the epoch's 5 batches"]);
     let epoch = run.next_epoch()?.expect("an epoch");
-    refused(run.epoch_end([]), &["0 of the epoch's 5 batches", "length"]);
+    refused(run.epoch_end([]), &["0 of the epoch's 5 batches", "before the run"]);
     let two = Tensor::new(&[1f32, 2.], &candle_core::Device::Cpu)?;
     refused(run.step(&two), &["[2]", "scalar"]);
     refused(run.step(&alone), &["no gradient reached"]);
@@ -48,6 +53,7 @@ fn a_run_that_is_not_whole() -> Result<()> {
         &["stem.weight", "no optimizer owns"],
     );
     refused(net()?.optimizer_for("boddy.**", adam), &["boddy.**", "body"]);
+    refused(net()?.optimizer_for("body", adam), &["`body` is a group", "`body.**`"]);
     refused(net()?.optimizer_for("[", adam), &["`[`", "not a pattern"]);
     refused(net()?.optimizer(adam)?.optimizer_for("body.**", adam), &["parts first"]);
     refused(net()?.length(0, 1), &["epochs", "at least 1"]);
@@ -80,9 +86,68 @@ fn a_rate_that_is_no_number_is_refused_before_anything_moves() -> Result<()> {
         run.next_epoch()?;
         let loss = loss(&run, &[0, 1])?;
         let before = weights(&run);
-        refused(run.step(&loss), &["lr"]);
+        refused(run.step(&loss), &["`rate`"]);
         assert_same(&weights(&run), &before, "refused");
         assert_eq!(run.elapsed().step, 0);
     }
+    Ok(())
+}
+
+#[test]
+fn a_loss_that_reaches_nothing_is_refused_wherever_it_stands_in_a_step() -> Result<()> {
+    let mut run = plain()?.accumulate(4)?;
+    let epoch = run.next_epoch()?.expect("an epoch");
+    let alone = Tensor::new(7f32, &candle_core::Device::Cpu)?;
+    let other = Net::new(2)?.head.weight().sqr()?.mean_all()?;
+    let mut whole = plain()?.accumulate(4)?;
+    whole.next_epoch()?;
+    for which in epoch.shuffled(SAMPLES, SIZE) {
+        for loss in [&alone, &other] {
+            let error = run.step(loss).expect_err("it reaches nothing");
+            assert!(matches!(error, Error::NoGradient { trained: 10, .. }), "{error:?}");
+        }
+        run.step(&loss(&run, &which)?)?;
+        whole.step(&loss(&whole, &which)?)?;
+    }
+    let findings = run.epoch_end([])?.findings;
+    assert!(findings.is_empty(), "what was refused is not looked at: {findings:?}");
+    assert_same(&weights(&run), &weights(&whole), "after refusals");
+    Ok(())
+}
+
+#[test]
+fn more_samples_than_the_length_says_are_not_passed_over() -> Result<()> {
+    let mut run = plain()?.length(1, 3)?;
+    let epoch = run.next_epoch()?.expect("an epoch");
+    assert_eq!(epoch.shuffled(SAMPLES, SIZE).count(), BATCHES);
+    assert_eq!(epoch.remaining(0..BATCHES).count(), BATCHES);
+    refused(drive_epoch(&mut run, &epoch), &["3 batches", "before the run begins"]);
+    run.epoch_end([])?;
+    Ok(())
+}
+
+#[test]
+fn what_could_not_be_saved_is_refused_before_the_first_epoch() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manager = || Manager::new(folder.path());
+    let hidden = Training::new(Net::new(1)?)?
+        .optimizer(|vars| PerParam::<candle_nn::AdamW>::with_names(vars, Default::default()))?;
+    refused(
+        hidden.checkpoints(manager()?).length(1, 1)?.next_epoch(),
+        &["hides its state", "freeze_core::optim"],
+    );
+    let noise = || Arc::new(Mutex::new(ChaCha8Rng::seed_from_u64(1)));
+    for name in ["twice", "freeze.training"] {
+        let run = plain()?.checkpoints(manager()?).random(name, noise());
+        refused(run.random("twice", noise()).next_epoch(), &[name, "give each its own"]);
+    }
+    let mut run = plain()?.checkpoints(manager()?);
+    drive(&mut run)?;
+    refused(plain()?.checkpoints(manager()?).next_epoch(), &["is there already", "`resume`"]);
+    let mut again = plain()?.checkpoints(manager()?.replace_later());
+    drive(&mut again)?;
+    let mut resumed = plain()?.checkpoints(manager()?);
+    resumed.resume()?;
+    assert!(resumed.next_epoch()?.is_none());
     Ok(())
 }

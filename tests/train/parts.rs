@@ -52,7 +52,8 @@ fn sinks_are_told_what_the_history_keeps_and_when_the_run_ends() -> Result<()> {
 
 #[test]
 fn a_sink_that_fails_loses_nothing() -> Result<()> {
-    let (mut run, mut whole) = (plain()?.metrics(Full), plain()?);
+    let told = Told::default();
+    let (mut run, mut whole) = (plain()?.metrics(Full).metrics(told.clone()), plain()?);
     drive(&mut whole)?;
     while let Some(epoch) = run.next_epoch()? {
         drive_epoch(&mut run, &epoch)?;
@@ -61,6 +62,9 @@ fn a_sink_that_fails_loses_nothing() -> Result<()> {
     }
     assert_same(&weights(&run), &weights(&whole), "a full disk");
     assert_eq!(run.history(), whole.history());
+    // The other sink heard of all, and of the end.
+    let told = told.0.lock().expect("no panic");
+    assert_eq!((&told.0, told.1), (run.history(), 1));
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! A resumed run is the same run, wherever it was stopped.
 
-use freeze_core::checkpoint::Manager;
+use freeze_core::EarlyStop;
+use freeze_core::checkpoint::{Goal, Manager};
 use freeze_core::optim::AdamW;
 
 use crate::rig::*;
@@ -106,7 +107,7 @@ fn a_longer_run_goes_on_and_a_shorter_one_is_refused() -> Result {
     let mut shorter = plain()?.length(EPOCHS - 1, BATCHES)?;
     let (before, refused) = (weights(&shorter), shorter.resume_from(&path));
     let refused = refused.expect_err("a shorter run").to_string();
-    assert!(refused.contains("4 epochs"), "{refused}");
+    assert!(refused.contains("4 epochs") && !refused.contains("freeze.training"), "{refused}");
     assert_same(&weights(&shorter), &before, "refused");
     drive(&mut shorter)?;
     Ok(())
@@ -159,5 +160,44 @@ fn what_fails_in_between_leaves_the_run_to_go_on() -> Result {
         }
     }
     assert_same(&weights(&run), &weights(&whole), "after panics");
+    Ok(())
+}
+
+#[test]
+fn the_run_ends_with_a_checkpoint_whatever_is_due() -> Result {
+    let folder = tempfile::tempdir()?;
+    let manager = || Manager::new(folder.path())?.keep_last(1)?.save_every_epochs(3);
+    let mut run = plain()?.checkpoints(manager()?);
+    drive(&mut run)?;
+    let mut later = plain()?.checkpoints(manager()?);
+    later.resume()?;
+    assert_eq!(later.elapsed().epoch, EPOCHS);
+    assert_same(&weights(&later), &weights(&run), "the last epoch");
+    Ok(())
+}
+
+#[test]
+fn a_run_that_was_stopped_early_goes_on_with_more_patience() -> Result {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("run.safetensors");
+    let early = || EarlyStop::new("m", Goal::Lowest);
+    let mut run = plain()?.stop_early(early());
+    for _ in 0..2 {
+        let epoch = run.next_epoch()?.expect("an epoch");
+        drive_epoch(&mut run, &epoch)?;
+        run.epoch_end([("m", 1.0)])?;
+    }
+    run.save(&path)?;
+    for (early, goes_on) in
+        [(Some(early()), false), (Some(early().patience(2)?), true), (None, true)]
+    {
+        let mut later = plain()?;
+        if let Some(early) = early {
+            later = later.stop_early(early);
+        }
+        later.resume_from(&path)?;
+        assert_eq!(later.stopped().is_none(), goes_on);
+        assert_eq!(later.next_epoch()?.is_some(), goes_on);
+    }
     Ok(())
 }

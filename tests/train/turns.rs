@@ -73,3 +73,23 @@ fn each_loss_moves_its_own_part_and_keeps_the_others_state() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_batch_left_between_its_losses_is_not_gone_past() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("run.safetensors");
+    let mut run = Training::new(gan()?)?
+        .optimizer(|vars| AdamW::with_names(vars, params()))?
+        .turns(2)?
+        .length(1, 1)?;
+    run.next_epoch()?;
+    let loss = |run: &Training<Gan>| run.model().generator.weight().sqr()?.mean_all();
+    run.step(&loss(&run)?)?;
+    for error in [run.save(&path).expect_err("between"), run.next_epoch().expect_err("between")] {
+        assert!(error.to_string().contains("of its"), "{error}");
+    }
+    run.step(&loss(&run)?)?;
+    run.save(&path)?;
+    run.epoch_end([])?;
+    Ok(())
+}

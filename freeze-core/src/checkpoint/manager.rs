@@ -156,6 +156,18 @@ impl Manager {
         }
     }
 
+    /// Refuses to begin where another run has been.
+    pub(crate) fn check_begin(&self) -> Result<()> {
+        match self.checkpoints()?.last() {
+            Some(path) if !self.replaces_later => Err(Error::training(format!(
+                "`{}` is there already; call `resume` to go on from it, name another folder, or say \
+                 `replace_later` to begin anew",
+                path.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether [`save_if_due`](Self::save_if_due) goes by steps.
     pub(crate) fn counts_steps(&self) -> bool {
         matches!(self.every, Every::Steps(_))

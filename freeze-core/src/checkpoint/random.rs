@@ -52,6 +52,9 @@ impl Resumable for Dropout {
     }
 }
 
+/// What begins the names of the library's own parts.
+pub(crate) const OWN: &str = "freeze.";
+
 /// A registered generator, whatever its type.
 pub(crate) trait Registered {
     /// The state as bytes that can be read back; the reason if there are none.

@@ -8,6 +8,7 @@ use super::columns::{COLUMNS, history};
 use super::dropouts::Dropouts;
 use super::fingerprint::Fingerprint;
 use super::gathered;
+use super::random::OWN;
 use super::restore::Restore;
 use super::run::Checkpoint;
 use super::save::{RANDOM, optimizer_prefix};
@@ -75,7 +76,11 @@ fn read_parts<M: Freezable>(run: &mut Checkpoint<'_, M>, source: &mut Source) ->
             Err(error) => Err(error.to_string()),
         };
         fits.map_err(|error| {
-            source.misfit(format!("the state of the generator `{name}` is another's: {error}"))
+            source.misfit(match name.strip_prefix(OWN) {
+                // A part of the library's says by itself what does not fit.
+                Some(_) => error,
+                None => format!("the state of the generator `{name}` is another's: {error}"),
+            })
         })?;
     }
     let history = match source.state.metrics.take() {

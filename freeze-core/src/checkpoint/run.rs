@@ -81,6 +81,11 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
         Self { samples, ..self }
     }
 
+    /// Gathers what would be saved, and saves nothing.
+    pub(crate) fn check(mut self) -> Result<()> {
+        save::check(&mut self)
+    }
+
     /// Saves everything to one file, which appears whole or not at all and is on the disk when the
     /// call returns.
     ///

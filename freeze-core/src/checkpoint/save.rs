@@ -86,6 +86,11 @@ fn checksum_of(tensor: &Tensor) -> Result<u128> {
     Ok(hash.finish_128())
 }
 
+/// Whether there is anything that cannot be saved.
+pub(super) fn check<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<()> {
+    gather(run).map(|_| ())
+}
+
 /// Every tensor under its name in the file, and everything else.
 fn gather<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<(Vec<(String, Tensor)>, State)> {
     let (layout, model) = Fingerprint::of(run.net.whole().named_tensors()?)?;

@@ -54,13 +54,6 @@ impl Audited {
         Ok(())
     }
 
-    /// Takes a step for looked at.
-    pub(crate) fn skip<M: Freezable>(&mut self, freezer: &Freezer<M>) {
-        if let Some(frozen) = self.is_due(freezer) {
-            self.take(Vec::new(), frozen);
-        }
-    }
-
     pub(crate) fn take(&mut self, findings: Vec<Finding>, frozen: Vec<bool>) {
         findings.iter().for_each(Finding::trace);
         self.findings.extend(findings);

@@ -28,6 +28,7 @@ pub use clip::{clip_grad_norm, clip_grad_value, grad_norm};
 pub use follow::{OptimizerState, PlanOptimizer, PlannedVar, Released};
 pub use fused::Fused;
 pub use groups::ParamGroups;
+pub(crate) use no_gradient::reached_nothing;
 pub use per_param::PerParam;
 pub use policy::{GradClip, MasterWeights, NonFinite, StatePolicy};
 pub use rule::UpdateRule;

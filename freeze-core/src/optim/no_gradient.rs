@@ -4,7 +4,7 @@ use crate::{Error, Result};
 
 /// The error of a step in which no variable of `owned`, `trained` of them under the plan, got a
 /// gradient; fine if all of them are frozen.
-pub(super) fn reached_nothing(owned: usize, trained: usize) -> Result<()> {
+pub(crate) fn reached_nothing(owned: usize, trained: usize) -> Result<()> {
     let hint = match (owned, trained) {
         (0, _) => {
             ": the optimizer has no variables at all; a model of plain tensors, such as one loaded \

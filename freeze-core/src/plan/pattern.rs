@@ -2,7 +2,7 @@
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use crate::error::near;
+use crate::error::{cut, near};
 use crate::{Error, Result};
 
 /// The indices of the paths that `pattern` matches.
@@ -25,7 +25,11 @@ pub(crate) fn matching_params(pattern: &str, params: &[(&str, &str)]) -> Result<
     let mut hits = matching(pattern, params.iter().map(|(name, _)| *name))?;
     hits.extend(matching(pattern, params.iter().map(|(_, leaf)| *leaf))?);
     if hits.is_empty() {
-        let near = near(pattern, params.iter().flat_map(|(name, leaf)| [*name, *leaf]));
+        let group = format!("{pattern}.");
+        let near = match params.iter().any(|(name, _)| name.starts_with(&group)) {
+            true => format!("; `{0}` is a group: what it holds is `{0}.**`", cut(pattern)),
+            false => near(pattern, params.iter().flat_map(|(name, leaf)| [*name, *leaf])),
+        };
         return Err(Error::NoMatch { pattern: pattern.to_string(), near });
     }
     Ok(hits)

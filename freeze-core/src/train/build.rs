@@ -51,6 +51,8 @@ impl<M: Freezable> Training<M> {
             generators: Vec::new(),
             clock: Clock::default(),
             spent: Spent::default(),
+            begun: false,
+            finished: false,
             began: Instant::now(),
         }
     }
@@ -165,7 +167,7 @@ impl<M: Freezable> Training<M> {
         Self { watch: Some(Box::new(watch)), ..self }
     }
 
-    /// Saves to a folder when the manager says so, and resumes from it.
+    /// Saves to a folder when the manager says so, and once more when the run is over; resumes from it.
     pub fn checkpoints(self, manager: Manager) -> Self {
         Self { manager: Some(manager), ..self }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::stop::{Patience, Stopped};
-use crate::Elapsed;
+use crate::{Elapsed, Error, Result};
 
 /// Epochs, batches and steps, and what of them the epoch's mean loss is made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -120,15 +120,27 @@ impl Clock {
         self.losses.is_multiple_of(self.length.turns)
     }
 
-    /// Begins an epoch, or goes on with the one that was left; a batch of which only some turns were
-    /// taken is taken anew.
-    pub(super) fn begin_epoch(&mut self) {
-        let turns = self.losses % self.length.turns;
-        self.losses -= turns;
-        if self.length.accumulate == 1 {
-            self.step -= turns;
+    /// Begins an epoch, or goes on with the one that was left.
+    ///
+    /// # Errors
+    ///
+    /// It was left between two losses of a batch.
+    pub(super) fn begin_epoch(&mut self) -> Result<()> {
+        if !self.batch_is_whole() {
+            return Err(Error::training(format!(
+                "a batch was left after {} of its {} losses, which have moved their parameters; give \
+                 the others, or go on from a checkpoint",
+                self.losses % self.length.turns,
+                self.length.turns
+            )));
         }
         self.within = true;
+        Ok(())
+    }
+
+    /// Whether no further epoch comes.
+    pub(super) fn is_over(&self) -> bool {
+        self.stopped.is_some() || self.epoch >= self.length.epochs
     }
 
     pub(super) fn end_epoch(&mut self) {
@@ -142,7 +154,7 @@ impl Clock {
     /// # Errors
     ///
     /// The run is shorter than what is done, or cut otherwise within an epoch that is under way.
-    pub(super) fn resumed(&self, saved: Self) -> Result<Self, String> {
+    pub(super) fn resumed(&self, saved: Self) -> std::result::Result<Self, String> {
         let (ours, theirs) = (self.length, saved.length);
         if saved.epoch + usize::from(saved.losses > 0) > ours.epochs {
             let (done, epochs) = (saved.epoch, ours.epochs);

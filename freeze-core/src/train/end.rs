@@ -33,6 +33,7 @@ impl<M: Freezable> Training<M> {
             findings: Vec::new(),
         };
         if report.stopped.is_some() {
+            self.finish_sinks()?;
             return Ok(report);
         }
         self.check_full()?;
@@ -66,9 +67,10 @@ impl<M: Freezable> Training<M> {
         self.clock = next;
         report.stopped = self.clock.stopped;
         let recorded = self.record_all(&metrics, report.frozen.as_ref(), report.elapsed);
-        report.saved = self.save_if_due()?;
-        recorded?;
-        self.finish_sinks()?;
+        let saved = self.save_if_due();
+        let finished = self.finish_sinks();
+        report.saved = saved?;
+        recorded.and(finished)?;
         Ok(report)
     }
 
@@ -79,7 +81,7 @@ impl<M: Freezable> Training<M> {
         let (done, batches) = (self.clock.batches_done(), self.clock.length.batches);
         Err(Error::training(format!(
             "{done} of the epoch's {batches} batches are done; call `step` for each before \
-             `epoch_end`, or give `length` the number there is"
+             `epoch_end`, or say the number there is by `length` before the run begins"
         )))
     }
 
@@ -93,8 +95,9 @@ impl<M: Freezable> Training<M> {
         for (name, value) in metrics {
             self.history.record(name, *value, elapsed);
         }
-        recorded?;
-        metrics.iter().try_for_each(|(name, value)| self.tell(name, *value, elapsed))
+        let told: Vec<_> =
+            metrics.iter().map(|(name, value)| self.tell(name, *value, elapsed)).collect();
+        recorded.and(told.into_iter().collect())
     }
 
     /// What the hook would tell its own sink.
@@ -103,20 +106,25 @@ impl<M: Freezable> Training<M> {
         for (name, value) in metrics {
             self.history.record(name, value, elapsed);
         }
-        metrics.into_iter().try_for_each(|(name, value)| self.tell(name, value, elapsed))
+        let told: Vec<_> =
+            metrics.into_iter().map(|(name, value)| self.tell(name, value, elapsed)).collect();
+        told.into_iter().collect()
     }
 
+    /// Tells all of them, also where one fails.
     fn tell(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()> {
-        self.sinks.iter_mut().try_for_each(|sink| sink.record(name, value, elapsed))
+        let told: Vec<_> =
+            self.sinks.iter_mut().map(|sink| sink.record(name, value, elapsed)).collect();
+        told.into_iter().collect()
     }
 
-    fn finish_sinks(&mut self) -> Result<()> {
-        if self.clock.stopped.is_none() && self.clock.epoch < self.clock.length.epochs {
+    /// Tells all of them once that the run is over, if it is.
+    pub(super) fn finish_sinks(&mut self) -> Result<()> {
+        if !self.clock.is_over() || std::mem::replace(&mut self.finished, true) {
             return Ok(());
         }
-        if let Some(policy) = &mut self.policy {
-            policy.finish()?;
-        }
-        self.sinks.iter_mut().try_for_each(|sink| sink.finish())
+        let mut told: Vec<_> = self.sinks.iter_mut().map(|sink| sink.finish()).collect();
+        told.extend(self.policy.iter_mut().map(|policy| policy.finish()));
+        told.into_iter().collect()
     }
 }

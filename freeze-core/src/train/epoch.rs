@@ -14,14 +14,14 @@ pub struct Epoch {
     pub epochs: usize,
     /// Batches in the epoch.
     pub batches: usize,
-    /// Batches of the epoch that were done when the run was stopped; 0 unless it was resumed.
+    /// Batches of the epoch that are done already: 0 unless it was left and is gone on with.
     pub done: usize,
     pub(super) seed: u64,
 }
 
 impl Epoch {
     /// The samples 0 to `samples` in an order that the run's seed and the epoch's number alone
-    /// decide, in batches of `size`; the last may be smaller. Batches that are done are left out, so
+    /// decide, in batches of `size` (0 counts as 1); the last may be smaller. Batches that are done are left out, so
     /// a run resumed within an epoch goes on with the next.
     pub fn shuffled(&self, samples: usize, size: usize) -> impl Iterator<Item = Vec<u32>> + use<> {
         let mut order: Vec<u32> = (0..u32::try_from(samples).unwrap_or(u32::MAX)).collect();
@@ -37,7 +37,7 @@ impl Epoch {
     /// Batches of your own, without those that are done: they must be the same each time that this
     /// epoch is gone through.
     pub fn remaining<I: IntoIterator>(&self, batches: I) -> impl Iterator<Item = I::Item> + use<I> {
-        batches.into_iter().skip(self.done).take(self.batches.saturating_sub(self.done))
+        batches.into_iter().skip(self.done)
     }
 
     /// A generator that the run's seed and the epoch's number decide, for a sampler of your own.
@@ -51,6 +51,6 @@ impl Epoch {
         let size = size.max(1);
         let batches = order.len().div_ceil(size);
         let batch = move |at: usize| order[at * size..order.len().min((at + 1) * size)].to_vec();
-        (self.done..batches.min(self.batches)).map(batch)
+        (self.done..batches).map(batch)
     }
 }

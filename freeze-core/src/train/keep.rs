@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::clock::Clock;
 use super::generator::Lent;
+use super::stop::{EarlyStop, Stopped};
 use super::training::Training;
 use crate::checkpoint::{Checkpoint, Registered, Resumed, from_bytes, to_bytes};
-use crate::{Freezable, Result};
+use crate::{Error, Freezable, Result};
 
 /// The name under which the run's place is saved.
 const CLOCK: &str = "freeze.training";
@@ -17,8 +18,12 @@ impl<M: Freezable> Training<M> {
     ///
     /// # Errors
     ///
-    /// As [`Checkpoint::save`].
+    /// As [`Checkpoint::save`], or a batch is between two of its [`turns`](Self::turns).
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        if !self.clock.batch_is_whole() {
+            let why = "a batch is between two of its losses; save it after the last";
+            return Err(Error::training(why));
+        }
         self.parts().save(path)
     }
 
@@ -34,6 +39,7 @@ impl<M: Freezable> Training<M> {
         let Some(manager) = self.manager.clone() else { return Ok(None) };
         let resumed = manager.resume(self.parts())?;
         self.went_back();
+        self.begun = true;
         Ok(resumed)
     }
 
@@ -47,7 +53,20 @@ impl<M: Freezable> Training<M> {
         self.ready()?;
         let resumed = self.parts().resume(path)?;
         self.went_back();
+        self.begun = true;
         Ok(resumed)
+    }
+
+    /// Before the first epoch of a run that was not resumed: finds out now what would make the first save
+    /// fail, after an epoch's work.
+    pub(super) fn check_begin(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.begun, true) {
+            return Ok(());
+        }
+        let Some(manager) = self.manager.clone() else { return Ok(()) };
+        let checked = manager.check_begin().and_then(|()| self.parts().check());
+        self.begun = checked.is_ok();
+        checked
     }
 
     /// What does not go by the checkpoint alone.
@@ -55,11 +74,17 @@ impl<M: Freezable> Training<M> {
         if let Some(policy) = &mut self.policy {
             policy.rewind();
         }
+        let patient = |early: &EarlyStop| !early.is_exhausted(&self.clock.patience);
+        if self.clock.stopped == Some(Stopped::Early) && self.early.as_ref().is_none_or(patient) {
+            self.clock.stopped = None;
+        }
         self.planned();
     }
 
     pub(super) fn save_if_due(&mut self) -> Result<Option<PathBuf>> {
         match self.manager.clone() {
+            // What the run ends with is never lost.
+            Some(manager) if self.clock.is_over() => manager.save(self.parts()).map(Some),
             Some(manager) => manager.save_if_due(self.parts()),
             None => Ok(None),
         }

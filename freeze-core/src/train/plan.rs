@@ -17,7 +17,7 @@ impl<M: Freezable> Training<M> {
         Ok(change)
     }
 
-    /// Freezes the first `n` leaves and trains the rest: see
+    /// Freezes the first `n` leaves and lets the rest train as declared: see
     /// [`Freezer::freeze_upto`](crate::Freezer::freeze_upto).
     ///
     /// # Errors
@@ -35,7 +35,9 @@ impl<M: Freezable> Training<M> {
     ///
     /// As [`apply`](Self::apply).
     pub fn thaw(&mut self) -> Result<Change> {
-        self.freeze_upto(0)
+        let change = self.freezer.thaw(&mut as_plan(&mut self.optimizers))?;
+        self.planned();
+        Ok(change)
     }
 
     /// What frozen batch norms normalise by, from now on.

@@ -8,29 +8,38 @@ use candle_core::{DType, Tensor};
 use super::clock::Length;
 use super::driven::as_plan;
 use super::epoch::Epoch;
+use super::policy::Policy;
 use super::report::{Progress, Spent, Step};
 use super::stop::{OnNonFinite, Stopped};
 use super::training::Training;
 use super::update::Update;
+use crate::audit::{Finding, glance};
 use crate::checkpoint::Manager;
+use crate::hook::Audited;
 use crate::{Error, Freezable, Result};
+
+/// What a step shows, and which leaves were frozen.
+type Look = (Vec<Finding>, Vec<bool>);
 
 impl<M: Freezable> Training<M> {
     /// The next epoch, or the one that was left unfinished; `None` when the run is over.
     ///
     /// # Errors
     ///
-    /// No [`length`](Self::length) was given, a trained variable has no optimizer, or the last
-    /// epoch's batches are done and [`epoch_end`](Self::epoch_end) was not called.
+    /// No [`length`](Self::length) was given, a trained variable has no optimizer, the last epoch's
+    /// batches are done and [`epoch_end`](Self::epoch_end) was not called; or, before the first one, the
+    /// run's folder has checkpoints that it was not resumed from, or it could not be saved.
     pub fn next_epoch(&mut self) -> Result<Option<Epoch>> {
         self.ready()?;
         if self.clock.epoch_is_full() {
             return Err(Error::training("the epoch's batches are done; call `epoch_end`"));
         }
-        if self.clock.stopped.is_some() || self.clock.epoch >= self.clock.length.epochs {
+        if self.clock.is_over() {
+            self.finish_sinks()?;
             return Ok(None);
         }
-        self.clock.begin_epoch();
+        self.check_begin()?;
+        self.clock.begin_epoch()?;
         (self.began, self.spent) = (Instant::now(), Spent::default());
         let length = self.clock.length;
         Ok(Some(Epoch {
@@ -48,8 +57,10 @@ impl<M: Freezable> Training<M> {
     /// # Errors
     ///
     /// The loss is no scalar, does not belong to a batch of an epoch that is under way, is infinite
-    /// or NaN, or the backward pass or the update fails: nothing is counted then. Where the policy or
-    /// the saving fails, the update is made and counted.
+    /// or NaN, reaches nothing that trains, or the backward pass or the update fails: nothing is counted
+    /// then, and what was gathered for an update that failed is gone. Of several optimizers, those
+    /// before one that refuses its own numbers have made their update. Where the policy or the saving
+    /// fails, the update is made and counted.
     pub fn step(&mut self, loss: &Tensor) -> Result<Step> {
         let mut report = Step {
             loss: f64::NAN,
@@ -68,7 +79,11 @@ impl<M: Freezable> Training<M> {
         if !finite && self.on_non_finite != OnNonFinite::Skip {
             return self.unfit_loss(report);
         }
-        match self.gradients(finite.then_some(loss), due)? {
+        let (grads, look) = match finite {
+            true => self.backward(loss).map(|(grads, look)| (Some(grads), look))?,
+            false => (None, None),
+        };
+        match self.gathered(grads, due)? {
             None => {}
             Some(mut grads) => match self.timed_update(&mut grads)? {
                 Update::Done { reached, grad_norm } => {
@@ -80,6 +95,9 @@ impl<M: Freezable> Training<M> {
                     OnNonFinite::Skip => self.clock.left_out += 1,
                 },
             },
+        }
+        if let Some((findings, frozen)) = look {
+            audited(&mut self.policy, &mut self.audited).take(findings, frozen);
         }
         self.clock.took(finite.then_some(report.loss));
         self.clock.step += usize::from(due);
@@ -97,41 +115,40 @@ impl<M: Freezable> Training<M> {
         }
         if self.clock.epoch_is_full() {
             return Err(Error::training(format!(
-                "the epoch's {} batches are done; call `epoch_end`, or give `length` more",
+                "the epoch's {} batches are done; call `epoch_end`, and where there are more, say so \
+                 by `length` before the run begins",
                 self.clock.length.batches
             )));
         }
         Ok(())
     }
 
-    /// The gradients to update by, if it is time for that.
-    fn gradients(&mut self, loss: Option<&Tensor>, due: bool) -> Result<Option<GradStore>> {
+    /// The gradients of a loss, and what they show where no step was looked at since leaves froze or
+    /// thawed.
+    fn backward(&mut self, loss: &Tensor) -> Result<(GradStore, Option<Look>)> {
         let Length { accumulate, turns, .. } = self.clock.length;
-        let gathers = accumulate > 1;
-        let grads = match loss {
+        let grads = timed(&mut self.spent.backward, || match accumulate > 1 && turns > 1 {
             // The mean is over all losses, each turn's parameters have one of each batch.
-            Some(loss) if gathers && turns > 1 => {
-                let loss = (loss * turns as f64)?;
-                Some(timed(&mut self.spent.backward, || loss.backward())?)
-            }
-            Some(loss) => Some(timed(&mut self.spent.backward, || loss.backward())?),
-            None => None,
-        };
-        if let (Some(loss), Some(grads)) = (loss, &grads) {
-            let audited = match &mut self.policy {
-                Some(policy) => policy.audited(),
-                None => &mut self.audited,
-            };
+            true => (loss * turns as f64)?.backward(),
+            false => loss.backward(),
+        })?;
+        let audited = audited(&mut self.policy, &mut self.audited);
+        let look = match (audited.is_due(&self.freezer), turns) {
+            (None, _) => None,
+            (Some(frozen), 1) => Some((glance(&self.freezer, loss, &grads)?, frozen)),
             // The loss of one turn is not meant to reach everything that trains.
-            match turns {
-                1 => audited.look(&self.freezer, loss, grads)?,
-                _ => audited.skip(&self.freezer),
-            }
-        }
-        if !gathers {
+            (Some(frozen), _) => Some((Vec::new(), frozen)),
+        };
+        Ok((grads, look))
+    }
+
+    /// The gradients to update by, if it is time for that.
+    fn gathered(&mut self, grads: Option<GradStore>, due: bool) -> Result<Option<GradStore>> {
+        if self.clock.length.accumulate == 1 {
             return Ok(grads);
         }
         if let Some(grads) = grads {
+            self.check_reached(&grads)?;
             self.sums.accumulate_grads(grads, 1.0)?;
         }
         match due && !self.sums.is_empty() {
@@ -194,6 +211,17 @@ impl<M: Freezable> Training<M> {
             report.saved = self.save_if_due()?;
         }
         Ok(())
+    }
+}
+
+/// What is known of the steps: the policy's, if there is one.
+fn audited<'a, M>(
+    policy: &'a mut Option<Box<dyn Policy<M>>>,
+    own: &'a mut Audited,
+) -> &'a mut Audited {
+    match policy {
+        Some(policy) => policy.audited(),
+        None => own,
     }
 }
 

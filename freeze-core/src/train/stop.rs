@@ -6,7 +6,8 @@ use crate::checkpoint::Goal;
 use crate::optim::check_number;
 use crate::{Error, Result};
 
-/// Stops a run whose metric gets no better.
+/// Stops a run whose metric gets no better. A run that was stopped goes on when it is resumed with more
+/// patience, or with none of this.
 ///
 /// ```
 /// use freeze_core::EarlyStop;
@@ -64,6 +65,10 @@ impl EarlyStop {
         } else {
             patience.stale += 1;
         }
+        self.is_exhausted(patience)
+    }
+
+    pub(super) fn is_exhausted(&self, patience: &Patience) -> bool {
         patience.stale >= self.patience
     }
 }

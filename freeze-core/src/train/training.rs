@@ -44,6 +44,10 @@ pub struct Training<M> {
     pub(super) generators: Generators,
     pub(super) clock: Clock,
     pub(super) spent: Spent,
+    /// Whether it was looked at whether the run can be saved, or it was resumed.
+    pub(super) begun: bool,
+    /// Whether the sinks were told that the run is over.
+    pub(super) finished: bool,
     /// When the epoch under way began.
     pub(super) began: Instant,
 }

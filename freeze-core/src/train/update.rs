@@ -5,7 +5,9 @@ use candle_core::backprop::GradStore;
 
 use super::driven::as_plan;
 use super::training::Training;
-use crate::optim::{GradClip, clip_grad_norm, clip_grad_value, grad_norm, kernel};
+use crate::optim::{
+    GradClip, check_number, clip_grad_norm, clip_grad_value, grad_norm, kernel, reached_nothing,
+};
 use crate::{Error, Freezable, LeafState, Result};
 
 /// What came of an update.
@@ -33,7 +35,7 @@ impl<M: Freezable> Training<M> {
         let plan = self.freezer.plan().clone();
         self.freezer.refine(&plan, &mut as_plan(&mut self.optimizers))?;
         self.clip_within = match &mut self.optimizers[..] {
-            [only] => only.as_plan().clip_within_step(self.clip)?,
+            [only] if self.clip != GradClip::None => only.as_plan().clip_within_step(self.clip)?,
             _ => false,
         };
         self.planned();
@@ -48,8 +50,18 @@ impl<M: Freezable> Training<M> {
         self.trained = vars.into_iter().map(|var| (var.name, var.var)).collect();
     }
 
-    /// Clips and updates; all of it, or nothing.
+    /// Refuses gradients that move nothing, unless all is frozen.
+    pub(super) fn check_reached(&self, grads: &GradStore) -> Result<()> {
+        if self.trained.iter().any(|(_, var)| grads.get(var).is_some()) {
+            return Ok(());
+        }
+        let owned = self.optimizers.iter().map(|driven| driven.owned_ids().len()).sum();
+        reached_nothing(owned, self.trained.len())
+    }
+
+    /// Clips and updates. Gradients are looked at before anything moves.
     pub(super) fn update(&mut self, grads: &mut GradStore) -> Result<Update> {
+        self.check_reached(grads)?;
         let reached: Vec<_> =
             self.trained.iter().filter(|(_, var)| grads.get(var).is_some()).collect();
         let found: Vec<&Tensor> = reached.iter().filter_map(|(_, var)| grads.get(var)).collect();
@@ -72,18 +84,14 @@ impl<M: Freezable> Training<M> {
             _ => None,
         };
         let share = self.rate.as_ref().map(|rate| rate(self.clock.middle_of_step()));
-        let alone = self.optimizers.len() == 1;
+        if let Some(share) = share {
+            check_number("rate", share, 0.0.., "a finite number of at least 0")?;
+            self.optimizers.iter_mut().for_each(|driven| driven.set_share(share));
+        }
         for driven in &mut self.optimizers {
-            if let Some(share) = share {
-                driven.set_share(share);
-            }
-            // One alone says by itself that nothing was reached.
-            if alone || vars.iter().any(|var| driven.owned_ids().contains(&var.id())) {
+            if vars.iter().any(|var| driven.owned_ids().contains(&var.id())) {
                 driven.update(grads)?;
             }
-        }
-        if !alone && vars.is_empty() && !self.trained.is_empty() {
-            return Err(Error::NoGradient { trained: self.trained.len(), hint: "" });
         }
         Ok(Update::Done { reached: !vars.is_empty(), grad_norm: norm })
     }
