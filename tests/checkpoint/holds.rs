@@ -28,7 +28,10 @@ const PARTS: [(&str, &str); 27] = [
     ("`optimizer.N/second_moment/NAME`", "Adam's and AdamW's mean of squares"),
     ("`optimizer.N/momentum/NAME`", "SGD's momentum"),
     ("`optimizer.N/master/NAME`", "the `f32` copy of a parameter in half precision"),
-    ("`random/NAME`", "a generator that was named, as MessagePack"),
+    (
+        "`random/NAME`",
+        "a generator that was named, as MessagePack; `freeze.training`: a `Training`'s place, seed and patience",
+    ),
     ("`history/value`", "every recorded value of every metric"),
     ("`history/metric`", "which metric each value is of"),
     ("`history/elapsed`", "how far training was at each"),

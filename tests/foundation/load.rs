@@ -285,3 +285,17 @@ fn a_freezer_shows_the_new_values_through_its_view() -> Result<()> {
     assert!(load_into(&run, path)?.is_complete() && arrived(run.freezer().whole()));
     Ok(())
 }
+
+#[test]
+fn a_file_of_which_nothing_has_the_models_shape_is_refused() {
+    let net = net(1, DType::F32);
+    let before = tensors(&net);
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("wide.safetensors");
+    let wide =
+        HashMap::from([("head.weight", Tensor::zeros((9, 9), DType::F32, &Cpu).expect("0"))]);
+    candle_core::safetensors::save(&wide, &path).expect("saved");
+    let error = load_into(&net, &path).expect_err("nothing fits").to_string();
+    assert!(error.contains("shape") && error.contains("`head.weight`"), "{error}");
+    assert_eq!(tensors(&net), before);
+}

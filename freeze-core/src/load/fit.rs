@@ -70,6 +70,12 @@ impl Fit {
                 self.remedy()
             ));
         }
+        if self.pairs.is_empty() {
+            return misfit(format!(
+                "none of what it holds has the shape of the model's: {}",
+                listed(self.report.misshaped.iter().map(|misshaped| &misshaped.name))
+            ));
+        }
         let plain = self.pairs.iter().filter(|(_, tensor, _)| !tensor.is_variable());
         let plain: Vec<String> = plain.map(|(name, ..)| name.clone()).collect();
         if !plain.is_empty() {
