@@ -16,7 +16,7 @@ use candle_core::{DType, Device};
 use candle_nn::{Module, ParamsAdamW, VarBuilder, loss::cross_entropy};
 use clap::Parser;
 use freeze_core::checkpoint::save_weights;
-use freeze_core::{Freezable, Training, init::Seeded, optim::AdamW};
+use freeze_core::{Freezable, FreezePlan, Training, init::Seeded, optim::AdamW};
 
 use common::dataset::{Dataset, Images};
 use common::{Result, accuracy, count, progress};
@@ -71,13 +71,9 @@ fn transfer(args: &Args) -> Result<()> {
 fn pretrain(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
     let vb = Seeded::builder(args.seed, DType::F32, &Device::Cpu);
     let (body, head) = (Net::body(vb.pp("body"))?, Net::head(OLD.len(), vb.pp("head"))?);
-    let mut run = training(Net { body, head })?;
-    run = train("pretraining", run, args, &data.train)?;
-    println!("pretrained on {} classes: {}", OLD.len(), score(&run, data)?);
-    let saved = run.freezer().named_tensors()?.len();
-    save_weights(file, &run)?;
-    println!("saved {saved} tensors\n");
-    Ok(())
+    let run = train("pretraining", training(Net { body, head })?, args, &data.train)?;
+    println!("pretrained on {} classes: {}\n", OLD.len(), score(&run, data)?);
+    Ok(save_weights(file, run.freezer())?)
 }
 
 fn fine_tune(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
@@ -86,25 +82,18 @@ fn fine_tune(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
     let body = Net::body(vb.pp("body"))?;
     let fresh = Seeded::builder(args.seed.wrapping_add(1), DType::F32, &Device::Cpu);
     let head = Net::head(NEW.len(), fresh.pp("head"))?;
-    let mut run = training(Net { body, head }.into_trainable()?)?;
+    let run = training(Net { body, head }.into_trainable()?)?;
     let loaded = moved::snapshot(run.freezer().whole())?;
     println!("a new head for {} other classes, untrained: {}\n", NEW.len(), score(&run, data)?);
 
-    // Stage 1: the body is frozen, the new head trains.
     let mut plan = run.freezer().plan().clone();
     plan.freeze("body.**")?;
-    run.apply(&plan)?;
-    println!("{}\n", run.freezer().summary()?);
-    run = train("new head", run, args, &data.train)?;
-    println!("body frozen, new head trained: {}\n", score(&run, data)?);
+    let run = stage("new head", run, &plan, args, data)?;
     let after_head = moved::snapshot(run.freezer().whole())?;
 
-    // Stage 2: the upper half of the body joins in, at a tenth of the learning rate.
+    // The upper half of the body joins in, at a tenth of the learning rate.
     plan.train("body.2", 0.1)?.train("body.3", 0.1)?;
-    run.apply(&plan)?;
-    println!("{}\n", run.freezer().summary()?);
-    run = train("upper half", run, args, &data.train)?;
-    println!("upper half of the body thawed: {}\n", score(&run, data)?);
+    let run = stage("upper half", run, &plan, args, data)?;
     let after_thaw = moved::snapshot(run.freezer().whole())?;
 
     println!("how far each tensor moved from what was loaded (largest change of an element):");
@@ -115,6 +104,21 @@ fn fine_tune(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
 fn training(net: Net) -> Result<Training<Net>> {
     let params = ParamsAdamW { lr: 1e-3, ..Default::default() };
     Ok(Training::new(net)?.optimizer(|vars| AdamW::with_names(vars, params))?)
+}
+
+/// Trains under a plan, and says what trains and what came of it.
+fn stage(
+    what: &str,
+    mut run: Training<Net>,
+    plan: &FreezePlan,
+    args: &Args,
+    data: &Dataset,
+) -> Result<Training<Net>> {
+    run.apply(plan)?;
+    println!("{}\n", run.freezer().summary()?);
+    let run = train(what, run, args, &data.train)?;
+    println!("{what} trained: {}\n", score(&run, data)?);
+    Ok(run)
 }
 
 /// Trains whatever the plan trains for some epochs more.
