@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use candle_core::{Tensor, Var, backprop::GradStore};
 
 use super::GradClip;
-use super::kernel::{self, Norm};
+use super::kernel::{self, GradMap, Norm};
+use super::look::Look;
 use super::rule::check_positive;
 use crate::{Error, Result};
 
@@ -37,14 +38,13 @@ fn norm(grads: &GradStore, vars: &[Var]) -> Result<Norm> {
 /// `max` is not a finite number above 0, a gradient is infinite or NaN, or candle fails; the
 /// gradients are untouched then.
 pub fn clip_grad_norm(grads: &mut GradStore, vars: &[Var], max: f64) -> Result<f64> {
-    check_bound(max)?;
+    check_positive("max", max)?;
     let norm = norm(grads, vars)?;
     if !norm.is_of_finite() {
         return Err(Error::NonFinite { names: format!("{} variables together", vars.len()) });
     }
-    if norm.value() > max {
-        replace(grads, vars, |grad| grad * norm.factor_to(max))?;
-    }
+    let look = Look { norm: Some(norm), fit: true };
+    apply_map(grads, vars, look.map(GradClip::Norm(max)))?;
     Ok(norm.value())
 }
 
@@ -54,8 +54,8 @@ pub fn clip_grad_norm(grads: &mut GradStore, vars: &[Var], max: f64) -> Result<f
 ///
 /// `max` is not a finite number above 0, or candle fails; the gradients are untouched then.
 pub fn clip_grad_value(grads: &mut GradStore, vars: &[Var], max: f64) -> Result<()> {
-    check_bound(max)?;
-    replace(grads, vars, |grad| grad.clamp(-max, max))
+    check_positive("max", max)?;
+    apply_map(grads, vars, GradMap::Clamp(max))
 }
 
 /// Refuses a bound that is no finite number above 0.
@@ -66,18 +66,13 @@ pub(crate) fn check_clip(clip: GradClip) -> Result<()> {
     }
 }
 
-fn check_bound(max: f64) -> Result<()> {
-    check_positive("max", max)
-}
-
-/// All of them, or none if one fails.
-fn replace(
-    grads: &mut GradStore,
-    vars: &[Var],
-    change: impl Fn(Tensor) -> candle_core::Result<Tensor>,
-) -> Result<()> {
+/// Does to the gradients what clipping asks for: all of them, or none if one fails.
+pub(crate) fn apply_map(grads: &mut GradStore, vars: &[Var], map: GradMap) -> Result<()> {
+    if map == GradMap::Identity {
+        return Ok(());
+    }
     let found = vars.iter().filter_map(|var| Some((var, grads.get(var)?.detach())));
-    let changed = found.map(|(var, grad)| Ok((var, change(grad)?)));
+    let changed = found.map(|(var, grad)| Ok((var, map.apply_tensor(grad)?)));
     for (var, grad) in changed.collect::<candle_core::Result<Vec<_>>>()? {
         grads.insert(var, grad);
     }

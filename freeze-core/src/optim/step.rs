@@ -2,12 +2,12 @@
 
 use candle_core::{Tensor, backprop::GradStore};
 
-use super::kernel::{self, GradMap, Norm, PARALLEL_MIN};
+use super::kernel::{self, GradMap, PARALLEL_MIN};
+use super::look::{Look, unfit};
 use super::no_gradient::reached_nothing;
 use super::rule::{Update, UpdateRule, check_for, sealed::Rule};
 use super::slot::Slot;
-use super::{Fused, GradClip, NonFinite};
-use crate::error::listed;
+use super::{Fused, NonFinite};
 use crate::{Error, Result, threads};
 
 /// A trained parameter and its gradient.
@@ -30,28 +30,21 @@ impl<R: UpdateRule> Fused<R> {
         if due.is_empty() {
             return reached_nothing(self.slots.len(), trained);
         }
-        let norm = match self.clip {
-            GradClip::Norm(_) => Some(norm(&due)?),
-            GradClip::None | GradClip::Value(_) => None,
-        };
-        self.grad_norm = norm;
-        let fit = match norm {
-            Some(norm) => norm.is_of_finite(),
-            None => all_finite(&due)?,
-        };
-        if !fit {
+        let look = Look::at(&due.iter().map(|due| &due.grad).collect::<Vec<_>>(), self.clip)?;
+        self.grad_norm = look.norm;
+        if !look.fit {
             if self.non_finite == NonFinite::SkipStep {
                 self.skipped += 1;
                 return Ok(());
             }
-            return Err(Error::NonFinite { names: unfit(&due)? });
+            let named = due.iter().map(|due| (due.slot.label(due.index), &due.grad));
+            return Err(Error::NonFinite { names: unfit(named)? });
         }
-        let map = grad_map(self.clip, norm);
         let moments = self.rule.moments().len();
         let masters = self.masters;
         due.iter_mut()
             .try_for_each(|due| due.slot.ensure_state(due.slot.rows(moments, masters)))?;
-        update_all(&self.rule, map, due)
+        update_all(&self.rule, look.map(self.clip), due)
     }
 }
 
@@ -101,39 +94,6 @@ fn due<'a, R: Rule>(rule: &R, slots: &'a mut [Slot], grads: &GradStore) -> Resul
         due.push(Due { index: i, slot, grad, update });
     }
     Ok(due)
-}
-
-/// The norm of all gradients together.
-fn norm(due: &[Due<'_>]) -> Result<Norm> {
-    let grads: Vec<&Tensor> = due.iter().map(|due| &due.grad).collect();
-    Ok(kernel::norm(&grads)?)
-}
-
-/// Whether no gradient is infinite or NaN.
-fn all_finite(due: &[Due<'_>]) -> Result<bool> {
-    let grads: Vec<&Tensor> = due.iter().map(|due| &due.grad).collect();
-    Ok(kernel::all_finite(&grads)?)
-}
-
-/// The parameters whose gradients are infinite or NaN.
-fn unfit(due: &[Due<'_>]) -> Result<String> {
-    let mut names = Vec::new();
-    for due in due {
-        if !kernel::all_finite(&[&due.grad])? {
-            names.push(due.slot.label(due.index));
-        }
-    }
-    Ok(listed(names))
-}
-
-fn grad_map(clip: GradClip, norm: Option<Norm>) -> GradMap {
-    match (clip, norm) {
-        (GradClip::Norm(bound), Some(norm)) if norm.value() > bound => {
-            GradMap::Scale(norm.factor_to(bound))
-        }
-        (GradClip::Value(bound), _) => GradMap::Clamp(bound),
-        _ => GradMap::Identity,
-    }
 }
 
 /// Large tensors one after the other, each by all threads; small ones side by side, each by one thread.

@@ -1,13 +1,12 @@
 //! One update by all optimizers together.
 
-use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
 
 use super::driven::as_plan;
 use super::training::Training;
-use crate::optim::{
-    GradClip, check_number, clip_grad_norm, clip_grad_value, grad_norm, kernel, reached_nothing,
-};
+use crate::optim::kernel::Norm;
+use crate::optim::{GradClip, Look, apply_map, check_number, reached_nothing, unfit};
 use crate::{Error, Freezable, LeafState, Result};
 
 /// What came of an update.
@@ -62,29 +61,19 @@ impl<M: Freezable> Training<M> {
     /// Clips and updates. Gradients are looked at before anything moves.
     pub(super) fn update(&mut self, grads: &mut GradStore) -> Result<Update> {
         self.check_reached(grads)?;
-        let reached: Vec<_> =
-            self.trained.iter().filter(|(_, var)| grads.get(var).is_some()).collect();
-        let found: Vec<&Tensor> = reached.iter().filter_map(|(_, var)| grads.get(var)).collect();
-        if !kernel::all_finite(&found)? {
-            let unfit = |var: &Tensor| match grads.get(var) {
-                Some(grad) => kernel::all_finite(&[grad]).is_ok_and(|fit| !fit),
-                None => false,
-            };
-            let names = reached.iter().filter(|(_, var)| unfit(var)).map(|(name, _)| name.as_str());
-            return Ok(Update::Unfit { names: crate::error::listed(names) });
+        let reached = self.trained.iter().filter(|(_, var)| grads.get(var).is_some());
+        let (names, vars): (Vec<String>, Vec<Var>) = reached.cloned().unzip();
+        let found: Vec<&Tensor> = vars.iter().filter_map(|var| grads.get(var)).collect();
+        let look = Look::at(&found, self.clip)?;
+        if !look.fit {
+            let names = unfit(names.into_iter().zip(found))?;
+            return Ok(Update::Unfit { names });
         }
-        let vars: Vec<_> = reached.iter().map(|(_, var)| var.clone()).collect();
-        let norm = match self.clip {
-            GradClip::Norm(_) if self.clip_within => Some(grad_norm(grads, &vars)?),
-            GradClip::Norm(max) => Some(clip_grad_norm(grads, &vars, max)?),
-            GradClip::Value(max) if !self.clip_within => {
-                clip_grad_value(grads, &vars, max)?;
-                None
-            }
-            _ => None,
-        };
-        let share = self.rate.as_ref().map(|rate| rate(self.clock.middle_of_step()));
-        if let Some(share) = share {
+        if !self.clip_within {
+            apply_map(grads, &vars, look.map(self.clip))?;
+        }
+        if let Some(rate) = &self.rate {
+            let share = rate(self.clock.middle_of_step());
             check_number("rate", share, 0.0.., "a finite number of at least 0")?;
             self.optimizers.iter_mut().for_each(|driven| driven.set_share(share));
         }
@@ -93,6 +82,6 @@ impl<M: Freezable> Training<M> {
                 driven.update(grads)?;
             }
         }
-        Ok(Update::Done { reached: !vars.is_empty(), grad_norm: norm })
+        Ok(Update::Done { reached: !vars.is_empty(), grad_norm: look.norm.map(Norm::value) })
     }
 }

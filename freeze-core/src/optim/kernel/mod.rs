@@ -3,6 +3,7 @@
 //! A kernel sees each of parameter, gradient and moments once. On the CPU that is a loop over
 //! slices, on CUDA one launch, on any other device a few candle operations.
 
+mod by_tensors;
 mod cpu;
 mod element;
 mod fallback;
@@ -74,7 +75,10 @@ impl GradMap {
         }
     }
 
-    fn apply_tensor(self, grad: candle_core::Tensor) -> candle_core::Result<candle_core::Tensor> {
+    pub(crate) fn apply_tensor(
+        self,
+        grad: candle_core::Tensor,
+    ) -> candle_core::Result<candle_core::Tensor> {
         match self {
             Self::Identity => Ok(grad),
             Self::Scale(factor) => grad * factor,

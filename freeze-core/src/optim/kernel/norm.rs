@@ -1,8 +1,9 @@
 //! The norm of gradients, wherever they lie and however large or small they are.
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use half::{bf16, f16};
 
+use super::by_tensors::{largest_by_tensors, sum_by_tensors};
 use super::probe::{all_finite, with_slice};
 use super::{Element, cpu};
 
@@ -92,54 +93,4 @@ fn fold_here(grad: &Tensor, take: &mut dyn FnMut(f64)) -> Result<()> {
         DType::BF16 => each::<bf16>(grad, take),
         dtype => bail!("no optimizer kernel for {dtype:?}"),
     }
-}
-
-/// The sum over everything that `map` makes of the gradients: short rows on the device, since it
-/// sums in the type of its tensors, and rows in double precision here, fetched at once.
-pub(super) fn sum_by_tensors(
-    grads: &[&Tensor],
-    map: impl Fn(&Tensor) -> Result<Tensor>,
-) -> Result<f64> {
-    const ROW: usize = 4096;
-    fetched(grads, |grad| {
-        let numbers = map(grad)?.flatten_all()?;
-        let (len, rows) = (numbers.elem_count(), numbers.elem_count() / ROW);
-        let rest = numbers.narrow(0, rows * ROW, len - rows * ROW)?.sum_keepdim(0)?;
-        if rows == 0 {
-            return Ok(rest);
-        }
-        let body = numbers.narrow(0, 0, rows * ROW)?.reshape((rows, ROW))?.sum(1)?;
-        Tensor::cat(&[body, rest], 0)
-    })
-    .map(|rows| rows.into_iter().sum())
-}
-
-fn largest_by_tensors(grads: &[&Tensor]) -> Result<f64> {
-    let largest = fetched(grads, |grad| grad.abs()?.flatten_all()?.max_keepdim(0))?;
-    Ok(largest.into_iter().fold(0.0, f64::max))
-}
-
-/// What `reduce` makes of each gradient, a few numbers, fetched from the device once for each type.
-fn fetched(grads: &[&Tensor], reduce: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Vec<f64>> {
-    let (mut single, mut double): (Vec<Tensor>, Vec<Tensor>) = Default::default();
-    for grad in grads.iter().filter(|grad| grad.elem_count() > 0) {
-        let (wide, into) = match grad.dtype() {
-            DType::F64 => (grad.detach(), &mut double),
-            _ => (grad.detach().to_dtype(DType::F32)?, &mut single),
-        };
-        let reduced = reduce(&wide)?;
-        let device: Option<Device> = into.first().map(|first| first.device().clone());
-        into.push(match device {
-            Some(device) => reduced.to_device(&device)?,
-            None => reduced,
-        });
-    }
-    let mut numbers = Vec::new();
-    if !single.is_empty() {
-        numbers.extend(Tensor::cat(&single, 0)?.to_vec1::<f32>()?.into_iter().map(f64::from));
-    }
-    if !double.is_empty() {
-        numbers.extend(Tensor::cat(&double, 0)?.to_vec1::<f64>()?);
-    }
-    Ok(numbers)
 }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 use half::{bf16, f16};
 
-use super::norm::sum_by_tensors;
+use super::by_tensors::sum_by_tensors;
 use super::{Element, PARALLEL_MIN, cpu};
 use crate::nn::span;
 use crate::threads;

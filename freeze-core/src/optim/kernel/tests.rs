@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::ParamsAdamW;
 use proptest::prelude::*;
 
-use super::norm::sum_by_tensors;
+use super::by_tensors::sum_by_tensors;
 use super::{GradMap, Rows, State, acc_dtype, all_finite, norm, probe, update, update_by_tensors};
 use crate::optim::rule::{Kernel, Update, sealed::Rule};
 use crate::optim::{Momentum, ParamsAdam, ParamsSgd};

@@ -1,0 +1,48 @@
+//! What gradients show before anything is updated by them.
+
+use candle_core::Tensor;
+
+use super::GradClip;
+use super::kernel::{self, GradMap, Norm};
+use crate::Result;
+use crate::error::listed;
+
+/// Gradients that were all looked at, once.
+pub(crate) struct Look {
+    /// Of all of them together, where they are clipped by it.
+    pub(crate) norm: Option<Norm>,
+    /// Whether none is infinite or NaN.
+    pub(crate) fit: bool,
+}
+
+impl Look {
+    pub(crate) fn at(grads: &[&Tensor], clip: GradClip) -> Result<Self> {
+        if let GradClip::Norm(_) = clip {
+            let norm = kernel::norm(grads)?;
+            return Ok(Self { norm: Some(norm), fit: norm.is_of_finite() });
+        }
+        Ok(Self { norm: None, fit: kernel::all_finite(grads)? })
+    }
+
+    /// What clipping makes of the gradients.
+    pub(crate) fn map(&self, clip: GradClip) -> GradMap {
+        match (clip, self.norm) {
+            (GradClip::Norm(bound), Some(norm)) if norm.value() > bound => {
+                GradMap::Scale(norm.factor_to(bound))
+            }
+            (GradClip::Value(bound), _) => GradMap::Clamp(bound),
+            _ => GradMap::Identity,
+        }
+    }
+}
+
+/// The names of the gradients that are infinite or NaN.
+pub(crate) fn unfit<'a>(named: impl Iterator<Item = (String, &'a Tensor)>) -> Result<String> {
+    let mut names = Vec::new();
+    for (name, grad) in named {
+        if !kernel::all_finite(&[grad])? {
+            names.push(name);
+        }
+    }
+    Ok(listed(names))
+}
