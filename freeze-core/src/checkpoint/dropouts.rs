@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::fingerprint::shared_otherwise;
-use crate::error::listed;
+use super::fingerprint::{lacking, shared_otherwise};
 use crate::nn::DropoutState;
 use crate::nn::dropout::Generator;
 use crate::{Error, Freezable, Result, inspect};
@@ -41,15 +40,9 @@ impl Dropouts {
 
     /// Every difference between a file's dropouts, these, and a model's.
     pub(super) fn differences(&self, model: &Self) -> Vec<String> {
-        let mut found = Vec::new();
-        let missing: Vec<&String> = model.all().filter(|path| !self.has(path)).collect();
-        let unexpected: Vec<&String> = self.all().filter(|path| !model.has(path)).collect();
-        if !missing.is_empty() {
-            found.push(format!("the file lacks the dropouts {}", listed(missing)));
-        }
-        if !unexpected.is_empty() {
-            found.push(format!("the model lacks the dropouts {}", listed(unexpected)));
-        }
+        let missing = model.all().filter(|path| !self.has(path));
+        let unexpected = self.all().filter(|path| !model.has(path));
+        let mut found = lacking("the dropouts ", missing, unexpected);
         let both = |path: &&String| self.has(path) && model.has(path);
         let say = |first: Option<&String>| match first {
             Some(first) => format!("draws with `{first}`"),

@@ -42,15 +42,9 @@ impl Fingerprint {
 
     /// Every difference between a file's layout, this one, and a model's.
     pub(super) fn differences(&self, model: &Self) -> Vec<String> {
-        let mut found = Vec::new();
-        let missing: Vec<&String> = model.all().filter(|name| !self.has(name)).collect();
-        let unexpected: Vec<&String> = self.all().filter(|name| !model.has(name)).collect();
-        if !missing.is_empty() {
-            found.push(format!("the file lacks {}", listed(missing)));
-        }
-        if !unexpected.is_empty() {
-            found.push(format!("the model lacks {}", listed(unexpected)));
-        }
+        let missing = model.all().filter(|name| !self.has(name));
+        let unexpected = self.all().filter(|name| !model.has(name));
+        let mut found = lacking("", missing, unexpected);
         let misshaped = self.tensors.iter().filter_map(|(name, (theirs, their_type))| {
             let (ours, our_type) = model.tensors.get(name)?;
             ((theirs, their_type) != (ours, our_type)).then(|| {
@@ -78,6 +72,17 @@ impl Fingerprint {
     fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name) || self.ties.contains_key(name)
     }
+}
+
+/// What the file lacks of the model's, and the model of the file's; `what` they are stands before them.
+pub(super) fn lacking<'a>(
+    what: &str,
+    missing: impl Iterator<Item = &'a String>,
+    unexpected: impl Iterator<Item = &'a String>,
+) -> Vec<String> {
+    let sides = [("file", listed(missing)), ("model", listed(unexpected))];
+    let lacking = sides.into_iter().filter(|(_, names)| !names.is_empty());
+    lacking.map(|(side, names)| format!("the {side} lacks {what}{names}")).collect()
 }
 
 /// Each name that is shared with another first one in the file than in the model, among those that

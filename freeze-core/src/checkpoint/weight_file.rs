@@ -6,8 +6,8 @@ use candle_core::{DType, Tensor};
 
 use super::archive::Archive;
 use super::save::MODEL;
-use super::state::State;
-use crate::Result;
+use super::state::{State, id};
+use crate::{Error, Result};
 
 /// An open file whose header has been read; tensors are read one at a time.
 pub(crate) struct WeightFile {
@@ -18,13 +18,23 @@ pub(crate) struct WeightFile {
 
 impl WeightFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        let why = "it holds only what differs from its base; resume it and save the weights";
+        Self::open_whole(path, why)
+    }
+
+    /// Opens a file that is no delta, which is refused for the reason given.
+    pub(super) fn open_whole(path: &Path, why: &str) -> Result<Self> {
         let archive = Archive::open(path)?;
         let state = State::read(&archive)?;
-        if state.as_ref().is_some_and(|state| state.in_base.is_some()) {
-            let why = "it holds only what differs from its base; resume it and save the weights";
-            return Err(archive.misfit(why));
+        match state.as_ref().is_some_and(|state| state.in_base.is_some()) {
+            true => Err(archive.misfit(why)),
+            false => Ok(Self { archive, state }),
         }
-        Ok(Self { archive, state })
+    }
+
+    /// Which checkpoint it is; `None` for weights alone.
+    pub(super) fn id(&self) -> Option<String> {
+        self.state.as_ref().and_then(|_| id(&self.archive))
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -48,9 +58,27 @@ impl WeightFile {
     /// Reads a tensor into host memory; one of a checkpoint is checked against its checksum.
     pub(crate) fn tensor(&mut self, name: &str) -> Result<Tensor> {
         let full = self.full(name);
-        let state = self.state.as_ref();
-        let expected = state.map(|state| state.checksum(&self.archive, &full)).transpose()?;
+        let expected = self.saved_checksum(&full).transpose()?;
         self.archive.tensor(&full, expected)
+    }
+
+    /// The checksum of a tensor, which a file of weights alone does not hold: it is computed.
+    pub(super) fn checksum(&mut self, name: &str) -> Result<u128> {
+        let full = self.full(name);
+        self.saved_checksum(&full).unwrap_or_else(|| self.archive.checksum(&full))
+    }
+
+    /// Reads a tensor that must have a checksum, or refuses it for the reason given.
+    pub(super) fn tensor_of(&mut self, name: &str, checksum: u128, why: &str) -> Result<Tensor> {
+        let full = self.full(name);
+        match self.archive.tensor(&full, Some(checksum)) {
+            Err(Error::Damaged { .. }) => Err(self.archive.misfit(format!("`{full}` {why}"))),
+            read => read,
+        }
+    }
+
+    fn saved_checksum(&self, full: &str) -> Option<Result<u128>> {
+        self.state.as_ref().map(|state| state.checksum(&self.archive, full))
     }
 
     fn full(&self, name: &str) -> String {
