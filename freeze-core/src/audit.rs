@@ -152,9 +152,7 @@ where
     M: Freezable,
     F: Fn(&mut M) -> candle_core::Result<Tensor>,
 {
-    let mut frozen = plan.clone();
-    (0..frozen.len()).try_for_each(|i| frozen.set(i, LeafState::Frozen).map(drop))?;
-    let (_, graph) = prober.graph(&frozen, BatchNormPolicy::AsCaller)?;
+    let (_, graph) = prober.graph(&plan.all(LeafState::Frozen), BatchNormPolicy::AsCaller)?;
     let past = strangers::past(&graph, leaves, |_| true);
     Ok(past.into_iter().chain(strangers::outside(&graph, leaves)).collect())
 }

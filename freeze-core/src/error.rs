@@ -291,6 +291,14 @@ pub enum Error {
     },
 }
 
+/// A count of at least 1.
+pub(crate) fn at_least_1(name: &'static str, n: usize) -> Result<usize> {
+    match n {
+        0 => Err(Error::count(name, n, "at least 1")),
+        n => Ok(n),
+    }
+}
+
 /// `std::result::Result` with this library's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 
 use crate::audit::{Audit, Finding, audit};
+use crate::error::at_least_1;
 use crate::schedule::{Elapsed, Linear, Progress, Schedule};
 use crate::{Change, Error, Freezable, Freezer, MetricSink, PlanOptimizer, Result};
 pub(crate) use audited::Audited;
@@ -87,10 +88,7 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
     ///
     /// `steps` is 0.
     pub fn every_steps(self, steps: usize) -> Result<Self> {
-        if steps == 0 {
-            return Err(Error::count("steps", steps, "at least 1"));
-        }
-        Ok(Self { every: Every::Steps(steps), ..self })
+        Ok(Self { every: Every::Steps(at_least_1("steps", steps)?), ..self })
     }
 
     /// Sends the metrics `layer_freezing/layers_frozen` and `layer_freezing/percentage_frozen`, named

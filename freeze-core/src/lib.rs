@@ -23,6 +23,7 @@
 
 #![warn(missing_debug_implementations)]
 pub mod audit;
+mod bits;
 mod change;
 pub mod checkpoint;
 mod containers;

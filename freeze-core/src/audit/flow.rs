@@ -40,8 +40,7 @@ where
         let first_use = match plan.frozen_leaves() {
             0 => first_use(step),
             _ => {
-                let mut all = plan.clone();
-                (0..all.len()).try_for_each(|i| all.set(i, LeafState::TRAINED).map(drop))?;
+                let all = plan.all(LeafState::TRAINED);
                 first_use(&prober.step(&all, BatchNormPolicy::AsCaller)?)
             }
         };

@@ -1,9 +1,10 @@
 //! Evaluates the loss through fresh views and puts everything back that it moves.
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor, TensorId, Var};
+use candle_core::{Tensor, TensorId, Var};
 
 use super::graph::Graph;
+use crate::bits::bits;
 use crate::inspect::{self, visit};
 use crate::nn::dropout::{Generator, Rewind};
 use crate::nn::record::{Call, Detail, record};
@@ -128,8 +129,7 @@ impl Step {
 
 impl Value {
     pub(super) fn of(loss: &Tensor) -> Result<Self> {
-        let values = loss.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        Ok(Self(values.into_iter().map(f64::to_bits).collect()))
+        Ok(Self(bits(loss)?))
     }
 
     pub(super) fn is_finite(&self) -> bool {

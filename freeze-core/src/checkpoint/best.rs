@@ -17,6 +17,18 @@ pub enum Goal {
     Highest,
 }
 
+impl Goal {
+    /// Whether `value` is better than the best so far, if there is one, by more than `delta`. NaN never
+    /// is.
+    pub(crate) fn is_better(self, value: f64, best: Option<f64>, delta: f64) -> bool {
+        match (best, self) {
+            (None, _) => !value.is_nan(),
+            (Some(best), Self::Lowest) => value < best - delta,
+            (Some(best), Self::Highest) => value > best + delta,
+        }
+    }
+}
+
 /// What checkpoints are compared by.
 #[derive(Clone, Debug)]
 pub(super) struct Best {
@@ -48,13 +60,7 @@ impl Best {
         let mut best: Option<(f64, PathBuf)> = None;
         for path in files {
             let Ok(Some(value)) = last_metric(&path, &self.metric) else { continue };
-            let better = match (&best, self.goal) {
-                _ if value.is_nan() => false,
-                (None, _) => true,
-                (Some((best, _)), Goal::Lowest) => value < *best,
-                (Some((best, _)), Goal::Highest) => value > *best,
-            };
-            if better {
+            if self.goal.is_better(value, best.as_ref().map(|(best, _)| *best), 0.0) {
                 best = Some((value, path));
             }
         }

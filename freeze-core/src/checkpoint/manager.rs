@@ -8,6 +8,7 @@ use super::due::{Every, counts_steps};
 use super::folder::{Folder, Position};
 use super::verify::verify_alone;
 use super::{Checkpoint, Resumed};
+use crate::error::at_least_1;
 use crate::{Elapsed, Error, Freezable, Result};
 
 /// Saves a run's checkpoints to a folder of its own and finds the one to go on from. A clone is the
@@ -78,7 +79,7 @@ impl Manager {
     ///
     /// `n` is 0.
     pub fn save_every_epochs(self, n: usize) -> Result<Self> {
-        Ok(Self { every: Every::Epochs(positive("save_every_epochs", n)?), ..self })
+        Ok(Self { every: Every::Epochs(at_least_1("save_every_epochs", n)?), ..self })
     }
 
     /// [`save_if_due`](Self::save_if_due) saves after every `n`th optimizer step, counted over the
@@ -88,7 +89,7 @@ impl Manager {
     ///
     /// `n` is 0.
     pub fn save_every_steps(self, n: usize) -> Result<Self> {
-        Ok(Self { every: Every::Steps(positive("save_every_steps", n)?), ..self })
+        Ok(Self { every: Every::Steps(at_least_1("save_every_steps", n)?), ..self })
     }
 
     /// Keeps only the `n` latest checkpoints, the best if there is a
@@ -98,7 +99,7 @@ impl Manager {
     ///
     /// `n` is 0.
     pub fn keep_last(self, n: usize) -> Result<Self> {
-        Ok(Self { keep_last: Some(positive("keep_last", n)?), ..self })
+        Ok(Self { keep_last: Some(at_least_1("keep_last", n)?), ..self })
     }
 
     /// Also keeps the checkpoint whose latest value of `metric` is the best, the earliest of equal
@@ -244,11 +245,4 @@ fn progress<M>(run: &Checkpoint<'_, M>) -> Result<Elapsed> {
         what: "the run under a name of its own".into(),
         why: "it was given no progress; add `.progress(..)`".into(),
     })
-}
-
-fn positive(name: &'static str, n: usize) -> Result<usize> {
-    match n {
-        0 => Err(Error::count(name, n, "at least 1")),
-        n => Ok(n),
-    }
 }

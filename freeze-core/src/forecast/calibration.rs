@@ -30,11 +30,8 @@ pub(super) fn measure<M: Freezable>(
     loss: impl Fn(&mut M) -> candle_core::Result<Tensor>,
     mut update: Option<Update<'_>>,
 ) -> Result<Calibration> {
-    let (mut plan, mut frozen) = (freezer.plan().clone(), freezer.plan().clone());
-    for leaf in 0..plan.len() {
-        plan.set(leaf, LeafState::TRAINED)?;
-        frozen.set(leaf, LeafState::Frozen)?;
-    }
+    let [plan, frozen] =
+        [LeafState::TRAINED, LeafState::Frozen].map(|state| freezer.plan().all(state));
     let leaves = freezer.leaves()?;
     let holders = holders(&leaves);
     let saved = update.is_some().then(|| Saved::new(freezer.vars())).transpose()?;

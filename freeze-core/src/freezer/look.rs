@@ -59,7 +59,7 @@ impl<M: Freezable> Freezer<M> {
     ///
     /// A layer of the model cannot be rebuilt.
     pub fn frozen_view(&self) -> Result<View<M>> {
-        let plan = self.inventory.plan(|_| LeafState::Frozen)?;
+        let plan = self.plan.all(LeafState::Frozen);
         Ok(View::new(inspect::view(&self.whole, &plan, BatchNormPolicy::AsCaller)?))
     }
 

@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor, TensorId, Var};
 
 use super::names::{Source, paths};
 use super::report::{Loaded, Misshaped};
+use crate::bits::bits;
 use crate::checkpoint::WeightFile;
 use crate::error::listed;
 use crate::{Error, Result};
@@ -172,9 +173,5 @@ fn converted(value: &Tensor, dtype: DType) -> Result<Option<Tensor>> {
 
 /// Whether all elements are equal; NaN is equal to itself.
 fn equal(one: &Tensor, other: &Tensor) -> Result<bool> {
-    let bits = |tensor: &Tensor| -> Result<Vec<u64>> {
-        let values = tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        Ok(values.into_iter().map(f64::to_bits).collect())
-    };
     Ok(bits(one)? == bits(other)?)
 }

@@ -3,14 +3,13 @@
 mod saved;
 mod sum;
 
-use std::collections::HashMap;
-
-use candle_core::{Tensor, TensorId, Var, backprop::GradStore};
+use candle_core::{Tensor, Var, backprop::GradStore};
 use candle_nn::Optimizer;
 
 pub(crate) use self::saved::{PreparedSums, SavedSum};
 use self::sum::Sum;
 use super::PlannedVar;
+use super::follow::by_id;
 use super::kernel::acc_dtype;
 use super::rule::check_positive;
 use crate::{Error, Result};
@@ -65,8 +64,7 @@ impl GradAccumulator {
     /// variables that are frozen under it is let go, and nothing is gathered for them. Variables that
     /// `vars` does not name stay as they are.
     pub fn follow(&mut self, vars: &[PlannedVar]) {
-        let planned: HashMap<TensorId, &PlannedVar> =
-            vars.iter().map(|var| (var.var.id(), var)).collect();
+        let planned = by_id(vars);
         for gathered in &mut self.gathered {
             let Some(planned) = planned.get(&gathered.var.id()) else { continue };
             gathered.name = Some(planned.name.clone());

@@ -1,6 +1,6 @@
 //! What an optimizer is asked when a plan is applied, saved or resumed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{Tensor, TensorId, Var};
 
@@ -49,6 +49,11 @@ impl PlannedVar {
         }
         self
     }
+}
+
+/// Variables by their identity.
+pub(super) fn by_id(vars: &[PlannedVar]) -> HashMap<TensorId, &PlannedVar> {
+    vars.iter().map(|var| (var.var.id(), var)).collect()
 }
 
 impl From<(String, Var)> for PlannedVar {

@@ -1,7 +1,8 @@
 //! The names that state is saved under: the optimizer's own, or lent for one call.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use super::follow::by_id;
 use super::rule::UpdateRule;
 use super::{Fused, PlannedVar};
 use crate::error::listed;
@@ -16,11 +17,11 @@ pub(super) fn names<R: UpdateRule>(
     optimizer: &Fused<R>,
     lent: &[PlannedVar],
 ) -> Result<Vec<String>> {
-    let lent: HashMap<_, _> = lent.iter().map(|var| (var.var.id(), &var.name)).collect();
+    let lent = by_id(lent);
     let mut names = Vec::with_capacity(optimizer.slots.len());
     let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
     for slot in &optimizer.slots {
-        let name = slot.name.as_ref().or_else(|| lent.get(&slot.var.id()).copied());
+        let name = slot.name.as_ref().or_else(|| lent.get(&slot.var.id()).map(|var| &var.name));
         let name = name.ok_or(Error::Unnamed { optimizer: R::KIND })?;
         if !seen.insert(name) {
             twice.insert(name);

@@ -24,9 +24,7 @@ impl FreezePlan {
     ///
     /// A layer of the model cannot be rebuilt.
     pub fn all_trained<M: Freezable>(model: &M) -> Result<Self> {
-        let mut plan = Self::declared(model)?;
-        plan.states.fill(LeafState::TRAINED);
-        Ok(plan)
+        Ok(Self::declared(model)?.all(LeafState::TRAINED))
     }
 
     /// The first `n` leaves of `model` are frozen but those declared `always`, the rest is as
@@ -39,6 +37,11 @@ impl FreezePlan {
         let mut plan = Self::declared(model)?;
         plan.freeze_upto(n)?;
         Ok(plan)
+    }
+
+    /// The same leaves, all in one state.
+    pub(crate) fn all(&self, state: LeafState) -> Self {
+        Self { states: vec![state; self.len()], ..self.clone() }
     }
 
     /// The leaves at `paths`, each in the state that `state` makes of its declaration.

@@ -8,9 +8,10 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use candle_nn::{Module, VarBuilder};
 
+use crate::bits::bits;
 use crate::{BatchNormPolicy, Error, Freezable, Layout, Mapper, Result};
 use replay::{Recording, replay};
 
@@ -120,12 +121,11 @@ impl<L> Rebuilt<L> {
     /// The outputs differ in a bit or a shape, or `forward` failed.
     pub fn verified(self, forward: impl Fn(&L) -> candle_core::Result<Tensor>) -> Result<Self> {
         let again = replay(&self.recording, self.build.as_ref())?;
-        let bits = |layer: &L| -> candle_core::Result<(Vec<usize>, Vec<u64>)> {
+        let computed = |layer: &L| -> candle_core::Result<(Vec<usize>, Vec<u64>)> {
             let ys = forward(layer)?;
-            let values = ys.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-            Ok((ys.dims().to_vec(), values.into_iter().map(f64::to_bits).collect()))
+            Ok((ys.dims().to_vec(), bits(&ys)?))
         };
-        if bits(&self.layer)? == bits(&again)? {
+        if computed(&self.layer)? == computed(&again)? {
             return Ok(self);
         }
         Err(Error::Rebuild {

@@ -13,6 +13,7 @@ use super::report::{Progress, Spent};
 use super::stop::{EarlyStop, OnNonFinite};
 use super::training::Training;
 use crate::checkpoint::{Manager, MetricHistory, Resumable};
+use crate::error::at_least_1;
 use crate::hook::{Audited, LayerFreezing};
 use crate::optim::{GradAccumulator, GradClip, check_clip};
 use crate::plan::matching_params;
@@ -213,12 +214,5 @@ impl<M: Freezable> Training<M> {
         let batches = at_least_1("batches", batches)?;
         self.clock.length = Length { epochs, batches, ..self.clock.length };
         Ok(self)
-    }
-}
-
-fn at_least_1(name: &'static str, n: usize) -> Result<usize> {
-    match n {
-        0 => Err(Error::count(name, n, "at least 1")),
-        n => Ok(n),
     }
 }

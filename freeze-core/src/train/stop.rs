@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
 use crate::checkpoint::Goal;
+use crate::error::at_least_1;
 use crate::optim::check_number;
-use crate::{Error, Result};
 
 /// Stops a run whose metric gets no better. A run that was stopped goes on when it is resumed with more
 /// patience, or with none of this.
@@ -37,10 +38,7 @@ impl EarlyStop {
     ///
     /// `epochs` is 0.
     pub fn patience(self, epochs: usize) -> Result<Self> {
-        if epochs == 0 {
-            return Err(Error::count("patience", epochs, "at least 1"));
-        }
-        Ok(Self { patience: epochs, ..self })
+        Ok(Self { patience: at_least_1("patience", epochs)?, ..self })
     }
 
     /// Only what is better by more than `delta` counts as better.
@@ -55,12 +53,7 @@ impl EarlyStop {
 
     /// Takes the metric's value at an epoch's end; whether the run is to stop.
     pub(super) fn says_stop(&self, patience: &mut Patience, value: f64) -> bool {
-        let better = match (patience.best, self.goal) {
-            (None, _) => !value.is_nan(),
-            (Some(best), Goal::Lowest) => value < best - self.min_delta,
-            (Some(best), Goal::Highest) => value > best + self.min_delta,
-        };
-        if better {
+        if self.goal.is_better(value, patience.best, self.min_delta) {
             *patience = Patience { best: Some(value), stale: 0 };
         } else {
             patience.stale += 1;

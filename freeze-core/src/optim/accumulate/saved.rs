@@ -1,12 +1,13 @@
 //! What was gathered, by name, for a checkpoint.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use candle_core::{Tensor, TensorId};
+use candle_core::Tensor;
 
 use super::sum::Sum;
 use super::{GradAccumulator, acc_dtype};
 use crate::optim::PlannedVar;
+use crate::optim::follow::by_id;
 use crate::{Error, Result};
 
 /// A sum taken apart.
@@ -27,8 +28,7 @@ impl GradAccumulator {
     ///
     /// `vars` lacks one of them.
     pub(crate) fn sums(&self, vars: &[PlannedVar]) -> Result<BTreeMap<String, SavedSum>> {
-        let names: HashMap<TensorId, &PlannedVar> =
-            vars.iter().map(|var| (var.var.id(), var)).collect();
+        let names = by_id(vars);
         let mut sums = BTreeMap::new();
         for (place, gathered) in self.gathered.iter().enumerate() {
             let Some(sum) = gathered.sum.saved() else { continue };
@@ -52,8 +52,7 @@ impl GradAccumulator {
         vars: &[PlannedVar],
         mut saved: BTreeMap<String, SavedSum>,
     ) -> Result<PreparedSums, String> {
-        let names: HashMap<TensorId, &PlannedVar> =
-            vars.iter().map(|var| (var.var.id(), var)).collect();
+        let names = by_id(vars);
         let (mut sums, mut faults) = (Vec::with_capacity(self.gathered.len()), Vec::new());
         for gathered in &self.gathered {
             let name = names.get(&gathered.var.id()).map(|var| &var.name);

@@ -1,12 +1,12 @@
 //! How [`PerParam`] follows a plan.
 
 use std::any::TypeId;
-use std::collections::HashMap;
 
 use candle_core::TensorId;
 use candle_nn::{AdamW, Optimizer, SGD};
 
 use super::{PerParam, Slot};
+use crate::optim::follow::by_id;
 use crate::optim::{PlanOptimizer, PlannedVar, Released};
 use crate::{Error, LeafState, Result};
 
@@ -28,8 +28,7 @@ where
 
     fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<()> {
         self.staged.clear();
-        let planned: HashMap<TensorId, &PlannedVar> =
-            vars.iter().map(|var| (var.var.id(), var)).collect();
+        let planned = by_id(vars);
         let stage = |slot: &Slot<O>| {
             let Some(planned) = planned.get(&slot.var.id()) else { return Ok(None) };
             check_decay::<O>(planned)?;
