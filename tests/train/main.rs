@@ -3,6 +3,7 @@
 mod decide;
 mod equal;
 mod misuse;
+mod odd;
 mod parts;
 mod resume;
 mod rig;

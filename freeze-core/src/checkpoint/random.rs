@@ -67,6 +67,21 @@ pub(crate) trait Registered {
     fn commit(&mut self);
 }
 
+/// What is lent stays what it is.
+impl<T: Registered + ?Sized> Registered for &mut T {
+    fn save(&self) -> Result<Vec<u8>, String> {
+        (**self).save()
+    }
+
+    fn prepare(&mut self, bytes: &[u8]) -> Result<(), String> {
+        (**self).prepare(bytes)
+    }
+
+    fn commit(&mut self) {
+        (**self).commit();
+    }
+}
+
 pub(crate) struct Slot<'a, R: Resumable> {
     target: &'a mut R,
     staged: Option<R::State>,

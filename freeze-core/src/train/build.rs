@@ -213,6 +213,7 @@ impl<M: Freezable> Training<M> {
         let epochs = at_least_1("epochs", epochs)?;
         let batches = at_least_1("batches", batches)?;
         self.clock.length = Length { epochs, batches, ..self.clock.length };
+        self.finished = false;
         Ok(self)
     }
 }

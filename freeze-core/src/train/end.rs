@@ -4,7 +4,7 @@ use super::driven::as_plan;
 use super::report::EpochReport;
 use super::stop::Stopped;
 use super::training::Training;
-use crate::{Elapsed, Error, Freezable, Report, Result};
+use crate::{Elapsed, Error, Freezable, Result};
 
 /// The mean loss of an epoch.
 const LOSS: &str = "train/loss";
@@ -66,7 +66,9 @@ impl<M: Freezable> Training<M> {
         report.findings.extend(self.audited.report());
         self.clock = next;
         report.stopped = self.clock.stopped;
-        let recorded = self.record_all(&metrics, report.frozen.as_ref(), report.elapsed);
+        let policys =
+            report.frozen.iter().flat_map(|frozen| -> [(&str, f64); 2] { frozen.metrics() });
+        let recorded = self.record(policys.chain(metrics), report.elapsed);
         let saved = self.save_if_due();
         let finished = self.finish_sinks();
         report.saved = saved?;
@@ -85,37 +87,20 @@ impl<M: Freezable> Training<M> {
         )))
     }
 
-    fn record_all(
+    /// Keeps the metrics and tells all sinks, also where one fails.
+    pub(super) fn record<'a>(
         &mut self,
-        metrics: &[(&str, f64)],
-        frozen: Option<&Report>,
+        metrics: impl IntoIterator<Item = (&'a str, f64)>,
         elapsed: Elapsed,
     ) -> Result<()> {
-        let recorded = frozen.map_or(Ok(()), |frozen| self.record_policy(frozen, elapsed));
-        for (name, value) in metrics {
-            self.history.record(name, *value, elapsed);
-        }
-        let told: Vec<_> =
-            metrics.iter().map(|(name, value)| self.tell(name, *value, elapsed)).collect();
-        recorded.and(told.into_iter().collect())
-    }
-
-    /// What the hook would tell its own sink.
-    pub(super) fn record_policy(&mut self, frozen: &Report, elapsed: Elapsed) -> Result<()> {
-        let metrics = frozen.metrics();
+        let mut told = Ok(());
         for (name, value) in metrics {
             self.history.record(name, value, elapsed);
+            for sink in &mut self.sinks {
+                told = told.and(sink.record(name, value, elapsed));
+            }
         }
-        let told: Vec<_> =
-            metrics.into_iter().map(|(name, value)| self.tell(name, value, elapsed)).collect();
-        told.into_iter().collect()
-    }
-
-    /// Tells all of them, also where one fails.
-    fn tell(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()> {
-        let told: Vec<_> =
-            self.sinks.iter_mut().map(|sink| sink.record(name, value, elapsed)).collect();
-        told.into_iter().collect()
+        told
     }
 
     /// Tells all of them once that the run is over, if it is.
@@ -123,8 +108,8 @@ impl<M: Freezable> Training<M> {
         if !self.clock.is_over() || std::mem::replace(&mut self.finished, true) {
             return Ok(());
         }
-        let mut told: Vec<_> = self.sinks.iter_mut().map(|sink| sink.finish()).collect();
-        told.extend(self.policy.iter_mut().map(|policy| policy.finish()));
-        told.into_iter().collect()
+        let sinks = self.sinks.iter_mut().map(|sink| sink.finish());
+        let policy = self.policy.iter_mut().map(|policy| policy.finish());
+        sinks.chain(policy).fold(Ok(()), Result::and)
     }
 }

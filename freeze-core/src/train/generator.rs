@@ -37,20 +37,3 @@ impl<R: Resumable> Registered for Shared<R> {
         }
     }
 }
-
-/// A generator lent to a checkpoint.
-pub(super) struct Lent<'a>(pub(super) &'a mut (dyn Registered + Send));
-
-impl Registered for Lent<'_> {
-    fn save(&self) -> Result<Vec<u8>, String> {
-        self.0.save()
-    }
-
-    fn prepare(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.0.prepare(bytes)
-    }
-
-    fn commit(&mut self) {
-        self.0.commit();
-    }
-}

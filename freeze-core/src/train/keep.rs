@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use super::clock::Clock;
-use super::generator::Lent;
 use super::stop::{EarlyStop, Stopped};
 use super::training::Training;
 use crate::checkpoint::{Checkpoint, Registered, Resumed, from_bytes, to_bytes};
@@ -32,13 +31,16 @@ impl<M: Freezable> Training<M> {
     ///
     /// # Errors
     ///
-    /// As [`Manager::resume`](crate::checkpoint::Manager::resume), or the checkpoint lies beyond the
-    /// run's length; nothing has changed then.
+    /// As [`Manager::resume`](crate::checkpoint::Manager::resume), the checkpoint lies beyond the run's
+    /// length, or there is none and the run could not be saved; nothing has changed then.
     pub fn resume(&mut self) -> Result<Option<Resumed>> {
         self.ready()?;
         let Some(manager) = self.manager.clone() else { return Ok(None) };
         let resumed = manager.resume(self.parts())?;
-        self.went_back();
+        match resumed {
+            Some(_) => self.went_back(),
+            None => self.parts().check()?,
+        }
         self.begun = true;
         Ok(resumed)
     }
@@ -60,13 +62,15 @@ impl<M: Freezable> Training<M> {
     /// Before the first epoch of a run that was not resumed: finds out now what would make the first save
     /// fail, after an epoch's work.
     pub(super) fn check_begin(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.begun, true) {
+        if self.begun {
             return Ok(());
         }
-        let Some(manager) = self.manager.clone() else { return Ok(()) };
-        let checked = manager.check_begin().and_then(|()| self.parts().check());
-        self.begun = checked.is_ok();
-        checked
+        if let Some(manager) = self.manager.clone() {
+            manager.check_begin()?;
+            self.parts().check()?;
+        }
+        self.begun = true;
+        Ok(())
     }
 
     /// What does not go by the checkpoint alone.
@@ -78,6 +82,7 @@ impl<M: Freezable> Training<M> {
         if self.clock.stopped == Some(Stopped::Early) && self.early.as_ref().is_none_or(patient) {
             self.clock.stopped = None;
         }
+        self.finished = false;
         self.planned();
     }
 
@@ -101,7 +106,7 @@ impl<M: Freezable> Training<M> {
             parts = parts.schedule(policy.schedule_mut());
         }
         for (name, generator) in &mut self.generators {
-            parts = parts.registered(name, Box::new(Lent(&mut **generator)));
+            parts = parts.registered(name, Box::new(&mut **generator));
         }
         let clock = Box::new(Place { clock: &mut self.clock, staged: None });
         parts.accumulator(&mut self.sums).registered(CLOCK, clock).progress(elapsed)

@@ -204,7 +204,7 @@ impl<M: Freezable> Training<M> {
             report.frozen = frozen?;
         }
         if let Some(frozen) = &report.frozen {
-            self.record_policy(frozen, elapsed)?;
+            self.record(frozen.metrics(), elapsed)?;
         }
         let by_steps = self.manager.as_ref().is_some_and(Manager::counts_steps);
         if by_steps && self.clock.batch_is_whole() {
@@ -237,7 +237,7 @@ fn scalar(loss: &Tensor) -> Result<f64> {
 }
 
 /// Runs `work` and adds the time it takes to `total`.
-pub(super) fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
+fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = work();
     *total += start.elapsed();
