@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::child::count;
 use crate::craft::Parts;
-use crate::rig::{Kind, Run, Trace, When};
+use crate::rig::{Kind, Run, Trace, When, folder};
 
 /// One change to a file.
 #[derive(Clone, Debug)]
@@ -186,13 +186,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Result<Self> {
-        // Where there is a file system in memory, a million files are no burden on the disk.
-        let memory = std::path::Path::new("/dev/shm");
-        let dir = match memory.is_dir() {
-            true => tempfile::tempdir_in(memory),
-            false => tempfile::tempdir(),
-        };
-        let dir = dir.expect("a folder");
+        let dir = folder();
         let path = dir.path().join("run");
         let mut run = Run::of_width(1, Kind::AdamW, When::OneMoreByEpoch, 1)?;
         run.train(4, |_| Ok(()))?;

@@ -264,3 +264,13 @@ fn data() -> Result<(Tensor, Tensor)> {
     let ys = Tensor::from_vec((0..SAMPLES as u32).map(|i| i % 3).collect(), SAMPLES, &Device::Cpu)?;
     Ok((xs, ys))
 }
+
+/// A folder in memory, where there is a file system in it: a million files are no burden on the disk.
+pub fn folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let dir = match memory.is_dir() {
+        true => tempfile::tempdir_in(memory),
+        false => tempfile::tempdir(),
+    };
+    dir.expect("a folder")
+}

@@ -12,6 +12,7 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use crate::child::count;
+use crate::rig::folder;
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -80,12 +81,7 @@ fn net() -> Result<Freezer<Linear>> {
 
 impl Bench {
     fn new() -> Result<Self> {
-        let memory = std::path::Path::new("/dev/shm");
-        let dir = match memory.is_dir() {
-            true => tempfile::tempdir_in(memory),
-            false => tempfile::tempdir(),
-        };
-        let dir = dir.expect("a folder");
+        let dir = folder();
         let manager = Manager::new(dir.path())?;
         Ok(Self {
             manager,

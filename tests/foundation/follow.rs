@@ -3,40 +3,12 @@
 use candle_nn::{AdamW, Optimizer, ParamsAdamW, SGD};
 use freeze_core::optim::PerParam;
 use freeze_core::schedule::from_fn;
-use freeze_core::{
-    Elapsed, FreezePlan, Freezer, LayerFreezing, PlanOptimizer, Result, Schedule, Scheduled,
-};
+use freeze_core::{Elapsed, FreezePlan, Freezer, LayerFreezing, PlanOptimizer, Schedule};
 
-use crate::support::Mlp;
+use crate::support::{Mlp, OneMore};
 
 fn adamw(net: &Freezer<Mlp>) -> PerParam<AdamW> {
     PerParam::new(net.vars(), ParamsAdamW::default()).expect("an optimizer")
-}
-
-/// Freezes one more leaf each time, and says so.
-#[derive(Default)]
-struct OneMore(u64);
-
-impl Schedule for OneMore {
-    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
-        self.0 += 1;
-        let (mut plan, depth) = (base.clone(), self.0 as usize);
-        plan.freeze_upto(depth)?;
-        Ok(Scheduled { plan, depth, percentage: 0.0 })
-    }
-
-    fn describe(&self) -> String {
-        "one_more".into()
-    }
-
-    fn state(&self) -> serde_json::Value {
-        self.0.into()
-    }
-
-    fn load_state(&mut self, state: &serde_json::Value) -> Result<()> {
-        self.0 = state.as_u64().unwrap_or_default();
-        Ok(())
-    }
 }
 
 /// Whoever refuses, optimizer, freezer or the schedule itself half-way, what it remembers stays.
@@ -45,7 +17,7 @@ fn a_refused_plan_is_not_counted() {
     let mut net = Freezer::new(Mlp::new(3, 2).expect("a model")).expect("a freezer");
     let mut opt = adamw(&net);
     let mut hook: LayerFreezing<Box<dyn Schedule + Send>> =
-        LayerFreezing::with_schedule(Box::new(OneMore::default()));
+        LayerFreezing::with_schedule(Box::new(OneMore::up_to(usize::MAX)));
     let at = |epoch| Elapsed::new(epoch, 9);
     hook.epoch_end(&mut net, &mut [&mut opt], at(1)).expect("one");
     let plan = net.plan().clone();
@@ -119,7 +91,8 @@ fn progress_goes_on_or_is_refused() {
     }
     // No step is completed yet: nothing is due, whatever the interval.
     let mut net = Freezer::new(Mlp::new(3, 2).expect("a model")).expect("a freezer");
-    let mut hook = LayerFreezing::with_schedule(OneMore::default()).every_steps(1).expect("a hook");
+    let mut hook =
+        LayerFreezing::with_schedule(OneMore::up_to(usize::MAX)).every_steps(1).expect("a hook");
     let none = hook.step_end(&mut net, &mut [], Elapsed::new(0, 4).at_step(0, 40));
     assert!(none.expect("no step").is_none());
     assert!(hook.step_end(&mut net, &mut [], step(0, 1).1).expect("a step").is_some());

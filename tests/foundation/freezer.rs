@@ -1,11 +1,11 @@
 //! Model and optimizers change together or not at all.
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::{AdamW, Embedding, Linear, Module, ModuleT, Optimizer, ParamsAdamW, SGD};
+use candle_nn::{AdamW, Linear, Module, ModuleT, Optimizer, ParamsAdamW, SGD};
 use freeze_core::optim::PerParam;
 use freeze_core::{Freezable, FreezePlan, Freezer, LeafState};
 
-use crate::support::{Mlp, bits, randn, square_loss};
+use crate::support::{Mlp, Tied, bits, randn, square_loss};
 
 fn freezer(depth: usize) -> Freezer<Mlp> {
     Freezer::new(Mlp::new(depth, 3).expect("a model")).expect("a freezer")
@@ -105,20 +105,9 @@ fn a_step_that_reaches_nothing_is_an_error() {
     assert!(error.contains("into_trainable()"), "{error}");
 }
 
-#[derive(Freezable)]
-struct Tied {
-    embed: Embedding,
-    body: Linear,
-    head: Linear,
-}
-
 #[test]
 fn a_tied_parameter_trains_while_one_leaf_that_holds_it_does() {
-    let table = Var::from_tensor(&randn((5, 3))).expect("a variable").into_inner();
-    let body = Var::from_tensor(&randn((3, 3))).expect("a variable").into_inner();
-    let embed = Embedding::new(table.clone(), 3);
-    let model =
-        Tied { embed, body: Linear::new(body, None), head: Linear::new(table.clone(), None) };
+    let model = Tied::new().expect("a model");
     let mut net = Freezer::new(model).expect("a freezer");
     assert_eq!(net.vars().len(), 2, "a tied variable is listed once");
     let mut opt = PerParam::<SGD>::new(net.vars(), 0.1).expect("an optimizer");

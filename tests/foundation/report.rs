@@ -1,10 +1,9 @@
 //! What a person sees: the summary table.
 
-use candle_core::Var;
-use candle_nn::{Embedding, Linear};
+use candle_nn::Linear;
 use freeze_core::{Freezable, FreezePlan, Freezer, LeafState};
 
-use crate::support::{Mlp, randn};
+use crate::support::{Mlp, Tied, randn};
 
 #[test]
 fn the_summary_lists_leaves_and_totals() {
@@ -37,22 +36,9 @@ fn plain_tensors_are_said_to_be_no_variables() {
     assert!(summary.to_string().contains("no variables"), "{summary}");
 }
 
-/// A table and an output layer that share one weight: who holds it, and how it really trains.
-#[derive(Freezable)]
-struct Tied {
-    embed: Embedding,
-    body: Linear,
-    head: Linear,
-}
-
 #[test]
 fn the_summary_says_what_a_tied_leaf_really_does() {
-    let weight = Var::from_tensor(&randn((5, 3))).expect("a variable").into_inner();
-    let body = Var::from_tensor(&randn((3, 3))).expect("a variable").into_inner();
-    let tied = Embedding::new(weight.clone(), 3);
-    let model =
-        Tied { embed: tied, body: Linear::new(body, None), head: Linear::new(weight, None) };
-    let mut net = Freezer::new(model).expect("a freezer");
+    let mut net = Freezer::new(Tied::new().expect("a model")).expect("a freezer");
     let scaled = |lr_scale| LeafState::Trained { lr_scale };
     let tie = "`embed.weight` trains with `head`, although it is frozen in `embed`";
     // (embed, head, what the table says of each, the tie, parameters that train)

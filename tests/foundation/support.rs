@@ -1,9 +1,9 @@
 //! Models and helpers that several tests use.
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder, VarMap, linear};
-use freeze_core::Freezable;
+use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::{Embedding, Linear, Module, VarBuilder, VarMap, linear};
+use freeze_core::{Elapsed, Freezable, FreezePlan, Schedule, Scheduled};
 
 /// A chain of `Linear(width, width)` with a ReLU after each but the last.
 #[derive(Freezable)]
@@ -59,4 +59,56 @@ pub fn graph_nodes(loss: &Tensor) -> usize {
 /// The mean of the squares: a loss that every output reaches.
 pub fn square_loss(ys: &Tensor) -> Result<Tensor> {
     ys.sqr()?.mean_all()
+}
+
+/// A table and an output layer that share one weight [5, 3], a layer between them.
+#[derive(Freezable)]
+pub struct Tied {
+    pub embed: Embedding,
+    pub body: Linear,
+    pub head: Linear,
+}
+
+impl Tied {
+    pub fn new() -> Result<Self> {
+        let table = Var::from_tensor(&randn((5, 3)))?.into_inner();
+        let body = Linear::new(Var::from_tensor(&randn((3, 3)))?.into_inner(), None);
+        let embed = Embedding::new(table.clone(), 3);
+        Ok(Self { embed, body, head: Linear::new(table, None) })
+    }
+}
+
+/// Freezes one more leaf each time, and remembers how often it was asked.
+pub struct OneMore {
+    pub asked: u64,
+    most: usize,
+}
+
+impl OneMore {
+    /// Never more than `most` leaves.
+    pub fn up_to(most: usize) -> Self {
+        Self { asked: 0, most }
+    }
+}
+
+impl Schedule for OneMore {
+    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> freeze_core::Result<Scheduled> {
+        self.asked += 1;
+        let (mut plan, depth) = (base.clone(), self.most.min(self.asked as usize));
+        plan.freeze_upto(depth)?;
+        Ok(Scheduled { plan, depth, percentage: 0.0 })
+    }
+
+    fn describe(&self) -> String {
+        "one_more".into()
+    }
+
+    fn state(&self) -> serde_json::Value {
+        self.asked.into()
+    }
+
+    fn load_state(&mut self, state: &serde_json::Value) -> freeze_core::Result<()> {
+        self.asked = state.as_u64().unwrap_or_default();
+        Ok(())
+    }
 }

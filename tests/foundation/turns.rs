@@ -7,12 +7,13 @@ use candle_core::{DType, Device, ModuleT, Tensor};
 use candle_nn::{Module, Optimizer, ParamsAdamW, VarBuilder, VarMap};
 use freeze_core::optim::AdamW;
 use freeze_core::{
-    BatchNormPolicy, Elapsed, Freezable, FreezePlan, Freezer, LeafState, PlanOptimizer, Result,
-    Schedule, Scheduled, nn,
+    BatchNormPolicy, Elapsed, Freezable, FreezePlan, Freezer, LeafState, PlanOptimizer, Result, nn,
 };
 use proptest::prelude::*;
 
 use plain::Plain;
+
+use crate::support::OneMore;
 
 #[derive(Freezable)]
 struct Net {
@@ -55,33 +56,6 @@ fn batch(seed: u64) -> Tensor {
     Tensor::from_iter((0..18).map(number), &Device::Cpu)
         .and_then(|xs| xs.reshape((6, 3)))
         .expect("a batch")
-}
-
-/// One more leaf each time, up to all but the last.
-#[derive(Default)]
-struct OneMore(u64);
-
-impl Schedule for OneMore {
-    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
-        self.0 += 1;
-        let mut plan = base.clone();
-        let depth = (self.0 as usize).min(base.len() - 1);
-        plan.freeze_upto(depth)?;
-        Ok(Scheduled { plan, depth, percentage: 0.0 })
-    }
-
-    fn describe(&self) -> String {
-        "one_more".into()
-    }
-
-    fn state(&self) -> serde_json::Value {
-        self.0.into()
-    }
-
-    fn load_state(&mut self, state: &serde_json::Value) -> Result<()> {
-        self.0 = state.as_u64().unwrap_or_default();
-        Ok(())
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -142,7 +116,7 @@ impl Run {
         let mut opt = AdamW::with_names(net.planned_vars(), params())?;
         net.thaw(&mut [&mut opt])?;
         let plain = Plain::of(&net.named_tensors()?)?;
-        Ok(Self { net, opt, schedule: OneMore::default(), plain })
+        Ok(Self { net, opt, schedule: OneMore::up_to(LEAVES.len() - 1), plain })
     }
 
     fn plan(&self, states: [LeafState; 4]) -> Result<FreezePlan> {
@@ -238,7 +212,7 @@ impl Run {
     fn check(&self, at: &str) -> Result<()> {
         assert_eq!(self.net.plan().states(), self.plain.states, "{at}: the plan");
         assert_eq!(self.net.base().states(), self.plain.base, "{at}: the base");
-        assert_eq!(self.schedule.0, self.plain.scheduled, "{at}: the schedule");
+        assert_eq!(self.schedule.asked, self.plain.scheduled, "{at}: the schedule");
         assert_eq!(self.opt.state_bytes(), self.plain.state_bytes(), "{at}: optimizer state");
         for (name, tensor) in self.net.named_tensors()? {
             let found: Vec<f64> = tensor.flatten_all()?.to_vec1()?;
