@@ -76,6 +76,13 @@ impl<T: Freezable> Freezable for BTreeMap<String, T> {
     }
 }
 
+/// An array of what was mapped. The lengths agree by construction: one item was mapped for each of the
+/// array's.
+fn as_array<T, const N: usize>(mapped: Vec<T>, mapper: &Mapper<'_>) -> Result<[T; N]> {
+    let why = "an array changed its length";
+    mapped.try_into().map_err(|_| Error::Mapping { path: mapper.path().to_string(), why })
+}
+
 impl<T: Freezable, const N: usize> Freezable for [T; N] {
     const LAYOUT: Layout = Layout::array(&T::LAYOUT, N);
     const HAS_LEAVES: bool = T::HAS_LEAVES;
@@ -83,11 +90,7 @@ impl<T: Freezable, const N: usize> Freezable for [T; N] {
     fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
         let mapped: Result<Vec<T>> =
             self.iter().enumerate().map(|(i, item)| mapper.part(&i.to_string(), item)).collect();
-        // The lengths agree by construction: one item was mapped for each of the array's.
-        mapped?.try_into().map_err(|_| Error::Mapping {
-            path: mapper.path().to_string(),
-            why: "an array changed its length",
-        })
+        as_array(mapped?, mapper)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::as_array;
 use crate::{Layout, Mapper, Result};
 
 /// A bare tensor that `#[freeze(param)]` makes a leaf of its own.
@@ -68,11 +69,7 @@ impl<const N: usize> TensorParam for [Tensor; N] {
     fn map_param(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
         let mapped: Vec<Tensor> =
             map(self.iter().map(Some), mapper)?.into_iter().flatten().collect();
-        // The lengths agree by construction: one tensor was mapped for each of the array's.
-        mapped.try_into().map_err(|_| crate::Error::Mapping {
-            path: mapper.path().to_string(),
-            why: "an array changed its length",
-        })
+        as_array(mapped, mapper)
     }
 }
 
