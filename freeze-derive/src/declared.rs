@@ -27,7 +27,7 @@ pub(crate) fn layout(
     layout: TokenStream,
 ) -> TokenStream {
     let Some(name) = declared.map(|declared| names.constant(declared.index)) else { return layout };
-    quote!(#krate::Layout::declare(#layout, #name))
+    quote!(#krate::LeafTree::declare(#layout, #name))
 }
 
 /// The walk through what it is said about.

@@ -4,7 +4,7 @@
 //! own tokens, everywhere in the same words: it underlines the whole type and says it once.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::quote;
+use quote::{format_ident, quote};
 use syn::Path;
 use syn::ext::IdentExt as _;
 
@@ -22,12 +22,14 @@ pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
     let (mapper, hiding) = (names.mapper(), names.hiding());
     let checks = recursion::checks(model, &names);
     let declared = declared::constants(model, &names);
+    let version = version(krate);
     let ident = &input.ident;
     let (generics, arguments, own_where) = input.generics.split_for_impl();
     let own = own_where.into_iter().flat_map(|clause| &clause.predicates);
     let added = bounds::predicates(model);
     quote! {
         const _: () = {
+            #version
             #hiding
             #declared
 
@@ -36,7 +38,7 @@ pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
             impl #generics #krate::Freezable for #ident #arguments
             where #(#own,)* #(#added,)*
             {
-                const LAYOUT: #krate::Layout = #layout;
+                const LEAVES: #krate::LeafTree = #layout;
 
                 fn map_params(&self, #mapper: &mut #krate::Mapper<'_>) -> #krate::Result<Self> {
                     #map
@@ -48,16 +50,23 @@ pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
     }
 }
 
+/// Asks for what the library of the same version has, so that another says that it is another.
+fn version(krate: &Path) -> TokenStream {
+    let version = env!("CARGO_PKG_VERSION").replace(['.', '-', '+'], "_");
+    let asked = format_ident!("freeze_derive_{version}");
+    quote!(use #krate::__private::#asked as _;)
+}
+
 fn layout(model: &Model<'_>, names: &Names) -> TokenStream {
     let Model { krate, kind, .. } = model;
     let inside = match (&model.grain, &model.body) {
-        (Grain::Unit, _) => quote!(#krate::Layout::leaf(#kind)),
+        (Grain::Unit, _) => quote!(#krate::LeafTree::leaf(#kind)),
         (Grain::Leaves, Body::Struct(fields)) => group(krate, kind, fields, names),
         (Grain::Leaves, Body::Enum(variants)) => {
             let parts = variants.iter().filter_map(|variant| variant_part(krate, variant, names));
             // A constant inside a function: a recursive enum would otherwise contain itself.
             quote! {
-                #krate::Layout::open(#kind, || const { #krate::Layout::group(#kind, &[#(#parts),*]) })
+                #krate::LeafTree::open(#kind, || const { #krate::LeafTree::group(#kind, &[#(#parts),*]) })
             }
         }
     };
@@ -97,7 +106,7 @@ fn group(krate: &Path, kind: &str, fields: &[Field<'_>], names: &Names) -> Token
         Some(quote!(#krate::Part { name: #name, layout: &#inside }))
     };
     let parts = fields.iter().filter_map(part);
-    quote!(#krate::Layout::group(#kind, &[#(#parts),*]))
+    quote!(#krate::LeafTree::group(#kind, &[#(#parts),*]))
 }
 
 fn field_layout(krate: &Path, field: &Field<'_>, names: &Names) -> Option<TokenStream> {
@@ -105,8 +114,8 @@ fn field_layout(krate: &Path, field: &Field<'_>, names: &Names) -> Option<TokenS
     let inside = match &field.role {
         Role::Skipped => return None,
         Role::Part(_) => part::layout(krate, ty),
-        Role::Unit(_, kind) => quote!(const { #krate::Layout::leaf(#kind) }),
-        Role::Param(_) => quote!(<#ty as #krate::TensorParam>::LAYOUT),
+        Role::Unit(_, kind) => quote!(const { #krate::LeafTree::leaf(#kind) }),
+        Role::Param(_) => quote!(<#ty as #krate::TensorParam>::LEAVES),
     };
     Some(match &field.declared {
         None => inside,

@@ -9,7 +9,7 @@ use crate::{check, lints};
 
 /// The faults, inside an impl that compiles otherwise.
 ///
-/// They stand in `LAYOUT`, so that the compiler knows this constant as faulty and keeps silent about
+/// They stand in `LEAVES`, so that the compiler knows this constant as faulty and keeps silent about
 /// every constant that is computed from it.
 pub(crate) fn fallback(parsed: &Parsed<'_>, faults: syn::Error) -> TokenStream {
     // A fault in the crate's path is among the faults already.
@@ -23,7 +23,7 @@ pub(crate) fn fallback(parsed: &Parsed<'_>, faults: syn::Error) -> TokenStream {
             #[automatically_derived]
             #lints
             impl #generics #krate::Freezable for #ident #arguments #wheres {
-                const LAYOUT: #krate::Layout = { #faults };
+                const LEAVES: #krate::LeafTree = { #faults };
 
                 fn map_params(&self, _: &mut #krate::Mapper<'_>) -> #krate::Result<Self> {
                     loop {}

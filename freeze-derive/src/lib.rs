@@ -50,8 +50,8 @@ use crate::errors::Errors;
 /// }
 ///
 /// // stem, blocks.0.conv, blocks.1.conv, head
-/// const BODY: usize = Net::LAYOUT.before("head"); // a wrong name fails to compile
-/// assert_eq!((Net::LAYOUT.len(), BODY), (Some(4), 3));
+/// const BODY: usize = Net::LEAVES.before("head"); // a wrong name fails to compile
+/// assert_eq!((Net::LEAVES.len(), BODY), (Some(4), 3));
 /// ```
 ///
 /// The variant of an **enum** adds nothing to the path. The field of a variant like `One(Linear)`
@@ -104,9 +104,9 @@ use crate::errors::Errors;
 ///     out: Linear, // out
 /// }
 ///
-/// assert_eq!(Net::LAYOUT.len(), Some(3));
-/// assert_eq!(Net::LAYOUT.through("wpe"), 1);
-/// assert_eq!(Net::LAYOUT.before("out"), 2);
+/// assert_eq!(Net::LEAVES.len(), Some(3));
+/// assert_eq!(Net::LEAVES.through("wpe"), 1);
+/// assert_eq!(Net::LEAVES.before("out"), 2);
 /// ```
 ///
 /// # How it trains
@@ -148,9 +148,9 @@ use crate::errors::Errors;
 ///     head: Linear,
 /// }
 ///
-/// const LINEAR: Declared = Net::LAYOUT.declared("body.3.linear"); // and so on at compile time
+/// const LINEAR: Declared = Net::LEAVES.declared("body.3.linear"); // and so on at compile time
 /// assert_eq!(LINEAR.lr_scale(), 0.1 * 0.5);
-/// assert!(Net::LAYOUT.declared("body.0.norm").is_spared_decay());
+/// assert!(Net::LEAVES.declared("body.0.norm").is_spared_decay());
 /// ```
 ///
 /// # On the struct or enum
@@ -186,8 +186,8 @@ use crate::errors::Errors;
 ///     inner: Option<Box<Down<L>>>,
 /// }
 ///
-/// assert_eq!(Up::<Linear>::LAYOUT.len(), Some(1));
-/// assert_eq!(Down::<Linear>::LAYOUT.len(), None); // an `Option` decides
+/// assert_eq!(Up::<Linear>::LEAVES.len(), Some(1));
+/// assert_eq!(Down::<Linear>::LEAVES.len(), None); // an `Option` decides
 /// ```
 #[proc_macro_derive(Freezable, attributes(freeze))]
 pub fn derive_freezable(input: TokenStream) -> TokenStream {

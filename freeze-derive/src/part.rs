@@ -17,12 +17,12 @@ pub(crate) fn types(ty: &Type) -> Vec<&Type> {
 
 /// The layout of a part.
 pub(crate) fn layout(krate: &Path, ty: &Type) -> TokenStream {
-    let Some(elements) = elements(ty) else { return quote!(<#ty as #krate::Freezable>::LAYOUT) };
+    let Some(elements) = elements(ty) else { return quote!(<#ty as #krate::Freezable>::LEAVES) };
     let parts = elements.into_iter().enumerate().map(|(index, ty)| {
         let (name, inside) = (index.to_string(), layout(krate, ty));
         quote!(#krate::Part { name: #name, layout: &#inside })
     });
-    quote!(const { #krate::Layout::group("tuple", &[#(#parts),*]) })
+    quote!(const { #krate::LeafTree::group("tuple", &[#(#parts),*]) })
 }
 
 /// The mapped part, as a `Result`; `place` is where the present one is.

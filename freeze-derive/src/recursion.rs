@@ -40,15 +40,15 @@ fn check(ty: &Type, index: usize, model: &Model<'_>, names: &Names) -> TokenStre
         fn #alone<#(#params),*>(_: &#ident #arguments) -> impl ::core::marker::Sized
         where #(#wheres,)* #ident #arguments: ::core::marker::Sized,
         {
-            use #krate::recursion::Ask as _;
-            (&&#krate::recursion::Alone::<#ty>::NEW).__freeze_ask()
+            use #krate::__private::recursion::Ask as _;
+            (&&#krate::__private::recursion::Alone::<#ty>::NEW).__freeze_ask()
         }
 
         fn #within<#(#params),*>(#whole: &#ident #arguments)
         where #(#wheres,)* #ident #arguments: #krate::Freezable,
         {
-            use #krate::recursion::Ask as _;
-            (&&&#krate::recursion::Within::<_, #ty>::new(#alone(#whole))).__freeze_ask().pass::<#ty>()
+            use #krate::__private::recursion::Ask as _;
+            (&&&#krate::__private::recursion::Within::<_, #ty>::new(#alone(#whole))).__freeze_ask().pass::<#ty>()
         }
     }
 }

@@ -1,6 +1,6 @@
 //! When a run freezes: the reference's schedule by epoch and by step, and one with a memory.
 
-use freeze_core::schedule::Linear as LinearSchedule;
+use freeze_core::policy::Linear as LinearSchedule;
 use freeze_core::{
     Elapsed, FreezePlan, Freezer, LayerFreezing, PlanOptimizer, Result, Schedule, Scheduled,
 };

@@ -36,7 +36,7 @@ fn a_skipped_field_is_cloned_and_never_frozen() {
         raw: var(&[1f32]),
     };
     assert_model(&net, &["student"]);
-    const { assert!(matches!(Skips::LAYOUT.len(), Some(1))) };
+    const { assert!(matches!(Skips::LEAVES.len(), Some(1))) };
     let view = net.freeze_upto(1).unwrap();
     view.calls.0.set(3);
     assert_eq!(calls.0.get(), 3, "the clone is not the user's own");
@@ -72,8 +72,8 @@ fn a_parameter_is_one_leaf() {
     assert_eq!(kinds(&net), ["Tensor", "Tensor", "Tensor", "Linear"]);
     let expected = ["position", "scale", "stack.0", "stack.1", "head.weight", "head.bias"];
     assert_eq!(names(&net), expected);
-    assert_eq!(Params::LAYOUT.len(), None);
-    const POSITION: usize = Params::LAYOUT.through("position");
+    assert_eq!(Params::LEAVES.len(), None);
+    const POSITION: usize = Params::LEAVES.through("position");
     assert_eq!(POSITION, 1);
 }
 
@@ -104,7 +104,7 @@ fn a_list_of_tensors_is_one_leaf_and_an_absent_one_keeps_its_place() {
         assert_model(&net, &["pair", "head"]);
         assert_eq!(net.freeze_upto(1).unwrap().some.len(), absent.len());
     }
-    assert_eq!(Lists::LAYOUT.before("some"), 1);
+    assert_eq!(Lists::LEAVES.before("some"), 1);
 }
 
 #[derive(Freezable)]
@@ -132,7 +132,7 @@ fn a_new_name_is_the_path_segment() {
         fourth: linear(4),
     };
     assert_model(&net, &["conv1", "type", "cls_token", "first"]);
-    assert_eq!(Renamed::LAYOUT.before("first"), 3);
+    assert_eq!(Renamed::LEAVES.before("first"), 3);
     assert_eq!(names(&net)[2], "type.0.weight");
     assert_model(&RenamedTuple(linear(1), linear(2)), &["1", "0"]);
 }
@@ -187,9 +187,9 @@ fn a_unit_freezes_as_a_whole() {
 
 #[test]
 fn the_length_of_a_unit_is_known() {
-    const { assert!(matches!(Block::LAYOUT.len(), Some(1))) };
-    assert_eq!(Stack::LAYOUT.len(), None);
-    assert_eq!(Stack::LAYOUT.through("stem"), 1);
+    const { assert!(matches!(Block::LEAVES.len(), Some(1))) };
+    assert_eq!(Stack::LEAVES.len(), None);
+    assert_eq!(Stack::LEAVES.through("stem"), 1);
     assert_model(&block(), &[""]);
 }
 
@@ -200,7 +200,7 @@ struct UnitAfterVec {
     head: Linear,
 }
 
-const _: () = assert!(UnitAfterVec::LAYOUT.before("head") == 1);
+const _: () = assert!(UnitAfterVec::LEAVES.before("head") == 1);
 
 #[test]
 fn a_unit_field_hides_how_many_layers_it_has() {

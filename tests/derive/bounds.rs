@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_nn::Linear;
-use freeze_core::{Freezable, Layout, Mapper};
+use freeze_core::{Freezable, LeafTree, Mapper};
 
 use super::common::{assert_model, linear};
 
@@ -11,7 +11,7 @@ use super::common::{assert_model, linear};
 struct Shared<T>(Arc<T>);
 
 impl<T: Freezable> Freezable for Shared<T> {
-    const LAYOUT: Layout = T::LAYOUT;
+    const LEAVES: LeafTree = T::LEAVES;
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> freeze_core::Result<Self> {
         Ok(Self(self.0.map_params(mapper)?))

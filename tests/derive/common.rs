@@ -46,8 +46,8 @@ pub(crate) fn assert_model<M: Freezable>(model: &M, expected: &[&str]) {
 #[track_caller]
 pub(crate) fn assert_laws<M: Freezable>(model: &M) {
     let whole = leaves(model);
-    if let Some(len) = M::LAYOUT.len() {
-        assert_eq!(len, whole.len(), "LAYOUT and leaves() disagree");
+    if let Some(len) = M::LEAVES.len() {
+        assert_eq!(len, whole.len(), "LEAVES and leaves() disagree");
     }
     let unique: HashSet<&String> = whole.iter().map(|leaf| &leaf.path).collect();
     assert_eq!(unique.len(), whole.len(), "two leaves share a path");

@@ -87,9 +87,9 @@ struct Fixed {
     head: Linear,
 }
 
-const _: () = assert!(matches!(Fixed::LAYOUT.len(), Some(18)));
-const THIRD: usize = Fixed::LAYOUT.before("grid.2");
-const FIRST_HALF: usize = Fixed::LAYOUT.through("grid.1.0.conv");
+const _: () = assert!(matches!(Fixed::LEAVES.len(), Some(18)));
+const THIRD: usize = Fixed::LEAVES.before("grid.2");
+const FIRST_HALF: usize = Fixed::LEAVES.through("grid.1.0.conv");
 
 #[test]
 fn arrays_tuples_and_boxes_are_counted_at_compile_time() {
@@ -104,7 +104,7 @@ fn arrays_tuples_and_boxes_are_counted_at_compile_time() {
     assert_eq!((THIRD, FIRST_HALF), (8, 5));
     assert_eq!(fixed.leaf_before("grid.2").unwrap(), THIRD);
     assert_eq!(fixed.leaf_before("grid.1.0.norm").unwrap(), FIRST_HALF);
-    assert_eq!(Fixed::LAYOUT.before("boxed.1.3"), fixed.leaf_before("boxed.1.3").unwrap());
+    assert_eq!(Fixed::LEAVES.before("boxed.1.3"), fixed.leaf_before("boxed.1.3").unwrap());
 }
 
 #[derive(Freezable)]
@@ -183,7 +183,7 @@ fn tuples_have_up_to_twelve_parts() {
         (l(0), l(1), l(2), l(3), l(4), l(5), l(6), l(7), l(8), l(9), l(10), l(11));
     let expected: Vec<String> = (0..12).map(|i| i.to_string()).collect();
     assert_model(&tuple, &expected.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(Twelve::<Linear>::LAYOUT.before("11"), 11);
+    assert_eq!(Twelve::<Linear>::LEAVES.before("11"), 11);
 }
 
 #[derive(Freezable)]
@@ -199,7 +199,7 @@ struct Settings {
 }
 
 // However many settings there are, they are no leaves, and the type knows it.
-const HEAD: usize = Settings::LAYOUT.before("head");
+const HEAD: usize = Settings::LEAVES.before("head");
 
 #[test]
 fn settings_are_cloned_and_count_for_nothing() {
@@ -214,7 +214,7 @@ fn settings_are_cloned_and_count_for_nothing() {
         head: linear(2),
     };
     assert_model(&net, &["stem", "head"]);
-    assert_eq!((HEAD, Settings::LAYOUT.len()), (1, Some(2)));
+    assert_eq!((HEAD, Settings::LEAVES.len()), (1, Some(2)));
     let view = net.freeze_upto(1).unwrap();
     assert_eq!((view.width, &view.names, view.scale), (3, &net.names, Some(0.5)));
     assert_eq!((view.acts.len(), view.pair, &view.table), (1, net.pair, &net.table));
@@ -244,6 +244,6 @@ fn a_tuple_in_a_field_is_taken_element_by_element() {
     ] {
         assert_model(&value, &expected);
     }
-    let text = Tuples::<Linear>::LAYOUT.to_string();
+    let text = Tuples::<Linear>::LEAVES.to_string();
     assert!(text.contains("    pair: tuple\n      0: Linear\n      1: tuple\n"), "{text}");
 }

@@ -111,7 +111,7 @@ fn the_nearest_word_counts_and_rates_multiply() {
 
 #[test]
 fn the_type_alone_knows_it() {
-    const SLOW: Declared = Net::LAYOUT.declared("kept.slow");
+    const SLOW: Declared = Net::LEAVES.declared("kept.slow");
     for (path, declared) in [
         ("wpe", SAID.frozen()),
         ("blocks", SAID.no_decay()),
@@ -120,10 +120,10 @@ fn the_type_alone_knows_it() {
         ("whole", SAID.always().lr(3.0)),
         ("last", SAID),
     ] {
-        assert_eq!(Net::LAYOUT.declared(path), declared, "{path}");
+        assert_eq!(Net::LEAVES.declared(path), declared, "{path}");
     }
     assert_eq!(SLOW, SAID.always().lr(0.125).no_decay());
-    let text = Net::LAYOUT.to_string();
+    let text = Net::LEAVES.to_string();
     for line in [
         "  wpe: Tensor, frozen\n",
         "  blocks: Vec (length known at run time), no decay\n",

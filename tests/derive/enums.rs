@@ -68,16 +68,16 @@ fn a_view_stays_in_its_variant_and_keeps_what_is_skipped() {
 
 #[test]
 fn a_variable_part_leaves_the_length_open() {
-    assert_eq!(Head::LAYOUT.len(), None);
-    assert_eq!(Net::LAYOUT.len(), None);
-    const HEAD: usize = Net::LAYOUT.before("head");
+    assert_eq!(Head::LEAVES.len(), None);
+    assert_eq!(Net::LEAVES.len(), None);
+    const HEAD: usize = Net::LEAVES.before("head");
     assert_eq!(HEAD, 1);
     assert_eq!(around(Head::Two(linear(3), linear(4))).leaf_before("tail").unwrap(), 3);
 }
 
 #[test]
 fn the_layout_shows_every_variant_that_has_leaves() {
-    let text = Head::LAYOUT.to_string();
+    let text = Head::LEAVES.to_string();
     for part in ["One: Linear", "Two: Two", "0: Linear", "query: Linear", "Bare: Tensor"] {
         assert!(text.contains(part), "{part} is missing:\n{text}");
     }
@@ -96,7 +96,7 @@ enum Mixer {
 
 #[test]
 fn a_unit_enum_is_one_leaf_whatever_it_holds() {
-    const { assert!(matches!(Mixer::LAYOUT.len(), Some(1))) };
+    const { assert!(matches!(Mixer::LEAVES.len(), Some(1))) };
     for mixer in [
         Mixer::Attention { query: linear(1), key: linear(2) },
         Mixer::Plain(linear(3)),
@@ -112,7 +112,7 @@ fn a_unit_enum_is_one_leaf_whatever_it_holds() {
 enum Odd {
     r#Self_(Linear),
     r#type { r#fn: Linear },
-    LAYOUT(Linear),
+    LEAVES(Linear),
     Result(Linear),
     Ok(Linear),
 }
@@ -122,7 +122,7 @@ fn variants_may_have_any_name() {
     for (odd, path) in [
         (Odd::Self_(linear(1)), ""),
         (Odd::r#type { r#fn: linear(1) }, "fn"),
-        (Odd::LAYOUT(linear(1)), ""),
+        (Odd::LEAVES(linear(1)), ""),
         (Odd::Result(linear(1)), ""),
         (Odd::Ok(linear(1)), ""),
     ] {

@@ -29,8 +29,8 @@ fn predicates_are_on_the_field_types() {
     assert_model(&two, &["first", "rest.0.inner"]);
     let nested = Wrapper { inner: Wrapper { inner: [linear(1), linear(2)] } };
     assert_model(&nested, &["inner.inner.0", "inner.inner.1"]);
-    assert_eq!(Wrapper::<Wrapper<[Linear; 2]>>::LAYOUT.len(), Some(2));
-    const DEPTH: usize = Wrapper::<(Linear, Linear)>::LAYOUT.before("inner.1");
+    assert_eq!(Wrapper::<Wrapper<[Linear; 2]>>::LEAVES.len(), Some(2));
+    const DEPTH: usize = Wrapper::<(Linear, Linear)>::LEAVES.before("inner.1");
     assert_eq!(DEPTH, 1);
 }
 
@@ -86,7 +86,7 @@ struct Inner<const N: usize>([[Linear; N]; 2]);
 
 #[test]
 fn const_parameters_count() {
-    const { assert!(matches!(Sized2::<3, true>::LAYOUT.len(), Some(9))) };
+    const { assert!(matches!(Sized2::<3, true>::LEAVES.len(), Some(9))) };
     let pair = || [linear(1), linear(2)];
     let net = Sized2::<2, false> { layers: pair(), inner: Inner([pair(), pair()]) };
     let expected =
@@ -158,7 +158,7 @@ fn enums_can_be_generic() {
     let right = E::Right { inner: Wrapper { inner: linear(1) }, act: Activation::Relu };
     assert_model(&right, &["inner.inner"]);
     assert_model(&E::Neither, &[]);
-    assert!(E::LAYOUT.to_string().contains("Left: Linear"));
+    assert!(E::LEAVES.to_string().contains("Left: Linear"));
 }
 
 mod layers {
@@ -186,7 +186,7 @@ fn words_that_look_like_a_parameter_are_none() {
 
 /// A function over any model: the layout of a parameter in const context.
 fn half<M: Freezable>() -> usize {
-    const { M::LAYOUT.len() }.unwrap_or(0) / 2
+    const { M::LEAVES.len() }.unwrap_or(0) / 2
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use candle_nn::{Activation, Linear};
-use freeze_core::{Freezable, Layout};
+use freeze_core::{Freezable, LeafTree};
 
 use super::common::{assert_model, linear, var};
 
@@ -25,21 +25,21 @@ struct Net {
     head: Linear,
 }
 
-const LAYOUT: Layout = Net::LAYOUT;
+const LEAVES: LeafTree = Net::LEAVES;
 const DEPTHS: [usize; 6] = [
-    LAYOUT.before("position"),
-    LAYOUT.before("stem"),
-    LAYOUT.before("act"),
-    LAYOUT.before("layers"),
-    LAYOUT.before("layers.1.norm"),
-    LAYOUT.before("head"),
+    LEAVES.before("position"),
+    LEAVES.before("stem"),
+    LEAVES.before("act"),
+    LEAVES.before("layers"),
+    LEAVES.before("layers.1.norm"),
+    LEAVES.before("head"),
 ];
 const THROUGH: [usize; 3] =
-    [LAYOUT.through("stem"), LAYOUT.through("act"), LAYOUT.through("layers.2")];
-const _: () = assert!(matches!(LAYOUT.len(), Some(9)));
+    [LEAVES.through("stem"), LEAVES.through("act"), LEAVES.through("layers.2")];
+const _: () = assert!(matches!(LEAVES.len(), Some(9)));
 
 /// A constant length can size an array.
-const STATES: [bool; Net::LAYOUT.before("head")] = [true; 8];
+const STATES: [bool; Net::LEAVES.before("head")] = [true; 8];
 
 fn net() -> Net {
     let block = || Block { conv: linear(1), norm: linear(2) };
@@ -88,5 +88,5 @@ Net
     norm: Linear
   head: Linear
 ";
-    assert_eq!(LAYOUT.to_string(), text);
+    assert_eq!(LEAVES.to_string(), text);
 }

@@ -20,10 +20,10 @@ fn a_tree_is_walked_from_the_front() {
     let tree = tree(vec![tree(vec![tree(vec![])]), tree(vec![])]);
     let expected = ["value", "children.0.value", "children.0.children.0.value", "children.1.value"];
     assert_model(&tree, &expected);
-    assert_eq!(Tree::LAYOUT.len(), None);
-    assert_eq!(Tree::LAYOUT.before("children"), 1);
+    assert_eq!(Tree::LEAVES.len(), None);
+    assert_eq!(Tree::LEAVES.before("children"), 1);
     assert_eq!(tree.leaf_before("children.1").unwrap(), 3);
-    assert_eq!(Tree::LAYOUT.to_string().matches("as above").count(), 1);
+    assert_eq!(Tree::LEAVES.to_string().matches("as above").count(), 1);
 }
 
 #[derive(Freezable)]
@@ -82,8 +82,8 @@ fn an_enum_may_hold_itself() {
     let leaf = |seed| Box::new(Expr::Leaf(linear(seed)));
     let pair = Expr::Pair(leaf(1), Box::new(Expr::Wrapped(leaf(2))));
     assert_model(&Expr::Pair(Box::new(pair), leaf(3)), &["0.0", "0.1", "1"]);
-    assert_eq!(Expr::<Linear>::LAYOUT.len(), None);
-    assert!(Expr::<Linear>::LAYOUT.to_string().contains("Expr (as above)"));
+    assert_eq!(Expr::<Linear>::LEAVES.len(), None);
+    assert!(Expr::<Linear>::LEAVES.to_string().contains("Expr (as above)"));
 }
 
 #[derive(Freezable)]
@@ -97,7 +97,7 @@ struct Whole {
 fn a_recursive_unit_is_one_leaf() {
     let leaf = || Whole { value: linear(1), rest: vec![] };
     assert_model(&Whole { value: linear(2), rest: vec![leaf(), leaf()] }, &[""]);
-    assert_eq!(Whole::LAYOUT.len(), Some(1));
+    assert_eq!(Whole::LEAVES.len(), Some(1));
 }
 
 trait Family {

@@ -87,7 +87,7 @@ fn paths_of_nested_structs_are_joined_by_dots() {
     assert_model(&outer, &expected);
     for (path, before) in [("stem", 0), ("body", 1), ("body.mid", 3), ("pair", 4), ("pair.2", 5)] {
         assert_eq!(outer.leaf_before(path).unwrap(), before, "{path}");
-        assert_eq!(Outer::LAYOUT.before(path), before, "{path}");
+        assert_eq!(Outer::LEAVES.before(path), before, "{path}");
     }
     assert!(outer.leaf_before("bodi").is_err());
 }
@@ -102,7 +102,7 @@ struct r#struct {
 #[test]
 fn raw_identifiers_lose_their_prefix() {
     assert_model(&r#struct { r#type: linear(1), r#match: linear(2) }, &["type", "match"]);
-    assert_eq!(r#struct::LAYOUT.to_string().lines().next(), Some("struct"));
+    assert_eq!(r#struct::LEAVES.to_string().lines().next(), Some("struct"));
 }
 
 macro_rules! through_a_macro {
@@ -135,7 +135,7 @@ struct NoLeaf {
 
 #[test]
 fn a_struct_may_have_no_leaf_after_all() {
-    assert_eq!(NoLeaf::LAYOUT.len(), Some(0));
+    assert_eq!(NoLeaf::LEAVES.len(), Some(0));
     assert_model(&NoLeaf { act: Activation::Relu }, &[]);
 }
 

@@ -2,7 +2,7 @@
 
 use candle_nn::{AdamW, Optimizer, ParamsAdamW, SGD};
 use freeze_core::optim::PerParam;
-use freeze_core::schedule::from_fn;
+use freeze_core::policy::from_fn;
 use freeze_core::{Elapsed, FreezePlan, Freezer, LayerFreezing, PlanOptimizer, Schedule};
 
 use crate::support::{Mlp, OneMore};

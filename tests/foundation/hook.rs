@@ -6,7 +6,7 @@ use std::rc::Rc;
 use candle_nn::{AdamW, Linear, Optimizer, ParamsAdamW, SGD};
 use freeze_core::optim::PerParam;
 use freeze_core::{
-    Elapsed, Freezable, Freezer, LayerFreezing, Layout, Mapper, PlanOptimizer, Result,
+    Elapsed, Freezable, Freezer, LayerFreezing, LeafTree, Mapper, PlanOptimizer, Result,
     freeze_layers,
 };
 
@@ -112,7 +112,7 @@ fn the_functional_form_is_the_hook() {
             freeze_layers(&mut net, &mut [&mut opt], duration, 0.2, 0.9).expect("frozen");
         assert_eq!(net.plan().frozen_leaves(), depth);
         assert_eq!(opt.trained_vars(), 2 * (6 - depth));
-        let at = freeze_core::schedule::Linear::new(0.2, 0.9).and_then(|s| s.at(duration, 6));
+        let at = freeze_core::policy::Linear::new(0.2, 0.9).and_then(|s| s.at(duration, 6));
         assert_eq!((depth, share), at.expect("valid"));
     }
     let mut net = Freezer::new(Mlp::new(6, 2).expect("a model")).expect("a freezer");
@@ -142,7 +142,7 @@ fn what_was_set_by_hand_outlives_the_schedule() {
 struct Counted(Rc<Cell<usize>>, Linear);
 
 impl Freezable for Counted {
-    const LAYOUT: Layout = Layout::leaf("Counted");
+    const LEAVES: LeafTree = LeafTree::leaf("Counted");
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
         self.0.set(self.0.get() + 1);

@@ -29,7 +29,7 @@ fn faithful<L: Freezable>(
     }
     let leaves = layer.leaves().expect(kind);
     assert_eq!(leaves.len(), 1, "{kind}");
-    assert_eq!(L::LAYOUT.len(), Some(1), "{kind}");
+    assert_eq!(L::LEAVES.len(), Some(1), "{kind}");
     assert_eq!((leaves[0].kind, leaves[0].path.as_str()), (kind, ""));
     let weights = leaves[0].params.iter().filter(|param| param.role == Role::Weight);
     assert_eq!(weights.map(|param| param.name.as_str()).collect::<Vec<_>>(), params, "{kind}");

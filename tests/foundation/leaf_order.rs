@@ -10,7 +10,7 @@ use candle_nn::{
     LayerNorm, Linear, SGD,
 };
 use freeze_core::optim::PerParam;
-use freeze_core::{Freezable, Freezer, Layout, Rebuilt, Role, schedule};
+use freeze_core::{Freezable, Freezer, LeafTree, Rebuilt, Role, policy};
 use serde::Deserialize;
 
 use crate::support::{randn, varmap_builder};
@@ -70,8 +70,8 @@ fn equal<M: Freezable>(name: &str, model: M) {
     let mut net = Freezer::new(model).expect(name);
     let mut opt: PerParam<SGD> = candle_nn::Optimizer::new(net.vars(), 0.1).expect(name);
     for depth in case.depths {
-        let at = schedule::Linear::new(0.0, 1.0)
-            .and_then(|s| s.at(depth.current_duration, leaves.len()));
+        let at =
+            policy::Linear::new(0.0, 1.0).and_then(|s| s.at(depth.current_duration, leaves.len()));
         assert_eq!(at.expect(name), (depth.freeze_depth, depth.freeze_percentage), "{name}");
         net.freeze_upto(depth.freeze_depth, &mut [&mut opt]).expect(name);
         assert_eq!(frozen(&net), depth.requires_grad_false, "{name} at {}", depth.freeze_depth);
@@ -119,7 +119,7 @@ fn nested_sequential() {
     struct First(Linear, Activation, (Linear, PhantomData<()>));
     #[derive(Freezable)]
     struct Last([Linear; 1]);
-    const _: () = assert!(matches!(Outer::LAYOUT.len(), Some(4)) && Outer::LAYOUT.before("2") == 3);
+    const _: () = assert!(matches!(Outer::LEAVES.len(), Some(4)) && Outer::LEAVES.before("2") == 3);
     let first = First(fc(4, 4), Activation::Relu, (fc(4, 4), PhantomData));
     equal("nested_sequential", Outer(first, fc(4, 4), Last([fc(4, 2)])));
 }
@@ -313,7 +313,7 @@ fn parameters_on_parents_are_leaves() {
     let own = Own { w: var((4, 4)), act: Activation::Relu };
     let blk = Scaled { gamma: var(4), inner: fc(4, 4) };
     let model = Net { own, blk, a: fc(4, 4), head: fc(4, 2) };
-    const _: Layout = Net::LAYOUT;
+    const _: LeafTree = Net::LEAVES;
     assert_eq!(paths(&model), ["own.w", "blk.gamma", "blk.inner", "a", "head"]);
     let theirs = case("own_params_on_parents");
     let last = theirs.depths.last().expect("depths").requires_grad_false.clone();

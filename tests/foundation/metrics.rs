@@ -1,7 +1,7 @@
 //! Where metrics go: sinks that borrow, fail, are told of the end, and the file of JSON lines.
 
 use freeze_core::checkpoint::MetricHistory;
-use freeze_core::schedule::Linear;
+use freeze_core::policy::Linear;
 use freeze_core::{Elapsed, Error, Freezer, JsonLines, LayerFreezing, MetricSink, Result};
 
 use crate::support::Mlp;

@@ -1,7 +1,7 @@
 //! Every number that a user can give to plans, schedules and hooks is refused or works: at nothing,
 //! below, beyond, tiny, huge, and where it is none.
 
-use freeze_core::schedule::Linear;
+use freeze_core::policy::Linear;
 use freeze_core::{Elapsed, FreezePlan, Freezer, LayerFreezing, LeafState, Result, freeze_layers};
 
 use crate::support::Mlp;

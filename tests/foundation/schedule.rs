@@ -1,6 +1,6 @@
 //! The linear schedule against every row recorded from the reference, and its refusals.
 
-use freeze_core::schedule::{Linear, Schedule};
+use freeze_core::policy::{Linear, Schedule};
 use freeze_core::{Elapsed, FreezePlan};
 use serde::Deserialize;
 

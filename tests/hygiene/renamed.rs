@@ -54,10 +54,14 @@ fn the_library_is_found_where_the_attribute_says() {
 
 /// A library of the same shape: what is derived for it must name nothing of the real one.
 pub(crate) mod other {
+    pub(crate) mod __private {
+        pub(crate) mod freeze_derive_0_1_0 {}
+    }
+
     pub(crate) type Result<T> = std::result::Result<T, std::fmt::Error>;
 
     #[derive(Clone, Copy)]
-    pub(crate) enum Layout {
+    pub(crate) enum LeafTree {
         Leaf(&'static str),
         Group(&'static [Part]),
         Open(fn() -> Self),
@@ -66,10 +70,10 @@ pub(crate) mod other {
     #[derive(Clone, Copy)]
     pub(crate) struct Part {
         pub(crate) name: &'static str,
-        pub(crate) layout: &'static Layout,
+        pub(crate) layout: &'static LeafTree,
     }
 
-    impl Layout {
+    impl LeafTree {
         pub(crate) const fn leaf(kind: &'static str) -> Self {
             Self::Leaf(kind)
         }
@@ -117,17 +121,17 @@ pub(crate) mod other {
     }
 
     pub(crate) trait Freezable: Sized {
-        const LAYOUT: Layout;
+        const LEAVES: LeafTree;
         fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self>;
     }
 
     pub(crate) trait TensorParam: Sized {
-        const LAYOUT: Layout;
+        const LEAVES: LeafTree;
         fn map_param(&self, mapper: &mut Mapper<'_>) -> Result<Self>;
     }
 
     impl Freezable for u8 {
-        const LAYOUT: Layout = Layout::leaf("u8");
+        const LEAVES: LeafTree = LeafTree::leaf("u8");
 
         fn map_params(&self, _: &mut Mapper<'_>) -> Result<Self> {
             Ok(self + 1)
@@ -135,7 +139,7 @@ pub(crate) mod other {
     }
 
     impl TensorParam for f32 {
-        const LAYOUT: Layout = Layout::leaf("f32");
+        const LEAVES: LeafTree = LeafTree::leaf("f32");
 
         fn map_param(&self, _: &mut Mapper<'_>) -> Result<Self> {
             Ok(-self)
@@ -170,7 +174,7 @@ struct Whole(u8);
 fn nothing_of_the_library_is_named_by_any_other_path() {
     use other::{Freezable as _, Mapper};
     let text = "(layer u8, scale f32, whole u8, choice ?(One u8, Two (0 u8, 1 u8)), block Whole)";
-    assert_eq!(Foreign::<u8>::LAYOUT.text(), text);
+    assert_eq!(Foreign::<u8>::LEAVES.text(), text);
     for (choice, sum, inside) in
         [(Choice::One(1), 2, vec![]), (Choice::Two(1, 2), 5, vec!["0", "1"])]
     {

@@ -17,7 +17,7 @@ mod names {
     struct Box;
     struct Vec;
     struct Result;
-    struct Layout;
+    struct LeafTree;
     struct Mapper;
     struct Part;
     struct Declared;

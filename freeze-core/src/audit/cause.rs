@@ -7,7 +7,9 @@ use candle_core::{DType, Tensor, TensorId, Var};
 use super::probe::{Prober, Saved, Step};
 use super::repeat::Repeats;
 use super::{AuditedLeaf, Cause, CutAt};
-use crate::{Freezable, FreezePlan, Leaf, Result};
+use crate::error::Result;
+use crate::model::{Freezable, Leaf};
+use crate::plan::FreezePlan;
 
 /// How far a leaf is moved, as a share of its largest element: a little, and if nothing happens, so
 /// far that a dead unit or a rounding does not hide it.

@@ -7,7 +7,9 @@ use candle_core::{Tensor, TensorId, Var};
 use super::graph::StorageId;
 use super::probe::{Prober, Step};
 use super::{FrozenWork, weights};
-use crate::{BatchNormPolicy, Freezable, FreezePlan, Leaf, LeafState, Result};
+use crate::error::Result;
+use crate::model::{BatchNormPolicy, Freezable, Leaf};
+use crate::plan::{FreezePlan, LeafState};
 
 pub(super) struct Flow<'a, M, F> {
     prober: &'a Prober<'a, M, F>,

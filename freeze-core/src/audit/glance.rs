@@ -8,7 +8,8 @@ use candle_core::{Tensor, TensorId};
 use super::graph::Graph;
 use super::probe::Value;
 use super::{Audit, AuditedLeaf, Cause, Finding, Outcome, strangers};
-use crate::{Freezable, Freezer, Leaf, Result};
+use crate::error::Result;
+use crate::model::{Freezable, Freezer, Leaf};
 
 /// Looks at one step's loss and gradients: is the loss a number, did every trained leaf get a
 /// gradient, did any go to variables that are frozen or not of the model, and is the first leaf, which

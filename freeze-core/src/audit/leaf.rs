@@ -2,7 +2,8 @@
 
 use candle_core::TensorId;
 
-use crate::{FreezePlan, Leaf, LeafState, Role};
+use crate::model::{Leaf, Role};
+use crate::plan::{FreezePlan, LeafState};
 
 /// What an audit found of one leaf.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,6 +131,6 @@ impl AuditedLeaf {
     }
 
     pub(super) fn names<'a>(&'a self, params: &'a [String]) -> impl Iterator<Item = String> + 'a {
-        params.iter().map(|name| crate::mapper::join(&self.path, name))
+        params.iter().map(|name| crate::model::mapper::join(&self.path, name))
     }
 }

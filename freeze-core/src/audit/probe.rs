@@ -5,10 +5,11 @@ use candle_core::{Tensor, TensorId, Var};
 
 use super::graph::Graph;
 use crate::bits::bits;
-use crate::inspect::{self, visit};
-use crate::nn::dropout::{Generator, Rewind};
+use crate::error::Result;
+use crate::model::inspect::{self, visit};
+use crate::model::{BatchNormPolicy, Freezable, Freezer, Generator, Leaf, Rewind, Role};
 use crate::nn::record::{Call, Detail, record};
-use crate::{BatchNormPolicy, Freezable, FreezePlan, Freezer, Leaf, Result, Role};
+use crate::plan::FreezePlan;
 
 /// Evaluates `loss` on views of the whole model.
 pub(crate) struct Prober<'a, M, F> {

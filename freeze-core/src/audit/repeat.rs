@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use candle_core::{Tensor, TensorId};
 
 use super::probe::{Prober, Step};
-use crate::{Freezable, FreezePlan, Result};
+use crate::error::Result;
+use crate::model::Freezable;
+use crate::plan::FreezePlan;
 
 /// How often, if no gradient is missing.
 const ALWAYS: usize = 2;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::Finding;
 use super::graph::Graph;
-use crate::{Leaf, Role};
+use crate::model::{Leaf, Role};
 
 /// The variables of `graph` that the model does not have, as a finding, if there are any.
 pub(super) fn outside(graph: &Graph, leaves: &[Leaf]) -> Option<Finding> {

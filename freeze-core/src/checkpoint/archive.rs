@@ -11,7 +11,7 @@ use twox_hash::XxHash3_128;
 
 use super::atomic::file_error;
 use super::header::{Header, MAX_HEADER};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// An open file whose header has been read and found to agree with the file's length.
 pub(super) struct Archive {

@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::Tensor;
 
 use super::weight_file::WeightFile;
-use crate::Result;
+use crate::error::Result;
 
 /// A checkpoint that stands alone, or a safetensors file of weights under the field paths.
 pub(super) struct Base(WeightFile);

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use super::MetricHistory;
 use super::verify::last_metric;
-use crate::error::near;
-use crate::{Error, Result};
+use crate::error::{Error, Result, near};
 
 /// Which values of a metric are the best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

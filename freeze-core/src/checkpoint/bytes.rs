@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::View;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// How many bytes are handed over at once, about.
 const CHUNK: usize = 1 << 18;

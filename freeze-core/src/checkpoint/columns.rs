@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::MetricHistory;
 use super::history::exact;
-use crate::{Elapsed, Result};
+use crate::error::Result;
+use crate::policy::Elapsed;
 
 /// The columns: what is recorded, which metric it is of, and how far training was, as `epoch`,
 /// `epochs`, `step`, `steps`.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint::{lacking, shared_otherwise};
+use crate::error::{Error, Result};
+use crate::model::{Freezable, Generator, inspect};
 use crate::nn::DropoutState;
-use crate::nn::dropout::Generator;
-use crate::{Error, Freezable, Result, inspect};
 
 /// Where each generator stands, a shared one under the first of its paths.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

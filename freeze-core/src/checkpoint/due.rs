@@ -1,6 +1,7 @@
 //! When a run is to be saved.
 
-use crate::{Elapsed, Error, Result};
+use crate::error::{Error, Result};
+use crate::policy::Elapsed;
 
 /// After every so many epochs, or optimizer steps over the whole run.
 #[derive(Clone, Copy, Debug)]

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use candle_core::{Tensor, TensorId};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{listed, several};
-use crate::{Error, Result};
+use crate::error::{Error, Result, listed, several};
 
 /// Names, shapes and types of a model's tensors, each tied one under the first of its names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

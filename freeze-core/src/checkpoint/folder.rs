@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::archive::Archive;
 use super::atomic::{PARTIAL, file_error, sync_folder};
 use super::state::{State, id};
-use crate::{Elapsed, Error, Result};
+use crate::error::{Error, Result};
+use crate::policy::Elapsed;
 
 /// A folder of one run.
 #[derive(Clone, Debug)]

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::history::exact;
 use super::run::Checkpoint;
 use super::source::Source;
+use crate::error::Result;
 use crate::optim::{PreparedSums, SavedSum};
-use crate::{PlannedVar, Result};
+use crate::plan::PlannedVar;
 
 /// What stands in front of the names of the sums.
 const GATHERED: &str = "gathered/";

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Elapsed, MetricSink, Result};
+use crate::error::Result;
+use crate::policy::Elapsed;
+use crate::train::MetricSink;
 
 /// Every recorded value of every metric, in order, NaN and infinities included.
 ///

@@ -8,8 +8,9 @@ use super::due::{Every, counts_steps};
 use super::folder::{Folder, Position};
 use super::verify::verify_alone;
 use super::{Checkpoint, Resumed};
-use crate::error::at_least_1;
-use crate::{Elapsed, Error, Freezable, Result};
+use crate::error::{Error, Result, at_least_1};
+use crate::model::Freezable;
+use crate::policy::Elapsed;
 
 /// Saves a run's checkpoints to a folder of its own and finds the one to go on from. A clone is the
 /// same manager.

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{Tensor, TensorId, Var};
 
 use super::state::State;
+use crate::error::Result;
+use crate::model::{At, BatchNormPolicy, Freezable, Freezer, Generator, Mapper, inspect};
 use crate::nn::DropoutState;
-use crate::nn::dropout::Generator;
-use crate::{At, BatchNormPolicy, Freezable, FreezePlan, Freezer, Mapper, Result, inspect};
+use crate::plan::FreezePlan;
 
 /// Restored tensors on the model's device, and the view that shows them.
 pub(super) struct Restore<M> {

@@ -14,9 +14,11 @@ use super::run::Checkpoint;
 use super::save::{RANDOM, optimizer_prefix};
 use super::source::Source;
 use super::state::SavedOptimizer;
-use crate::freezer::check_owners;
+use crate::error::Result;
+use crate::model::{Freezable, check_owners};
 use crate::optim::PreparedSums;
-use crate::{Elapsed, Freezable, OptimizerState, Result};
+use crate::plan::OptimizerState;
+use crate::policy::Elapsed;
 
 /// Where a resumed run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,11 @@ use std::path::Path;
 
 use super::random::{Registered, Resumable, Slot};
 use super::{MetricHistory, Resumed, resume, save};
+use crate::error::Result;
+use crate::model::{Freezable, Freezer};
 use crate::optim::GradAccumulator;
-use crate::{Elapsed, Freezable, Freezer, PlanOptimizer, Result, Schedule};
+use crate::plan::PlanOptimizer;
+use crate::policy::{Elapsed, Schedule};
 
 /// Everything that a run is made of, named once for saving and for resuming.
 ///

@@ -16,7 +16,10 @@ use super::header::Header;
 use super::run::Checkpoint;
 use super::state::{SavedOptimizer, SavedSchedule, State};
 use super::writer::{Checksum, Checksums, write};
-use crate::{Error, Freezable, OptimizerState, Result, Schedule};
+use crate::error::{Error, Result};
+use crate::model::Freezable;
+use crate::plan::OptimizerState;
+use crate::policy::Schedule;
 
 /// What stands in front of the names of the model's tensors.
 pub(super) const MODEL: &str = "model/";

@@ -11,8 +11,7 @@ use super::save::MODEL;
 use super::state::State;
 use super::verify::read;
 use super::writer::{Checksum, Checksums};
-use crate::error::listed;
-use crate::{Error, Result};
+use crate::error::{Error, Result, listed};
 
 /// A file, its state, and its base if it is a delta.
 pub(super) struct Source {

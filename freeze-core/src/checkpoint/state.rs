@@ -14,7 +14,10 @@ use super::gathered::Weighed;
 use super::header::Header;
 use super::history::exact;
 use super::writer::{Checksum, Checksums};
-use crate::{BatchNormPolicy, Elapsed, Error, FreezePlan, Result};
+use crate::error::{Error, Result};
+use crate::model::BatchNormPolicy;
+use crate::plan::FreezePlan;
+use crate::policy::Elapsed;
 
 /// The format that is written, and the only one that is read.
 pub(super) const FORMAT: u32 = 2;

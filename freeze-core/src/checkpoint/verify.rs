@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::archive::Archive;
 use super::state::State;
-use crate::{Elapsed, Result};
+use crate::error::Result;
+use crate::policy::Elapsed;
 
 /// Reads a checkpoint from end to end, compares every checksum, and returns how far training was.
 /// It needs no model; a delta is whole without its base.

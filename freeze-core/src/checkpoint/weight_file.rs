@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 use super::archive::Archive;
 use super::save::MODEL;
 use super::state::{State, id};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// An open file whose header has been read; tensors are read one at a time.
 pub(crate) struct WeightFile {

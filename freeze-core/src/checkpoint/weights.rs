@@ -8,8 +8,8 @@ use candle_nn::VarMap;
 
 use super::weight_file::WeightFile;
 use super::writer::write;
-use crate::error::listed;
-use crate::{Error, Freezable, Result, Whole};
+use crate::error::{Error, Result, listed};
+use crate::model::{Freezable, Whole};
 
 /// Saves every parameter and buffer under its field path, a tied one under each of its names; plain
 /// candle and Python's `safetensors` load it. Atomic and durable, as a checkpoint. A freezer stands for

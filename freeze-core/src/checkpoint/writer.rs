@@ -13,7 +13,7 @@ use super::archive::Archive;
 use super::atomic::{file_error, replace};
 use super::bytes::each_chunk;
 use super::header::{Header, MAX_HEADER, METADATA};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The checksums of a file's tensors by name; each takes the same room in the header.
 pub(super) type Checksums = BTreeMap<String, Checksum>;

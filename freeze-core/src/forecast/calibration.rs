@@ -9,8 +9,10 @@ use candle_core::{Device, Tensor, TensorId};
 use super::Calibration;
 use super::costs::{LeafCost, Recording, combine, trained_bytes, typical};
 use crate::audit::probe::{Prober, Saved};
+use crate::error::Result;
+use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf};
 use crate::nn::record::{self, Detail, Part, record};
-use crate::{BatchNormPolicy, Freezable, FreezePlan, Freezer, Leaf, LeafState, Result};
+use crate::plan::{FreezePlan, LeafState};
 
 /// How often each part is measured, after one step that warms up.
 const ROUNDS: usize = 5;

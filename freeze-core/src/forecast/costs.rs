@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::LeafState;
 use crate::nn::record::{self, Flops, Part};
+use crate::plan::LeafState;
 
 /// One leaf of the calibrated model.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::costs::{Call, Heads, LeafCost, Recording, combine, typical};
 use super::*;
-use crate::Declared;
 use crate::nn::record::{self, Backward, Flops, Part};
+use crate::plan::Declared;
 
 fn trained(paths: Vec<String>) -> FreezePlan {
     let declared = vec![Declared::NOTHING; paths.len()];

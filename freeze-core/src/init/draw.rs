@@ -6,7 +6,7 @@ use candle_nn::init::NormalOrUniform;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The elements of the tensor called `name`.
 ///

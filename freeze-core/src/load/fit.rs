@@ -8,8 +8,7 @@ use super::names::{Source, paths};
 use super::report::{Loaded, Misshaped};
 use crate::bits::bits;
 use crate::checkpoint::WeightFile;
-use crate::error::listed;
-use crate::{Error, Result};
+use crate::error::{Error, Result, listed};
 
 pub(super) struct Fit {
     /// The model's tensors, with their names, and what is written to them.

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::checkpoint::WeightFile;
-use crate::{Error, Result, error};
+use crate::error;
+use crate::error::{Error, Result};
 
 /// What becomes of a name.
 pub(super) enum Rule {

@@ -6,7 +6,8 @@ use candle_nn::{BatchNormConfig, Init, VarBuilder};
 
 use super::batch_norm::{normalize_about, normalize_by};
 use super::norm::{Center, check_eps, internal_dtype};
-use crate::{BatchNormPolicy, Error, Freezable, Layout, Mapper};
+use crate::error::Error;
+use crate::model::{BatchNormPolicy, Freezable, LeafTree, Mapper};
 
 /// Batch normalisation: `candle_nn::BatchNorm` with a lean backward.
 ///
@@ -249,9 +250,9 @@ impl ModuleT for BatchNorm {
 /// Always one leaf: without weights (`affine: false`) it still has running statistics.
 #[diagnostic::do_not_recommend]
 impl Freezable for BatchNorm {
-    const LAYOUT: Layout = Layout::leaf("BatchNorm");
+    const LEAVES: LeafTree = LeafTree::leaf("BatchNorm");
 
-    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
         mapper.leaf("BatchNorm", |mapper| {
             // A variable that comes back as one is shared.
             let mean = mapper.buffer("running_mean", self.running_mean())?;
@@ -281,12 +282,13 @@ impl Freezable for BatchNorm {
 impl TryFrom<candle_nn::BatchNorm> for BatchNorm {
     type Error = Error;
 
-    fn try_from(layer: candle_nn::BatchNorm) -> crate::Result<Self> {
-        let remove_mean = crate::layers::remove_mean(&layer).ok_or_else(|| Error::Rebuild {
-            path: String::new(),
-            kind: "BatchNorm",
-            why: "this version of candle hides whether it removes the mean".to_string(),
-        })?;
+    fn try_from(layer: candle_nn::BatchNorm) -> crate::error::Result<Self> {
+        let remove_mean =
+            crate::model::layers::remove_mean(&layer).ok_or_else(|| Error::Rebuild {
+                path: String::new(),
+                kind: "BatchNorm",
+                why: "this version of candle hides whether it removes the mean".to_string(),
+            })?;
         let config = BatchNormConfig { remove_mean, ..config(layer.eps(), layer.momentum()) };
         let running = [layer.running_mean().clone(), layer.running_var().clone()];
         let affine = layer.weight_and_bias().map(|(weight, bias)| (weight.clone(), bias.clone()));

@@ -5,7 +5,7 @@ use candle_nn::VarBuilder;
 pub use candle_nn::{Conv1dConfig, Conv2dConfig};
 
 use super::{BatchNorm, ops};
-use crate::{Freezable, Layout, Mapper};
+use crate::model::{Freezable, LeafTree, Mapper};
 
 macro_rules! convolution {
     (
@@ -50,9 +50,9 @@ macro_rules! convolution {
 
         #[diagnostic::do_not_recommend]
         impl Freezable for $layer {
-            const LAYOUT: Layout = Layout::leaf(stringify!($layer));
+            const LEAVES: LeafTree = LeafTree::leaf(stringify!($layer));
 
-            fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
+            fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
                 mapper.leaf(stringify!($layer), |mapper| {
                     let weight = mapper.weight("weight", &self.weight)?;
                     Ok(Self::new(weight, mapper.optional("bias", self.bias())?, self.config))

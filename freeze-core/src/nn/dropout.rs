@@ -1,22 +1,17 @@
 //! Dropout (Srivastava et al., 2014) with a seeded generator whose state can be saved.
 
-mod generator;
-mod rewind;
-
 use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CustomOp1, Device, Layout, ModuleT, Result, Shape, Tensor, WithDType,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use super::norm::{Element, by_dtype, cpu_slice, for_blocks, slice, split};
 use super::nothing::of_nothing;
 use super::record;
-use crate::{BatchNormPolicy, Error, Freezable, Mapper};
-pub(crate) use generator::Generator;
-pub(crate) use rewind::Rewind;
+use crate::error::Error;
+use crate::model::{BatchNormPolicy, DropoutState, Freezable, Generator, Mapper};
 
 const NAME: &str = "dropout";
 /// Elements that one generator draws for, a multiple of its own blocks of 16 words.
@@ -48,16 +43,6 @@ pub struct Dropout {
     training: Training,
 }
 
-/// Where a dropout's generator stands: ChaCha8 from `seed`, `position` words of 32 bits into its
-/// stream. Every element of an input takes one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct DropoutState {
-    /// What the generator was seeded with.
-    pub seed: u64,
-    /// The number of words drawn so far.
-    pub position: u64,
-}
-
 /// What training does; said by the mapper.
 #[derive(Clone, Copy, Debug)]
 enum Training {
@@ -71,7 +56,7 @@ impl Dropout {
     /// # Errors
     ///
     /// `p` is outside that range.
-    pub fn new(p: f32, seed: u64) -> crate::Result<Self> {
+    pub fn new(p: f32, seed: u64) -> crate::error::Result<Self> {
         if !(0.0..1.0).contains(&p) {
             let expected = "a probability of at least 0 and below 1";
             return Err(Error::Number { name: "p", value: f64::from(p), expected });
@@ -121,10 +106,10 @@ impl ModuleT for Dropout {
 
 #[diagnostic::do_not_recommend]
 impl Freezable for Dropout {
-    const LAYOUT: crate::Layout = crate::Layout::EMPTY;
+    const LEAVES: crate::model::LeafTree = crate::model::LeafTree::EMPTY;
     const HAS_LEAVES: bool = false;
 
-    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
         mapper.generator(&self.generator);
         let off = mapper.batch_norm() == BatchNormPolicy::Inference && mapper.enclosing_frozen();
         let training = if off { Training::Passes } else { Training::Drops };

@@ -4,7 +4,7 @@ use candle_core::{Module, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 use super::record;
-use crate::{Freezable, Layout, Mapper};
+use crate::model::{Freezable, LeafTree, Mapper};
 
 /// A table `weight` `[entries, hidden]` with the tensors of [`candle_nn::Embedding`]. Indices of shape
 /// `[..]` become `[.., hidden]`.
@@ -58,9 +58,9 @@ impl Module for Embedding {
 
 #[diagnostic::do_not_recommend]
 impl Freezable for Embedding {
-    const LAYOUT: Layout = Layout::leaf("Embedding");
+    const LEAVES: LeafTree = LeafTree::leaf("Embedding");
 
-    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
         mapper.leaf("Embedding", |mapper| {
             Ok(Self::new(mapper.weight("weight", &self.embeddings)?, self.hidden_size))
         })

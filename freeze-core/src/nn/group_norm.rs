@@ -4,7 +4,7 @@ use candle_core::{Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::norm::{Center, by_channel, check_eps, planes::Over};
-use crate::{Freezable, Layout, Mapper};
+use crate::model::{Freezable, LeafTree, Mapper};
 
 /// Normalises `x` of shape `[batch, channels, ..]` in `groups` groups of neighbouring channels, each
 /// sample by itself, with the biased variance; `weight` and `bias` have one element per channel and
@@ -119,9 +119,9 @@ impl Module for GroupNorm {
 
 #[diagnostic::do_not_recommend]
 impl Freezable for GroupNorm {
-    const LAYOUT: Layout = Layout::leaf("GroupNorm");
+    const LEAVES: LeafTree = LeafTree::leaf("GroupNorm");
 
-    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
         mapper.leaf("GroupNorm", |mapper| {
             Ok(Self {
                 weight: mapper.weight("weight", &self.weight)?,

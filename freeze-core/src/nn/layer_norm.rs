@@ -18,7 +18,7 @@ use candle_nn::layer_norm::LayerNormConfig;
 use candle_nn::{Init, VarBuilder};
 
 use super::norm::{Center, check_eps, row_op::normalize_rows};
-use crate::{Freezable, Layout, Mapper};
+use crate::model::{Freezable, LeafTree, Mapper};
 
 /// `(x - mean) / sqrt(var + eps) * weight + bias` over the last dimension of `x`, with the biased
 /// variance. `weight` and `bias` have the size of that dimension and the input's element type.
@@ -122,9 +122,9 @@ impl Module for LayerNorm {
 
 #[diagnostic::do_not_recommend]
 impl Freezable for LayerNorm {
-    const LAYOUT: Layout = Layout::leaf("LayerNorm");
+    const LEAVES: LeafTree = LeafTree::leaf("LayerNorm");
 
-    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
         mapper.leaf("LayerNorm", |mapper| {
             Ok(Self {
                 weight: mapper.weight("weight", &self.weight)?,

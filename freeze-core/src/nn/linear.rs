@@ -18,7 +18,7 @@ use candle_core::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::ops;
-use crate::{Freezable, Layout, Mapper};
+use crate::model::{Freezable, LeafTree, Mapper};
 
 /// A linear layer with the tensors of [`candle_nn::Linear`]: `weight` `[out, in]` and, unless left
 /// out, `bias` `[out]`.
@@ -53,9 +53,9 @@ impl Module for Linear {
 
 #[diagnostic::do_not_recommend]
 impl Freezable for Linear {
-    const LAYOUT: Layout = Layout::leaf("Linear");
+    const LEAVES: LeafTree = LeafTree::leaf("Linear");
 
-    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
         mapper.leaf("Linear", |mapper| {
             let weight = mapper.weight("weight", &self.weight)?;
             Ok(Self::new(weight, mapper.optional("bias", self.bias())?))

@@ -56,7 +56,7 @@ pub use candle_nn::rnn::{GRUConfig, GRUState, LSTMConfig, LSTMState, RNN};
 pub use conv::{
     Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, conv1d, conv1d_no_bias, conv2d, conv2d_no_bias,
 };
-pub use dropout::{Dropout, DropoutState};
+pub use dropout::Dropout;
 pub use embedding::{Embedding, embedding};
 pub use group_norm::{GroupNorm, group_norm};
 pub use layer_norm::{LayerNorm, layer_norm, layer_norm_no_bias};
@@ -66,3 +66,5 @@ pub(crate) use norm::span;
 pub use prelu::{PReLU, prelu};
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rnn::{Gru, Lstm, gru, lstm};
+
+pub use crate::model::DropoutState;

@@ -4,7 +4,7 @@ use candle_core::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::ops;
-use crate::{Freezable, Layout, Mapper};
+use crate::model::{Freezable, LeafTree, Mapper};
 
 /// A rectifier with a trained slope below zero and the tensor of [`candle_nn::PReLU`], `weight`: one
 /// slope for all, or one for each channel.
@@ -42,9 +42,9 @@ impl Module for PReLU {
 
 #[diagnostic::do_not_recommend]
 impl Freezable for PReLU {
-    const LAYOUT: Layout = Layout::leaf("PReLU");
+    const LEAVES: LeafTree = LeafTree::leaf("PReLU");
 
-    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
         mapper.leaf("PReLU", |mapper| {
             Ok(Self::new(mapper.weight("weight", &self.weight)?, self.is_scalar))
         })

@@ -6,7 +6,7 @@ use candle_nn::layer_norm::LayerNormConfig;
 
 use super::layer_norm::{LayerNorm, layer_norm};
 use super::norm::{Center, row_op::normalize_rows};
-use crate::{Freezable, Layout, Mapper};
+use crate::model::{Freezable, LeafTree, Mapper};
 
 /// `x / sqrt(mean(x^2) + eps) * weight` over the last dimension of `x`. `weight` has the size of
 /// that dimension and the input's element type; f16 and bf16 compute in f32.
@@ -70,9 +70,9 @@ impl Module for RmsNorm {
 
 #[diagnostic::do_not_recommend]
 impl Freezable for RmsNorm {
-    const LAYOUT: Layout = Layout::leaf("RmsNorm");
+    const LEAVES: LeafTree = LeafTree::leaf("RmsNorm");
 
-    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
         mapper.leaf("RmsNorm", |mapper| {
             Ok(Self::new(mapper.weight("weight", self.weight())?, self.eps()))
         })

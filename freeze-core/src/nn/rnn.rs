@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::ops::linear;
-use crate::Mapper;
+use crate::model::Mapper;
 
 /// What both recurrent layers hold: input and hidden weights and their biases, the gates stacked.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl Gates {
         Tensor::zeros((batch, self.hidden_dim), self.dtype, &self.device)
     }
 
-    fn map(&self, mapper: &mut Mapper<'_>) -> crate::Result<Self> {
+    fn map(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
         let name = |kind: &str| format!("{kind}{}", self.suffix);
         Ok(Self {
             w_ih: mapper.weight(&name("weight_ih"), &self.w_ih)?,
@@ -122,7 +122,7 @@ macro_rules! accessors {
 
         #[diagnostic::do_not_recommend]
         impl $crate::Freezable for $layer {
-            const LAYOUT: $crate::Layout = $crate::Layout::leaf(stringify!($layer));
+            const LEAVES: $crate::LeafTree = $crate::LeafTree::leaf(stringify!($layer));
 
             fn map_params(&self, mapper: &mut $crate::Mapper<'_>) -> $crate::Result<Self> {
                 mapper.leaf(stringify!($layer), |mapper| {

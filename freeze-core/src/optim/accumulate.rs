@@ -8,11 +8,10 @@ use candle_nn::Optimizer;
 
 pub(crate) use self::saved::{PreparedSums, SavedSum};
 use self::sum::Sum;
-use super::PlannedVar;
-use super::follow::by_id;
 use super::kernel::acc_dtype;
 use super::rule::check_positive;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::plan::{PlannedVar, by_id};
 
 /// Adds up gradients over micro-batches; one [`step`](Self::step) then uses their mean.
 ///

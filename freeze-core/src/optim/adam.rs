@@ -6,7 +6,7 @@ use candle_nn::ParamsAdamW;
 use super::Fused;
 use super::kernel::Real;
 use super::rule::{Kernel, Update, check_lr, check_number, lr_and_decay, sealed::Rule};
-use crate::Result;
+use crate::error::Result;
 
 /// AdamW: Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019,
 /// <https://arxiv.org/abs/1711.05101>).

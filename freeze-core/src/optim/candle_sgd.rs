@@ -4,9 +4,8 @@ use candle_core::{TensorId, Var};
 use candle_nn::{Optimizer, SGD};
 
 use super::rule::check_for;
-use super::{OptimizerState, PlanOptimizer, PlannedVar, Released};
-use crate::error::listed;
-use crate::{Error, LeafState, Result};
+use crate::error::{Error, Result, listed};
+use crate::plan::{LeafState, OptimizerState, PlanOptimizer, PlannedVar, Released};
 
 impl PlanOptimizer for SGD {
     fn owned(&mut self) -> Vec<TensorId> {

@@ -6,11 +6,11 @@ use std::collections::HashSet;
 
 use candle_core::{Tensor, Var, backprop::GradStore};
 
-use super::GradClip;
 use super::kernel::{self, GradMap, Norm};
 use super::look::Look;
 use super::rule::check_positive;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::plan::GradClip;
 
 /// The norm of the gradients of `vars` together, summed in double precision; a variable given twice
 /// counts once.

@@ -11,8 +11,9 @@ use super::plan::Pending;
 use super::rule::UpdateRule;
 use super::slot::Slot;
 use super::state::Restored;
-use super::{GradClip, MasterWeights, NonFinite, PlannedVar, StatePolicy};
-use crate::{Error, Result};
+use super::{MasterWeights, NonFinite, StatePolicy};
+use crate::error::{Error, Result};
+use crate::plan::{GradClip, PlannedVar};
 
 /// An optimizer that updates each parameter in one pass over memory and follows plans.
 ///

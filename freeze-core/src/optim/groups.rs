@@ -1,10 +1,9 @@
 //! Parameter groups: learning rates and weight decays by name.
 
-use super::PlannedVar;
 use super::rule::check_number;
 use super::slot::Slot;
-use crate::Result;
-use crate::plan::matching_params;
+use crate::error::Result;
+use crate::plan::{PlannedVar, matching_params};
 
 /// Learning-rate scales and weight decays for parts of a model, by pattern.
 ///

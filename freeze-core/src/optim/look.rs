@@ -2,10 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::GradClip;
 use super::kernel::{self, GradMap, Norm};
-use crate::Result;
-use crate::error::listed;
+use crate::error::{Result, listed};
+use crate::plan::GradClip;
 
 /// Gradients that were all looked at, once.
 pub(crate) struct Look {

@@ -20,7 +20,7 @@ use std::f64::consts::PI;
 use std::ops::Bound;
 
 use super::rule::check_number;
-use crate::Result;
+use crate::error::Result;
 
 const SHARE: &str = "a number in [0, 1]";
 

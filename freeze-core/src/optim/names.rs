@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::follow::by_id;
+use super::Fused;
 use super::rule::UpdateRule;
-use super::{Fused, PlannedVar};
-use crate::error::listed;
-use crate::{Error, Result};
+use crate::error::{Error, Result, listed};
+use crate::plan::{PlannedVar, by_id};
 
 /// The name of each slot; where it has none, that of its variable among `lent`.
 ///

@@ -1,6 +1,6 @@
 //! A step that reaches nothing is an error, not silence.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The error of a step in which no variable of `owned`, `trained` of them under the plan, got a
 /// gradient; fine if all of them are frozen.

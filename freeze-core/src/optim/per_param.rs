@@ -10,10 +10,10 @@ use candle_core::backprop::GradStore;
 use candle_nn::Optimizer;
 
 use self::plan::Stage;
-use super::PlannedVar;
 use super::no_gradient::reached_nothing;
 use super::rule::{check_for, check_lr};
-use crate::{Error, LeafState, Result};
+use crate::error::{Error, Result};
+use crate::plan::{LeafState, PlannedVar};
 
 /// One candle optimizer `O` for each variable: freezing drops it with its state, thawing makes a
 /// fresh one, whose first update is an ordinary first update.

@@ -8,8 +8,9 @@ use super::names::names;
 use super::rule::UpdateRule;
 use super::slot::Slot;
 use super::state::{restore, saved};
-use super::{Fused, GradClip, OptimizerState, PlanOptimizer, PlannedVar, Released, StatePolicy};
-use crate::Result;
+use super::{Fused, StatePolicy};
+use crate::error::Result;
+use crate::plan::{GradClip, OptimizerState, PlanOptimizer, PlannedVar, Released};
 
 /// A plan made ready.
 #[derive(Debug)]

@@ -25,19 +25,6 @@ pub enum NonFinite {
     SkipStep,
 }
 
-/// What a step does to the gradients before it uses them; the gradient store stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum GradClip {
-    /// Nothing.
-    #[default]
-    None,
-    /// All gradients are scaled by one factor, so that the norm of all of them together is at most
-    /// this (Pascanu, Mikolov and Bengio 2013, <https://arxiv.org/abs/1211.5063>).
-    Norm(f64),
-    /// Each element is cut off at plus and minus this.
-    Value(f64),
-}
-
 /// Whether a parameter of `f16` or `bf16` has a second, in `f32`, that its updates add up in: the
 /// neighbours of 1 in `bf16` are 0.4 % away, so that most updates would be rounded to nothing
 /// (Micikevicius et al. 2018, <https://arxiv.org/abs/1710.03740>).

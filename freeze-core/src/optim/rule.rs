@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use candle_core::{DType, Tensor};
 
 use super::kernel::Real;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The configuration of an optimizer together with its update: what [`Fused`](super::Fused) runs.
 ///

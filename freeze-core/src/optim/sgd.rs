@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::Fused;
 use super::kernel::Real;
 use super::rule::{Kernel, Update, check_lr, check_number, lr_and_decay, sealed::Rule};
-use crate::Result;
+use crate::error::Result;
 
 /// Stochastic gradient descent, with momentum, Nesterov's variant and an L2 penalty as in PyTorch
 /// (Sutskever et al. 2013, <https://proceedings.mlr.press/v28/sutskever13.html>).

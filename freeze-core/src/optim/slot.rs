@@ -2,10 +2,11 @@
 
 use candle_core::{DType, Tensor, Var};
 
+use super::MasterWeights;
 use super::groups::Share;
 use super::kernel::{Rows, State, acc_dtype};
-use super::{MasterWeights, PlannedVar};
-use crate::{LeafState, Result};
+use crate::error::Result;
+use crate::plan::{LeafState, PlannedVar};
 
 /// One parameter with its place in the plan and its state.
 #[derive(Clone, Debug)]

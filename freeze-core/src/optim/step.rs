@@ -8,7 +8,8 @@ use super::no_gradient::reached_nothing;
 use super::rule::{Update, UpdateRule, check_for, sealed::Rule};
 use super::slot::Slot;
 use super::{Fused, NonFinite};
-use crate::{Error, Result, threads};
+use crate::error::{Error, Result};
+use crate::threads;
 
 /// A trained parameter and its gradient.
 struct Due<'a> {

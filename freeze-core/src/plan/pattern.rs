@@ -2,8 +2,7 @@
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use crate::error::{cut, near};
-use crate::{Error, Result};
+use crate::error::{Error, Result, cut, near};
 
 /// The indices of the paths that `pattern` matches.
 pub(crate) fn matching<'a>(

@@ -5,8 +5,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::{FreezePlan, LeafState};
-use crate::error::near;
-use crate::{Error, Result};
+use crate::error::{Error, Result, near};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Leaves {

@@ -13,11 +13,13 @@ use super::report::{Progress, Spent};
 use super::stop::{EarlyStop, OnNonFinite};
 use super::training::Training;
 use crate::checkpoint::{Manager, MetricHistory, Resumable};
-use crate::error::at_least_1;
-use crate::hook::{Audited, LayerFreezing};
+use crate::error::{Error, Result, at_least_1};
+use crate::model::{Freezable, Freezer};
 use crate::optim::{GradAccumulator, GradClip, check_clip};
-use crate::plan::matching_params;
-use crate::{Error, Freezable, Freezer, MetricSink, PlannedVar, Result, Schedule};
+use crate::plan::{PlannedVar, matching_params};
+use crate::policy::Schedule;
+use crate::train::MetricSink;
+use crate::train::hook::{Audited, LayerFreezing};
 
 impl<M: Freezable> Training<M> {
     /// A run of `model`, which says itself how it starts: see

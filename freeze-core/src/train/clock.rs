@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::stop::{Patience, Stopped};
-use crate::{Elapsed, Error, Result};
+use crate::error::{Error, Result};
+use crate::policy::Elapsed;
 
 /// Epochs, batches and steps, and what of them the epoch's mean loss is made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

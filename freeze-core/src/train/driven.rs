@@ -9,7 +9,8 @@ use candle_core::TensorId;
 use candle_core::backprop::GradStore;
 use candle_nn::Optimizer;
 
-use crate::{PlanOptimizer, Result};
+use crate::error::Result;
+use crate::plan::PlanOptimizer;
 
 /// What [`Training`](super::Training) asks of an optimizer. Every candle [`Optimizer`] that is a
 /// [`PlanOptimizer`] and `Send` is one.

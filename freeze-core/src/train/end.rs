@@ -4,7 +4,9 @@ use super::driven::as_plan;
 use super::report::EpochReport;
 use super::stop::Stopped;
 use super::training::Training;
-use crate::{Elapsed, Error, Freezable, Result};
+use crate::error::{Error, Result};
+use crate::model::Freezable;
+use crate::policy::Elapsed;
 
 /// The mean loss of an epoch.
 const LOSS: &str = "train/loss";

@@ -6,7 +6,8 @@ use super::clock::Clock;
 use super::stop::{EarlyStop, Stopped};
 use super::training::Training;
 use crate::checkpoint::{Checkpoint, Registered, Resumed, from_bytes, to_bytes};
-use crate::{Error, Freezable, Result};
+use crate::error::{Error, Result};
+use crate::model::Freezable;
 
 /// The name under which the run's place is saved.
 const CLOCK: &str = "freeze.training";

@@ -54,7 +54,9 @@ mod driven;
 mod end;
 mod epoch;
 mod generator;
+mod hook;
 mod keep;
+mod metrics;
 mod plan;
 mod policy;
 mod report;
@@ -65,6 +67,8 @@ mod update;
 
 pub use driven::TrainOptimizer;
 pub use epoch::Epoch;
+pub use hook::{LayerFreezing, Report, freeze_layers};
+pub use metrics::{JsonLines, MetricSink};
 pub use report::{EpochReport, Progress, Spent, Step};
 pub use stop::{EarlyStop, OnNonFinite, Stopped};
 pub use training::Training;

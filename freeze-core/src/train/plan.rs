@@ -2,7 +2,9 @@
 
 use super::driven::as_plan;
 use super::training::Training;
-use crate::{BatchNormPolicy, Change, Freezable, FreezePlan, Result};
+use crate::error::Result;
+use crate::model::{BatchNormPolicy, Freezable};
+use crate::plan::{Change, FreezePlan};
 
 impl<M: Freezable> Training<M> {
     /// Applies a plan to model and optimizers: see [`Freezer::apply`](crate::Freezer::apply). The

@@ -1,7 +1,11 @@
 //! The hook, whatever its schedule.
 
-use crate::hook::{Audited, LayerFreezing, Report};
-use crate::{Elapsed, Freezable, Freezer, MetricSink, PlanOptimizer, Result, Schedule};
+use crate::error::Result;
+use crate::model::{Freezable, Freezer};
+use crate::plan::PlanOptimizer;
+use crate::policy::{Elapsed, Schedule};
+use crate::train::MetricSink;
+use crate::train::hook::{Audited, LayerFreezing, Report};
 
 /// What a run asks of the hook that freezes.
 pub(super) trait Policy<M>: Send {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::stop::Stopped;
 use crate::audit::Finding;
-use crate::{Elapsed, Report};
+use crate::policy::Elapsed;
+use crate::train::Report;
 
 /// What [`step`](super::Training::step) did.
 #[derive(Clone, Debug, PartialEq)]

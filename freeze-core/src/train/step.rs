@@ -15,8 +15,9 @@ use super::training::Training;
 use super::update::Update;
 use crate::audit::{Finding, glance};
 use crate::checkpoint::Manager;
-use crate::hook::Audited;
-use crate::{Error, Freezable, Result};
+use crate::error::{Error, Result};
+use crate::model::Freezable;
+use crate::train::hook::Audited;
 
 /// What a step shows, and which leaves were frozen.
 type Look = (Vec<Finding>, Vec<bool>);

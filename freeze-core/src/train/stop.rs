@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::checkpoint::Goal;
-use crate::error::at_least_1;
+use crate::error::{Result, at_least_1};
 use crate::optim::check_number;
 
 /// Stops a run whose metric gets no better. A run that was stopped goes on when it is resumed with more

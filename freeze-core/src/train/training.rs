@@ -12,9 +12,12 @@ use super::policy::Policy;
 use super::report::{Progress, Spent};
 use super::stop::{EarlyStop, OnNonFinite, Stopped};
 use crate::checkpoint::{Manager, MetricHistory};
-use crate::hook::Audited;
+use crate::error::Result;
+use crate::model::{Freezable, Freezer, Whole};
 use crate::optim::{GradAccumulator, GradClip};
-use crate::{Elapsed, Freezable, Freezer, MetricSink, Result, Whole};
+use crate::policy::Elapsed;
+use crate::train::MetricSink;
+use crate::train::hook::Audited;
 
 /// A training run: model, optimizers, policy and all that goes with them.
 ///

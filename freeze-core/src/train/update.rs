@@ -5,9 +5,11 @@ use candle_core::{Tensor, Var};
 
 use super::driven::as_plan;
 use super::training::Training;
+use crate::error::{Error, Result};
+use crate::model::Freezable;
 use crate::optim::kernel::Norm;
 use crate::optim::{GradClip, Look, apply_map, check_number, reached_nothing, unfit};
-use crate::{Error, Freezable, LeafState, Result};
+use crate::plan::LeafState;
 
 /// What came of an update.
 pub(super) enum Update {

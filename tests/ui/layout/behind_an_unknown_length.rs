@@ -7,6 +7,6 @@ struct Net {
     head: Linear,
 }
 
-const BODY: usize = Net::LAYOUT.before("head");
+const BODY: usize = Net::LEAVES.before("head");
 
 fn main() {}

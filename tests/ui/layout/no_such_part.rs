@@ -7,6 +7,6 @@ struct Net {
     head: Linear,
 }
 
-const BODY: usize = Net::LAYOUT.before("haed");
+const BODY: usize = Net::LEAVES.before("haed");
 
 fn main() {}

@@ -7,6 +7,6 @@ struct Net {
     head: Linear,
 }
 
-const BODY: usize = Net::LAYOUT.through("blocks");
+const BODY: usize = Net::LEAVES.through("blocks");
 
 fn main() {}

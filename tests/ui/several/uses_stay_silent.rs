@@ -13,7 +13,7 @@ struct Outer {
     net: Net,
 }
 
-const BODY: usize = Net::LAYOUT.before("head");
+const BODY: usize = Net::LEAVES.before("head");
 
 fn freeze(net: &Outer) -> freeze_core::Result<freeze_core::View<Outer>> {
     net.freeze_upto(BODY)

@@ -7,11 +7,11 @@ use candle_nn::{VarBuilder, VarMap};
 
 use super::plan;
 use crate::forecast::{calibrate, calibrate_with_update};
+use crate::model::{Freezable, Freezer};
 use crate::nn::{
     Conv2d, Conv2dConfig, Embedding, LSTMConfig, Linear, Lstm, RNN, conv2d, embedding, linear,
     lstm, ops,
 };
-use crate::{Freezable, Freezer};
 
 #[derive(Debug)]
 struct Net {
@@ -22,9 +22,9 @@ struct Net {
 }
 
 impl Freezable for Net {
-    const LAYOUT: crate::Layout = crate::Layout::EMPTY;
+    const LEAVES: crate::model::LeafTree = crate::model::LeafTree::EMPTY;
 
-    fn map_params(&self, mapper: &mut crate::Mapper<'_>) -> crate::Result<Self> {
+    fn map_params(&self, mapper: &mut crate::model::Mapper<'_>) -> crate::error::Result<Self> {
         Ok(Self {
             table: mapper.part("table", &self.table)?,
             conv: mapper.part("conv", &self.conv)?,
@@ -123,9 +123,9 @@ struct Recurrent {
 }
 
 impl Freezable for Recurrent {
-    const LAYOUT: crate::Layout = crate::Layout::EMPTY;
+    const LEAVES: crate::model::LeafTree = crate::model::LeafTree::EMPTY;
 
-    fn map_params(&self, mapper: &mut crate::Mapper<'_>) -> crate::Result<Self> {
+    fn map_params(&self, mapper: &mut crate::model::Mapper<'_>) -> crate::error::Result<Self> {
         Ok(Self { cell: mapper.part("cell", &self.cell)?, head: mapper.part("head", &self.head)? })
     }
 }
@@ -159,9 +159,9 @@ struct Tied {
 }
 
 impl Freezable for Tied {
-    const LAYOUT: crate::Layout = crate::Layout::EMPTY;
+    const LEAVES: crate::model::LeafTree = crate::model::LeafTree::EMPTY;
 
-    fn map_params(&self, mapper: &mut crate::Mapper<'_>) -> crate::Result<Self> {
+    fn map_params(&self, mapper: &mut crate::model::Mapper<'_>) -> crate::error::Result<Self> {
         Ok(Self {
             table: mapper.part("table", &self.table)?,
             body: mapper.part("body", &self.body)?,

@@ -17,7 +17,7 @@ pub(super) use sums::{sum1, sum2};
 
 use candle_core::Result;
 
-use crate::Error;
+use crate::error::Error;
 
 /// Whether a normalisation removes the mean before it divides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

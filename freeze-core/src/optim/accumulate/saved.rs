@@ -6,9 +6,8 @@ use candle_core::Tensor;
 
 use super::sum::Sum;
 use super::{GradAccumulator, acc_dtype};
-use crate::optim::PlannedVar;
-use crate::optim::follow::by_id;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::plan::{PlannedVar, by_id};
 
 /// A sum taken apart.
 #[derive(Clone, Debug)]

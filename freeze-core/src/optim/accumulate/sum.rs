@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::SavedSum;
-use crate::Result;
+use crate::error::Result;
 use crate::optim::kernel::add_scaled;
 use crate::optim::slot::bytes;
 

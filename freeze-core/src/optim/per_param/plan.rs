@@ -6,9 +6,8 @@ use candle_core::TensorId;
 use candle_nn::{AdamW, Optimizer, SGD};
 
 use super::{PerParam, Slot};
-use crate::optim::follow::by_id;
-use crate::optim::{PlanOptimizer, PlannedVar, Released};
-use crate::{Error, LeafState, Result};
+use crate::error::{Error, Result};
+use crate::plan::{LeafState, PlanOptimizer, PlannedVar, Released, by_id};
 
 /// What a plan makes of a variable.
 pub(super) struct Stage<O> {

@@ -1,0 +1,131 @@
+//! Containers of layers.
+
+mod param;
+mod plain;
+mod skipped;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::model::leaf_tree::TUPLE;
+use crate::model::{Freezable, LeafTree, Mapper, Part};
+
+pub use param::TensorParam;
+pub use skipped::Skipped;
+
+/// Items in a row, below the segments `0`, `1`, ..
+macro_rules! list {
+    ($kind:literal, $list:ty) => {
+        impl<T: Freezable> Freezable for $list {
+            const LEAVES: LeafTree = open::<T>($kind, || T::LEAVES);
+            const HAS_LEAVES: bool = T::HAS_LEAVES;
+
+            fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
+                self.iter().enumerate().map(|(i, item)| mapper.part(&i.to_string(), item)).collect()
+            }
+        }
+    };
+}
+
+list!("Vec", Vec<T>);
+list!("VecDeque", VecDeque<T>);
+list!("slice", Box<[T]>);
+
+/// What holds one thing and adds nothing to the path. A view holds a new one; that two of them were
+/// the same shows in their tensors, which stay tied.
+macro_rules! pointer {
+    ($($pointer:ident),+) => {$(
+        impl<T: Freezable> Freezable for $pointer<T> {
+            const LEAVES: LeafTree = T::LEAVES;
+            const HAS_LEAVES: bool = T::HAS_LEAVES;
+
+            fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
+                Ok(Self::new(self.as_ref().map_params(mapper)?))
+            }
+        }
+    )+};
+}
+
+pointer!(Box, Rc, Arc);
+
+impl<T: Freezable> Freezable for Option<T> {
+    const LEAVES: LeafTree = open::<T>("Option", || T::LEAVES);
+    const HAS_LEAVES: bool = T::HAS_LEAVES;
+
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
+        self.as_ref().map(|item| item.map_params(mapper)).transpose()
+    }
+}
+
+/// In the order of the keys, each a segment of the path.
+impl<T: Freezable> Freezable for BTreeMap<String, T> {
+    const LEAVES: LeafTree = open::<T>("BTreeMap", || T::LEAVES);
+    const HAS_LEAVES: bool = T::HAS_LEAVES;
+
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
+        let item = |(key, item): (&String, &T)| {
+            if key.is_empty() || key.contains('.') {
+                let path = format!("{}[{key:?}]", mapper.path());
+                let why = "a key of a map is a segment of the path: not empty, and without dots";
+                return Err(Error::Mapping { path, why });
+            }
+            Ok((key.clone(), mapper.part(key, item)?))
+        };
+        self.iter().map(item).collect()
+    }
+}
+
+/// An array of what was mapped. The lengths agree by construction: one item was mapped for each of the
+/// array's.
+fn as_array<T, const N: usize>(mapped: Vec<T>, mapper: &Mapper<'_>) -> Result<[T; N]> {
+    let why = "an array changed its length";
+    mapped.try_into().map_err(|_| Error::Mapping { path: mapper.path().to_string(), why })
+}
+
+impl<T: Freezable, const N: usize> Freezable for [T; N] {
+    const LEAVES: LeafTree = LeafTree::array(&T::LEAVES, N);
+    const HAS_LEAVES: bool = T::HAS_LEAVES;
+
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
+        let mapped: Result<Vec<T>> =
+            self.iter().enumerate().map(|(i, item)| mapper.part(&i.to_string(), item)).collect();
+        as_array(mapped?, mapper)
+    }
+}
+
+macro_rules! tuple {
+    ($($type:ident $index:tt),+) => {
+        #[diagnostic::do_not_recommend]
+        impl<$($type: Freezable),+> Freezable for ($($type,)+) {
+            const LEAVES: LeafTree = LeafTree::group(
+                TUPLE,
+                &[$(Part { name: stringify!($index), layout: &$type::LEAVES }),+],
+            );
+            const HAS_LEAVES: bool = $($type::HAS_LEAVES)||+;
+
+            fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
+                Ok(($(mapper.part(stringify!($index), &self.$index)?,)+))
+            }
+        }
+    };
+}
+
+tuple!(A 0);
+tuple!(A 0, B 1);
+tuple!(A 0, B 1, C 2);
+tuple!(A 0, B 1, C 2, D 3);
+tuple!(A 0, B 1, C 2, D 3, E 4);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);
+
+/// The layout of any number of `T`: none where there can be no leaf.
+const fn open<T: Freezable>(kind: &'static str, inside: fn() -> LeafTree) -> LeafTree {
+    if T::HAS_LEAVES { LeafTree::open(kind, inside) } else { LeafTree::EMPTY }
+}

@@ -1,0 +1,185 @@
+//! The trait that `#[derive(Freezable)]` implements: a constant layout and one primitive.
+
+use candle_core::{Tensor, Var};
+
+use crate::error::{Error, Result};
+use crate::model::{Leaf, LeafTree, Mapper, Summary, View, inspect};
+use crate::plan::FreezePlan;
+
+/// A layer, or a group of layers, whose front can be frozen.
+///
+/// Derive it. Everything but [`LEAVES`](Self::LEAVES) and [`map_params`](Self::map_params) is
+/// provided. Freezing is a function of model and plan, not a mode: methods that freeze return a
+/// *view*, a copy of the model that shares every tensor's storage with the original and in which
+/// frozen parameters are detached, so that no gradient is computed for them and no graph is recorded
+/// for what depends on them alone. A training step through a view moves the original, and so does a
+/// forward pass that moves running statistics.
+///
+/// # What is `Freezable`
+///
+/// Layers: candle-nn's and those of [`nn`](crate::nn), each a leaf; [`Rebuilt`](crate::Rebuilt).
+///
+/// Containers of what is `Freezable`: tuples of up to 12, arrays, `Vec`, `VecDeque`, `Box<[T]>` (a
+/// segment for each index), `BTreeMap<String, T>` (for each key, in their order), `Option`, `Box`,
+/// `Rc`, `Arc` (no segment). A view holds a new `Arc` or `Rc`; two that were the same stay tied, as
+/// their tensors are the same.
+///
+/// Types without parameters, which count for nothing. These and no others; a type of your own needs
+/// `#[freeze(skip)]`, or an impl with [`LeafTree::EMPTY`](crate::LeafTree::EMPTY):
+///
+/// ```
+/// # use std::{borrow::Cow, cmp::Ordering, ffi::OsString, marker::PhantomData, num::NonZero};
+/// # use std::{ops::*, path::PathBuf, sync::Arc, time::*};
+/// # use candle_core::{DType, Device, DeviceLocation, Shape};
+/// # use candle_nn::{rnn::*, *};
+/// # use freeze_core::{BatchNormPolicy, Freezable};
+/// # use half::{bf16, f16};
+/// type Plain<'a> = (
+///     // integers with their `NonZero`, floats, `char`, and the ranges of all of these
+///     (u8, u16, u32, u64, u128, usize),
+///     (i8, i16, i32, i64, i128, isize, NonZero<usize>),
+///     (f32, f64, f16, bf16, char),
+///     (Range<usize>, RangeFrom<f64>, RangeTo<u8>, RangeInclusive<f32>, RangeToInclusive<char>),
+///     (RangeFull, (), bool, Ordering, PhantomData<dyn Fn()>),
+///     // text, paths, times
+///     (String, &'a str, Arc<str>, Box<str>, Cow<'a, str>, OsString, PathBuf),
+///     (Duration, Instant, SystemTime),
+///     // candle's settings and activations
+///     (DType, Device, DeviceLocation, Shape, Init),
+///     (Activation, Dropout, ops::Identity, BatchNormPolicy),
+///     (Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig),
+///     (BatchNormConfig, LayerNormConfig, LSTMConfig, GRUConfig),
+/// );
+/// // and containers of these
+/// type Settings<'a> = (Vec<usize>, Option<[f64; 2]>, std::collections::BTreeMap<String, Plain<'a>>);
+/// const _: () = assert!(matches!(<Settings<'_> as Freezable>::LEAVES.len(), Some(0)));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a layer or a group of layers that can be frozen",
+    label = "not `Freezable`",
+    note = "a struct or enum of layers: put `#[derive(Freezable)]` on it",
+    note = "a field whose type holds no parameters: put `#[freeze(skip)]` on it",
+    note = "a bare `Tensor`, `Option<Tensor>`, or a `Vec` or array of these: put `#[freeze(param)]` on it (a `Var`: hold its `Tensor`)",
+    note = "a layer that hides its tensors: wrap it in `freeze_core::Rebuilt`",
+    note = "a `HashMap` of layers: hold a `BTreeMap<String, _>`, which has an order; layers behind `dyn`: hold an enum of them",
+    note = "a layer in a lock: hold it without, or in an `Arc` alone; a step through a view moves the original"
+)]
+pub trait Freezable: Sized {
+    /// The ordered tree of leaf layers, as far as the type alone decides it.
+    const LEAVES: LeafTree;
+
+    /// Whether a value can have leaves at all. Of what cannot, a container such as `Vec<usize>` has
+    /// none either, however long it is.
+    const HAS_LEAVES: bool = true;
+
+    /// Rebuilds the value with every parameter tensor replaced by what `mapper` makes of it, in
+    /// declaration order.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the mapper's function returns, or a layer that cannot be rebuilt.
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self>;
+
+    /// A view of the model in which the first `n` leaves are frozen but those declared `always`, and
+    /// the rest is as declared.
+    ///
+    /// # Errors
+    ///
+    /// `n` is larger than the number of leaves.
+    fn freeze_upto(&self, n: usize) -> Result<View<Self>> {
+        self.view(&FreezePlan::upto(self, n)?)
+    }
+
+    /// The model as `plan` has it: same storage, frozen tensors detached.
+    ///
+    /// # Errors
+    ///
+    /// The plan was made for another model.
+    fn view(&self, plan: &FreezePlan) -> Result<View<Self>> {
+        Ok(View::new(inspect::view(self, plan, Default::default())?))
+    }
+
+    /// Every leaf in order: index, path, kind and parameters.
+    ///
+    /// # Errors
+    ///
+    /// A layer that cannot be rebuilt.
+    fn leaves(&self) -> Result<Vec<Leaf>> {
+        inspect::leaves(self)
+    }
+
+    /// Every trainable variable once, in the order of the leaves; buffers are not among them.
+    ///
+    /// # Errors
+    ///
+    /// A layer that cannot be rebuilt.
+    fn vars(&self) -> Result<Vec<Var>> {
+        Ok(self.named_vars()?.into_iter().map(|(_, var)| var).collect())
+    }
+
+    /// As [`vars`](Self::vars), each with its full name, such as `blocks.3.conv1.weight`.
+    ///
+    /// # Errors
+    ///
+    /// A layer that cannot be rebuilt.
+    fn named_vars(&self) -> Result<Vec<(String, Var)>> {
+        inspect::named_vars(self)
+    }
+
+    /// Every tensor, parameters and buffers, with its full name, in the order of the leaves. A tied
+    /// tensor is listed under each of its names.
+    ///
+    /// # Errors
+    ///
+    /// A layer that cannot be rebuilt.
+    fn named_tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        inspect::named_tensors(self)
+    }
+
+    /// The number of leaves in front of the leaf or group at `path`: `freeze_upto` of it freezes
+    /// all that is declared before `path`.
+    ///
+    /// # Errors
+    ///
+    /// Nothing lies at `path`; the near names are listed.
+    fn leaf_before(&self, path: &str) -> Result<usize> {
+        let leaves = self.leaves()?;
+        leaves.iter().position(|leaf| leaf.is_at_or_below(path)).ok_or_else(|| Error::Path {
+            path: path.to_string(),
+            near: crate::error::near(path, inspect::prefixes(&leaves)),
+        })
+    }
+
+    /// Turns plain floating-point tensors, such as those of a safetensors file, into variables that
+    /// can train. Tensors that are variables already, and buffers, stay as they are; tied tensors
+    /// stay tied. Each new variable is a copy: candle has no other way.
+    ///
+    /// # Errors
+    ///
+    /// candle could not copy a tensor.
+    fn into_trainable(self) -> Result<Self> {
+        inspect::into_trainable(&self, |_| true)
+    }
+
+    /// As [`into_trainable`](Self::into_trainable) for the leaves that a pattern over their paths
+    /// matches, such as `head.**`; the others' tensors stay what they are. A tensor that is tied to
+    /// one of them becomes the same variable.
+    ///
+    /// # Errors
+    ///
+    /// The pattern matches no leaf or cannot be read, or candle could not copy a tensor.
+    fn into_trainable_matching(self, pattern: &str) -> Result<Self> {
+        inspect::into_trainable_matching(&self, pattern)
+    }
+
+    /// A printable table of the leaves: kind, shapes, number of parameters, trained or frozen as
+    /// declared.
+    ///
+    /// # Errors
+    ///
+    /// A layer that cannot be rebuilt.
+    fn summary(&self) -> Result<Summary> {
+        let plan = FreezePlan::declared(self)?;
+        Ok(Summary::new(self.leaves()?, plan.states()))
+    }
+}

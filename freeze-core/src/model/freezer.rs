@@ -1,0 +1,235 @@
+//! The one stateful holder: a model, its plan, and the view that training goes through.
+
+mod look;
+mod owners;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::Deref;
+
+use candle_core::{Tensor, TensorId};
+use candle_nn::Module;
+
+use crate::error::{Error, Result, listed};
+use crate::model::inventory::Inventory;
+use crate::model::{BatchNormPolicy, Freezable, inspect};
+use crate::plan::{Change, Declared, FreezePlan, LeafState, PlanOptimizer};
+
+pub(crate) use owners::check_owners;
+
+/// A model under a plan. Derefs to the current view, so that fields and forward passes are the
+/// view's; the whole model is behind [`whole`](Self::whole), and the methods here, such as
+/// [`named_tensors`](Self::named_tensors) and [`view`](Self::view), speak of it.
+///
+/// Model and optimizers change in one call, so they cannot disagree, and an error leaves both as
+/// they were. Handing over an empty list says that there is no optimizer yet; one that was handed over
+/// is handed over again with every plan that changes what it owns. Optimizers are best built from
+/// [`planned_vars`](Self::planned_vars): they know names and the plan in force from the start.
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use candle_nn::{AdamW, Linear, ParamsAdamW, VarBuilder, VarMap, linear};
+/// use freeze_core::{Freezable, Freezer, optim::PerParam};
+///
+/// #[derive(Freezable)]
+/// struct Net {
+///     body: Vec<Linear>,
+///     head: Linear,
+/// }
+///
+/// let map = VarMap::new();
+/// let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+/// let body = vec![linear(4, 4, vb.pp("a"))?, linear(4, 4, vb.pp("b"))?];
+/// let mut net = Freezer::new(Net { body, head: linear(4, 2, vb.pp("head"))? })?;
+/// let mut opt = PerParam::<AdamW>::with_names(net.planned_vars(), ParamsAdamW::default())?;
+///
+/// let change = net.freeze_upto(2, &mut [&mut opt])?;
+/// assert_eq!(change.frozen, ["body.0", "body.1"]);
+/// assert_eq!(opt.trained_vars(), 2);
+/// net.thaw(&mut [&mut opt])?;
+/// assert_eq!(opt.trained_vars(), 6);
+/// # Ok::<(), freeze_core::Error>(())
+/// ```
+pub struct Freezer<M> {
+    pub(crate) whole: M,
+    pub(crate) view: M,
+    pub(crate) inventory: Inventory,
+    pub(crate) base: FreezePlan,
+    pub(crate) plan: FreezePlan,
+    pub(crate) batch_norm: BatchNormPolicy,
+    /// What the optimizers own that were ever handed over.
+    pub(crate) known: HashSet<TensorId>,
+}
+
+impl<M: Freezable> Freezer<M> {
+    /// Holds `model` as its type [declares](FreezePlan::declared) it, with everything trained where
+    /// nothing is declared; this is the base that schedules refine. Leaves whose tensors are no
+    /// variables, as after loading, are accepted with a `tracing` warning that names them: they cannot
+    /// train before
+    /// [`into_trainable`](Freezable::into_trainable).
+    ///
+    /// # Errors
+    ///
+    /// A layer of the model cannot be rebuilt, or declared shares of the learning rate multiply to
+    /// what is not finite.
+    pub fn new(model: M) -> Result<Self> {
+        let inventory = Inventory::new(&model)?;
+        let plan = inventory.plan(Declared::state)?;
+        warn_of(&inventory.immovable(&plan));
+        let view = inspect::view(&model, &plan, BatchNormPolicy::AsCaller)?;
+        let batch_norm = BatchNormPolicy::AsCaller;
+        let known = HashSet::new();
+        Ok(Self { whole: model, view, inventory, base: plan.clone(), plan, batch_norm, known })
+    }
+
+    /// What frozen batch norms normalise by, from now on.
+    ///
+    /// # Errors
+    ///
+    /// A frozen layer cannot follow the policy; nothing has changed then.
+    pub fn set_batch_norm(&mut self, policy: BatchNormPolicy) -> Result<()> {
+        if policy != self.batch_norm {
+            self.view = inspect::view(&self.whole, &self.plan, policy)?;
+            self.batch_norm = policy;
+        }
+        Ok(())
+    }
+
+    /// Freezes the first `n` leaves but those declared `always`; the rest is as declared, trained at
+    /// the full learning rate where nothing is. Becomes the base that schedules refine.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply), or `n` is larger than the number of leaves.
+    pub fn freeze_upto(
+        &mut self,
+        n: usize,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+    ) -> Result<Change> {
+        let mut plan = self.inventory.plan(Declared::state)?;
+        plan.freeze_upto(n)?;
+        self.apply(&plan, optimizers)
+    }
+
+    /// Trains every leaf, also what is declared `frozen`, at the declared share of the learning rate;
+    /// becomes the base that schedules refine.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    pub fn thaw(&mut self, optimizers: &mut [&mut dyn PlanOptimizer]) -> Result<Change> {
+        let trained = |declared: &Declared| LeafState::Trained { lr_scale: declared.lr_scale() };
+        self.apply(&self.inventory.plan(trained)?, optimizers)
+    }
+
+    /// Applies a plan made by hand to model and optimizers; it becomes the base that schedules
+    /// refine.
+    ///
+    /// # Errors
+    ///
+    /// The plan is of another model, it trains a leaf that has no variables, an optimizer cannot
+    /// follow it, a trained variable has no owner among them, or two, or an optimizer that was handed
+    /// over before and owns what the plan changes is left out. Nothing has changed then.
+    pub fn apply(
+        &mut self,
+        plan: &FreezePlan,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+    ) -> Result<Change> {
+        plan.check_paths(&self.inventory.paths)?;
+        let immovable = self.inventory.immovable(plan);
+        if !immovable.is_empty() {
+            return Err(Error::NoVariables { names: listed(immovable) });
+        }
+        let change = self.put(plan, optimizers)?;
+        self.base = plan.clone();
+        Ok(change)
+    }
+
+    /// Applies a schedule's plan to model and optimizers; the base plan stays, and what is declared
+    /// `always` goes on training as there, whatever the plan says.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply), but a leaf without variables that thaws is only warned of.
+    pub fn refine(
+        &mut self,
+        plan: &FreezePlan,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+    ) -> Result<Change> {
+        plan.check_paths(&self.inventory.paths)?;
+        let kept = plan.keeping_always(&self.base);
+        self.put(&kept, optimizers)
+    }
+
+    fn put(
+        &mut self,
+        plan: &FreezePlan,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+    ) -> Result<Change> {
+        let planned = self.inventory.planned(plan);
+        let before = self.inventory.planned(&self.plan);
+        let owned = check_owners(&planned, optimizers)?;
+        owners::check_known(&self.known, &owned, &before, &planned)?;
+        // The same plan keeps its view, and with it whatever a `&mut self` forward stores there.
+        let view = match plan == &self.plan {
+            true => None,
+            false => Some(inspect::view(&self.whole, plan, self.batch_norm)?),
+        };
+        if let Err(refusal) = optimizers.iter_mut().try_for_each(|opt| opt.prepare_plan(&planned)) {
+            optimizers.iter_mut().for_each(|optimizer| optimizer.discard_prepared());
+            return Err(refusal);
+        }
+        // From here on nothing can fail.
+        let released: Vec<_> = optimizers.iter_mut().map(|opt| opt.commit_plan()).collect();
+        self.known.extend(owned);
+        let ties = self.inventory.ties(plan);
+        let change = Change::new((&self.plan, &before), (plan, &planned), ties, &released);
+        if let Some(view) = view {
+            let stuck = self.inventory.immovable(&self.plan);
+            let stuck: HashSet<&str> = stuck.into_iter().collect();
+            let immovable = self.inventory.immovable(plan);
+            warn_of(
+                &immovable.into_iter().filter(|path| !stuck.contains(path)).collect::<Vec<_>>(),
+            );
+            self.view = view;
+            self.plan = plan.clone();
+        }
+        change.trace();
+        Ok(change)
+    }
+}
+
+fn warn_of(immovable: &[&str]) {
+    if !immovable.is_empty() {
+        tracing::warn!(
+            leaves = listed(immovable),
+            "leaves have no variables, so nothing in them can train; call `into_trainable()`"
+        );
+    }
+}
+
+impl<M> Deref for Freezer<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.view
+    }
+}
+
+/// With it comes candle's `ModuleT`. A model that is `ModuleT` alone is called through the deref,
+/// `net.forward_t(xs, train)`; where a `&impl ModuleT` is wanted, hand over `&*net`.
+impl<M: Module> Module for Freezer<M> {
+    fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
+        self.view.forward(xs)
+    }
+}
+
+impl<M: fmt::Debug> fmt::Debug for Freezer<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Freezer")
+            .field("view", &self.view)
+            .field("plan", &self.plan)
+            .field("batch_norm", &self.batch_norm)
+            .finish_non_exhaustive()
+    }
+}

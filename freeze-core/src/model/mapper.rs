@@ -1,0 +1,248 @@
+//! The visitor that [`Freezable::map_params`] drives: it knows where in the model it is.
+
+mod ask;
+mod at;
+mod paths;
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::fmt;
+
+use candle_core::Tensor;
+
+use crate::error::{Error, Result};
+use crate::model::{BatchNormPolicy, Freezable, Generator};
+use crate::plan::{Declared, FreezePlan, LeafState};
+
+pub use at::{At, Role};
+pub(crate) use paths::{is_at_or_below, join};
+
+/// The type of the function that sees every tensor and returns its replacement.
+pub type Visit<'a> = dyn FnMut(At<'_>, &Tensor) -> Result<Tensor> + 'a;
+
+/// Walks a model in declaration order. Created by this library; a hand-written
+/// [`Freezable::map_params`] calls its methods.
+pub struct Mapper<'a> {
+    visit: &'a mut Visit<'a>,
+    states: &'a [LeafState],
+    /// The paths of the plan's leaves; none without a plan.
+    paths: &'a [String],
+    batch_norm: BatchNormPolicy,
+    path: String,
+    /// The leaf being mapped: where its path ends, and its type.
+    open: Option<(usize, &'static str)>,
+    heads: Vec<Head>,
+    /// For each group of the plan's leaves whether all are frozen, once somebody asked.
+    frozen_groups: OnceCell<HashMap<&'a str, bool>>,
+    /// What is declared of the part being mapped, all around it included.
+    declared: Declared,
+    /// The generators passed, with the paths of the parts that hold them.
+    generators: Vec<(String, Generator)>,
+}
+
+/// A leaf that was passed, with or without tensors.
+pub(crate) struct Head {
+    pub(crate) path: String,
+    pub(crate) kind: &'static str,
+    pub(crate) declared: Declared,
+    /// The layer of candle in it that has no backward.
+    pub(crate) no_backward: Option<&'static str>,
+}
+
+impl<'a> Mapper<'a> {
+    /// A mapper over leaves in the given states; leaves beyond the slice count as trained.
+    pub(crate) fn new(
+        visit: &'a mut Visit<'a>,
+        states: &'a [LeafState],
+        batch_norm: BatchNormPolicy,
+    ) -> Self {
+        Self {
+            visit,
+            states,
+            paths: &[],
+            batch_norm,
+            path: String::new(),
+            open: None,
+            heads: Vec::new(),
+            frozen_groups: OnceCell::new(),
+            declared: Declared::NOTHING,
+            generators: Vec::new(),
+        }
+    }
+
+    /// A mapper over the leaves of a plan, which also knows what lies around a part.
+    pub(crate) fn of_plan(
+        visit: &'a mut Visit<'a>,
+        plan: &'a FreezePlan,
+        batch_norm: BatchNormPolicy,
+    ) -> Self {
+        Self { paths: plan.paths(), ..Self::new(visit, plan.states(), batch_norm) }
+    }
+
+    /// The leaves passed so far.
+    pub(crate) fn into_heads(self) -> Vec<Head> {
+        self.heads
+    }
+
+    /// The random generators passed so far, under the paths of the parts that hold them; a shared
+    /// one under each.
+    pub(crate) fn into_generators(self) -> Vec<(String, Generator)> {
+        self.generators
+    }
+
+    /// Maps the part called `name`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the part.
+    pub fn part<T: Freezable>(&mut self, name: &str, part: &T) -> Result<T> {
+        self.at(name, |mapper| part.map_params(mapper))
+    }
+
+    /// Runs `inside` one path segment further down.
+    ///
+    /// # Errors
+    ///
+    /// Those of `inside`.
+    pub fn at<R>(
+        &mut self,
+        segment: &str,
+        inside: impl FnOnce(&mut Self) -> Result<R>,
+    ) -> Result<R> {
+        let outer = self.path.len();
+        if !self.path.is_empty() {
+            self.path.push('.');
+        }
+        self.path.push_str(segment);
+        let result = inside(self);
+        self.path.truncate(outer);
+        result
+    }
+
+    /// Maps one leaf: inside, [`weight`](Self::weight) and [`buffer`](Self::buffer) hand its tensors
+    /// over. Inside a [`unit`](Self::unit) the tensors belong to the unit.
+    ///
+    /// # Errors
+    ///
+    /// Those of `inside`.
+    pub fn leaf<R>(
+        &mut self,
+        kind: &'static str,
+        inside: impl FnOnce(&mut Self) -> Result<R>,
+    ) -> Result<R> {
+        self.unit(kind, inside)
+    }
+
+    /// Maps a group of layers as one leaf.
+    ///
+    /// # Errors
+    ///
+    /// Those of `inside`.
+    pub fn unit<R>(
+        &mut self,
+        kind: &'static str,
+        inside: impl FnOnce(&mut Self) -> Result<R>,
+    ) -> Result<R> {
+        if self.open.is_some() {
+            return inside(self);
+        }
+        let (path, declared) = (self.path.clone(), self.declared);
+        self.heads.push(Head { path, kind, declared, no_backward: None });
+        self.open = Some((self.path.len(), kind));
+        let result = inside(self);
+        self.open = None;
+        result
+    }
+
+    /// Maps what `declared` is said about. Within a leaf only weight decay has a meaning.
+    ///
+    /// # Errors
+    ///
+    /// Those of `inside`, or `declared` freezes or trains a part of a leaf.
+    pub fn declared<R>(
+        &mut self,
+        declared: Declared,
+        inside: impl FnOnce(&mut Self) -> Result<R>,
+    ) -> Result<R> {
+        if self.open.is_some() && declared.is_of_leaves() {
+            let why = "`frozen`, `always` and `lr` are of whole leaves, and a unit is one leaf: \
+                       declare them of the unit, or make it no unit";
+            return Err(Error::Mapping { path: self.path.clone(), why });
+        }
+        let outer = self.declared;
+        self.declared = outer.around(declared);
+        let result = inside(self);
+        self.declared = outer;
+        result
+    }
+
+    /// The replacement of a trained tensor called `name`.
+    ///
+    /// # Errors
+    ///
+    /// Called outside a leaf, or the mapper's function failed.
+    pub fn weight(&mut self, name: &str, tensor: &Tensor) -> Result<Tensor> {
+        self.tensor(name, tensor, Role::Weight)
+    }
+
+    /// As [`weight`](Self::weight) for a tensor that may be absent.
+    ///
+    /// # Errors
+    ///
+    /// As [`weight`](Self::weight).
+    pub fn optional(&mut self, name: &str, tensor: Option<&Tensor>) -> Result<Option<Tensor>> {
+        tensor.map(|tensor| self.weight(name, tensor)).transpose()
+    }
+
+    /// The replacement of a running statistic called `name`, which all views share, frozen or not: hold
+    /// one that the forward moves as a `Var`, and compute with it detached.
+    ///
+    /// # Errors
+    ///
+    /// As [`weight`](Self::weight).
+    pub fn buffer(&mut self, name: &str, tensor: &Tensor) -> Result<Tensor> {
+        self.tensor(name, tensor, Role::Buffer)
+    }
+
+    /// Says that the leaf being mapped is, or has in it, candle's layer of type `kind`, whose forward
+    /// records no backward.
+    pub(crate) fn has_no_backward(&mut self, kind: &'static str) {
+        if let (Some(_), Some(head)) = (self.open, self.heads.last_mut()) {
+            head.no_backward.get_or_insert(kind);
+        }
+    }
+
+    /// Says that the part being mapped draws from `generator`, which views share: it is saved and put
+    /// back with the model.
+    pub(crate) fn generator(&mut self, generator: &Generator) {
+        self.generators.push((self.path.clone(), generator.clone()));
+    }
+
+    fn tensor(&mut self, name: &str, tensor: &Tensor, role: Role) -> Result<Tensor> {
+        let Some((end, kind)) = self.open else {
+            let why = "a tensor was handed over outside a leaf; call it inside `mapper.leaf(..)`";
+            return Err(Error::Mapping { path: join(&self.path, name), why });
+        };
+        let state = self.state();
+        let param = join(self.path[end..].trim_start_matches('.'), name);
+        let at = At {
+            leaf: self.heads.len() - 1,
+            path: &self.path[..end],
+            kind,
+            param: &param,
+            role,
+            state,
+            declared: self.declared,
+        };
+        (self.visit)(at, tensor)
+    }
+}
+
+impl fmt::Debug for Mapper<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapper")
+            .field("path", &self.path)
+            .field("leaves", &self.heads.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,40 @@
+//! The plans that a model begins with.
+
+use super::Freezable;
+use crate::error::Result;
+use crate::plan::{Declared, FreezePlan, LeafState};
+
+impl FreezePlan {
+    /// Every leaf of `model` as its type [declares](Declared) it: what is said to be `frozen` is,
+    /// the rest trains at the declared share of the learning rate.
+    ///
+    /// # Errors
+    ///
+    /// A layer of the model cannot be rebuilt, or declared shares multiply to what is not finite.
+    pub fn declared<M: Freezable>(model: &M) -> Result<Self> {
+        let leaves = model.leaves()?.into_iter().map(|leaf| (leaf.path, leaf.declared));
+        let (paths, declared): (Vec<String>, Vec<Declared>) = leaves.unzip();
+        Self::of(paths.into(), &declared, Declared::state)
+    }
+
+    /// Every leaf of `model` trains at the full learning rate, whatever is declared.
+    ///
+    /// # Errors
+    ///
+    /// A layer of the model cannot be rebuilt.
+    pub fn all_trained<M: Freezable>(model: &M) -> Result<Self> {
+        Ok(Self::declared(model)?.all(LeafState::TRAINED))
+    }
+
+    /// The first `n` leaves of `model` are frozen but those declared `always`, the rest is as
+    /// declared.
+    ///
+    /// # Errors
+    ///
+    /// `n` is larger than the number of leaves.
+    pub fn upto<M: Freezable>(model: &M, n: usize) -> Result<Self> {
+        let mut plan = Self::declared(model)?;
+        plan.freeze_upto(n)?;
+        Ok(plan)
+    }
+}

@@ -1,0 +1,228 @@
+//! Layers and whole models that hide their tensors: recorded while they are built, built again with
+//! other ones.
+
+mod record;
+mod replay;
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use candle_nn::{Module, VarBuilder};
+
+use crate::bits::bits;
+use crate::error::{Error, Result};
+use crate::model::{BatchNormPolicy, Freezable, LeafTree, Mapper};
+use replay::{Recording, replay};
+
+type Build<L> = dyn Fn(VarBuilder<'static>) -> candle_core::Result<L> + Send + Sync;
+
+/// Any layer or whole model that is made from a [`VarBuilder`] and keeps its tensors to itself:
+/// `GroupNorm`, `LSTM`, `GRU`, a model of candle-transformers.
+///
+/// The constructor runs once against the builder while the tensors it asks for are recorded, and
+/// again, over the recorded or replaced tensors, whenever the model is mapped. It must therefore ask
+/// for the same names every time, make the same of them, and have no effect but its result: constants
+/// that it draws at random, such as Fourier features, would be others in each view.
+/// [`verified`](Self::verified) finds that out. Settings that are made through `DerefMut` afterwards
+/// are the value's own and not in its views; make them in the constructor. Derefs to the layer.
+///
+/// A leaf is the group of tensors under one prefix, in the order in which the constructor asked for
+/// them: of a BERT, `encoder.layer.0.attention.self.query` is one. A layer whose tensors have no
+/// prefix, such as `GroupNorm`, is one leaf at the field's own path. Tensors called `running_mean`
+/// and `running_var` are running statistics: variables that all views share, as candle's batch norm
+/// moves them. A forward of another make computes with them detached, or records a graph for them.
+///
+/// Limit: for the constructor, `VarBuilder::root` is the builder it is given. One that climbs to the
+/// true root (candle-transformers' debertav2 does) must be given a builder without a prefix.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::{GroupNorm, Linear, VarBuilder, VarMap, group_norm, linear};
+/// use freeze_core::{Freezable, Rebuilt};
+///
+/// #[derive(Freezable)]
+/// struct Net {
+///     norm: Rebuilt<GroupNorm>,
+///     head: Linear,
+/// }
+///
+/// let map = VarMap::new();
+/// let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+/// let net = Net {
+///     norm: Rebuilt::new(vb.pp("norm"), |vb| group_norm(2, 4, 1e-5, vb))?,
+///     head: linear(4, 2, vb.pp("head"))?,
+/// };
+/// let paths: Vec<String> = net.leaves()?.into_iter().map(|leaf| leaf.path).collect();
+/// assert_eq!(paths, ["norm", "head"]);
+/// # Ok::<(), freeze_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Rebuilt<L> {
+    layer: L,
+    build: Arc<Build<L>>,
+    recording: Arc<Recording>,
+}
+
+impl<L> Rebuilt<L> {
+    /// Builds the layer from `vb` and remembers how. Tensors called `running_mean` or `running_var`
+    /// are running statistics.
+    ///
+    /// The recording run is made on a thread of its own, so that `vb` may borrow.
+    ///
+    /// # Errors
+    ///
+    /// The constructor failed, or did not ask for the same names a second time.
+    pub fn new(
+        vb: VarBuilder<'_>,
+        build: impl Fn(VarBuilder<'static>) -> candle_core::Result<L> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let running = |name: &str| {
+            let last = name.rsplit('.').next();
+            matches!(last, Some("running_mean" | "running_var"))
+        };
+        Self::with_buffers(vb, running, build)
+    }
+
+    /// As [`new`](Self::new), with `is_buffer` deciding by the name, relative to `vb`, which tensors
+    /// are running statistics.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn with_buffers(
+        vb: VarBuilder<'_>,
+        is_buffer: impl Fn(&str) -> bool,
+        build: impl Fn(VarBuilder<'static>) -> candle_core::Result<L> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let build: Arc<Build<L>> = Arc::new(build);
+        let recording = Arc::new(record::record(&vb, is_buffer, build.as_ref())?);
+        Ok(Self { layer: replay(&recording, build.as_ref())?, build, recording })
+    }
+}
+
+impl<L> Rebuilt<L> {
+    /// Builds the layer once more and compares what both compute, which must be a function of the
+    /// layer alone.
+    ///
+    /// ```
+    /// # use candle_core::{DType, Device, Tensor};
+    /// # use candle_nn::{Module, VarBuilder, VarMap, group_norm};
+    /// # use freeze_core::Rebuilt;
+    /// # let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+    /// let xs = Tensor::randn(0f32, 1., (2, 4, 3), &Device::Cpu)?;
+    /// let norm = Rebuilt::new(vb, |vb| group_norm(2, 4, 1e-5, vb))?;
+    /// let norm = norm.verified(|norm| norm.forward(&xs))?;
+    /// # Ok::<(), freeze_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The outputs differ in a bit or a shape, or `forward` failed.
+    pub fn verified(self, forward: impl Fn(&L) -> candle_core::Result<Tensor>) -> Result<Self> {
+        let again = replay(&self.recording, self.build.as_ref())?;
+        let computed = |layer: &L| -> candle_core::Result<(Vec<usize>, Vec<u64>)> {
+            let ys = forward(layer)?;
+            Ok((ys.dims().to_vec(), bits(&ys)?))
+        };
+        if computed(&self.layer)? == computed(&again)? {
+            return Ok(self);
+        }
+        Err(Error::Rebuild {
+            path: String::new(),
+            kind: short_name::<L>(),
+            why:
+                "built once more over the same tensors, it computes something else; draw constants \
+                  once, before, and hand them to the constructor, or get them from the builder"
+                    .to_string(),
+        })
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<L> Freezable for Rebuilt<L> {
+    const LEAVES: LeafTree = LeafTree::open("Rebuilt", || LeafTree::EMPTY);
+
+    fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
+        let kind = short_name::<L>();
+        let mut tensors: Vec<Tensor> =
+            self.recording.tensors.iter().map(|named| named.tensor.clone()).collect();
+        for (prefix, members) in self.recording.groups() {
+            let mut map = |mapper: &mut Mapper<'_>| {
+                mapper.leaf(kind, |mapper| self.map_group(&members, &mut tensors, mapper))
+            };
+            match prefix {
+                "" => map(mapper)?,
+                prefix => mapper.at(prefix, map)?,
+            }
+        }
+        let recording = Arc::new(self.recording.with_tensors(tensors));
+        let layer = replay(&recording, self.build.as_ref())?;
+        Ok(Self { layer, build: self.build.clone(), recording })
+    }
+}
+
+impl<L> Rebuilt<L> {
+    fn map_group(
+        &self,
+        members: &[usize],
+        tensors: &mut [Tensor],
+        mapper: &mut Mapper<'_>,
+    ) -> Result<()> {
+        let named = |index: &usize| &self.recording.tensors[*index];
+        let inference = mapper.batch_norm() == BatchNormPolicy::Inference;
+        if mapper.state().is_frozen() && inference && members.iter().any(|i| named(i).buffer) {
+            return Err(Error::Rebuild {
+                path: mapper.path().to_string(),
+                kind: short_name::<L>(),
+                why: "it normalises as its own forward says, not by its statistics; use \
+                      `BatchNormPolicy::AsCaller`"
+                    .to_string(),
+            });
+        }
+        for &index in members {
+            let named = &self.recording.tensors[index];
+            let name = named.name.rsplit('.').next().unwrap_or_default();
+            tensors[index] = match named.buffer {
+                true => mapper.buffer(name, &named.tensor)?,
+                false => mapper.weight(name, &named.tensor)?,
+            };
+        }
+        Ok(())
+    }
+}
+
+/// The type's name without its path and parameters.
+fn short_name<L>() -> &'static str {
+    let full = std::any::type_name::<L>();
+    let end = full.find('<').unwrap_or(full.len());
+    full[..end].rsplit("::").next().unwrap_or(full)
+}
+
+impl<L> Deref for Rebuilt<L> {
+    type Target = L;
+
+    fn deref(&self) -> &L {
+        &self.layer
+    }
+}
+
+/// For layers whose forward takes `&mut self`.
+impl<L> DerefMut for Rebuilt<L> {
+    fn deref_mut(&mut self) -> &mut L {
+        &mut self.layer
+    }
+}
+
+impl<L: Module> Module for Rebuilt<L> {
+    fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
+        self.layer.forward(xs)
+    }
+}
+
+impl<L: fmt::Debug> fmt::Debug for Rebuilt<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rebuilt").field(&self.layer).finish()
+    }
+}

@@ -1,0 +1,73 @@
+//! What applying a plan changed.
+
+use super::{FreezePlan, PlannedVar, Released, Tie};
+
+/// What applying a plan changed, in model and optimizers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Change {
+    /// Paths of the leaves that froze.
+    pub frozen: Vec<String>,
+    /// Paths of the leaves that thawed.
+    pub thawed: Vec<String>,
+    /// Tied parameters that train on although a leaf that holds them is frozen.
+    pub ties: Vec<Tie>,
+    /// Parameters (elements) that stopped training.
+    pub parameters_released: usize,
+    /// Bytes that those parameters' gradients took at every step.
+    pub gradient_bytes_released: usize,
+    /// Bytes of optimizer state given back; `None` if an optimizer cannot tell.
+    pub state_bytes_released: Option<usize>,
+    /// Parameters (elements) that train from now on.
+    pub parameters_trained: usize,
+}
+
+impl Change {
+    pub(crate) fn new(
+        (old, before): (&FreezePlan, &[PlannedVar]),
+        (new, after): (&FreezePlan, &[PlannedVar]),
+        ties: Vec<Tie>,
+        released: &[Released],
+    ) -> Self {
+        let turned = |from: &FreezePlan, to: &FreezePlan| {
+            let states = from.states().iter().zip(to.states()).zip(to.paths());
+            let turned = states.filter(|((from, to), _)| !from.is_frozen() && to.is_frozen());
+            turned.map(|(_, path)| path.clone()).collect()
+        };
+        let stopped = || {
+            let pairs = before.iter().zip(after);
+            pairs.filter(|(b, a)| !b.state.is_frozen() && a.state.is_frozen()).map(|(_, a)| &a.var)
+        };
+        let bytes = |var: &candle_core::Var| var.elem_count() * var.dtype().size_in_bytes();
+        let trained = after.iter().filter(|var| !var.state.is_frozen());
+        Self {
+            frozen: turned(old, new),
+            thawed: turned(new, old),
+            ties,
+            parameters_released: stopped().map(|var| var.elem_count()).sum(),
+            gradient_bytes_released: stopped().map(bytes).sum(),
+            state_bytes_released: released.iter().map(|released| released.state_bytes).sum(),
+            parameters_trained: trained.map(|var| var.var.elem_count()).sum(),
+        }
+    }
+
+    /// Whether no leaf froze or thawed.
+    pub fn is_empty(&self) -> bool {
+        self.frozen.is_empty() && self.thawed.is_empty()
+    }
+
+    /// One event for each plan that froze or thawed something.
+    pub(crate) fn trace(&self) {
+        if self.is_empty() {
+            return;
+        }
+        tracing::info!(
+            frozen = self.frozen.join(" "),
+            thawed = self.thawed.join(" "),
+            ties = self.ties.len(),
+            parameters_released = self.parameters_released,
+            parameters_trained = self.parameters_trained,
+            "freeze plan changed"
+        );
+    }
+}

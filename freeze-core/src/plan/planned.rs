@@ -1,0 +1,69 @@
+//! A variable as a plan has it.
+
+use std::collections::HashMap;
+
+use candle_core::{TensorId, Var};
+
+use super::LeafState;
+
+/// A variable as a plan has it.
+///
+/// A pair of a name and a variable becomes one that is trained, in a leaf whose path is the name up
+/// to its last dot and whose type is not known.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PlannedVar {
+    /// The full name; of a tied variable, the first of its names.
+    pub name: String,
+    /// The path of the leaf that holds it first.
+    pub leaf: String,
+    /// The type name of that leaf.
+    pub kind: &'static str,
+    /// The variable itself.
+    pub var: Var,
+    /// Frozen, or trained at a share of the learning rate. A tied variable is frozen when every
+    /// leaf that holds it is.
+    pub state: LeafState,
+    /// Declared to have no weight decay; a group of the optimizer's may say otherwise.
+    pub no_decay: bool,
+}
+
+impl PlannedVar {
+    /// As one within `prefix`: `weight` becomes `prefix.weight`. It sets the variables of several
+    /// models apart in one optimizer.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device, Var};
+    /// use freeze_core::PlannedVar;
+    ///
+    /// let weight = Var::ones(2, DType::F32, &Device::Cpu)?;
+    /// let planned = PlannedVar::from(("head.weight", weight)).within("teacher");
+    /// assert_eq!((&*planned.name, &*planned.leaf), ("teacher.head.weight", "teacher.head"));
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn within(mut self, prefix: &str) -> Self {
+        for path in [&mut self.name, &mut self.leaf] {
+            let dot = if prefix.is_empty() || path.is_empty() { "" } else { "." };
+            *path = format!("{prefix}{dot}{path}");
+        }
+        self
+    }
+}
+
+/// Variables by their identity.
+pub(crate) fn by_id(vars: &[PlannedVar]) -> HashMap<TensorId, &PlannedVar> {
+    vars.iter().map(|var| (var.var.id(), var)).collect()
+}
+
+impl From<(String, Var)> for PlannedVar {
+    fn from((name, var): (String, Var)) -> Self {
+        let leaf = name.rsplit_once('.').map_or("", |(leaf, _)| leaf).to_string();
+        Self { name, leaf, kind: "", var, state: LeafState::TRAINED, no_decay: false }
+    }
+}
+
+impl From<(&str, Var)> for PlannedVar {
+    fn from((name, var): (&str, Var)) -> Self {
+        (name.to_string(), var).into()
+    }
+}

@@ -1,0 +1,60 @@
+//! How far training is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Completed epochs, and optionally optimizer steps, with their totals.
+///
+/// ```
+/// use freeze_core::Elapsed;
+///
+/// assert_eq!(Elapsed::new(3, 8).fraction()?, 0.375);
+/// assert_eq!(Elapsed::new(0, 1).at_step(50, 200).fraction()?, 0.25);
+/// assert!(Elapsed::new(9, 8).fraction().is_err());
+/// # Ok::<(), freeze_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elapsed {
+    /// Epochs completed.
+    pub epoch: usize,
+    /// Epochs in the whole run.
+    pub epochs: usize,
+    /// Optimizer steps completed, counted over the whole run.
+    pub step: usize,
+    /// Optimizer steps in the whole run; 0 if steps are not counted.
+    pub steps: usize,
+}
+
+impl Elapsed {
+    /// `epoch` of `epochs` are completed.
+    pub fn new(epoch: usize, epochs: usize) -> Self {
+        Self { epoch, epochs, step: 0, steps: 0 }
+    }
+
+    /// Also `step` of `steps` over the whole run, which is then what [`fraction`](Self::fraction)
+    /// goes by.
+    pub fn at_step(self, step: usize, steps: usize) -> Self {
+        Self { step, steps, ..self }
+    }
+
+    /// The share of the run that is completed, in [0, 1]: by steps where they are counted, else by
+    /// epochs.
+    ///
+    /// # Errors
+    ///
+    /// The total is 0, or more is completed than the total.
+    pub fn fraction(&self) -> Result<f64> {
+        let (name, done, total) = match self.steps {
+            0 => ("epoch", self.epoch, self.epochs),
+            steps => ("step", self.step, steps),
+        };
+        if total == 0 {
+            return Err(Error::count("epochs", total, "at least 1"));
+        }
+        if done > total {
+            return Err(Error::count(name, done, "at most the total of the run"));
+        }
+        Ok(done as f64 / total as f64)
+    }
+}

@@ -1,0 +1,62 @@
+//! A schedule that is a function.
+
+use std::fmt;
+
+use crate::error::Result;
+use crate::plan::FreezePlan;
+use crate::policy::{Elapsed, Schedule, Scheduled};
+
+/// A schedule made of a function from progress and base plan to a plan; see [`from_fn`].
+pub struct FromFn<F> {
+    name: String,
+    plan: F,
+}
+
+/// Makes a schedule of a function. It is handed the progress and what the user froze or scaled by
+/// hand, and returns the plan: a refined copy of the latter. What it remembers between calls is
+/// neither saved nor put back when a plan is refused.
+///
+/// `name` stands for it in messages and checkpoints, so it should say its settings too. The depth that
+/// is reported is the number of frozen leaves before the first trained one, the percentage the share
+/// of all leaves that are frozen.
+///
+/// ```
+/// use freeze_core::{Elapsed, FreezePlan, LayerFreezing, schedule::from_fn};
+///
+/// let half = from_fn("half of the leaves from epoch 3 on", |elapsed, base| {
+///     let mut plan = base.clone();
+///     if elapsed.epoch >= 3 {
+///         plan.freeze_upto(plan.len() / 2)?;
+///     }
+///     Ok(plan)
+/// });
+/// let freezing = LayerFreezing::with_schedule(half);
+/// ```
+pub fn from_fn<F>(name: impl Into<String>, plan: F) -> FromFn<F>
+where
+    F: FnMut(Elapsed, &FreezePlan) -> Result<FreezePlan>,
+{
+    FromFn { name: name.into(), plan }
+}
+
+impl<F> Schedule for FromFn<F>
+where
+    F: FnMut(Elapsed, &FreezePlan) -> Result<FreezePlan>,
+{
+    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
+        let plan = (self.plan)(elapsed, base)?;
+        let depth = plan.states().iter().take_while(|state| state.is_frozen()).count();
+        let percentage = plan.frozen_leaves() as f64 / plan.len().max(1) as f64;
+        Ok(Scheduled { plan, depth, percentage })
+    }
+
+    fn describe(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl<F> fmt::Debug for FromFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FromFn").field(&self.name).finish()
+    }
+}

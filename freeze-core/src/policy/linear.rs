@@ -1,0 +1,79 @@
+//! The reference's schedule: MosaicML Composer's `LayerFreezing`.
+
+use crate::error::{Error, Result};
+use crate::plan::FreezePlan;
+use crate::policy::{Elapsed, Schedule, Scheduled};
+
+/// Freezes from the front, linearly in time, from `start` on, up to `level` at the end.
+///
+/// With duration `t` in [0, 1] and `n` leaves, in f64 and in this order of operations:
+///
+/// ```text
+/// percentage = 0                                     if t <= start
+///            = level * ((t - start) / (1 - start))   otherwise
+/// depth      = trunc(percentage * (n - 1))
+/// ```
+///
+/// so the last leaf always trains. Source: MosaicML Composer 0.32,
+/// `composer.algorithms.layer_freezing`; after Raghu et al., "SVCCA", 2017, and Brock et al.,
+/// "FreezeOut", 2017.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Linear {
+    start: f64,
+    level: f64,
+}
+
+impl Linear {
+    /// # Errors
+    ///
+    /// `start` outside [0, 1), `level` outside [0, 1], or NaN.
+    pub fn new(start: f64, level: f64) -> Result<Self> {
+        if !(0.0..1.0).contains(&start) {
+            let expected = "a number of at least 0 and less than 1";
+            return Err(Error::Number { name: "freeze_start", value: start, expected });
+        }
+        unit_interval("freeze_level", level)?;
+        Ok(Self { start, level })
+    }
+
+    /// Depth and percentage at `duration`, the completed share of the run, for `leaves` leaves.
+    ///
+    /// # Errors
+    ///
+    /// `duration` outside [0, 1], or NaN.
+    pub fn at(&self, duration: f64, leaves: usize) -> Result<(usize, f64)> {
+        unit_interval("current_duration", duration)?;
+        let percentage = if duration <= self.start {
+            0.0
+        } else {
+            self.level * ((duration - self.start) / (1.0 - self.start))
+        };
+        let depth = (percentage * leaves.saturating_sub(1) as f64).trunc() as usize;
+        Ok((depth, percentage))
+    }
+
+    /// The base plan with its front frozen as far as `duration` asks for.
+    pub(crate) fn refined(&self, duration: f64, base: &FreezePlan) -> Result<Scheduled> {
+        let (depth, percentage) = self.at(duration, base.len())?;
+        let mut plan = base.clone();
+        plan.freeze_upto(depth)?;
+        Ok(Scheduled { plan, depth, percentage })
+    }
+}
+
+impl Schedule for Linear {
+    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
+        self.refined(elapsed.fraction()?, base)
+    }
+
+    fn describe(&self) -> String {
+        format!("linear(start={}, level={})", self.start, self.level)
+    }
+}
+
+fn unit_interval(name: &'static str, value: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::Number { name, value, expected: "a number from 0 to 1" })
+}

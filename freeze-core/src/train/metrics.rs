@@ -1,0 +1,87 @@
+//! Where the metrics of a run go.
+
+mod json_lines;
+
+use crate::error::Result;
+use crate::policy::Elapsed;
+
+pub use json_lines::JsonLines;
+
+/// Takes the metrics of a run, such as the hook's `layer_freezing/layers_frozen` and
+/// `layer_freezing/percentage_frozen`, which are named as the reference names them.
+///
+/// Any `FnMut(&str, f64, Elapsed)` that is `Send` is one; what it uses it may borrow. `()` takes
+/// nothing. A sink of one's own is lent as `&mut sink as &mut dyn MetricSink`.
+///
+/// ```
+/// use freeze_core::checkpoint::MetricHistory;
+/// use freeze_core::{Elapsed, Error, LayerFreezing, MetricSink, Result};
+///
+/// struct Finite<'a>(&'a mut MetricHistory);
+///
+/// impl MetricSink for Finite<'_> {
+///     fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()> {
+///         if !value.is_finite() {
+///             return Err(Error::Number { name: "metric", value, expected: "a finite number" });
+///         }
+///         self.0.record(name, value, elapsed);
+///         Ok(())
+///     }
+/// }
+///
+/// let mut history = MetricHistory::default();
+/// let hook = LayerFreezing::new(0.5, 1.0)?.with_sink(Finite(&mut history));
+/// # Ok::<(), Error>(())
+/// ```
+pub trait MetricSink: Send {
+    /// One value of one metric.
+    ///
+    /// # Errors
+    ///
+    /// It could not be recorded. The caller hears of it; what training did stays done.
+    fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()>;
+
+    /// The run has ended: nothing more will come.
+    ///
+    /// # Errors
+    ///
+    /// What was recorded could not be brought to where it belongs.
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<F: FnMut(&str, f64, Elapsed) + Send> MetricSink for F {
+    fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()> {
+        self(name, value, elapsed);
+        Ok(())
+    }
+}
+
+impl MetricSink for () {
+    fn record(&mut self, _: &str, _: f64, _: Elapsed) -> Result<()> {
+        Ok(())
+    }
+}
+
+// Not for every `&mut T`: a lent closure is a closure, and would have two implementations.
+macro_rules! handed_on {
+    ($($sink:ty),*) => {$(
+        impl MetricSink for $sink {
+            fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()> {
+                MetricSink::record(&mut **self, name, value, elapsed)
+            }
+
+            fn finish(&mut self) -> Result<()> {
+                MetricSink::finish(&mut **self)
+            }
+        }
+    )*};
+}
+
+handed_on!(
+    &mut (dyn MetricSink + '_),
+    Box<dyn MetricSink + '_>,
+    &mut JsonLines,
+    &mut crate::checkpoint::MetricHistory
+);
