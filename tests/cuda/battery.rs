@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use candle_core::{DType, Device, Result, Tensor, TensorId, Var};
 
 use crate::card;
-use crate::nn_support::{flat, loss, random};
+use crate::support::{flat, loss, random};
 
 type Forward = Box<dyn Fn(&[Tensor]) -> Result<Tensor>>;
 

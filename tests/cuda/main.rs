@@ -1,8 +1,9 @@
 //! What runs on a CUDA card, against the CPU: `cargo test --features cuda --test cuda`. Without a
 //! card, or without the feature, every test says that it is skipped.
 
-#[path = "../nn_support/mod.rs"]
-mod nn_support;
+#[allow(dead_code, reason = "the tests of `nn` use what these do not")]
+#[path = "../nn/support.rs"]
+mod support;
 
 mod bandwidth;
 mod battery;

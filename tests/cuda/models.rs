@@ -7,7 +7,7 @@ use freeze_core::nn::{self, BatchNorm, Dropout, Linear, batch_norm, linear};
 use freeze_core::optim::{AdamW, GradClip};
 use freeze_core::{Freezable, LayerFreezing, Training};
 
-use crate::nn_support::{flat, random};
+use crate::support::{flat, random};
 
 pub const EPOCHS: usize = 4;
 pub const BATCHES: usize = 3;

@@ -7,7 +7,7 @@ use freeze_core::Result;
 use freeze_core::optim::{AdamW, GradClip, NonFinite};
 
 use crate::card;
-use crate::nn_support::flat;
+use crate::support::flat;
 
 #[test]
 fn nothing_is_updated_and_the_moments_stay() -> Result<()> {

@@ -10,7 +10,7 @@ use freeze_core::optim::{
 
 use crate::battery::close;
 use crate::card;
-use crate::nn_support::random;
+use crate::support::random;
 
 const DTYPES: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::BF16];
 /// A scalar, nothing, odd sizes, and more than one block of threads.

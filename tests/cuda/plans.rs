@@ -8,7 +8,7 @@ use freeze_core::{Freezer, Result};
 
 use crate::card;
 use crate::models::{Net, loss};
-use crate::nn_support::flat;
+use crate::support::flat;
 
 fn train(net: &Freezer<Net>, opt: &mut AdamW, batch: usize, device: &Device) -> Result<()> {
     opt.backward_step(&loss(net, batch, device)?)?;

@@ -6,7 +6,7 @@ use freeze_core::nn::{BatchNorm, batch_norm};
 
 use crate::battery::close;
 use crate::card;
-use crate::nn_support::random;
+use crate::support::random;
 
 /// Mean, variance and what evaluation gives after three batches.
 fn after_three_batches(dtype: DType, device: &Device) -> Result<[Tensor; 3]> {

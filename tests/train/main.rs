@@ -1,5 +1,6 @@
-//! `Training`: the loop in one struct.
+//! `Training`: the loop in one struct; and its parts driven in any order.
 
+mod any_order;
 mod decide;
 mod equal;
 mod misuse;

@@ -1,15 +1,14 @@
 //! `nn::Conv1d`, `nn::Conv2d` and their operations: gradients, and what is not computed.
 
-mod nn_support;
-
 use candle_core::{DType, Device, Module, ModuleT, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use freeze_core::Freezable;
 use freeze_core::nn::{self, Conv1dConfig, Conv2dConfig, ops};
-use nn_support::{
+use proptest::prelude::*;
+
+use crate::support::{
     assert_close, check, check_against, check_half, flat, gradients, random, refusal,
 };
-use proptest::prelude::*;
 
 fn config1(padding: usize, stride: usize, dilation: usize, groups: usize) -> Conv1dConfig {
     Conv1dConfig { padding, stride, dilation, groups, cudnn_fwd_algo: None }

@@ -1,6 +1,5 @@
 //! Checks shared by the tests of `freeze_core::nn`: finite differences, subsets of tracked operands,
 //! comparison with a reference.
-#![allow(dead_code, missing_docs)]
 
 use std::collections::HashSet;
 

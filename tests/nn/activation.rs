@@ -1,12 +1,11 @@
 //! `ops::{relu, gelu, gelu_erf, prelu}` and `nn::PReLU`.
 
-mod nn_support;
-
 use candle_core::{DType, Device, Module, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use freeze_core::Freezable;
 use freeze_core::nn::{self, ops};
-use nn_support::{
+
+use crate::support::{
     assert_close, check, check_against, check_half, flat, gradients, random, refusal,
 };
 

@@ -1,15 +1,14 @@
 //! `nn::Linear`, `ops::linear` and `ops::add_bias`: gradients, and what is not computed.
 
-mod nn_support;
-
 use candle_core::{DType, Device, Module, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use freeze_core::Freezable;
 use freeze_core::nn::{self, ops};
-use nn_support::{
+use proptest::prelude::*;
+
+use crate::support::{
     assert_close, check, check_against, check_half, flat, gradients, loss, random, refusal,
 };
-use proptest::prelude::*;
 
 fn operands(leading: &[usize], inner: usize, out: usize, dtype: DType) -> [Tensor; 3] {
     let x = [leading, &[inner]].concat();

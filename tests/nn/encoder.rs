@@ -1,9 +1,9 @@
 //! A small transformer encoder learns to reverse its input, which stock candle layers cannot: their
 //! layer norm and their softmax have no backward, so that nothing below the head learns.
 
-#[path = "../benches/layers/kit.rs"]
+#[path = "../../benches/layers/kit.rs"]
 mod kit;
-#[path = "../benches/layers/transformer.rs"]
+#[path = "../../benches/layers/transformer.rs"]
 mod transformer;
 
 use candle_core::{DType, Device::Cpu, Module, Result, Tensor};

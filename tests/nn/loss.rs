@@ -1,10 +1,9 @@
 //! `nn::cross_entropy`: values and gradients, labels that do not count, labels that are none.
 
-mod nn_support;
-
 use candle_core::{DType, Device, Result, Tensor, Var};
 use freeze_core::nn::cross_entropy;
-use nn_support::{assert_close, check, check_against, flat, random, refusal};
+
+use crate::support::{assert_close, check, check_against, flat, random, refusal};
 
 fn labels(values: &[i64]) -> Tensor {
     Tensor::new(values, &Device::Cpu).unwrap()

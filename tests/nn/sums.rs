@@ -1,10 +1,9 @@
 //! Sums over many elements: in `f32` one by one they stop at 2^24, where adding 1 changes nothing.
 
-mod nn_support;
-
 use candle_core::{Device, Result, Tensor, Var};
 use freeze_core::nn::{Conv1dConfig, Conv2dConfig, ops};
-use nn_support::flat;
+
+use crate::support::flat;
 
 /// Once they have been added up one by one, the ones that follow are lost.
 const LARGE: usize = 1 << 12;

@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Module, ModuleT, Result, Tensor, Var};
 use freeze_core::nn::{self, Conv1dConfig, Conv2dConfig, RNN, ops};
 
 use super::Expected::{Shape, Words};
-use super::nn_support::{flat, random};
 use super::{assert_outcome, builder, tensor};
+use crate::support::{flat, random};
 
 /// A view of nothing that begins behind the end of its storage.
 #[test]

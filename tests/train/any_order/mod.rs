@@ -18,7 +18,7 @@ proptest! {
     #![proptest_config(ProptestConfig {
         cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(48),
         // Seeds of failures are kept beside the test and tried first.
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/turns/seeds.txt"))),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/train/any_order/seeds.txt"))),
         ..ProptestConfig::default()
     })]
 

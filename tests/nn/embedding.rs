@@ -1,12 +1,11 @@
 //! `nn::Embedding`: the gradient of the table, and that a frozen one has none.
 
-mod nn_support;
-
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use freeze_core::Freezable;
 use freeze_core::nn::{self, Embedding};
-use nn_support::{check, flat, gradients, random, refusal};
+
+use crate::support::{check, flat, gradients, random, refusal};
 
 #[test]
 fn the_gradient_adds_up_where_indices_repeat() {

@@ -1,14 +1,13 @@
 //! Every number and shape that a user of `nn` can give is refused with words or works: 0, negative, NaN,
 //! infinite, tiny, huge; empty tensors, and tensors that are not contiguous.
 
-#[path = "../nn_support/mod.rs"]
-mod nn_support;
 mod settings;
 mod shapes;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
-use nn_support::random;
+
+use crate::support::random;
 
 /// What must come of a call: a result of this shape, or an error that says this.
 enum Expected<'a> {

@@ -1,11 +1,10 @@
 //! `ops::{max_pool2d, avg_pool2d}` and their forms with a stride.
 
-mod nn_support;
-
 use candle_core::{DType, Device, Result, Tensor, Var};
 use freeze_core::nn::ops;
-use nn_support::{check, check_against, check_half, flat, gradients, random, refusal};
 use proptest::prelude::*;
+
+use crate::support::{check, check_against, check_half, flat, gradients, random, refusal};
 
 type Size = (usize, usize);
 
