@@ -1,10 +1,13 @@
 //! Faults of candle 0.11.1 on the CPU that this library works around or warns of. A test that fails
 //! says that candle has mended one: its workaround can go.
 
-use candle_core::{DType, Device::Cpu, Module, Result, Tensor, Var};
+use std::panic::catch_unwind;
+
+use candle_core::{DType, Device::Cpu, Module, ModuleT, Result, Tensor, Var};
 use candle_nn::ops::softmax_last_dim;
-use candle_nn::{LayerNorm, Linear};
-use freeze_core::nn;
+use candle_nn::{AdamW, Conv2dConfig, LayerNorm, Linear, Optimizer, ParamsAdamW, rotary_emb::rope};
+use candle_nn::{VarBuilder, VarMap};
+use freeze_core::{nn, optim};
 
 /// `0, 1, 2, ..` halved, in a shape.
 fn counted(shape: &[usize]) -> Tensor {
@@ -47,6 +50,21 @@ fn a_strided_kernel_of_conv1d_is_read_as_if_it_were_not() {
     assert_eq!(flat(&ours.expect("a convolution")), of(&copy));
 }
 
+/// `nn::Conv1d` has a backward of its own.
+#[test]
+fn the_gradients_of_conv1d_are_wrong_from_the_second_sample_on() {
+    let (x, kernel) = (var(&[2, 2, 6]), counted(&[3, 2, 2]));
+    let apart = |sample| {
+        let x = Var::from_tensor(&x.narrow(0, sample, 1).expect("a sample")).expect("a variable");
+        gradient(&x, |x| x.conv1d(&kernel, 0, 1, 1, 1)?.sqr()).expect("a gradient")
+    };
+    let right = [apart(0), apart(1)].concat();
+    let found = gradient(&x, |x| x.conv1d(&kernel, 0, 1, 1, 1)?.sqr()).expect("a gradient");
+    assert_ne!(found, right);
+    let ours = gradient(&x, |x| nn::ops::conv1d(x, &kernel, None, &Default::default())?.sqr());
+    assert_eq!(ours.expect("a gradient"), right);
+}
+
 /// `nn::Linear` makes its input contiguous. (Pull request 3758.)
 #[test]
 fn a_product_of_a_transposed_batch_with_one_matrix_mixes_rows() {
@@ -85,6 +103,8 @@ fn fused_operations_cut_off_every_gradient_below_them() {
     assert_eq!(gradient(&x, softmax_last_dim), None);
     assert_eq!(gradient(&x, |x| norm.forward(x)), None);
     assert_eq!(gradient(&x, |x| rms.forward(x)), None);
+    let (sin, x) = (counted(&[2, 2]), var(&[1, 1, 2, 4]));
+    assert_eq!(gradient(&x, |x| rope(x, &sin, &sin)), None);
 }
 
 /// `nn::LayerNorm` takes two passes, and has f64.
@@ -128,6 +148,79 @@ fn what_is_no_number_is_swallowed() {
     assert_eq!(flat(&x.relu().expect("numbers")), [0.0, 1.0]);
     let x = Tensor::new(&[1.0, f32::NAN, 2.0, 0.0], &Cpu).and_then(|x| x.reshape((1, 1, 2, 2)));
     assert_eq!(flat(&x.and_then(|x| x.max_pool2d(2)).expect("numbers")), [2.0]);
+}
+
+/// `nn::ops::gelu` takes another form of the formula.
+#[test]
+fn gelu_cancels_far_below_zero() {
+    let x = Tensor::new(&[-6f32], &Cpu).expect("a number");
+    let inner = (2.0 / std::f64::consts::PI).sqrt() * (-6.0 - 0.044715 * 216.0);
+    let right = -6.0 / (1.0 + (-2.0 * inner).exp());
+    let off =
+        |found: Result<Tensor>| (f64::from(flat(&found.expect("numbers"))[0]) / right - 1.0).abs();
+    assert!(off(x.gelu()) > 0.1);
+    assert!(off(nn::ops::gelu(&x)) < 1e-4);
+}
+
+/// `nn::ops` make a tensor of their own of what has no elements.
+#[test]
+fn an_empty_view_that_begins_behind_its_storage_cannot_be_summed_up() {
+    let empty = || Tensor::zeros((0, 6), DType::F32, &Cpu)?.narrow(1, 1, 4);
+    let sum = |x: Result<Tensor>| x?.sum_all()?.to_scalar::<f32>();
+    assert!(!matches!(catch_unwind(|| sum(empty())), Ok(Ok(_))));
+    assert_eq!(sum(nn::ops::relu(&empty().expect("a view"))).expect("a sum"), 0.0);
+}
+
+/// `nn::BatchNorm` refuses it.
+#[test]
+fn a_batch_of_one_makes_the_statistics_of_a_batch_norm_nan() {
+    let builder = || VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Cpu);
+    let norm = candle_nn::batch_norm(2, 1e-5, builder()).expect("a layer");
+    norm.forward_t(&counted(&[1, 2]), true).expect("a batch");
+    assert!(flat(norm.running_var()).iter().all(|x| x.is_nan()));
+    let ours = nn::batch_norm(2, 1e-5, builder()).expect("a layer");
+    assert!(ours.forward_t(&counted(&[1, 2]), true).is_err());
+}
+
+/// `nn::conv2d` refuses such sizes.
+#[test]
+fn a_convolution_whose_groups_do_not_divide_its_channels_is_built_and_fits_nothing() {
+    let builder = || VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Cpu);
+    let config = Conv2dConfig { groups: 2, ..Default::default() };
+    let layer = candle_nn::conv2d(3, 4, 1, config, builder()).expect("a layer");
+    assert!(layer.forward(&counted(&[1, 3, 2, 2])).is_err());
+    assert!(nn::conv2d(3, 4, 1, config, builder()).is_err());
+}
+
+/// `optim::AdamW` counts in `f32` and has an `eps` that is a number there.
+#[test]
+fn adamw_divides_zero_by_zero_in_half_precision() {
+    fn stepped<O: Optimizer<Config = ParamsAdamW>>() -> f32 {
+        let var = Var::ones(1, DType::F16, &Cpu).expect("a variable");
+        let mut opt = O::new(vec![var.clone()], ParamsAdamW::default()).expect("an optimizer");
+        let zero = Tensor::zeros(1, DType::F16, &Cpu).and_then(|zero| var.mul(&zero));
+        opt.backward_step(&zero.expect("a loss")).expect("a step");
+        flat(&var.to_dtype(DType::F32).expect("numbers"))[0]
+    }
+    assert!(stepped::<AdamW>().is_nan());
+    assert!(stepped::<optim::AdamW>().is_finite());
+}
+
+/// `optim::AdamW` and `optim::PerParam` count for each variable.
+#[test]
+fn adamw_corrects_the_bias_of_a_late_variable_by_everybodys_steps() {
+    fn first_update<O: Optimizer<Config = ParamsAdamW>>() -> f32 {
+        let (early, late) = (var(&[1]), var(&[1]));
+        let config = ParamsAdamW { lr: 1.0, weight_decay: 0.0, ..Default::default() };
+        let mut opt = O::new(vec![early.clone(), late.clone()], config).expect("an optimizer");
+        for loss in [early.affine(1.0, 0.0), early.affine(1.0, 0.0), early.add(&late)] {
+            opt.backward_step(&loss.expect("a loss")).expect("a step");
+        }
+        flat(&late)[0]
+    }
+    // Adam's first update is the learning rate in size (Kingma and Ba, 2015).
+    assert!((first_update::<AdamW>() + 1.0).abs() > 0.1);
+    assert!((first_update::<optim::AdamW>() + 1.0).abs() < 1e-3);
 }
 
 /// `init::Seeded` and `nn::Dropout` have generators of their own.
