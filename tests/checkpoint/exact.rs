@@ -1,8 +1,12 @@
 //! A resumed run equals the uninterrupted one, bit for bit.
 
-use freeze_core::{BatchNormPolicy, Result};
+use candle_core::{DType, Device, ModuleT, Tensor};
+use candle_nn::{VarBuilder, VarMap};
+use freeze_core::checkpoint::Checkpoint;
+use freeze_core::nn::{BatchNorm, batch_norm};
+use freeze_core::{BatchNormPolicy, Freezer, Result};
 
-use crate::rig::{Kind, PER_EPOCH, Run, STEPS, When};
+use crate::rig::{Kind, PER_EPOCH, Run, STEPS, When, bits};
 
 const KINDS: [Kind; 4] = [Kind::Candle, Kind::Momentum, Kind::AdamW, Kind::Adam];
 const WHENS: [When; 3] = [When::LinearByEpoch, When::LinearByStep, When::OneMoreByEpoch];
@@ -76,5 +80,35 @@ fn the_base_plan_and_the_batch_norm_policy_come_back() -> Result<()> {
         run.train(STEPS, |_| Ok(()))?;
     }
     assert_eq!(resumed.trace()?, run.trace()?);
+    Ok(())
+}
+
+/// Not the setting alone: the resumed view normalises by it.
+#[test]
+fn a_frozen_batch_norm_goes_on_as_its_policy_says() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let batch =
+        |i: usize| Tensor::arange(0f32, 12., &Device::Cpu)?.affine(0.5, i as f64)?.reshape((4, 3));
+    let net = || -> Result<Freezer<BatchNorm>> {
+        let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+        Freezer::new(batch_norm(3, 1e-5, vb)?)
+    };
+    for (policy, rests) in [(BatchNormPolicy::Inference, true), (BatchNormPolicy::AsCaller, false)]
+    {
+        let path = dir.path().join("run.safetensors");
+        let mut first = net()?;
+        first.forward_t(&batch(1)?, true)?;
+        first.freeze_upto(1, &mut [])?;
+        first.set_batch_norm(policy)?;
+        Checkpoint::of(&mut first).save(&path)?;
+        let saved = bits(first.running_mean());
+
+        let mut resumed = net()?;
+        Checkpoint::of(&mut resumed).resume(&path)?;
+        let [ours, theirs] = [&first, &resumed].map(|net| net.forward_t(&batch(2)?, true));
+        assert_eq!(bits(&theirs?), bits(&ours?), "{policy:?}");
+        assert_eq!(bits(resumed.running_mean()) == saved, rests, "{policy:?}");
+        assert_eq!(bits(resumed.running_mean()), bits(first.running_mean()), "{policy:?}");
+    }
     Ok(())
 }

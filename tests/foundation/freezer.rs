@@ -1,9 +1,10 @@
 //! Model and optimizers change together or not at all.
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{AdamW, Linear, Module, ModuleT, Optimizer, ParamsAdamW, SGD};
-use freeze_core::optim::PerParam;
-use freeze_core::{Freezable, FreezePlan, Freezer, LeafState};
+use freeze_core::optim::{self, PerParam};
+use freeze_core::{BatchNormPolicy, Freezable, FreezePlan, Freezer, LeafState, nn};
 
 use crate::support::{Mlp, Tied, bits, randn, square_loss};
 
@@ -34,6 +35,76 @@ fn an_optimizer_that_refuses_changes_nothing() {
     assert_eq!((net.plan(), net.base()), (&before, &before));
     assert_eq!(adam.trained_vars(), 2, "the optimizer that could follow did not");
     assert!(net.layers[0].weight().is_variable());
+}
+
+/// candle's SGD as an optimizer of which nothing is known.
+struct Untold(SGD);
+
+impl Optimizer for Untold {
+    type Config = f64;
+
+    fn new(vars: Vec<Var>, rate: f64) -> candle_core::Result<Self> {
+        SGD::new(vars, rate).map(Self)
+    }
+
+    fn step(&mut self, grads: &GradStore) -> candle_core::Result<()> {
+        self.0.step(grads)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.0.learning_rate()
+    }
+
+    fn set_learning_rate(&mut self, rate: f64) {
+        self.0.set_learning_rate(rate);
+    }
+}
+
+/// What several optimizers let go of is added up, and unknown as soon as one of them cannot tell.
+#[test]
+fn the_state_that_every_optimizer_lets_go_of_is_counted() {
+    const LEAF: usize = (3 * 3 + 3) * 4;
+    let mut net = freezer(4);
+    let vars = net.vars();
+    let adam = ParamsAdamW::default;
+    let mut front = PerParam::<AdamW>::new(vars[..2].to_vec(), adam()).expect("adam");
+    let mut middle = optim::AdamW::new(vars[2..6].to_vec(), adam()).expect("adam");
+    let mut back = sgd(vars[6..].to_vec());
+    let loss = square_loss(&net.forward(&randn((4, 3))).expect("ys")).expect("a loss");
+    let grads = loss.backward().expect("gradients");
+    front.step(&grads).and_then(|()| middle.step(&grads)).expect("a step");
+    assert_eq!(middle.state_bytes(), 2 * 2 * LEAF);
+
+    let change = net.freeze_upto(2, &mut [&mut front, &mut middle, &mut back]).expect("frozen");
+    assert_eq!(change.state_bytes_released, Some(2 * LEAF + 2 * LEAF));
+    assert_eq!(middle.state_bytes(), 2 * LEAF, "that of `layers.2`");
+    assert_eq!((change.parameters_released, change.gradient_bytes_released), (24, 2 * LEAF));
+    let change = net.freeze_upto(2, &mut [&mut front, &mut middle, &mut back]).expect("again");
+    assert_eq!((change.state_bytes_released, change.gradient_bytes_released), (Some(0), 0));
+
+    let mut net = freezer(2);
+    let mut front = PerParam::<AdamW>::new(net.vars()[..2].to_vec(), adam()).expect("adam");
+    let mut back = PerParam::<Untold>::new(net.vars()[2..].to_vec(), 0.1).expect("sgd");
+    let change = net.freeze_upto(1, &mut [&mut front, &mut back]).expect("frozen");
+    assert_eq!((change.state_bytes_released, change.gradient_bytes_released), (None, LEAF));
+}
+
+#[test]
+fn the_holder_shows_the_whole_models_names_and_its_own_policy() {
+    let mut net = freezer(2);
+    net.freeze_upto(1, &mut []).expect("frozen");
+    let named = net.named_vars();
+    let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"]);
+    for ((name, var), same) in named.iter().zip(net.vars()) {
+        assert_eq!(var.id(), same.id(), "{name}");
+    }
+
+    let norm = nn::batch_norm(3, 1e-5, crate::support::varmap_builder()).expect("a layer");
+    let mut net = Freezer::new(norm).expect("a freezer");
+    assert_eq!(net.batch_norm(), BatchNormPolicy::AsCaller);
+    net.set_batch_norm(BatchNormPolicy::Inference).expect("set");
+    assert_eq!(net.batch_norm(), BatchNormPolicy::Inference);
 }
 
 #[test]
@@ -117,6 +188,8 @@ fn a_tied_parameter_trains_while_one_leaf_that_holds_it_does() {
     let change = net.apply(&plan, &mut [&mut opt]).expect("applied");
     assert_eq!(change.frozen, ["embed", "body"]);
     assert_eq!(change.parameters_released, 9, "the body's alone");
+    assert_eq!(change.gradient_bytes_released, 9 * 4);
+    assert_eq!(change.state_bytes_released, Some(0), "candle's SGD keeps none");
     let [tie] = &change.ties[..] else { panic!("one tie: {:?}", change.ties) };
     assert_eq!(
         (tie.name.as_str(), &tie.frozen_in[..], &tie.trained_in[..]),

@@ -68,6 +68,22 @@ fn acts_between_steps_when_asked() {
     assert!(LayerFreezing::new(0.0, 1.0).and_then(|h| h.every_steps(0)).is_err());
 }
 
+/// No step is completed yet: 0 is a multiple of every number, and nothing is to be done.
+#[test]
+fn nothing_is_done_before_the_first_step() {
+    let mut net = Freezer::new(Mlp::new(5, 2).expect("a model")).expect("a freezer");
+    let mut recorded = 0;
+    let hook = LayerFreezing::new(0.0, 1.0).and_then(|hook| hook.every_steps(1));
+    let mut hook = hook.expect("a hook").with_sink(|_: &str, _, _: Elapsed| recorded += 1);
+    for (step, acts) in [(0, false), (1, true)] {
+        let elapsed = Elapsed::new(0, 1).at_step(step, 20);
+        let report = hook.step_end(&mut net, &mut [], elapsed).expect("a report");
+        assert_eq!(report.is_some(), acts, "after {step} steps");
+    }
+    drop(hook);
+    assert_eq!(recorded, 2, "both metrics of the one step");
+}
+
 #[test]
 fn odd_numbers_are_refused_or_work() {
     let (nan, inf, tiny) = (f64::NAN, f64::INFINITY, f64::MIN_POSITIVE);

@@ -4,7 +4,7 @@ use candle_nn::Linear;
 use freeze_core::{Elapsed, Error, Freezable, FreezePlan, Freezer, LeafState};
 use proptest::prelude::*;
 
-use crate::support::{Mlp, randn, varmap_builder};
+use crate::support::{Mlp, bits, randn, varmap_builder};
 
 #[derive(Freezable)]
 struct Net {
@@ -107,9 +107,11 @@ fn sets_by_index_and_path() {
         "no leaf at or below `26`: the plan has 26 leaves"
     );
     assert_eq!(wrong(plan.set_path("layers.*", LeafState::Frozen)).matches("layers").count(), 4);
+    let before = plan.clone();
     for bad in [f64::NAN, f64::INFINITY, -0.1] {
         let error = plan.train("head", bad).expect_err("a bad number");
         assert!(matches!(error, Error::Number { name: "lr_scale", .. }), "{error}");
+        assert_eq!(plan, before, "{bad} changed the plan");
     }
     let error = plan.freeze_upto(27).map(|_| ()).expect_err("too deep").to_string();
     assert_eq!(error, "cannot freeze up to leaf 27: the model has 26 leaves");
@@ -165,6 +167,15 @@ proptest! {
         let view = model.view(&plan).expect("a view");
         for (layer, state) in view.layers.iter().zip(&states) {
             prop_assert_eq!(layer.weight().is_variable(), !state.is_frozen());
+        }
+        let (whole, view) = (model.named_tensors().expect("all"), view.named_tensors().expect("all"));
+        prop_assert_eq!(view.len(), 2 * states.len());
+        for (i, ((name, ours), (viewed, theirs))) in whole.iter().zip(&view).enumerate() {
+            prop_assert_eq!(name, viewed);
+            prop_assert_eq!(bits(ours), bits(theirs), "{}", name);
+            let trains = !states[i / 2].is_frozen();
+            // What trains is the model's own variable, what does not is no variable of any kind.
+            prop_assert_eq!((theirs.is_variable(), theirs.id() == ours.id()), (trains, trains), "{}", name);
         }
     }
 }

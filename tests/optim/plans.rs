@@ -36,6 +36,8 @@ pub(crate) fn train(net: &Freezer<Net>, opt: &mut impl Optimizer) -> candle_core
 const LAYER: usize = (16 + 4) * 2 * 4;
 const HEAD: usize = (8 + 2) * 2 * 4;
 
+/// On the CPU a state has nowhere to move to, so that `Offload` keeps it like `Keep`; that one is
+/// swapped for its copy is a unit test of `optim::plan`, and that it moves off a card one of `tests/cuda`.
 #[test]
 fn freezing_lets_go_of_what_the_policy_says() -> Result<()> {
     for (policy, let_go, updates) in

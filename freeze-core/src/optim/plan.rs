@@ -154,3 +154,6 @@ fn let_go(slot: &mut Slot, policy: StatePolicy, offloaded: Option<(State, u64)>)
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

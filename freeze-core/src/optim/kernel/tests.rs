@@ -1,12 +1,14 @@
 //! The fused loop against the same update made of candle operations, and the probes against both.
 
+mod formulas;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::ParamsAdamW;
 use proptest::prelude::*;
 
 use super::by_tensors::sum_by_tensors;
 use super::{GradMap, Rows, State, acc_dtype, all_finite, norm, probe, update, update_by_tensors};
-use crate::optim::rule::{Kernel, Update, sealed::Rule};
+use crate::optim::rule::{Update, sealed::Rule};
 use crate::optim::{Momentum, ParamsAdam, ParamsSgd};
 
 const DTYPES: [DType; 4] = [DType::F16, DType::BF16, DType::F32, DType::F64];
@@ -176,23 +178,4 @@ fn a_gradient_that_shares_the_storage_of_its_variable_is_copied() -> Result<()> 
     update(&kernel, GradMap::Identity, &var, &var.as_detached_tensor(), None)?;
     assert_eq!(var.to_vec1::<f32>()?, [0.5, 1.0]);
     Ok(())
-}
-
-/// A launch takes its arguments on trust: their number has to be that of the kernel.
-#[test]
-fn every_rule_gives_its_cuda_kernel_as_many_numbers_as_it_takes() {
-    fn check(rule: &impl Rule) {
-        let update = rule.kernel(Update { lr: 0.1, weight_decay: 0.1, step: 1 }).cuda();
-        let source = include_str!("../../raw/fused.cu");
-        let head = format!("void {}_##suffix(", update.kernel);
-        let (_, behind) = source.split_once(&head).expect("the kernel is there");
-        let (taken, _) = behind.split_once(')').expect("the arguments end");
-        // `scale` and `bound` come from the step.
-        assert_eq!(update.numbers.len() + 2, taken.matches("double ").count());
-    }
-    check(&ParamsAdamW::default());
-    check(&ParamsAdam::default());
-    for momentum in [Momentum::None, Momentum::Heavy(0.9), Momentum::Nesterov(0.9)] {
-        check(&ParamsSgd { momentum, ..ParamsSgd::default() });
-    }
 }

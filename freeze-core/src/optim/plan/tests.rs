@@ -1,0 +1,37 @@
+//! What a policy does with a state that has been copied to the host, without a card to copy it from.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+
+use super::{Slot, State, let_go};
+use crate::optim::StatePolicy;
+use crate::optim::kernel::Rows;
+
+/// The bytes of two moments of three `f32`.
+const BYTES: usize = 2 * 3 * 4;
+
+fn state(value: f32) -> Result<State> {
+    let tensor = Tensor::full(value, (2, 3), &Device::Cpu)?;
+    Ok(State { tensor, rows: Rows { moments: 2, master: false } })
+}
+
+#[test]
+fn a_state_is_dropped_kept_or_swapped_for_its_copy_unless_that_is_stale() -> Result<()> {
+    // (policy, the updates that the copy has seen, the bytes given back, the state and updates left)
+    for (policy, seen, bytes, left) in [
+        (StatePolicy::Drop, Some(4), BYTES, (None, 0)),
+        (StatePolicy::Keep, Some(4), 0, (Some(1.0), 4)),
+        (StatePolicy::Offload, Some(4), BYTES, (Some(2.0), 4)),
+        (StatePolicy::Offload, Some(3), 0, (Some(1.0), 4)),
+        (StatePolicy::Offload, None, 0, (Some(1.0), 4)),
+    ] {
+        let mut slot = Slot::new(Var::zeros(3, DType::F32, &Device::Cpu)?);
+        (slot.state, slot.steps) = (Some(state(1.0)?), 4);
+        let copy =
+            seen.map(|steps| Ok::<_, candle_core::Error>((state(2.0)?, steps))).transpose()?;
+        assert_eq!(let_go(&mut slot, policy, copy), bytes, "{policy:?} {seen:?}");
+        let first = |state: &State| state.tensor.flatten_all()?.get(0)?.to_scalar::<f32>();
+        let found = (slot.state.as_ref().map(first).transpose()?, slot.steps);
+        assert_eq!(found, left, "{policy:?} {seen:?}");
+    }
+    Ok(())
+}
