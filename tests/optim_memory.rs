@@ -64,9 +64,9 @@ fn freezing_half_of_a_model_gives_back_half_of_the_state() -> Result<()> {
         assert!(near(stepped, empty + 4 * 2 * LAYER), "two moments for each of four layers");
 
         net.freeze_upto(2, &mut [])?;
-        opt.prepare_plan(&net.planned_vars())?;
+        let prepared = opt.prepare_plan(&net.planned_vars())?;
         assert!(near(ALLOCATOR.allocated(), stepped), "preparing gives nothing back");
-        let released = opt.commit_plan();
+        let released = prepared.commit();
         let frozen = ALLOCATOR.allocated();
         assert!(near(frozen + given_back, stepped), "{frozen} of {stepped} under {policy:?}");
         assert_eq!(released.state_bytes, Some(given_back));

@@ -47,8 +47,8 @@ pub use model::{
     Skipped, Summary, TensorParam, View, Visit, Whole,
 };
 pub use plan::{
-    Change, Declared, FreezePlan, LeafState, OptimizerState, PlanOptimizer, PlannedVar, Released,
-    Tie,
+    Change, Declared, FreezePlan, LeafState, OptimizerState, PlanOptimizer, PlannedVar, Prepared,
+    Released, Tie,
 };
 pub use policy::{Elapsed, Schedule, Scheduled};
 pub use train::{

@@ -148,10 +148,6 @@ fn what_a_refused_resume_prepared_is_never_taken_up() -> Result<()> {
             never.checkpoint().resume(&now)?;
             let error = tried.checkpoint().resume(&bad).expect_err(says).to_string();
             assert!(error.contains(says), "`{says}` is not in: {error}");
-            for optimizer in [&mut tried.sgd as &mut dyn PlanOptimizer, &mut tried.adamw] {
-                optimizer.commit_plan();
-                optimizer.commit_state();
-            }
             // With and without a plan on the way.
             for depth in [None, Some(1), Some(0)] {
                 for run in [&mut tried, &mut never] {

@@ -168,8 +168,7 @@ fn what_is_spared_does_not_decay_unless_a_group_says_so() {
     assert_eq!((&spared[..2], &spared[2..4]), (&all[..2], &none[2..4]));
     // Learnt with a plan as well.
     let mut late = AdamW::new(net.vars(), config.clone()).unwrap();
-    late.prepare_plan(&net.planned_vars()).unwrap();
-    late.commit_plan();
+    late.prepare_plan(&net.planned_vars()).unwrap().commit();
     assert_eq!(step(&mut late), spared);
     let mut grouped = AdamW::with_names(net.planned_vars(), config).unwrap();
     grouped.set_groups(ParamGroups::new().weight_decay("second", 0.5).unwrap()).unwrap();

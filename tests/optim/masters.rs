@@ -98,8 +98,7 @@ fn they_are_counted_saved_and_taken_up_bit_for_bit() -> Result<()> {
             let names: Vec<&str> = state.tensors.keys().map(String::as_str).collect();
             assert_eq!(names, saved_names);
             let mut other = build(&second)?;
-            other.prepare_state(&state)?;
-            other.commit_state();
+            other.prepare_state(&state, &[])?.commit();
             second.set(&first.as_detached_tensor())?;
             steps(&mut one, &first, 50)?;
             steps(&mut other, &second, 50)?;
@@ -195,7 +194,7 @@ fn they_can_be_switched_on_and_off_between_steps() -> Result<()> {
         // A state with masters does not fit an optimizer without them, which says what to do.
         straight.set_master_weights(MasterWeights::F32);
         let with = straight.save_state()?;
-        let error = opt.prepare_state(&with).unwrap_err().to_string();
+        let error = opt.prepare_state(&with, &[]).unwrap_err().to_string();
         assert!(error.contains("`master/w` is unknown") && error.contains("set_master"), "{error}");
     }
     Ok(())

@@ -161,8 +161,7 @@ fn variables_of_two_models_are_told_apart_or_refused() -> Result<()> {
     assert!(error.to_string().contains("without a name"), "half of them: {error}");
     let (planned, others) = (one.planned_vars(), other.planned_vars());
     for vars in [&planned, &others] {
-        unnamed.prepare_plan(vars)?;
-        unnamed.commit_plan();
+        unnamed.prepare_plan(vars)?.commit();
     }
     for error in [
         Checkpoint::of(&mut one).optimizer(&mut unnamed).save(&path).unwrap_err(),

@@ -61,9 +61,7 @@ fn at_rate(mut opt: impl Optimizer, rate: f64, var: &Var) -> Result<()> {
 
 fn resumed_at(mut opt: impl Optimizer + PlanOptimizer, rate: f64, var: &Var) -> Result<()> {
     let saved = OptimizerState { learning_rate: rate, ..opt.save_state()? };
-    opt.prepare_state(&saved)?;
-    opt.commit_state();
-    opt.commit_rate(rate);
+    opt.prepare_state(&saved, &[])?.commit();
     stepped(opt, var)
 }
 

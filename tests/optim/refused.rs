@@ -7,8 +7,8 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Linear, Module, Optimizer, ParamsAdamW, VarBuilder, VarMap, linear};
 use freeze_core::checkpoint::Checkpoint;
-use freeze_core::optim::{Adam, AdamW, PerParam, StatePolicy};
-use freeze_core::{Freezable, Freezer, PlanOptimizer, PlannedVar, Result};
+use freeze_core::optim::{Adam, AdamW, ParamGroups, PerParam, StatePolicy};
+use freeze_core::{Freezable, Freezer, LeafState, PlanOptimizer, PlannedVar, Result};
 
 use super::plans::{Net, net, train};
 use super::{CPU, bits};
@@ -71,7 +71,6 @@ fn a_refused_plan_is_forgotten_by_every_optimizer() -> Result<()> {
     let bytes = ours.state_bytes();
     plan.freeze("ours")?.train("theirs", 0.5)?;
     assert!(net.apply(&plan, &mut [&mut ours, &mut theirs]).is_err());
-    ours.commit_plan();
     assert_eq!((ours.trained_vars().len(), ours.state_bytes()), (2, bytes));
 
     // The same for fresh optimizers of a thaw.
@@ -82,8 +81,61 @@ fn a_refused_plan_is_forgotten_by_every_optimizer() -> Result<()> {
     plan.train("ours", 1.0)?;
     assert!(net.apply(&plan, &mut [&mut counted, &mut theirs]).is_err());
     assert_eq!(alive.get(), 0, "made for a thaw that was refused");
-    counted.commit_plan();
     assert_eq!(counted.trained_vars(), 0);
+    Ok(())
+}
+
+#[test]
+fn what_is_prepared_and_dropped_was_never_there() -> Result<()> {
+    for policy in [StatePolicy::Drop, StatePolicy::Keep, StatePolicy::Offload] {
+        let (here, twin) = (net()?, net()?);
+        for (ours, theirs) in here.vars().iter().zip(twin.vars()) {
+            theirs.set(ours)?;
+        }
+        let build = |net: &Freezer<Net>| {
+            let mut opt = AdamW::with_names(net.planned_vars(), ParamsAdamW::default())?;
+            opt.set_state_policy(policy);
+            let groups = ParamGroups::new().lr_scale("head.**", 0.5)?;
+            opt.set_groups(groups)?;
+            train(net, &mut opt)?;
+            Ok::<_, freeze_core::Error>(opt)
+        };
+        let (mut ours, mut theirs) = (build(&here)?, build(&twin)?);
+        // Another state, and a plan that freezes and scales.
+        let mut other = ours.save_state()?;
+        other.learning_rate = 0.5;
+        for tensor in other.tensors.values_mut() {
+            *tensor = (&*tensor + 1.0)?;
+        }
+        let mut planned = here.planned_vars();
+        for (i, var) in planned.iter_mut().enumerate() {
+            var.no_decay = true;
+            var.state = match i % 2 {
+                0 => LeafState::Frozen,
+                _ => LeafState::Trained { lr_scale: 0.25 },
+            };
+        }
+        drop(ours.prepare_plan(&planned)?);
+        drop(ours.prepare_state(&other, &[])?);
+        drop(ours.prepare_state(&other, &planned)?);
+        for _ in 0..2 {
+            let (left, right) = (ours.save_state()?, theirs.save_state()?);
+            assert_eq!(left.learning_rate, right.learning_rate);
+            assert_eq!(left.steps, right.steps);
+            assert!(left.tensors.keys().eq(right.tensors.keys()));
+            for (ours, theirs) in left.tensors.values().zip(right.tensors.values()) {
+                assert_eq!(bits(ours)?, bits(theirs)?);
+            }
+            for (ours, theirs) in here.vars().iter().zip(twin.vars()) {
+                assert_eq!(bits(ours)?, bits(&theirs)?);
+            }
+            train(&here, &mut ours)?;
+            train(&twin, &mut theirs)?;
+        }
+        // What is committed is there.
+        ours.prepare_state(&other, &planned)?.commit();
+        assert_eq!((ours.learning_rate(), ours.trained_vars().len()), (0.5, planned.len() / 2));
+    }
     Ok(())
 }
 
@@ -127,9 +179,7 @@ fn a_refused_resume_leaves_the_next_step_alone() -> Result<()> {
             Checkpoint::of(&mut here).optimizer(&mut front).optimizer(&mut other).resume(&path);
         assert!(refused.unwrap_err().to_string().contains("saved by AdamW"));
         assert_eq!(front.save_state().is_ok(), named, "no name was learnt on the way");
-        // Neither a step nor a commit takes up what was read.
-        front.commit_plan();
-        front.commit_state();
+        // The next step takes up nothing of what was read.
         train(&here, &mut front)?;
         train(&twin, &mut unhurt)?;
         for (ours, theirs) in here.vars().iter().zip(twin.vars()) {

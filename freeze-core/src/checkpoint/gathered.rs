@@ -9,8 +9,8 @@ use super::history::exact;
 use super::run::Checkpoint;
 use super::source::Source;
 use crate::error::Result;
-use crate::optim::{PreparedSums, SavedSum};
-use crate::plan::PlannedVar;
+use crate::optim::{GradAccumulator, SavedSum};
+use crate::plan::{PlannedVar, Prepared};
 
 /// What stands in front of the names of the sums.
 const GATHERED: &str = "gathered/";
@@ -42,13 +42,13 @@ pub(super) fn gathered<M>(
 }
 
 /// Reads what was saved and makes it ready.
-pub(super) fn prepare<M>(
-    run: &Checkpoint<'_, M>,
+pub(super) fn prepare<'a>(
+    accumulator: Option<&'a mut GradAccumulator>,
     source: &mut Source,
-    vars: &[PlannedVar],
-) -> Result<Option<PreparedSums>> {
+    vars: &'a [PlannedVar],
+) -> Result<Option<Prepared<'a, ()>>> {
     let saved = source.state.gathered.take();
-    let (Some(accumulator), Some(saved)) = (&run.accumulator, saved) else { return Ok(None) };
+    let (Some(accumulator), Some(saved)) = (accumulator, saved) else { return Ok(None) };
     let there: BTreeSet<String> = source.names(GATHERED).into_iter().collect();
     let mut sums = BTreeMap::new();
     for (name, Weighed { total, unit }) in saved {

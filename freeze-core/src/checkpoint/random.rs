@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::nn::{Dropout, DropoutState};
+use crate::plan::Prepared;
 
 /// A random generator that can be stopped and taken up again.
 ///
@@ -60,11 +61,8 @@ pub(crate) trait Registered {
     /// The state as bytes that can be read back; the reason if there are none.
     fn save(&self) -> Result<Vec<u8>, String>;
 
-    /// Reads a state without taking it up.
-    fn prepare(&mut self, bytes: &[u8]) -> Result<(), String>;
-
-    /// Takes up what was prepared.
-    fn commit(&mut self);
+    /// Reads a state and makes it ready.
+    fn prepare(&mut self, bytes: &[u8]) -> Result<Prepared<'_, ()>, String>;
 }
 
 /// What is lent stays what it is.
@@ -73,40 +71,22 @@ impl<T: Registered + ?Sized> Registered for &mut T {
         (**self).save()
     }
 
-    fn prepare(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn prepare(&mut self, bytes: &[u8]) -> Result<Prepared<'_, ()>, String> {
         (**self).prepare(bytes)
     }
-
-    fn commit(&mut self) {
-        (**self).commit();
-    }
 }
 
-pub(crate) struct Slot<'a, R: Resumable> {
-    target: &'a mut R,
-    staged: Option<R::State>,
-}
+/// A generator that is lent.
+pub(super) struct Lent<'a, R>(pub(super) &'a mut R);
 
-impl<'a, R: Resumable> Slot<'a, R> {
-    pub(crate) fn new(target: &'a mut R) -> Self {
-        Self { target, staged: None }
-    }
-}
-
-impl<R: Resumable> Registered for Slot<'_, R> {
+impl<R: Resumable> Registered for Lent<'_, R> {
     fn save(&self) -> Result<Vec<u8>, String> {
-        to_bytes(&self.target.resumable_state())
+        to_bytes(&self.0.resumable_state())
     }
 
-    fn prepare(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.staged = Some(from_bytes(bytes)?);
-        Ok(())
-    }
-
-    fn commit(&mut self) {
-        if let Some(state) = self.staged.take() {
-            self.target.resume_from(state);
-        }
+    fn prepare(&mut self, bytes: &[u8]) -> Result<Prepared<'_, ()>, String> {
+        let state = from_bytes(bytes)?;
+        Ok(Prepared::new(move || self.0.resume_from(state)))
     }
 }
 

@@ -8,7 +8,7 @@ use super::columns::{COLUMNS, history};
 use super::dropouts::Dropouts;
 use super::fingerprint::Fingerprint;
 use super::gathered;
-use super::random::OWN;
+use super::random::{OWN, Registered};
 use super::restore::Restore;
 use super::run::Checkpoint;
 use super::save::{RANDOM, optimizer_prefix};
@@ -16,8 +16,7 @@ use super::source::Source;
 use super::state::SavedOptimizer;
 use crate::error::Result;
 use crate::model::{Freezable, check_owners};
-use crate::optim::PreparedSums;
-use crate::plan::OptimizerState;
+use crate::plan::{OptimizerState, Prepared};
 use crate::policy::Elapsed;
 
 /// Where a resumed run stands.
@@ -28,13 +27,6 @@ pub struct Resumed {
     pub progress: Elapsed,
     /// How many samples training has seen, as it was said when saving.
     pub samples: u64,
-}
-
-/// What was read beside the model, checked as far as it can be without changing anything.
-struct Read {
-    optimizers: Vec<OptimizerState>,
-    history: Option<MetricHistory>,
-    sums: Option<PreparedSums>,
 }
 
 pub(super) fn resume<M: Freezable>(
@@ -59,42 +51,64 @@ pub(super) fn resume<M: Freezable>(
     for (name, tensor) in &model {
         loaded.insert(name.clone(), source.take_model(name, tensor)?);
     }
-    let read = read_parts(run, &mut source)?;
+    let planned = run.net.inventory.planned(&source.state.plan);
+    let mut prepared = random(&mut run.generators, &mut source)?;
+    let metrics = metrics(&mut source)?;
+    let states = optimizer_states(&mut source)?;
+    prepared.extend(gathered::prepare(run.accumulator.as_deref_mut(), &mut source, &planned)?);
     source.finish()?;
     let restore = Restore::prepare(run.net, &model, generators, &loaded, &source.state)?;
-    let resumed = commit(run, &source, read, restore);
-    if resumed.is_err() {
-        run.optimizers.iter_mut().for_each(|optimizer| optimizer.discard_prepared());
+    let owned = check_owners(&planned, &mut run.optimizers)?;
+    for (optimizer, state) in run.optimizers.iter_mut().zip(&states) {
+        let fits = optimizer.prepare_state(state, &planned);
+        prepared.push(fits.map_err(|error| source.misfit(error.to_string()))?);
     }
-    resumed
+    if let (Some(schedule), Some(saved)) = (&mut run.schedule, &source.state.schedule) {
+        let fits = schedule.load_state(&saved.state);
+        fits.map_err(|error| source.misfit(error.to_string()))?;
+    }
+    // From here on nothing can fail but a device.
+    prepared.into_iter().for_each(Prepared::commit);
+    if let (Some(history), Some(saved)) = (&mut run.history, metrics) {
+        **history = saved;
+    }
+    run.net.known.extend(owned);
+    restore.commit(run.net)?;
+    Ok(Resumed { progress: source.state.progress, samples: source.state.samples })
 }
 
-/// Reads what is not the model's; generators prepare, which changes nothing they do.
-fn read_parts<M: Freezable>(run: &mut Checkpoint<'_, M>, source: &mut Source) -> Result<Read> {
-    for (name, generator) in &mut run.generators {
+fn random<'b>(
+    generators: &'b mut [(String, Box<dyn Registered + '_>)],
+    source: &mut Source,
+) -> Result<Vec<Prepared<'b, ()>>> {
+    let mut prepared = Vec::new();
+    for (name, generator) in generators {
         let state = source.take(&format!("{RANDOM}{name}"))?;
         let fits = match state.to_vec1::<u8>() {
             Ok(bytes) => generator.prepare(&bytes),
             Err(error) => Err(error.to_string()),
         };
-        fits.map_err(|error| {
+        prepared.push(fits.map_err(|error| {
             source.misfit(match name.strip_prefix(OWN) {
                 // A part of the library's says by itself what does not fit.
                 Some(_) => error,
                 None => format!("the state of the generator `{name}` is another's: {error}"),
             })
-        })?;
+        })?);
     }
-    let history = match source.state.metrics.take() {
-        Some(metrics) => {
-            let [value, metric, elapsed] = COLUMNS;
-            let columns = [source.take(value)?, source.take(metric)?, source.take(elapsed)?];
-            let read = history(&metrics, &columns);
-            Some(read.ok_or_else(|| source.damaged("its history of metrics is not one"))?)
-        }
-        None => None,
-    };
-    let mut optimizers = Vec::new();
+    Ok(prepared)
+}
+
+fn metrics(source: &mut Source) -> Result<Option<MetricHistory>> {
+    let Some(metrics) = source.state.metrics.take() else { return Ok(None) };
+    let [value, metric, elapsed] = COLUMNS;
+    let columns = [source.take(value)?, source.take(metric)?, source.take(elapsed)?];
+    let read = history(&metrics, &columns);
+    read.map(Some).ok_or_else(|| source.damaged("its history of metrics is not one"))
+}
+
+fn optimizer_states(source: &mut Source) -> Result<Vec<OptimizerState>> {
+    let mut states = Vec::new();
     for (index, saved) in std::mem::take(&mut source.state.optimizers).into_iter().enumerate() {
         let prefix = optimizer_prefix(index);
         let mut tensors = BTreeMap::new();
@@ -103,49 +117,9 @@ fn read_parts<M: Freezable>(run: &mut Checkpoint<'_, M>, source: &mut Source) ->
             tensors.insert(name, tensor);
         }
         let SavedOptimizer { kind, learning_rate, steps } = saved;
-        optimizers.push(OptimizerState { kind, learning_rate, tensors, steps });
+        states.push(OptimizerState { kind, learning_rate, tensors, steps });
     }
-    let planned = run.net.inventory.planned(&source.state.plan);
-    let sums = gathered::prepare(run, source, &planned)?;
-    Ok(Read { optimizers, history, sums })
-}
-
-/// The last checks, and then the change, which cannot fail.
-fn commit<M: Freezable>(
-    run: &mut Checkpoint<'_, M>,
-    source: &Source,
-    read: Read,
-    restore: Restore<M>,
-) -> Result<Resumed> {
-    let state = &source.state;
-    let planned = run.net.inventory.planned(&state.plan);
-    let owned = check_owners(&planned, &mut run.optimizers)?;
-    for (optimizer, saved) in run.optimizers.iter_mut().zip(&read.optimizers) {
-        let fits = optimizer.prepare_state_as(saved, &planned);
-        fits.map_err(|error| source.misfit(error.to_string()))?;
-        optimizer.prepare_plan(&planned)?;
-    }
-    if let (Some(schedule), Some(saved)) = (&mut run.schedule, &state.schedule) {
-        let fits = schedule.load_state(&saved.state);
-        fits.map_err(|error| source.misfit(error.to_string()))?;
-    }
-    // From here on nothing can fail but a device.
-    for (optimizer, saved) in run.optimizers.iter_mut().zip(&read.optimizers) {
-        optimizer.commit_plan();
-        optimizer.commit_state();
-        optimizer.commit_rate(saved.learning_rate);
-    }
-    run.generators.iter_mut().for_each(|(_, generator)| generator.commit());
-    if let (Some(accumulator), Some(sums)) = (&mut run.accumulator, read.sums) {
-        accumulator.commit_sums(&planned, sums);
-    }
-    if let (Some(history), Some(saved)) = (&mut run.history, read.history) {
-        **history = saved;
-    }
-    let resumed = Resumed { progress: state.progress, samples: state.samples };
-    run.net.known.extend(owned);
-    restore.commit(run.net)?;
-    Ok(resumed)
+    Ok(states)
 }
 
 /// Every difference between the parts beside the model that were saved and those handed over.

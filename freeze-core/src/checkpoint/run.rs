@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::random::{Registered, Resumable, Slot};
+use super::random::{Lent, Registered, Resumable};
 use super::{MetricHistory, Resumed, resume, save};
 use crate::error::Result;
 use crate::model::{Freezable, Freezer};
@@ -55,7 +55,7 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
 
     /// Adds a random generator under a name.
     pub fn random(self, name: &str, generator: &'a mut impl Resumable) -> Self {
-        self.registered(name, Box::new(Slot::new(generator)))
+        self.registered(name, Box::new(Lent(generator)))
     }
 
     /// As [`random`](Self::random), for a generator whose type is not known here.

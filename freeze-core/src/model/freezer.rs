@@ -13,7 +13,7 @@ use candle_nn::Module;
 use crate::error::{Error, Result, listed};
 use crate::model::inventory::Inventory;
 use crate::model::{BatchNormPolicy, Freezable, inspect};
-use crate::plan::{Change, Declared, FreezePlan, LeafState, PlanOptimizer};
+use crate::plan::{Change, Declared, FreezePlan, LeafState, PlanOptimizer, Prepared};
 
 pub(crate) use owners::check_owners;
 
@@ -175,12 +175,10 @@ impl<M: Freezable> Freezer<M> {
             true => None,
             false => Some(inspect::view(&self.whole, plan, self.batch_norm)?),
         };
-        if let Err(refusal) = optimizers.iter_mut().try_for_each(|opt| opt.prepare_plan(&planned)) {
-            optimizers.iter_mut().for_each(|optimizer| optimizer.discard_prepared());
-            return Err(refusal);
-        }
+        let prepared = optimizers.iter_mut().map(|optimizer| optimizer.prepare_plan(&planned));
+        let prepared = prepared.collect::<Result<Vec<_>>>()?;
         // From here on nothing can fail.
-        let released: Vec<_> = optimizers.iter_mut().map(|opt| opt.commit_plan()).collect();
+        let released: Vec<_> = prepared.into_iter().map(Prepared::commit).collect();
         self.known.extend(owned);
         let ties = self.inventory.ties(plan);
         let change = Change::new((&self.plan, &before), (plan, &planned), ties, &released);

@@ -6,7 +6,7 @@ mod sum;
 use candle_core::{Tensor, Var, backprop::GradStore};
 use candle_nn::Optimizer;
 
-pub(crate) use self::saved::{PreparedSums, SavedSum};
+pub(crate) use self::saved::SavedSum;
 use self::sum::Sum;
 use super::kernel::acc_dtype;
 use super::rule::check_positive;

@@ -1,39 +1,22 @@
 //! candle's own SGD follows a plan: it has no state, and skips a variable without a gradient.
 
+use std::collections::HashSet;
+
 use candle_core::{TensorId, Var};
 use candle_nn::{Optimizer, SGD};
 
 use super::rule::check_for;
 use crate::error::{Error, Result, listed};
-use crate::plan::{LeafState, OptimizerState, PlanOptimizer, PlannedVar, Released};
+use crate::plan::{LeafState, OptimizerState, PlanOptimizer, PlannedVar, Prepared, Released};
 
 impl PlanOptimizer for SGD {
     fn owned(&mut self) -> Vec<TensorId> {
         vars(self).iter().map(|var| var.id()).collect()
     }
 
-    fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<()> {
-        let owned: std::collections::HashSet<TensorId> = self.owned().into_iter().collect();
-        for var in vars.iter().filter(|var| owned.contains(&var.var.id())) {
-            match var.state {
-                LeafState::Trained { lr_scale } if lr_scale != 1.0 => {
-                    return Err(Error::Optimizer {
-                        optimizer: self.kind(),
-                        name: var.name.clone(),
-                        why: format!(
-                            "it has one learning rate for all, so it cannot scale it by {lr_scale}; \
-                             use `freeze_core::optim::Sgd` or `PerParam::<SGD>`"
-                        ),
-                    });
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn commit_plan(&mut self) -> Released {
-        Released { state_bytes: Some(0) }
+    fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<Prepared<'_, Released>> {
+        check_plan(self, vars)?;
+        Ok(Prepared::new(|| Released { state_bytes: Some(0) }))
     }
 
     fn kind(&self) -> &'static str {
@@ -48,7 +31,11 @@ impl PlanOptimizer for SGD {
         })
     }
 
-    fn prepare_state(&mut self, state: &OptimizerState) -> Result<()> {
+    fn prepare_state(
+        &mut self,
+        state: &OptimizerState,
+        planned: &[PlannedVar],
+    ) -> Result<Prepared<'_, ()>> {
         let fault = |why: String| Error::OptimizerState { optimizer: "candle_nn::SGD", why };
         if state.kind != self.kind() {
             return Err(fault(format!("it was saved by {}", state.kind)));
@@ -57,15 +44,34 @@ impl PlanOptimizer for SGD {
             check_for(var.dtype(), "learning rate", state.learning_rate).map_err(fault)?;
         }
         let names: Vec<String> = state.tensors.keys().chain(state.steps.keys()).cloned().collect();
-        match names.is_empty() {
-            true => Ok(()),
-            false => Err(fault(format!("it keeps no state, but found {}", listed(names)))),
+        if !names.is_empty() {
+            return Err(fault(format!("it keeps no state, but found {}", listed(names))));
+        }
+        check_plan(self, planned)?;
+        let learning_rate = state.learning_rate;
+        Ok(Prepared::new(move || self.set_learning_rate(learning_rate)))
+    }
+}
+
+/// It has one learning rate for all.
+fn check_plan(optimizer: &mut SGD, planned: &[PlannedVar]) -> Result<()> {
+    let owned: HashSet<TensorId> = vars(optimizer).iter().map(|var| var.id()).collect();
+    for var in planned.iter().filter(|var| owned.contains(&var.var.id())) {
+        match var.state {
+            LeafState::Trained { lr_scale } if lr_scale != 1.0 => {
+                return Err(Error::Optimizer {
+                    optimizer: optimizer.kind(),
+                    name: var.name.clone(),
+                    why: format!(
+                        "it has one learning rate for all, so it cannot scale it by {lr_scale}; \
+                         use `freeze_core::optim::Sgd` or `PerParam::<SGD>`"
+                    ),
+                });
+            }
+            _ => {}
         }
     }
-
-    fn commit_rate(&mut self, learning_rate: f64) {
-        self.set_learning_rate(learning_rate);
-    }
+    Ok(())
 }
 
 /// candle shows them only to whoever takes the optimizer apart.

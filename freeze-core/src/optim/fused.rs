@@ -7,10 +7,8 @@ use candle_core::{TensorId, Var, backprop::GradStore};
 use super::clip::check_clip;
 use super::groups::{Named, ParamGroups};
 use super::kernel::{Norm, acc_dtype};
-use super::plan::Pending;
 use super::rule::UpdateRule;
 use super::slot::Slot;
-use super::state::Restored;
 use super::{MasterWeights, NonFinite, StatePolicy};
 use crate::error::{Error, Result};
 use crate::plan::{GradClip, PlannedVar};
@@ -33,8 +31,6 @@ pub struct Fused<R: UpdateRule> {
     pub(super) clip: GradClip,
     pub(super) grad_norm: Option<Norm>,
     pub(super) skipped: u64,
-    pub(super) pending: Option<Pending>,
-    pub(super) restored: Option<Restored>,
 }
 
 impl<R: UpdateRule> Fused<R> {
@@ -82,8 +78,6 @@ impl<R: UpdateRule> Fused<R> {
             clip: GradClip::default(),
             grad_norm: None,
             skipped: 0,
-            pending: None,
-            restored: None,
         };
         let mut names = HashSet::new();
         for slot in slots.filter(|slot| slot.var.dtype().is_float()) {

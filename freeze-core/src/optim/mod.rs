@@ -21,7 +21,7 @@ mod state;
 mod step;
 
 pub use accumulate::GradAccumulator;
-pub(crate) use accumulate::{PreparedSums, SavedSum};
+pub(crate) use accumulate::SavedSum;
 pub use adam::{Adam, AdamW, ParamsAdam};
 pub(crate) use clip::{apply_map, check_clip};
 pub use clip::{clip_grad_norm, clip_grad_value, grad_norm};
@@ -35,4 +35,4 @@ pub use rule::UpdateRule;
 pub(crate) use rule::check_number;
 pub use sgd::{Momentum, ParamsSgd, Sgd};
 
-pub use crate::plan::{GradClip, OptimizerState, PlanOptimizer, PlannedVar, Released};
+pub use crate::plan::{GradClip, OptimizerState, PlanOptimizer, PlannedVar, Prepared, Released};

@@ -9,7 +9,6 @@ use candle_core::Var;
 use candle_core::backprop::GradStore;
 use candle_nn::Optimizer;
 
-use self::plan::Stage;
 use super::no_gradient::reached_nothing;
 use super::rule::{check_for, check_lr};
 use crate::error::{Error, Result};
@@ -40,8 +39,6 @@ pub struct PerParam<O: Optimizer> {
     config: O::Config,
     learning_rate: f64,
     slots: Vec<Slot<O>>,
-    /// What a plan made ready, one for each slot.
-    staged: Vec<Option<Stage<O>>>,
 }
 
 struct Slot<O> {
@@ -103,7 +100,7 @@ where
             }
             slots.push(slot);
         }
-        Ok(Self { config, learning_rate, slots, staged: Vec::new() })
+        Ok(Self { config, learning_rate, slots })
     }
 }
 

@@ -10,11 +10,11 @@ use super::slot::Slot;
 use super::state::{restore, saved};
 use super::{Fused, StatePolicy};
 use crate::error::Result;
-use crate::plan::{GradClip, OptimizerState, PlanOptimizer, PlannedVar, Released};
+use crate::plan::{GradClip, OptimizerState, PlanOptimizer, PlannedVar, Prepared, Released};
 
 /// A plan made ready.
 #[derive(Debug)]
-pub(super) struct Pending {
+struct Ready {
     changes: Vec<Change>,
     /// What the groups say, one for each slot; `None` while names are missing.
     shares: Option<Vec<Share>>,
@@ -24,8 +24,8 @@ pub(super) struct Pending {
 struct Change {
     slot: usize,
     planned: PlannedVar,
-    /// The state in host memory, and the number of updates it has seen.
-    offloaded: Option<(State, u64)>,
+    /// The state in host memory.
+    offloaded: Option<State>,
 }
 
 impl<R: UpdateRule> PlanOptimizer for Fused<R> {
@@ -33,39 +33,9 @@ impl<R: UpdateRule> PlanOptimizer for Fused<R> {
         self.slots.iter().map(|slot| slot.var.id()).collect()
     }
 
-    fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<()> {
-        self.pending = None;
-        let mut changes = Vec::new();
-        for planned in vars {
-            let Some(&slot) = self.index.get(&planned.var.id()) else { continue };
-            let offloaded = match self.slots.get(slot) {
-                Some(slot) if planned.state.is_frozen() => self.offload(slot)?,
-                _ => None,
-            };
-            changes.push(Change { slot, planned: planned.clone(), offloaded });
-        }
-        let shares = self.shares_after(&changes)?;
-        self.pending = Some(Pending { changes, shares });
-        Ok(())
-    }
-
-    fn commit_plan(&mut self) -> Released {
-        let mut bytes = 0;
-        let Some(Pending { changes, shares }) = self.pending.take() else {
-            return Released { state_bytes: Some(bytes) };
-        };
-        for change in changes {
-            let Some(slot) = self.slots.get_mut(change.slot) else { continue };
-            slot.learn(change.planned);
-            // Also what has been frozen for long: the policy may be another since then.
-            if slot.planned.is_frozen() {
-                bytes += let_go(slot, self.state_policy, change.offloaded);
-            }
-        }
-        if let Some(shares) = shares {
-            self.slots.iter_mut().zip(shares).for_each(|(slot, share)| slot.share = share);
-        }
-        Released { state_bytes: Some(bytes) }
+    fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<Prepared<'_, Released>> {
+        let ready = self.ready(vars)?;
+        Ok(Prepared::new(move || ready.take_up(self)))
     }
 
     fn clip_within_step(&mut self, clip: GradClip) -> Result<bool> {
@@ -77,11 +47,6 @@ impl<R: UpdateRule> PlanOptimizer for Fused<R> {
         R::KIND
     }
 
-    fn discard_prepared(&mut self) {
-        self.pending = None;
-        self.restored = None;
-    }
-
     fn save_state(&mut self) -> Result<OptimizerState> {
         self.save_state_as(&[])
     }
@@ -90,29 +55,40 @@ impl<R: UpdateRule> PlanOptimizer for Fused<R> {
         saved(self, &names(self, vars)?)
     }
 
-    fn prepare_state(&mut self, state: &OptimizerState) -> Result<()> {
-        self.prepare_state_as(state, &[])
-    }
-
-    fn prepare_state_as(&mut self, state: &OptimizerState, vars: &[PlannedVar]) -> Result<()> {
-        self.restored = None;
-        self.restored = Some(restore(self, &names(self, vars)?, state)?);
-        Ok(())
-    }
-
-    fn commit_state(&mut self) {
-        if let Some(restored) = self.restored.take() {
+    fn prepare_state(
+        &mut self,
+        state: &OptimizerState,
+        vars: &[PlannedVar],
+    ) -> Result<Prepared<'_, ()>> {
+        let restored = restore(self, &names(self, vars)?, state)?;
+        let ready = self.ready(vars)?;
+        Ok(Prepared::new(move || {
+            ready.take_up(self);
             restored.take_up(self);
-        }
+        }))
     }
 }
 
 impl<R: UpdateRule> Fused<R> {
-    fn offload(&self, slot: &Slot) -> Result<Option<(State, u64)>> {
+    fn ready(&self, vars: &[PlannedVar]) -> Result<Ready> {
+        let mut changes = Vec::new();
+        for planned in vars {
+            let Some(&slot) = self.index.get(&planned.var.id()) else { continue };
+            let offloaded = match self.slots.get(slot) {
+                Some(slot) if planned.state.is_frozen() => self.offload(slot)?,
+                _ => None,
+            };
+            changes.push(Change { slot, planned: planned.clone(), offloaded });
+        }
+        let shares = self.shares_after(&changes)?;
+        Ok(Ready { changes, shares })
+    }
+
+    fn offload(&self, slot: &Slot) -> Result<Option<State>> {
         match (&slot.state, self.state_policy) {
             (Some(state), StatePolicy::Offload) if !state.tensor.device().is_cpu() => {
                 let tensor = state.tensor.to_device(&Device::Cpu)?;
-                Ok(Some((State { tensor, ..*state }, slot.steps)))
+                Ok(Some(State { tensor, ..*state }))
             }
             _ => Ok(None),
         }
@@ -138,20 +114,34 @@ impl<R: UpdateRule> Fused<R> {
     }
 }
 
-/// Applies the policy to a frozen slot; returns the bytes given back.
-fn let_go(slot: &mut Slot, policy: StatePolicy, offloaded: Option<(State, u64)>) -> usize {
-    match policy {
-        StatePolicy::Drop => slot.drop_state(),
-        StatePolicy::Keep => 0,
-        StatePolicy::Offload => match offloaded {
-            // A step between the two calls has made the copy stale: the state stays on the device.
-            Some((state, steps)) if steps == slot.steps => {
-                let bytes = slot.state_bytes();
-                slot.state = Some(state);
-                bytes
+impl Ready {
+    fn take_up<R: UpdateRule>(self, optimizer: &mut Fused<R>) -> Released {
+        let mut bytes = 0;
+        for change in self.changes {
+            let Some(slot) = optimizer.slots.get_mut(change.slot) else { continue };
+            slot.learn(change.planned);
+            // Also what has been frozen for long: the policy may be another since then.
+            if slot.planned.is_frozen() {
+                bytes += let_go(slot, optimizer.state_policy, change.offloaded);
             }
-            _ => 0,
-        },
+        }
+        if let Some(shares) = self.shares {
+            optimizer.slots.iter_mut().zip(shares).for_each(|(slot, share)| slot.share = share);
+        }
+        Released { state_bytes: Some(bytes) }
+    }
+}
+
+/// Applies the policy to a frozen slot; returns the bytes given back.
+fn let_go(slot: &mut Slot, policy: StatePolicy, offloaded: Option<State>) -> usize {
+    match (policy, offloaded) {
+        (StatePolicy::Drop, _) => slot.drop_state(),
+        (StatePolicy::Offload, Some(state)) => {
+            let bytes = slot.state_bytes();
+            slot.state = Some(state);
+            bytes
+        }
+        (StatePolicy::Keep | StatePolicy::Offload, _) => 0,
     }
 }
 

@@ -65,8 +65,7 @@ impl<R: UpdateRule> Fused<R> {
         if !faults.is_empty() {
             return Err(Error::OptimizerState { optimizer: R::KIND, why: several(faults, ", ") });
         }
-        self.prepare_state(&state)?;
-        self.commit_state();
+        self.prepare_state(&state, &[])?.commit();
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod grad_clip;
 mod optimizer;
 mod pattern;
 mod planned;
+mod prepared;
 mod saved;
 mod tie;
 
@@ -24,6 +25,7 @@ pub use optimizer::{OptimizerState, PlanOptimizer, Released};
 pub(crate) use pattern::{matching, matching_params};
 pub use planned::PlannedVar;
 pub(crate) use planned::by_id;
+pub use prepared::Prepared;
 pub use tie::Tie;
 
 /// The state of one leaf in a plan.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Tensor, TensorId};
 
-use super::{GradClip, PlannedVar};
+use super::{GradClip, PlannedVar, Prepared};
 use crate::error::{Error, Result};
 
 /// What an optimizer let go when a plan was applied.
@@ -20,9 +20,66 @@ pub struct Released {
 /// optimizer becomes one in [`PerParam`](crate::optim::PerParam).
 ///
 /// It knows variables by identity and remembers every one it was built with, so that thawing brings
-/// a variable back. A plan reaches it in two calls: all optimizers prepare, which may fail and
-/// changes nothing they do; only then do all commit, which cannot fail, or after a refusal all
-/// discard. The [`Freezer`](crate::Freezer) makes these calls.
+/// a variable back. A change reaches it in two phases: all optimizers prepare it, which may fail and
+/// changes nothing; only then does the [`Freezer`](crate::Freezer) commit what they gave, which
+/// cannot fail, or drop it after a refusal.
+///
+/// ```
+/// use std::collections::HashSet;
+///
+/// use candle_core::{TensorId, Var, backprop::GradStore};
+/// use freeze_core::{PlanOptimizer, PlannedVar, Prepared, Released, Result};
+///
+/// /// Descent by the sign of the gradient.
+/// struct SignSgd {
+///     vars: Vec<Var>,
+///     frozen: HashSet<TensorId>,
+/// }
+///
+/// impl SignSgd {
+///     fn step(&mut self, grads: &GradStore) -> Result<()> {
+///         for var in self.vars.iter().filter(|var| !self.frozen.contains(&var.id())) {
+///             let Some(grad) = grads.get(var) else { continue };
+///             var.set(&var.sub(&(grad.sign()? * 0.01)?)?)?;
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// impl PlanOptimizer for SignSgd {
+///     fn owned(&mut self) -> Vec<TensorId> {
+///         self.vars.iter().map(|var| var.id()).collect()
+///     }
+///
+///     fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<Prepared<'_, Released>> {
+///         let frozen = vars.iter().filter(|var| var.state.is_frozen());
+///         let frozen = frozen.map(|var| var.var.id()).collect();
+///         Ok(Prepared::new(move || {
+///             self.frozen = frozen;
+///             Released { state_bytes: Some(0) }
+///         }))
+///     }
+///
+///     fn kind(&self) -> &'static str {
+///         "SignSgd"
+///     }
+/// }
+/// # use candle_core::{DType, Device};
+/// # use candle_nn::{Module, VarBuilder, VarMap, linear};
+/// # use freeze_core::Freezer;
+/// # let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+/// # let mut net = Freezer::new(vec![linear(2, 2, vb.pp("a"))?, linear(2, 2, vb.pp("b"))?])?;
+/// # let mut opt = SignSgd { vars: net.vars(), frozen: HashSet::new() };
+/// # net.freeze_upto(1, &mut [&mut opt])?;
+/// # assert_eq!(opt.frozen.len(), 2);
+/// # let xs = candle_core::Tensor::ones((1, 2), DType::F32, &Device::Cpu)?;
+/// # let before = net.vars().iter().map(|var| var.flatten_all()?.to_vec1::<f32>()).collect::<Vec<_>>();
+/// # opt.step(&net.whole()[1].forward(&net.whole()[0].forward(&xs)?)?.sum_all()?.backward()?)?;
+/// # for (i, (var, before)) in net.vars().iter().zip(before).enumerate() {
+/// #     assert_eq!(var.flatten_all()?.to_vec1::<f32>()? == before?, i < 2);
+/// # }
+/// # Ok::<(), freeze_core::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot follow a freeze plan",
     label = "no optimizer that follows plans",
@@ -35,21 +92,13 @@ pub trait PlanOptimizer {
     /// `&mut`, since candle's `SGD` shows its variables only to whoever takes it apart.
     fn owned(&mut self) -> Vec<TensorId>;
 
-    /// Makes ready whatever the plan asks for, without changing what the next step does. `vars` is
-    /// every variable of the model; those the optimizer does not own are not its concern. A second
-    /// call replaces what the first made ready.
+    /// Makes ready what the plan asks for, without changing what the next step does. `vars` is every
+    /// variable of the model; those the optimizer does not own are not its concern.
     ///
     /// # Errors
     ///
     /// The optimizer cannot do what the plan asks, or new state cannot be allocated.
-    fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<()>;
-
-    /// Takes up what was prepared; does nothing if nothing was.
-    fn commit_plan(&mut self) -> Released;
-
-    /// Lets go of what was prepared, plan or state, and not taken up: called on every optimizer
-    /// when one of them, or the model, refuses. Cannot fail.
-    fn discard_prepared(&mut self) {}
+    fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<Prepared<'_, Released>>;
 
     /// Clips within the step from now on, at no copy, if the optimizer can; whether it does. Those
     /// that cannot are handed gradients that are clipped already.
@@ -84,34 +133,22 @@ pub trait PlanOptimizer {
         self.save_state()
     }
 
-    /// Checks a saved state against this optimizer and makes it ready, without changing what the
-    /// next step does; [`commit_state`](Self::commit_state) takes it up.
+    /// Checks a saved state against this optimizer and makes it ready, its learning rate and the plan
+    /// of `vars` with it, without changing what the next step does. Names are lent as in
+    /// [`save_state_as`](Self::save_state_as); with no `vars` the plan stays.
     ///
     /// # Errors
     ///
-    /// Unknown, missing or misshaped names, all listed; another type of optimizer.
-    fn prepare_state(&mut self, state: &OptimizerState) -> Result<()> {
-        let _ = state;
+    /// Unknown, missing or misshaped names, all listed; another type of optimizer; or as
+    /// [`prepare_plan`](Self::prepare_plan).
+    fn prepare_state(
+        &mut self,
+        state: &OptimizerState,
+        vars: &[PlannedVar],
+    ) -> Result<Prepared<'_, ()>> {
+        let _ = (state, vars);
         Err(Error::HiddenState { optimizer: self.kind() })
     }
-
-    /// As [`prepare_state`](Self::prepare_state), with names lent as in
-    /// [`save_state_as`](Self::save_state_as).
-    ///
-    /// # Errors
-    ///
-    /// As [`prepare_state`](Self::prepare_state).
-    fn prepare_state_as(&mut self, state: &OptimizerState, vars: &[PlannedVar]) -> Result<()> {
-        let _ = vars;
-        self.prepare_state(state)
-    }
-
-    /// Takes up what [`prepare_state`](Self::prepare_state) made ready; cannot fail.
-    fn commit_state(&mut self) {}
-
-    /// Called after [`commit_state`](Self::commit_state) with the saved learning rate, for an
-    /// optimizer that has no place to keep what it made ready; cannot fail.
-    fn commit_rate(&mut self, _learning_rate: f64) {}
 }
 
 /// An optimizer's state by full names: plain data that a checkpoint holds.

@@ -191,7 +191,7 @@ impl<M: Freezable> Training<M> {
         R: Resumable + Send + 'static,
         R::State: Send,
     {
-        self.generators.push((name.to_string(), Box::new(Shared::new(generator))));
+        self.generators.push((name.to_string(), Box::new(Shared(generator))));
         self
     }
 

@@ -8,6 +8,7 @@ use super::training::Training;
 use crate::checkpoint::{Checkpoint, Registered, Resumed, from_bytes, to_bytes};
 use crate::error::{Error, Result};
 use crate::model::Freezable;
+use crate::plan::Prepared;
 
 /// The name under which the run's place is saved.
 const CLOCK: &str = "freeze.training";
@@ -109,30 +110,21 @@ impl<M: Freezable> Training<M> {
         for (name, generator) in &mut self.generators {
             parts = parts.registered(name, Box::new(&mut **generator));
         }
-        let clock = Box::new(Place { clock: &mut self.clock, staged: None });
+        let clock = Box::new(Place(&mut self.clock));
         parts.accumulator(&mut self.sums).registered(CLOCK, clock).progress(elapsed)
     }
 }
 
 /// The clock, which refuses what does not fit the run's length.
-struct Place<'a> {
-    clock: &'a mut Clock,
-    staged: Option<Clock>,
-}
+struct Place<'a>(&'a mut Clock);
 
 impl Registered for Place<'_> {
     fn save(&self) -> std::result::Result<Vec<u8>, String> {
-        to_bytes(&*self.clock)
+        to_bytes(&*self.0)
     }
 
-    fn prepare(&mut self, bytes: &[u8]) -> std::result::Result<(), String> {
-        self.staged = Some(self.clock.resumed(from_bytes(bytes)?)?);
-        Ok(())
-    }
-
-    fn commit(&mut self) {
-        if let Some(staged) = self.staged.take() {
-            *self.clock = staged;
-        }
+    fn prepare(&mut self, bytes: &[u8]) -> std::result::Result<Prepared<'_, ()>, String> {
+        let clock = self.0.resumed(from_bytes(bytes)?)?;
+        Ok(Prepared::new(move || *self.0 = clock))
     }
 }

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use super::sum::Sum;
 use super::{GradAccumulator, acc_dtype};
 use crate::error::{Error, Result};
-use crate::plan::{PlannedVar, by_id};
+use crate::plan::{PlannedVar, Prepared, by_id};
 
 /// A sum taken apart.
 #[derive(Clone, Debug)]
@@ -41,16 +41,16 @@ impl GradAccumulator {
         Ok(sums)
     }
 
-    /// The sums for each variable in turn, made from what was saved; changes nothing.
+    /// Makes ready to follow the plan and to go on with the sums that were saved.
     ///
     /// # Errors
     ///
     /// A sum is of no variable here, or of another shape or type; all are listed.
-    pub(crate) fn prepare_sums(
-        &self,
-        vars: &[PlannedVar],
+    pub(crate) fn prepare_sums<'a>(
+        &'a mut self,
+        vars: &'a [PlannedVar],
         mut saved: BTreeMap<String, SavedSum>,
-    ) -> Result<PreparedSums, String> {
+    ) -> Result<Prepared<'a, ()>, String> {
         let names = by_id(vars);
         let (mut sums, mut faults) = (Vec::with_capacity(self.gathered.len()), Vec::new());
         for gathered in &self.gathered {
@@ -69,15 +69,12 @@ impl GradAccumulator {
             }
         }
         faults.extend(saved.keys().map(|name| format!("`{name}` is none of its variables")));
-        if faults.is_empty() { Ok(PreparedSums(sums)) } else { Err(faults.join(", ")) }
-    }
-
-    /// Follows the plan and takes up what was prepared; cannot fail.
-    pub(crate) fn commit_sums(&mut self, vars: &[PlannedVar], PreparedSums(sums): PreparedSums) {
-        self.follow(vars);
-        self.gathered.iter_mut().zip(sums).for_each(|(gathered, sum)| gathered.sum = sum);
+        if !faults.is_empty() {
+            return Err(faults.join(", "));
+        }
+        Ok(Prepared::new(move || {
+            self.follow(vars);
+            self.gathered.iter_mut().zip(sums).for_each(|(gathered, sum)| gathered.sum = sum);
+        }))
     }
 }
-
-/// A sum for each variable.
-pub(crate) struct PreparedSums(Vec<Sum>);

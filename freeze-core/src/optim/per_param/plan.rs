@@ -7,10 +7,10 @@ use candle_nn::{AdamW, Optimizer, SGD};
 
 use super::{PerParam, Slot};
 use crate::error::{Error, Result};
-use crate::plan::{LeafState, PlanOptimizer, PlannedVar, Released, by_id};
+use crate::plan::{LeafState, PlanOptimizer, PlannedVar, Prepared, Released, by_id};
 
 /// What a plan makes of a variable.
-pub(super) struct Stage<O> {
+struct Stage<O> {
     name: String,
     state: LeafState,
     /// Made where the variable thaws.
@@ -25,8 +25,7 @@ where
         self.slots.iter().map(|slot| slot.var.id()).collect()
     }
 
-    fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<()> {
-        self.staged.clear();
+    fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<Prepared<'_, Released>> {
         let planned = by_id(vars);
         let stage = |slot: &Slot<O>| {
             let Some(planned) = planned.get(&slot.var.id()) else { return Ok(None) };
@@ -39,14 +38,20 @@ where
             };
             Ok(Some(Stage { name: planned.name.clone(), state: planned.state, fresh }))
         };
-        self.staged = self.slots.iter().map(stage).collect::<Result<_>>()?;
-        Ok(())
+        let stages = self.slots.iter().map(stage).collect::<Result<Vec<_>>>()?;
+        Ok(Prepared::new(move || self.take_up(stages)))
     }
 
-    fn commit_plan(&mut self) -> Released {
+    fn kind(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
+}
+
+impl<O: Optimizer + 'static> PerParam<O> {
+    fn take_up(&mut self, stages: Vec<Option<Stage<O>>>) -> Released {
         let per_byte = state_bytes_per_byte::<O>();
         let mut released = 0;
-        for (slot, stage) in self.slots.iter_mut().zip(self.staged.drain(..)) {
+        for (slot, stage) in self.slots.iter_mut().zip(stages) {
             let Some(Stage { name, state, fresh }) = stage else { continue };
             slot.name.get_or_insert(name);
             let LeafState::Trained { lr_scale } = state else {
@@ -62,14 +67,6 @@ where
             }
         }
         Released { state_bytes: per_byte.map(|n| n * released) }
-    }
-
-    fn discard_prepared(&mut self) {
-        self.staged.clear();
-    }
-
-    fn kind(&self) -> &'static str {
-        std::any::type_name::<Self>()
     }
 }
 
