@@ -90,7 +90,7 @@ fn the_state_that_every_optimizer_lets_go_of_is_counted() {
 }
 
 #[test]
-fn the_holder_shows_the_whole_models_names_and_its_own_policy() {
+fn names_are_those_of_the_whole_model_frozen_or_not() {
     let mut net = freezer(2);
     net.freeze_upto(1, &mut []).expect("frozen");
     let named = net.named_vars();
@@ -99,7 +99,10 @@ fn the_holder_shows_the_whole_models_names_and_its_own_policy() {
     for ((name, var), same) in named.iter().zip(net.vars()) {
         assert_eq!(var.id(), same.id(), "{name}");
     }
+}
 
+#[test]
+fn the_holder_says_what_frozen_batch_norms_normalise_by() {
     let norm = nn::batch_norm(3, 1e-5, crate::support::varmap_builder()).expect("a layer");
     let mut net = Freezer::new(norm).expect("a freezer");
     assert_eq!(net.batch_norm(), BatchNormPolicy::AsCaller);
