@@ -31,14 +31,13 @@ pub mod checkpoint;
 mod error;
 pub mod forecast;
 pub mod init;
+mod kernel;
 pub mod load;
 mod model;
 pub mod nn;
 pub mod optim;
 mod plan;
 pub mod policy;
-mod raw;
-mod threads;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -3,8 +3,8 @@
 
 use candle_core::{Result, Tensor};
 
-use super::norm::by_channel::{self, Statistics};
-use super::norm::{Center, planes::Over};
+use super::ops::norm::by_channel::{self, Statistics};
+use crate::kernel::norm::{Center, planes::Over};
 
 /// What a batch was normalised by.
 #[derive(Clone, Debug)]

@@ -5,8 +5,9 @@ use candle_core::{ModuleT, Result, Tensor, Var};
 use candle_nn::{BatchNormConfig, Init, VarBuilder};
 
 use super::batch_norm::{normalize_about, normalize_by};
-use super::norm::{Center, check_eps, internal_dtype};
+use super::ops::norm::check_eps;
 use crate::error::Error;
+use crate::kernel::{internal_dtype, norm::Center};
 use crate::model::{BatchNormPolicy, Freezable, LeafTree, Mapper};
 
 /// Batch normalisation: `candle_nn::BatchNorm` with a lean backward.

@@ -1,16 +1,16 @@
 //! Dropout (Srivastava et al., 2014) with a seeded generator whose state can be saved.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{
-    CpuStorage, CustomOp1, Device, Layout, ModuleT, Result, Shape, Tensor, WithDType,
-};
+use candle_core::{CpuStorage, Device, ModuleT, Result, Tensor, WithDType};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::norm::{Element, by_dtype, cpu_slice, for_blocks, slice, split};
-use super::nothing::of_nothing;
-use super::record;
+use super::ops::nothing::of_nothing;
+use super::ops::operation::{Operand, Operation};
+use super::record::{self, Work};
 use crate::error::Error;
+use crate::kernel::slices::{read, with};
+use crate::kernel::{Element, by_element, for_blocks, split};
 use crate::model::{BatchNormPolicy, DropoutState, Freezable, Generator, Mapper};
 
 const NAME: &str = "dropout";
@@ -92,7 +92,7 @@ impl Dropout {
         }
         let mask = Mask::draw(self.generator.advance(xs.elem_count()), self.p, xs.elem_count());
         match xs.device() {
-            Device::Cpu => record::apply1(&xs.contiguous()?, mask),
+            Device::Cpu => record::apply([xs], Work::Elements, mask),
             _ => mask.compose(xs),
         }
     }
@@ -139,7 +139,7 @@ impl Mask {
     }
 
     /// What is kept of `x`, scaled.
-    fn apply<T: Element>(&self, x: &[T]) -> Vec<T> {
+    fn kept<T: Element>(&self, x: &[T]) -> Vec<T> {
         let scale = T::Real::from_f64(self.scale);
         let mut out = vec![T::from_f64(0.0); x.len()];
         for_blocks(split(Some(&mut out), BLOCK, x.len()), x.len(), |index, out| {
@@ -160,26 +160,27 @@ impl Mask {
     }
 }
 
-impl CustomOp1 for Mask {
+impl Operation<1> for Mask {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(x.dtype(), NAME, T => {
-            let out = self.apply::<T>(slice(x, layout)?);
-            Ok((T::to_cpu_storage_owned(out), layout.shape().clone()))
+    fn cpu(&self, [(x, layout)]: [Operand<'_, CpuStorage>; 1]) -> Result<CpuStorage> {
+        by_element!(x.dtype(), NAME, T => {
+            Ok(T::to_cpu_storage_owned(self.kept(&read::<T>(x, layout)?)))
         })
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        by_dtype!(grad.dtype(), NAME, T => {
-            let dx = {
-                let (storage, layout) = grad.storage_and_layout();
-                self.apply::<T>(cpu_slice(&storage, layout)?)
-            };
-            Ok(Some(Tensor::from_vec(dx, grad.shape(), &Device::Cpu)?))
+    fn gradients(
+        &self,
+        _: [&Tensor; 1],
+        _: &Tensor,
+        grad: &Tensor,
+        _: [bool; 1],
+    ) -> Result<[Option<Tensor>; 1]> {
+        by_element!(grad.dtype(), NAME, T => {
+            let dx = with(grad, |grad: &[T]| Ok(self.kept(grad)))?;
+            Ok([Some(Tensor::from_vec(dx, grad.shape(), &Device::Cpu)?)])
         })
     }
 }
@@ -187,12 +188,13 @@ impl CustomOp1 for Mask {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::ops::operation::Operands;
 
     #[test]
     fn the_composition_agrees_with_the_kernel() -> Result<()> {
         let x = candle_core::Var::randn(0f64, 1.0, (30, 7), &Device::Cpu)?;
         let mask = || Mask::draw(DropoutState { seed: 1, position: 5 }, 0.3, 210);
-        let (kernel, composed) = (x.apply_op1(mask())?, mask().compose(&x)?);
+        let (kernel, composed) = ([x.as_tensor()].apply(mask())?, mask().compose(&x)?);
         let rows = |tensor: &Tensor| tensor.to_vec2::<f64>();
         assert_eq!(rows(&kernel)?, rows(&composed)?);
         let grad = |y: Tensor| y.sqr()?.sum_all()?.backward()?.get(&x).map(rows).transpose();

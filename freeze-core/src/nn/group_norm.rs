@@ -3,7 +3,8 @@
 use candle_core::{Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use super::norm::{Center, by_channel, check_eps, planes::Over};
+use super::ops::norm::{by_channel, check_eps};
+use crate::kernel::norm::{Center, planes::Over};
 use crate::model::{Freezable, LeafTree, Mapper};
 
 /// Normalises `x` of shape `[batch, channels, ..]` in `groups` groups of neighbouring channels, each

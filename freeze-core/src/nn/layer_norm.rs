@@ -17,7 +17,8 @@ use candle_core::{Module, Result, Tensor};
 use candle_nn::layer_norm::LayerNormConfig;
 use candle_nn::{Init, VarBuilder};
 
-use super::norm::{Center, check_eps, row_op::normalize_rows};
+use super::ops::norm::{check_eps, row_op::normalize_rows};
+use crate::kernel::norm::Center;
 use crate::model::{Freezable, LeafTree, Mapper};
 
 /// `(x - mean) / sqrt(var + eps) * weight + bias` over the last dimension of `x`, with the biased

@@ -2,15 +2,13 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{
-    CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor, WithDType, bail,
-};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, D, DType, Device, Layout, Result, Shape, Tensor, WithDType, bail};
 
-use super::norm::{
-    Element, Real, by_dtype, cpu_slice, for_blocks, internal_dtype, rows_per_block, slice, split,
-    sum1,
-};
-use super::{record, softmax};
+use super::ops::operation::{Operand, Operation};
+use super::record::{self, Work};
+use crate::kernel::slices::{read, with};
+use crate::kernel::{Element, by_element, cross_entropy as kernel, internal_dtype};
 
 const NAME: &str = "cross-entropy";
 
@@ -50,7 +48,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, ignored: Option<i64>) -> 
     match logits.device() {
         Device::Cpu => {
             let op = CrossEntropy { targets, counted, rows: OnceLock::new() };
-            record::apply1(&logits.contiguous()?, op)
+            record::apply([logits], Work::Elements, op)
         }
         _ => compose(logits, &targets, counted),
     }
@@ -95,82 +93,40 @@ struct CrossEntropy {
     rows: OnceLock<Vec<[f64; 2]>>,
 }
 
-impl CrossEntropy {
-    fn forward<T: Element>(&self, x: &[T], classes: usize) -> f64 {
-        let block = rows_per_block(classes, 1);
-        let blocks = split::<T>(None, block * classes, x.len());
-        let found = for_blocks(blocks, x.len(), |index, _| {
-            let mut exps = vec![T::Real::ZERO; classes];
-            let rows = x[index * block * classes..].chunks_exact(classes);
-            let rows = rows.zip(&self.targets[index * block..]).take(block);
-            let mut loss = 0.0;
-            let rows = rows.map(|(x, target)| {
-                let Some(target) = *target else { return [0.0, 1.0] };
-                let max = softmax::max(x);
-                for (exp, x) in exps.iter_mut().zip(x) {
-                    *exp = (x.up() - max).exp_of_negative();
-                }
-                let [sum] = sum1(&exps, |exp| [exp]);
-                loss += sum.ln() + max.to_f64() - x[target as usize].to_f64();
-                [max.to_f64(), sum]
-            });
-            let rows: Vec<_> = rows.collect();
-            (loss, rows)
-        });
-        let (losses, rows): (Vec<f64>, Vec<Vec<_>>) = found.into_iter().unzip();
-        // Set once: an operation runs forward once.
-        let _ = self.rows.set(rows.concat());
-        losses.into_iter().sum::<f64>() / self.counted as f64
-    }
-
-    /// `(softmax - 1 at the label) * grad / counted`; 0 for what is ignored.
-    fn backward<T: Element>(&self, x: &[T], classes: usize, grad: f64) -> Vec<T> {
-        let share = grad / self.counted as f64;
-        let rows = self.rows.get().map_or(&[] as &[_], Vec::as_slice);
-        let block = rows_per_block(classes, 1);
-        let mut dx = vec![T::from_f64(0.0); x.len()];
-        for_blocks(split(Some(&mut dx), block * classes, x.len()), x.len(), |index, dx| {
-            let logits = x[index * block * classes..].chunks_exact(classes);
-            let rows = self.targets[index * block..].iter().zip(&rows[index * block..]);
-            let each = dx.chunks_exact_mut(classes).zip(logits).zip(rows);
-            for ((dx, x), (target, &[max, sum])) in each {
-                let Some(target) = *target else { continue };
-                let [max, scale] = [max, share / sum].map(T::Real::from_f64);
-                for (dx, x) in dx.iter_mut().zip(x) {
-                    *dx = T::down((x.up() - max).exp_of_negative() * scale);
-                }
-                let target = target as usize;
-                let exp = (x[target].up() - max).exp_of_negative().to_f64();
-                dx[target] = T::from_f64(share * (exp / sum - 1.0));
-            }
-        });
-        dx
-    }
-}
-
-impl CustomOp1 for CrossEntropy {
+impl Operation<1> for CrossEntropy {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn shape(&self, _: [&Layout; 1]) -> Result<Shape> {
+        Ok(Shape::from(()))
+    }
+
+    fn cpu(&self, [(x, layout)]: [Operand<'_, CpuStorage>; 1]) -> Result<CpuStorage> {
         let classes = layout.dims().last().copied().unwrap_or(1);
-        by_dtype!(candle_core::backend::BackendStorage::dtype(x), NAME, T => {
-            let loss = self.forward::<T>(slice(x, layout)?, classes);
-            let loss = vec![<T as Element>::Real::from_f64(loss)];
-            Ok((<T as Element>::Real::to_cpu_storage_owned(loss), Shape::from(())))
+        by_element!(x.dtype(), NAME, T => {
+            let x = read::<T>(x, layout)?;
+            let (sum, rows) = kernel::forward(&x, classes, &self.targets);
+            // Set once: an operation runs forward once.
+            let _ = self.rows.set(rows);
+            let loss = <T as Element>::Real::from_f64(sum / self.counted as f64);
+            Ok(WithDType::to_cpu_storage_owned(vec![loss]))
         })
     }
 
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = grad.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        let classes = x.dim(D::Minus1)?;
-        by_dtype!(x.dtype(), NAME, T => {
-            let dx = {
-                let (storage, layout) = x.storage_and_layout();
-                self.backward::<T>(cpu_slice(&storage, layout)?, classes, grad)
-            };
-            Ok(Some(Tensor::from_vec(dx, x.shape(), &Device::Cpu)?))
+    fn gradients(
+        &self,
+        [x]: [&Tensor; 1],
+        _: &Tensor,
+        grad: &Tensor,
+        _: [bool; 1],
+    ) -> Result<[Option<Tensor>; 1]> {
+        let share = grad.to_dtype(DType::F64)?.to_scalar::<f64>()? / self.counted as f64;
+        let (classes, targets) = (x.dim(D::Minus1)?, &self.targets);
+        let rows = self.rows.get().map_or(&[] as &[_], Vec::as_slice);
+        by_element!(x.dtype(), NAME, T => {
+            let dx = with(x, |x: &[T]| Ok(kernel::backward(x, classes, targets, rows, share)))?;
+            Ok([Some(Tensor::from_vec(dx, x.shape(), &Device::Cpu)?)])
         })
     }
 }

@@ -7,8 +7,9 @@ mod recorded;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use candle_core::{CustomOp1, CustomOp2, CustomOp3, Device, Result, Tensor, TensorId};
+use candle_core::{Device, Result, Tensor, TensorId};
 
+use super::ops::operation::{Operands, Operation};
 use recorded::{Mark, Recorded};
 
 thread_local! {
@@ -104,47 +105,21 @@ pub(crate) fn record<R>(detail: Detail, run: impl FnOnce() -> R) -> (R, Vec<Call
     (result, calls)
 }
 
-/// `x.apply_op1(op)`.
-pub(crate) fn apply1<C>(x: &Tensor, op: C) -> Result<Tensor>
+/// The result of `op` on an input and its weights.
+pub(crate) fn apply<O, const N: usize>(operands: [&Tensor; N], work: Work, op: O) -> Result<Tensor>
 where
-    C: CustomOp1 + Send + Sync + 'static,
+    O: Operation<N>,
+    for<'t> [&'t Tensor; N]: Operands<O> + Operands<Recorded<O>>,
 {
+    let operands: Vec<Tensor> =
+        operands.into_iter().map(Tensor::contiguous).collect::<Result<_>>()?;
+    let operands: [&Tensor; N] = std::array::from_fn(|place| &operands[place]);
+    let (x, weights) = (operands[0], &operands[1..]);
     match detail() {
         Some(Detail::Costs(part)) => {
-            timed(x, &[], Work::Elements, |call| x.apply_op1(Recorded { op, call, part }))
+            timed(x, weights, work, |call| operands.apply(Recorded { op, call, part }))
         }
-        detail => used(detail, x, &[], || x.apply_op1(op)),
-    }
-}
-
-/// `x.apply_op2(weight, op)`.
-pub(crate) fn apply2<C>(x: &Tensor, weight: &Tensor, work: Work, op: C) -> Result<Tensor>
-where
-    C: CustomOp2 + Send + Sync + 'static,
-{
-    match detail() {
-        Some(Detail::Costs(part)) => {
-            timed(x, &[weight], work, |call| x.apply_op2(weight, Recorded { op, call, part }))
-        }
-        detail => used(detail, x, &[weight], || x.apply_op2(weight, op)),
-    }
-}
-
-/// `x.apply_op3(weight, bias, op)`.
-pub(crate) fn apply3<C>(
-    x: &Tensor,
-    (weight, bias): (&Tensor, &Tensor),
-    work: Work,
-    op: C,
-) -> Result<Tensor>
-where
-    C: CustomOp3 + Send + Sync + 'static,
-{
-    match detail() {
-        Some(Detail::Costs(part)) => timed(x, &[weight, bias], work, |call| {
-            x.apply_op3(weight, bias, Recorded { op, call, part })
-        }),
-        detail => used(detail, x, &[weight, bias], || x.apply_op3(weight, bias, op)),
+        detail => used(detail, x, weights, || operands.apply(op)),
     }
 }
 
@@ -156,7 +131,7 @@ pub(crate) fn lookup(
 ) -> Result<Tensor> {
     match detail() {
         Some(Detail::Costs(_)) => {
-            timed(indices, &[table], Work::Elements, |call| run()?.apply_op1(Mark { call }))
+            timed(indices, &[table], Work::Elements, |call| [&run()?].apply(Mark { call }))
         }
         detail => used(detail, indices, &[table], run),
     }

@@ -5,7 +5,8 @@ use candle_nn::VarBuilder;
 use candle_nn::layer_norm::LayerNormConfig;
 
 use super::layer_norm::{LayerNorm, layer_norm};
-use super::norm::{Center, row_op::normalize_rows};
+use super::ops::norm::row_op::normalize_rows;
+use crate::kernel::norm::Center;
 use crate::model::{Freezable, LeafTree, Mapper};
 
 /// `x / sqrt(mean(x^2) + eps) * weight` over the last dimension of `x`. `weight` has the size of

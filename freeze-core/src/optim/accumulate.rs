@@ -8,9 +8,9 @@ use candle_nn::Optimizer;
 
 pub(crate) use self::saved::SavedSum;
 use self::sum::Sum;
-use super::kernel::acc_dtype;
 use super::rule::check_positive;
 use crate::error::{Error, Result};
+use crate::kernel::real_dtype;
 use crate::plan::{PlannedVar, by_id};
 
 /// Adds up gradients over micro-batches; one [`step`](Self::step) then uses their mean.
@@ -169,7 +169,7 @@ impl Gathered {
     /// The gradient in the type that it is added up in.
     fn fit(&self, place: usize, grad: &Tensor) -> Result<Tensor> {
         let var = &self.var;
-        let acc = acc_dtype(var.dtype()).filter(|_| grad.shape() == var.shape());
+        let acc = real_dtype(var.dtype()).filter(|_| grad.shape() == var.shape());
         let Some(acc) = acc else {
             let why = format!(
                 "its gradient is {:?} {:?}, the variable {:?} {:?}",

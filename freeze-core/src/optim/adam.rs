@@ -4,9 +4,12 @@ use candle_core::Tensor;
 use candle_nn::ParamsAdamW;
 
 use super::Fused;
-use super::kernel::Real;
-use super::rule::{Kernel, Update, check_lr, check_number, lr_and_decay, sealed::Rule};
+use super::rule::{Update, check_lr, check_number, lr_and_decay, sealed::Rule};
 use crate::error::Result;
+use crate::kernel::Real;
+use crate::kernel::update::ElementRule;
+#[cfg(any(feature = "cuda", test))]
+use crate::kernel::update::{AdamArguments, Arguments};
 
 /// AdamW: Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019,
 /// <https://arxiv.org/abs/1711.05101>).
@@ -159,7 +162,7 @@ impl AdamKernel {
     }
 }
 
-impl Kernel for AdamKernel {
+impl ElementRule for AdamKernel {
     fn run<T: Real>(&self, theta: &mut [T], grad: &[T], first: &mut [T], second: &mut [T]) {
         let moments = [first, second];
         match self.decay {
@@ -172,17 +175,24 @@ impl Kernel for AdamKernel {
     }
 
     #[cfg(any(feature = "cuda", test))]
-    fn cuda(&self) -> super::kernel::CudaUpdate {
+    fn arguments(self) -> impl Arguments {
         let (scale_m, scale_v) = self.corrections();
         let penalty = match self.decay {
             Decay::Decoupled => 0.0,
             Decay::L2 => self.update.weight_decay,
         };
-        let (b1, c1) = (self.beta1, 1.0 - self.beta1);
-        let (b2, c2) = (self.beta2, 1.0 - self.beta2);
-        let (eps, lr, keep) = (self.eps, self.update.lr, self.keep());
-        let numbers = vec![b1, c1, b2, c2, scale_m, scale_v, eps, lr, keep, penalty];
-        super::kernel::CudaUpdate { kernel: "adam", numbers }
+        AdamArguments {
+            b1: self.beta1,
+            c1: 1.0 - self.beta1,
+            b2: self.beta2,
+            c2: 1.0 - self.beta2,
+            scale_m,
+            scale_v,
+            eps: self.eps,
+            lr: self.update.lr,
+            keep: self.keep(),
+            penalty,
+        }
     }
 
     fn run_tensors(

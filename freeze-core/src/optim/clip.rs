@@ -6,10 +6,11 @@ use std::collections::HashSet;
 
 use candle_core::{Tensor, Var, backprop::GradStore};
 
-use super::kernel::{self, GradMap, Norm};
 use super::look::Look;
 use super::rule::check_positive;
 use crate::error::{Error, Result};
+use crate::kernel::reduce::{self, Norm};
+use crate::kernel::update::GradMap;
 use crate::plan::GradClip;
 
 /// The norm of the gradients of `vars` together, summed in double precision; a variable given twice
@@ -26,7 +27,7 @@ fn norm(grads: &GradStore, vars: &[Var]) -> Result<Norm> {
     let mut seen = HashSet::new();
     let once = vars.iter().filter(|var| seen.insert(var.id()));
     let found: Vec<&Tensor> = once.filter_map(|var| grads.get(var)).collect();
-    Ok(kernel::norm(&found)?)
+    Ok(reduce::norm(&found)?)
 }
 
 /// Scales the gradients of `vars` by one factor, so that their norm together is at most `max`, and

@@ -6,11 +6,12 @@ use candle_core::{TensorId, Var, backprop::GradStore};
 
 use super::clip::check_clip;
 use super::groups::{Named, ParamGroups};
-use super::kernel::{Norm, acc_dtype};
 use super::rule::UpdateRule;
 use super::slot::Slot;
 use super::{MasterWeights, NonFinite, StatePolicy};
 use crate::error::{Error, Result};
+use crate::kernel::real_dtype;
+use crate::kernel::reduce::Norm;
 use crate::plan::{GradClip, PlannedVar};
 
 /// An optimizer that updates each parameter in one pass over memory and follows plans.
@@ -85,7 +86,7 @@ impl<R: UpdateRule> Fused<R> {
             let fault = |why: String| {
                 Err(Error::Optimizer { optimizer: R::KIND, name: slot.label(place), why })
             };
-            if acc_dtype(slot.var.dtype()).is_none() {
+            if real_dtype(slot.var.dtype()).is_none() {
                 return fault(format!("{:?} is not a type to train in", slot.var.dtype()));
             }
             let Entry::Vacant(entry) = optimizer.index.entry(slot.var.id()) else { continue };

@@ -2,8 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::kernel::{self, GradMap, Norm};
 use crate::error::{Result, listed};
+use crate::kernel::reduce::{self, Norm};
+use crate::kernel::update::GradMap;
 use crate::plan::GradClip;
 
 /// Gradients that were all looked at, once.
@@ -17,10 +18,10 @@ pub(crate) struct Look {
 impl Look {
     pub(crate) fn at(grads: &[&Tensor], clip: GradClip) -> Result<Self> {
         if let GradClip::Norm(_) = clip {
-            let norm = kernel::norm(grads)?;
+            let norm = reduce::norm(grads)?;
             return Ok(Self { norm: Some(norm), fit: norm.is_of_finite() });
         }
-        Ok(Self { norm: None, fit: kernel::all_finite(grads)? })
+        Ok(Self { norm: None, fit: reduce::all_finite(grads)? })
     }
 
     /// What clipping makes of the gradients.
@@ -39,7 +40,7 @@ impl Look {
 pub(crate) fn unfit<'a>(named: impl Iterator<Item = (String, &'a Tensor)>) -> Result<String> {
     let mut names = Vec::new();
     for (name, grad) in named {
-        if !kernel::all_finite(&[grad])? {
+        if !reduce::all_finite(&[grad])? {
             names.push(name);
         }
     }

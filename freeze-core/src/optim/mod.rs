@@ -6,7 +6,6 @@ mod candle_sgd;
 mod clip;
 mod fused;
 mod groups;
-pub(crate) mod kernel;
 mod look;
 pub mod lr;
 mod names;
@@ -15,6 +14,8 @@ mod per_param;
 mod plan;
 mod policy;
 mod rule;
+#[cfg(test)]
+mod rule_tests;
 mod sgd;
 mod slot;
 mod state;

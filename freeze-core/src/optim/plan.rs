@@ -3,13 +3,13 @@
 use candle_core::{Device, TensorId};
 
 use super::groups::{Named, Share};
-use super::kernel::State;
 use super::names::names;
 use super::rule::UpdateRule;
 use super::slot::Slot;
 use super::state::{restore, saved};
 use super::{Fused, StatePolicy};
 use crate::error::Result;
+use crate::kernel::update::State;
 use crate::plan::{GradClip, OptimizerState, PlanOptimizer, PlannedVar, Prepared, Released};
 
 /// A plan made ready.

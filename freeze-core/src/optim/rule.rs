@@ -2,10 +2,10 @@
 
 use std::fmt::Debug;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 
-use super::kernel::Real;
 use crate::error::{Error, Result};
+use crate::kernel::update::ElementRule;
 
 /// The configuration of an optimizer together with its update: what [`Fused`](super::Fused) runs.
 ///
@@ -27,12 +27,12 @@ pub struct Update {
 }
 
 pub(crate) mod sealed {
-    use super::{Debug, Kernel, Result, Update};
+    use super::{Debug, ElementRule, Result, Update};
 
     /// The part of a rule that users have no use for.
     pub trait Rule: Clone + Debug + Send + Sync + 'static {
         /// The numbers of one update of one parameter.
-        type Kernel: Kernel;
+        type Kernel: ElementRule;
 
         /// The optimizer's type name.
         const KIND: &'static str;
@@ -74,28 +74,6 @@ macro_rules! lr_and_decay {
     };
 }
 pub(crate) use lr_and_decay;
-
-/// The update itself, in two forms that give the same numbers.
-pub trait Kernel: Copy + Send + Sync {
-    /// Updates slices of equal length in one pass; moments the rule does not keep are empty.
-    fn run<T: Real>(&self, theta: &mut [T], grad: &[T], first: &mut [T], second: &mut [T]);
-
-    /// The arguments of the rule's kernel in `fused.cu`.
-    #[cfg(any(feature = "cuda", test))]
-    fn cuda(&self) -> super::kernel::CudaUpdate;
-
-    /// The parameter and the moments after the update, made of candle operations.
-    ///
-    /// # Errors
-    ///
-    /// A candle operation fails.
-    fn run_tensors(
-        &self,
-        theta: &Tensor,
-        grad: &Tensor,
-        moments: &[Tensor],
-    ) -> candle_core::Result<(Tensor, Vec<Tensor>)>;
-}
 
 /// Refuses a number that is not finite or lies outside `range`.
 pub(crate) fn check_number(

@@ -3,9 +3,12 @@
 use candle_core::Tensor;
 
 use super::Fused;
-use super::kernel::Real;
-use super::rule::{Kernel, Update, check_lr, check_number, lr_and_decay, sealed::Rule};
+use super::rule::{Update, check_lr, check_number, lr_and_decay, sealed::Rule};
 use crate::error::Result;
+use crate::kernel::Real;
+use crate::kernel::update::ElementRule;
+#[cfg(any(feature = "cuda", test))]
+use crate::kernel::update::{Arguments, SgdArguments};
 
 /// Stochastic gradient descent, with momentum, Nesterov's variant and an L2 penalty as in PyTorch
 /// (Sutskever et al. 2013, <https://proceedings.mlr.press/v28/sutskever13.html>).
@@ -85,7 +88,7 @@ impl Rule for ParamsSgd {
     }
 }
 
-impl Kernel for SgdKernel {
+impl ElementRule for SgdKernel {
     fn run<T: Real>(&self, theta: &mut [T], grad: &[T], first: &mut [T], _second: &mut [T]) {
         let lr = T::from_f64(self.update.lr);
         let penalty = T::from_f64(self.update.weight_decay);
@@ -115,14 +118,14 @@ impl Kernel for SgdKernel {
     }
 
     #[cfg(any(feature = "cuda", test))]
-    fn cuda(&self) -> super::kernel::CudaUpdate {
+    fn arguments(self) -> impl Arguments {
         let (factor, direct, carried) = match self.momentum {
             Momentum::None => (0.0, 1.0, 0.0),
             Momentum::Heavy(factor) => (factor, 0.0, 1.0),
             Momentum::Nesterov(factor) => (factor, 1.0, factor),
         };
-        let numbers = vec![factor, direct, carried, self.update.lr, self.update.weight_decay];
-        super::kernel::CudaUpdate { kernel: "sgd", numbers }
+        let Update { lr, weight_decay: penalty, .. } = self.update;
+        SgdArguments { factor, direct, carried, lr, penalty }
     }
 
     fn run_tensors(

@@ -4,8 +4,9 @@ use candle_core::{DType, Tensor, Var};
 
 use super::MasterWeights;
 use super::groups::Share;
-use super::kernel::{Rows, State, acc_dtype};
 use crate::error::Result;
+use crate::kernel::real_dtype;
+use crate::kernel::update::{Rows, State};
 use crate::plan::{LeafState, PlannedVar};
 
 /// One parameter with its place in the plan and its state.
@@ -125,7 +126,7 @@ impl Slot {
     }
 
     pub(super) fn acc(&self) -> DType {
-        acc_dtype(self.var.dtype()).unwrap_or(DType::F32)
+        real_dtype(self.var.dtype()).unwrap_or(DType::F32)
     }
 
     /// Forgets the state; returns its bytes.

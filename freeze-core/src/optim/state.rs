@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::{Device, Tensor};
 
 use super::Fused;
-use super::kernel::{Rows, State};
 use super::names::names;
 use super::rule::UpdateRule;
 use super::slot::Slot;
 use crate::error::{Error, Result, several};
+use crate::kernel::update::{Rows, State};
 use crate::plan::{OptimizerState, PlanOptimizer};
 
 /// What the saved numbers of updates are called: `step/blocks.0.weight`.

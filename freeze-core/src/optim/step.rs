@@ -2,14 +2,15 @@
 
 use candle_core::{Tensor, backprop::GradStore};
 
-use super::kernel::{self, GradMap, PARALLEL_MIN};
 use super::look::{Look, unfit};
 use super::no_gradient::reached_nothing;
 use super::rule::{Update, UpdateRule, check_for, sealed::Rule};
 use super::slot::Slot;
 use super::{Fused, NonFinite};
 use crate::error::{Error, Result};
-use crate::threads;
+use crate::kernel::pieces::STREAM;
+use crate::kernel::threads;
+use crate::kernel::update::{GradMap, update};
 
 /// A trained parameter and its gradient.
 struct Due<'a> {
@@ -100,11 +101,11 @@ fn due<'a, R: Rule>(rule: &R, slots: &'a mut [Slot], grads: &GradStore) -> Resul
 /// Large tensors one after the other, each by all threads; small ones side by side, each by one thread.
 /// So no thread waits for others while it holds a storage that they might want.
 fn update_all<R: Rule>(rule: &R, map: GradMap, due: Vec<Due<'_>>) -> Result<()> {
-    let small = |due: &Due<'_>| due.grad.elem_count() < PARALLEL_MIN && due.grad.device().is_cpu();
+    let small = |due: &Due<'_>| due.grad.elem_count() < STREAM.from && due.grad.device().is_cpu();
     let (mut small, mut large): (Vec<_>, Vec<_>) = due.into_iter().partition(small);
     large.iter_mut().try_for_each(|due| due.update(rule, map))?;
     let elements: usize = small.iter().map(|due| due.grad.elem_count()).sum();
-    if elements < PARALLEL_MIN {
+    if elements < STREAM.from {
         return small.iter_mut().try_for_each(|due| due.update(rule, map));
     }
     threads::map_locking(small.iter_mut(), |due| due.update(rule, map)).into_iter().collect()
@@ -115,7 +116,7 @@ impl Due<'_> {
         let slot = &mut *self.slot;
         if slot.var.elem_count() > 0 {
             let kernel = rule.kernel(self.update);
-            kernel::update(&kernel, map, &slot.var, &self.grad, slot.state.as_ref())?;
+            update(&kernel, map, &slot.var, &self.grad, slot.state.as_ref())?;
         }
         slot.steps += 1;
         Ok(())

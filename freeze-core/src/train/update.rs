@@ -6,8 +6,8 @@ use candle_core::{Tensor, Var};
 use super::driven::as_plan;
 use super::training::Training;
 use crate::error::{Error, Result};
+use crate::kernel::reduce::Norm;
 use crate::model::Freezable;
-use crate::optim::kernel::Norm;
 use crate::optim::{GradClip, Look, apply_map, check_number, reached_nothing, unfit};
 use crate::plan::LeafState;
 

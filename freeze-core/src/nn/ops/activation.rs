@@ -1,13 +1,13 @@
 //! Activations of one pass each way, on all threads: candle's run on one.
 
 use candle_core::backend::BackendStorage;
-use candle_core::op::{Gelu, GeluErf, Relu, UnaryOpT};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::op::{Erf, Gelu, GeluErf, Relu, UnaryOpT};
+use candle_core::{CpuStorage, Result, Tensor, WithDType};
 
-use super::cpu::{Real, map, tensor, with, with_real, zip_map};
-use super::device::{Stored, accelerators1, nothing};
-use crate::nn::norm::span;
-use crate::nn::record;
+use super::operation::{Operand, Operation, Stored};
+use crate::kernel::slices::{read, tensor, with2};
+use crate::kernel::{Element, Real, by_element, by_real, map, zip_map};
+use crate::nn::record::{self, Work};
 
 /// `max(x, 0)`. The gradient passes where `x >= 0`, as in candle. NaN stays NaN, on the CPU; candle's is
 /// 0.
@@ -16,7 +16,7 @@ use crate::nn::record;
 ///
 /// `x` is not a tensor of floating point numbers.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
-    record::apply1(&x.contiguous()?, Activation(Kind::Relu))
+    record::apply([x], Work::Elements, Activation(Kind::Relu))
 }
 
 /// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`, the approximation of Hendrycks and Gimpel (2016).
@@ -28,7 +28,7 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 ///
 /// `x` is not a tensor of floating point numbers.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    record::apply1(&x.contiguous()?, Activation(Kind::Gelu))
+    record::apply([x], Work::Elements, Activation(Kind::Gelu))
 }
 
 /// `x/2 (1 + erf(x/√2))`, the exact form.
@@ -37,7 +37,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 ///
 /// `x` is not a tensor of floating point numbers.
 pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
-    record::apply1(&x.contiguous()?, Activation(Kind::GeluErf))
+    record::apply([x], Work::Elements, Activation(Kind::GeluErf))
 }
 
 #[derive(Clone, Copy)]
@@ -53,29 +53,6 @@ const SQRT_2_OVER_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts:
 const CUBIC: f64 = 0.044715;
 
 impl Activation {
-    fn forward_cpu(&self, x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
-        match self.0 {
-            Kind::Relu => relu_here(x, layout),
-            Kind::Gelu => with_real!(x.dtype(), T => {
-                Ok(T::write(map(&T::read(x, layout)?, gelu_of), x.dtype()))
-            }),
-            Kind::GeluErf => by_element::<GeluErf>(x, layout),
-        }
-    }
-
-    /// candle's own forward, on any device.
-    fn forward<S: Stored>(&self, x: &S, layout: &Layout) -> Result<(S, Shape)> {
-        if let Some(nothing) = nothing(x, layout.shape())? {
-            return Ok(nothing);
-        }
-        let y = match self.0 {
-            Kind::Relu => x.unary_impl::<Relu>(layout)?,
-            Kind::Gelu => x.unary_impl::<Gelu>(layout)?,
-            Kind::GeluErf => x.unary_impl::<GeluErf>(layout)?,
-        };
-        Ok((y, layout.shape().clone()))
-    }
-
     /// The derivative by candle's operations.
     fn portable_slope(kind: Kind, x: &Tensor) -> Result<Tensor> {
         match kind {
@@ -96,52 +73,23 @@ impl Activation {
         }
     }
 
-    fn gradient(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let (x, grad) = (x.detach(), grad.detach());
-        if x.elem_count() == 0 {
-            return Ok(grad);
-        }
-        if !x.device().is_cpu() {
-            return Self::portable_slope(self.0, &x)? * grad;
-        }
-        // One loop for each kind, so that no element asks which it is.
-        with_real!(x.dtype(), T => {
-            let dx = with(&x, |x: &[T]| with(&grad, |grad: &[T]| Ok(match self.0 {
+    /// The derivative times the gradient. One loop for each kind, so that no element asks which it is.
+    fn gradient_here(kind: Kind, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        by_real!(x.dtype(), T => {
+            let dx = with2([x, grad], |x: &[T], grad: &[T]| Ok(match kind {
                 Kind::Relu => zip_map(x, grad, |x, g| relu_slope(x) * g),
                 Kind::Gelu => zip_map(x, grad, |x, g| gelu_slope(x) * g),
                 Kind::GeluErf => zip_map(x, grad, |x, g| gelu_erf_slope(x) * g),
-            })))?;
+            }))?;
             tensor(dx, x.shape(), x.dtype())
         })
     }
 }
 
-/// candle's function for each element.
-fn by_element<F: UnaryOpT>(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
-    let Some(span) = span(layout) else {
-        return x.unary_impl::<F>(layout);
-    };
-    match x {
-        CpuStorage::F32(x) => Ok(CpuStorage::F32(map(&x[span], F::f32))),
-        CpuStorage::F64(x) => Ok(CpuStorage::F64(map(&x[span], F::f64))),
-        CpuStorage::F16(x) => Ok(CpuStorage::F16(map(&x[span], F::f16))),
-        CpuStorage::BF16(x) => Ok(CpuStorage::BF16(map(&x[span], F::bf16))),
-        _ => x.unary_impl::<F>(layout),
-    }
-}
-
 /// What is not below 0: NaN too.
-fn relu_here(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
-    fn cut<T: WithDType>(x: &[T]) -> Vec<T> {
-        map(x, |x| if x < T::zero() { T::zero() } else { x })
-    }
-    match (x, span(layout)) {
-        (CpuStorage::F32(x), Some(span)) => Ok(CpuStorage::F32(cut(&x[span]))),
-        (CpuStorage::F64(x), Some(span)) => Ok(CpuStorage::F64(cut(&x[span]))),
-        (CpuStorage::F16(x), Some(span)) => Ok(CpuStorage::F16(cut(&x[span]))),
-        (CpuStorage::BF16(x), Some(span)) => Ok(CpuStorage::BF16(cut(&x[span]))),
-        _ => x.unary_impl::<Relu>(layout),
-    }
+#[inline(always)]
+fn relu_of<T: WithDType>(x: T) -> T {
+    if x < T::zero() { T::zero() } else { x }
 }
 
 #[inline(always)]
@@ -179,10 +127,10 @@ fn gelu_slope<T: Real>(x: T) -> T {
 fn gelu_erf_slope<T: Real>(x: T) -> T {
     let of = T::from_f64;
     let density = of(0.5 * SQRT_2_OVER_PI) * (of(-0.5) * x * x).exp_of_negative();
-    of(0.5) * (T::one() + (x * of(std::f64::consts::FRAC_1_SQRT_2)).erf()) + x * density
+    of(0.5) * (T::one() + (x * of(std::f64::consts::FRAC_1_SQRT_2)).of::<Erf>()) + x * density
 }
 
-impl CustomOp1 for Activation {
+impl Operation<1> for Activation {
     fn name(&self) -> &'static str {
         match self.0 {
             Kind::Relu => Relu::NAME,
@@ -191,14 +139,40 @@ impl CustomOp1 for Activation {
         }
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok((self.forward_cpu(x, layout)?, layout.shape().clone()))
+    fn cpu(&self, [(x, layout)]: [Operand<'_, CpuStorage>; 1]) -> Result<CpuStorage> {
+        let dtype = x.dtype();
+        match self.0 {
+            Kind::Relu => by_element!(dtype, Relu::NAME, T => {
+                Ok(T::to_cpu_storage_owned(map(&read(x, layout)?, relu_of::<T>)))
+            }),
+            Kind::Gelu => by_real!(dtype, T => {
+                Ok(T::write(map(&read(x, layout)?, gelu_of::<T>), dtype))
+            }),
+            Kind::GeluErf => by_element!(dtype, GeluErf::NAME, T => {
+                Ok(T::to_cpu_storage_owned(map(&read(x, layout)?, T::of::<GeluErf>)))
+            }),
+        }
     }
 
-    accelerators1!(Self::forward);
+    fn portable<S: Stored>(&self, [(x, layout)]: [Operand<'_, S>; 1]) -> Result<S> {
+        match self.0 {
+            Kind::Relu => x.unary_impl::<Relu>(layout),
+            Kind::Gelu => x.unary_impl::<Gelu>(layout),
+            Kind::GeluErf => x.unary_impl::<GeluErf>(layout),
+        }
+    }
 
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        self.gradient(x, grad).map(Some)
+    fn gradients(
+        &self,
+        [x]: [&Tensor; 1],
+        _: &Tensor,
+        grad: &Tensor,
+        _: [bool; 1],
+    ) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(match x.device().is_cpu() {
+            true => Self::gradient_here(self.0, x, grad)?,
+            false => (Self::portable_slope(self.0, x)? * grad)?,
+        })])
     }
 }
 
@@ -212,7 +186,7 @@ mod tests {
     fn the_portable_gradient_is_the_kernels() {
         let x = Tensor::new(&[-9f64, -2.5, -1., -1e-3, 0., 1e-3, 0.3, 1., 2.5, 9.], &Cpu).unwrap();
         for kind in [Kind::Relu, Kind::Gelu, Kind::GeluErf] {
-            let kernel = Activation(kind).gradient(&x, &x.ones_like().unwrap()).unwrap();
+            let kernel = Activation::gradient_here(kind, &x, &x.ones_like().unwrap()).unwrap();
             let portable = Activation::portable_slope(kind, &x).unwrap();
             let off = (kernel - portable).unwrap().abs().unwrap().max(0).unwrap();
             assert!(off.to_scalar::<f64>().unwrap() < 1e-14);

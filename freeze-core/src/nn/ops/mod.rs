@@ -6,13 +6,12 @@
 mod activation;
 mod bias;
 mod conv;
-mod cpu;
-pub(super) mod device;
 mod linear;
+pub(super) mod norm;
+pub(super) mod nothing;
+pub(super) mod operation;
 mod pool;
 mod prelu;
-
-pub(crate) use cpu::Real;
 
 pub use activation::{gelu, gelu_erf, relu};
 pub use bias::add_bias;

@@ -2,13 +2,13 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::op::{Add, Mul, Neg, Relu};
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, Layout, Result, Tensor, bail};
 
-use super::cpu::{PARALLEL_FROM, Real, tensor, with, with_real};
-use super::device::{Stored, accelerators2, nothing};
-use crate::nn::norm::sum2;
+use super::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
+use crate::kernel::pieces::MAP;
+use crate::kernel::slices::{read, tensor, with2, with3};
+use crate::kernel::{Real, by_real, sum2};
 use crate::nn::record::{self, Work};
-use crate::threads;
 
 /// The parametric rectifier: `weight` is one slope, or one for each channel (the second dimension of
 /// `x`), or of the shape of `x`. At 0 the slope is that below.
@@ -18,7 +18,7 @@ use crate::threads;
 /// The number of slopes is neither, or the operands' dtypes or devices differ.
 pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     spread(x.dims(), weight.dims())?;
-    record::apply2(&x.contiguous()?, &weight.contiguous()?, Work::Elements, Prelu)
+    record::apply([x, weight], Work::Elements, Prelu)
 }
 
 struct Prelu;
@@ -62,11 +62,10 @@ fn map<T: Real>(
     inner: usize,
     f: impl Fn(T, T, T) -> T + Sync,
 ) -> Vec<T> {
-    const BLOCK: usize = 1 << 13;
     let mut out = vec![T::zero(); x.len()];
     let slope = |index: usize| weight[index / inner % weight.len()];
     let run = |(block, out): (usize, &mut [T])| {
-        let start = block * BLOCK;
+        let start = block * MAP.grain;
         // Runs of one slope within the block.
         let mut at = 0;
         while at < out.len() {
@@ -79,10 +78,7 @@ fn map<T: Real>(
             at = end;
         }
     };
-    match x.len() < PARALLEL_FROM {
-        true => out.chunks_mut(BLOCK).enumerate().for_each(run),
-        false => threads::each(out.chunks_mut(BLOCK).enumerate(), run),
-    }
+    MAP.each(x.len(), out.chunks_mut(MAP.grain).enumerate(), run);
     out
 }
 
@@ -101,31 +97,15 @@ fn slope_gradient<T: Real>(x: &[T], grad: &[T], slopes: usize, inner: usize) -> 
 }
 
 impl Prelu {
-    /// `relu(x) - w relu(-x)`, on any device.
-    fn forward<S: Stored>(&self, x: (&S, &Layout), w: (&S, &Layout)) -> Result<(S, Shape)> {
-        let shape = x.1.shape().clone();
-        if let Some(nothing) = nothing(x.0, &shape)? {
-            return Ok(nothing);
-        }
-        let all = Layout::contiguous(&shape);
-        let slopes =
-            Layout::contiguous_with_offset(spread(x.1.dims(), w.1.dims())?, w.1.start_offset());
-        let below = x.0.unary_impl::<Neg>(x.1)?.unary_impl::<Relu>(&all)?;
-        let below = below.binary_impl::<Mul>(w.0, &all, &slopes.broadcast_as(&shape)?)?;
-        let below = below.unary_impl::<Neg>(&all)?;
-        let y = x.0.unary_impl::<Relu>(x.1)?;
-        Ok((y.binary_impl::<Add>(&below, &all, &all)?, shape))
-    }
-
     fn input(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
         if !x.device().is_cpu() {
             return Self::portable_input(x, w, grad);
         }
         let (_, _, inner) = runs(x.dims(), &spread(x.dims(), w.dims())?);
-        with_real!(x.dtype(), T => {
-            let dx = with(x, |x: &[T]| with(grad, |grad: &[T]| with(w, |w: &[T]| {
+        by_real!(x.dtype(), T => {
+            let dx = with3([x, grad, w], |x: &[T], grad: &[T], w: &[T]| {
                 Ok(map((x, grad), w, inner.max(1), sloped))
-            })))?;
+            })?;
             tensor(dx, x.shape(), x.dtype())
         })
     }
@@ -135,26 +115,20 @@ impl Prelu {
             return Self::portable_weight(x, w, grad);
         }
         let (_, slopes, inner) = runs(x.dims(), &spread(x.dims(), w.dims())?);
-        with_real!(x.dtype(), T => {
-            let dw = with(x, |x: &[T]| with(grad, |grad: &[T]| {
+        by_real!(x.dtype(), T => {
+            let dw = with2([x, grad], |x: &[T], grad: &[T]| {
                 Ok(slope_gradient(x, grad, slopes, inner.max(1)))
-            }))?;
+            })?;
             tensor(dw, w.shape(), w.dtype())
         })
     }
 
     fn portable_input(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        if x.elem_count() == 0 {
-            return Ok(grad.clone());
-        }
         let slope = w.reshape(spread(x.dims(), w.dims())?)?;
         x.gt(&x.zeros_like()?)?.where_cond(grad, &grad.broadcast_mul(&slope)?)
     }
 
     fn portable_weight(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        if x.elem_count() == 0 {
-            return w.zeros_like();
-        }
         let mut sums = (x.minimum(&x.zeros_like()?)? * grad)?;
         for (dim, slopes) in spread(x.dims(), w.dims())?.into_iter().enumerate() {
             if slopes != x.dims()[dim] {
@@ -165,45 +139,45 @@ impl Prelu {
     }
 }
 
-impl CustomOp2 for Prelu {
+impl Operation<2> for Prelu {
     fn name(&self) -> &'static str {
         "prelu"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_l: &Layout,
-        w: &CpuStorage,
-        w_l: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    fn cpu(&self, [(x, x_l), (w, w_l)]: [Operand<'_, CpuStorage>; 2]) -> Result<CpuStorage> {
         let dtype = x.dtype();
-        if w.dtype() != dtype {
-            bail!("prelu: the input is {dtype:?}, the slopes {:?}", w.dtype());
-        }
+        check_dtype("prelu", dtype, ("the slopes", w.dtype()))?;
         let (_, _, inner) = runs(x_l.dims(), &spread(x_l.dims(), w_l.dims())?);
-        let y = with_real!(dtype, T => {
-            let (x, w) = (T::read(x, x_l)?, T::read(w, w_l)?);
-            T::write(map((&x, &x), &w, inner.max(1), sloped), dtype)
-        });
-        Ok((y, x_l.shape().clone()))
+        by_real!(dtype, T => {
+            let (x, w) = (read::<T>(x, x_l)?, read::<T>(w, w_l)?);
+            Ok(T::write(map((&x, &x), &w, inner.max(1), sloped), dtype))
+        })
     }
 
-    accelerators2!(Self::forward);
+    /// `relu(x) - w relu(-x)`.
+    fn portable<S: Stored>(&self, [x, w]: [Operand<'_, S>; 2]) -> Result<S> {
+        let shape = x.1.shape();
+        let all = Layout::contiguous(shape);
+        let slopes =
+            Layout::contiguous_with_offset(spread(x.1.dims(), w.1.dims())?, w.1.start_offset());
+        let below = x.0.unary_impl::<Neg>(x.1)?.unary_impl::<Relu>(&all)?;
+        let below = below.binary_impl::<Mul>(w.0, &all, &slopes.broadcast_as(shape)?)?;
+        let below = below.unary_impl::<Neg>(&all)?;
+        let y = x.0.unary_impl::<Relu>(x.1)?;
+        y.binary_impl::<Add>(&below, &all, &all)
+    }
 
-    fn bwd(
+    fn gradients(
         &self,
-        x: &Tensor,
-        w: &Tensor,
+        [x, w]: [&Tensor; 2],
         _: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (want_x, want_w) = (x.track_op(), w.track_op());
-        let (x, w, grad) = (x.detach(), w.detach(), grad.detach());
-        Ok((
-            want_x.then(|| Self::input(&x, &w, &grad)).transpose()?,
-            want_w.then(|| Self::weight(&x, &w, &grad)).transpose()?,
-        ))
+        wanted: [bool; 2],
+    ) -> Result<[Option<Tensor>; 2]> {
+        each_wanted(wanted, |place| match place {
+            0 => Self::input(x, w, grad),
+            _ => Self::weight(x, w, grad),
+        })
     }
 }
 
@@ -211,7 +185,7 @@ impl CustomOp2 for Prelu {
 mod tests {
     use candle_core::{DType, Device::Cpu, Storage, Tensor, WithDType};
 
-    use super::Prelu;
+    use super::{Operation, Prelu};
 
     #[test]
     fn the_portable_way_is_the_kernels() {
@@ -229,8 +203,8 @@ mod tests {
 
             let ((xs, xl), (ws, wl)) = (x.storage_and_layout(), w.storage_and_layout());
             let (Storage::Cpu(xs), Storage::Cpu(ws)) = (&*xs, &*ws) else { panic!() };
-            let (y, shape) = Prelu.forward((xs, xl), (ws, wl)).unwrap();
-            let y = Tensor::from_vec(f64::cpu_storage_data(y).unwrap(), shape, &Cpu).unwrap();
+            let y = Prelu.portable([(xs, xl), (ws, wl)]).unwrap();
+            let y = Tensor::from_vec(f64::cpu_storage_data(y).unwrap(), x.shape(), &Cpu).unwrap();
             assert_eq!(y.dtype(), DType::F64);
             same(super::prelu(&x, &w).unwrap(), y);
         }

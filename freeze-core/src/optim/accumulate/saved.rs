@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
+use super::GradAccumulator;
 use super::sum::Sum;
-use super::{GradAccumulator, acc_dtype};
 use crate::error::{Error, Result};
+use crate::kernel::real_dtype;
 use crate::plan::{PlannedVar, Prepared, by_id};
 
 /// A sum taken apart.
@@ -56,7 +57,7 @@ impl GradAccumulator {
         for gathered in &self.gathered {
             let name = names.get(&gathered.var.id()).map(|var| &var.name);
             let found = name.and_then(|name| saved.remove(name));
-            let (dims, acc) = (gathered.var.dims(), acc_dtype(gathered.var.dtype()));
+            let (dims, acc) = (gathered.var.dims(), real_dtype(gathered.var.dtype()));
             let tensor = found.as_ref().and_then(|sum| sum.tensor.as_ref());
             let differs = |tensor: &&Tensor| tensor.dims() != dims || Some(tensor.dtype()) != acc;
             if let (Some(name), Some(sum)) = (name, tensor.filter(differs)) {

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 
 use super::SavedSum;
 use crate::error::Result;
-use crate::optim::kernel::add_scaled;
+use crate::kernel::update::add_scaled;
 use crate::optim::slot::bytes;
 
 /// In units of the largest weight so far, so that neither it nor the total overflows, and equal

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::{Slot, State, let_go};
+use crate::kernel::update::Rows;
 use crate::optim::StatePolicy;
-use crate::optim::kernel::Rows;
 
 /// The bytes of two moments of three `f32`.
 const BYTES: usize = 2 * 3 * 4;

@@ -1,15 +1,12 @@
 //! Convolutions in one and two dimensions.
 
-mod columns;
-mod cpu;
-mod geometry;
 mod op;
 mod portable;
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Conv1dConfig, Conv2dConfig};
 
-use geometry::Settings;
+use crate::kernel::conv::Settings;
 use op::Conv;
 
 /// The cross-correlation of `x` `[n, c, l]` with `weight` `[c', c / groups, k]`, plus `bias` `[c']`:

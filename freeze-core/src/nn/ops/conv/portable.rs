@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::geometry::{Axis, Geometry, Settings};
+use crate::kernel::conv::{Axis, Geometry, Settings};
 
 /// The gradient of the input: a transposed convolution of the gradient.
 ///

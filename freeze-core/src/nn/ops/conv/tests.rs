@@ -1,8 +1,8 @@
 use candle_core::{DType, Device::Cpu, Layout, Tensor};
 
-use super::geometry::{Geometry, Settings};
-use super::{cpu, portable};
-use crate::nn::ops::cpu::{tensor, with};
+use super::portable;
+use crate::kernel::conv::{self as cpu, Geometry, Settings};
+use crate::kernel::slices::{tensor, with};
 
 #[test]
 fn the_portable_gradients_are_the_kernels() {

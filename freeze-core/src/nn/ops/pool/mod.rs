@@ -1,15 +1,14 @@
 //! Pooling over windows of `[n, c, h, w]`.
 
-mod kernels;
 mod portable;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, ToUsize2, bail};
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, ToUsize2, bail};
 
-use super::cpu::{Real, tensor, with, with_real};
-use super::device::{Stored, accelerators1, nothing};
-use crate::nn::record;
-use kernels::Windows;
+use super::operation::{Operand, Operation, Stored};
+use crate::kernel::slices::{read, tensor, with, with2};
+use crate::kernel::{Real, Windows, by_real};
+use crate::nn::record::{self, Work};
 
 /// The maximum of each window of `kernel` (height, width), windows side by side: `[n, c, h', w']`.
 /// The gradient goes to the first maximum of a window. On the CPU a window with a NaN gives NaN; candle's
@@ -81,7 +80,7 @@ impl Pool {
     ) -> Result<Tensor> {
         let op = Self { kind, kernel, stride };
         op.windows(x.dims())?;
-        record::apply1(&x.contiguous()?, op)
+        record::apply([x], Work::Elements, op)
     }
 
     fn windows(&self, dims: &[usize]) -> Result<Windows> {
@@ -106,28 +105,20 @@ impl Pool {
         })
     }
 
-    /// candle's own forward, for other devices than the CPU.
-    fn forward<S: Stored>(&self, x: &S, layout: &Layout) -> Result<(S, Shape)> {
-        let windows = self.windows(layout.dims())?;
-        let shape = windows.output_shape();
-        if let Some(nothing) = nothing(x, &shape)? {
-            return Ok(nothing);
-        }
-        let y = match self.kind {
-            Kind::Max => x.max_pool2d(layout, self.kernel, self.stride)?,
-            Kind::Mean => x.avg_pool2d(layout, self.kernel, self.stride)?,
-        };
-        // candle's kernel on CUDA, the one accelerator with f64, takes the share of an element as f32.
-        if let (Kind::Mean, DType::F64) = (self.kind, y.dtype()) {
-            let share = windows.scale::<f64>();
-            let rounding = share / f64::from(share as f32);
-            return Ok((y.affine(&Layout::contiguous(&shape), rounding, 0.0)?, shape));
-        }
-        Ok((y, shape))
+    fn gradient_here(&self, windows: &Windows, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        by_real!(x.dtype(), T => {
+            let dx = match self.kind {
+                Kind::Max => with2([grad, x], |grad: &[T], x: &[T]| {
+                    Ok(windows.max_gradient(x, grad))
+                }),
+                Kind::Mean => with(grad, |grad: &[T]| Ok(windows.mean_gradient(grad))),
+            };
+            tensor(dx?, x.shape(), x.dtype())
+        })
     }
 }
 
-impl CustomOp1 for Pool {
+impl Operation<1> for Pool {
     fn name(&self) -> &'static str {
         match self.kind {
             Kind::Max => "max_pool2d",
@@ -135,41 +126,49 @@ impl CustomOp1 for Pool {
         }
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let windows = self.windows(layout.dims())?;
-        let dtype = x.dtype();
-        let y = with_real!(dtype, T => {
-            let x = T::read(x, layout)?;
-            T::write(match self.kind {
-                Kind::Max => windows.max::<T>(&x),
-                Kind::Mean => windows.mean::<T>(&x),
-            }, dtype)
-        });
-        Ok((y, windows.output_shape()))
+    fn shape(&self, [x]: [&Layout; 1]) -> Result<Shape> {
+        Ok(self.windows(x.dims())?.output_shape())
     }
 
-    accelerators1!(Self::forward);
-
-    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let windows = self.windows(x.dims())?;
-        let (x, grad) = (x.detach(), grad.detach());
-        if grad.elem_count() == 0 {
-            return Ok(Some(x.zeros_like()?));
-        }
-        if !x.device().is_cpu() {
-            let dx = match self.kind {
-                Kind::Max => portable::max_gradient(&windows, &x, &y.detach(), &grad),
-                Kind::Mean => portable::mean_gradient(&windows, &x, &grad),
-            };
-            return dx.map(Some);
-        }
-        with_real!(x.dtype(), T => {
-            let dx = with(&grad, |grad: &[T]| match self.kind {
-                Kind::Max => with(&x, |x: &[T]| Ok(windows.max_gradient(x, grad))),
-                Kind::Mean => Ok(windows.mean_gradient(grad)),
-            })?;
-            tensor(dx, x.shape(), x.dtype()).map(Some)
+    fn cpu(&self, [(x, layout)]: [Operand<'_, CpuStorage>; 1]) -> Result<CpuStorage> {
+        let (windows, dtype) = (self.windows(layout.dims())?, x.dtype());
+        by_real!(dtype, T => {
+            let x = read::<T>(x, layout)?;
+            Ok(T::write(match self.kind {
+                Kind::Max => windows.max(&x),
+                Kind::Mean => windows.mean(&x),
+            }, dtype))
         })
+    }
+
+    fn portable<S: Stored>(&self, [(x, layout)]: [Operand<'_, S>; 1]) -> Result<S> {
+        let y = match self.kind {
+            Kind::Max => x.max_pool2d(layout, self.kernel, self.stride)?,
+            Kind::Mean => x.avg_pool2d(layout, self.kernel, self.stride)?,
+        };
+        // candle's kernel on CUDA, the one accelerator with f64, takes the share of an element as f32.
+        if let (Kind::Mean, DType::F64) = (self.kind, y.dtype()) {
+            let windows = self.windows(layout.dims())?;
+            let share = windows.scale::<f64>();
+            let rounding = share / f64::from(share as f32);
+            return y.affine(&Layout::contiguous(windows.output_shape()), rounding, 0.0);
+        }
+        Ok(y)
+    }
+
+    fn gradients(
+        &self,
+        [x]: [&Tensor; 1],
+        y: &Tensor,
+        grad: &Tensor,
+        _: [bool; 1],
+    ) -> Result<[Option<Tensor>; 1]> {
+        let windows = self.windows(x.dims())?;
+        Ok([Some(match self.kind {
+            _ if x.device().is_cpu() => self.gradient_here(&windows, x, grad)?,
+            Kind::Max => portable::max_gradient(&windows, x, y, grad)?,
+            Kind::Mean => portable::mean_gradient(&windows, x, grad)?,
+        })])
     }
 }
 

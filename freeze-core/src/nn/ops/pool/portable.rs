@@ -5,7 +5,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::kernels::Windows;
+use crate::kernel::Windows;
 
 /// Each window's gradient at its first maximum.
 pub(super) fn max_gradient(w: &Windows, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Tensor> {

@@ -1,7 +1,7 @@
 use candle_core::{DType, Device::Cpu, Tensor};
 
 use super::{Kind, Pool, portable};
-use crate::nn::ops::cpu::{tensor, with};
+use crate::kernel::slices::{tensor, with};
 
 #[test]
 fn the_portable_gradients_are_the_kernels() {

@@ -1,0 +1,8 @@
+//! Convolutions as products of matrices.
+
+mod columns;
+mod geometry;
+mod passes;
+
+pub(crate) use geometry::{Axis, Geometry, Settings};
+pub(crate) use passes::{bias_gradient, forward, input_gradient, weight_gradient};

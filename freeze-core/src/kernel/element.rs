@@ -1,0 +1,239 @@
+//! The types that tensors are stored in, and those that arithmetic runs in.
+
+use candle_core::op::UnaryOpT;
+use candle_core::{CpuStorage, DType, Result, WithDType, bail};
+use half::{bf16, f16, slice::HalfFloatSliceExt, vec::HalfFloatVecExt};
+
+use super::exp::exp_f32;
+
+/// A type that elements are stored in.
+pub trait Element: WithDType {
+    /// The type that its arithmetic runs in.
+    type Real: Real;
+
+    /// The element as a number to count with.
+    fn up(self) -> Self::Real;
+
+    /// The nearest element.
+    fn down(real: Self::Real) -> Self;
+
+    /// What a function of candle's makes of the element.
+    fn of<F: UnaryOpT>(self) -> Self;
+
+    /// The elements as numbers to count with, if no conversion is needed.
+    fn exact(elements: &[Self]) -> Option<&[Self::Real]>;
+
+    /// As [`exact`](Self::exact), to write to.
+    fn exact_mut(elements: &mut [Self]) -> Option<&mut [Self::Real]>;
+
+    /// Converts into a slice of the same length.
+    fn load(elements: &[Self], into: &mut [Self::Real]);
+
+    /// As [`load`](Self::load), except that a number of `master` stands for the element that it rounds
+    /// to.
+    fn recall(elements: &[Self], master: &[Self::Real], into: &mut [Self::Real]);
+
+    /// Converts from a slice of the same length, rounding to nearest.
+    fn store(elements: &mut [Self], from: &[Self::Real]);
+
+    /// Whether no exponent says infinite or NaN.
+    fn all_finite(elements: &[Self]) -> bool;
+
+    /// The storage's elements, to write to.
+    ///
+    /// # Errors
+    ///
+    /// The storage holds another type.
+    fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
+}
+
+/// A type that arithmetic runs in: `f64` for itself, `f32` for itself and for the halves.
+pub trait Real: Element<Real = Self> {
+    const ZERO: Self;
+
+    /// The square root.
+    fn sqrt(self) -> Self;
+
+    /// `e^x` for `x` of at most 0.
+    fn exp_of_negative(self) -> Self;
+
+    /// Numbers as a storage of `dtype`, which is this type or a half whose arithmetic runs in it.
+    fn write(numbers: Vec<Self>, dtype: DType) -> CpuStorage;
+}
+
+/// The type that arithmetic on elements of a type runs in; `None` for a type that has none here.
+pub(crate) fn real_dtype(dtype: DType) -> Option<DType> {
+    match dtype {
+        DType::F16 | DType::BF16 | DType::F32 => Some(DType::F32),
+        DType::F64 => Some(DType::F64),
+        _ => None,
+    }
+}
+
+/// The type that a composition of tensor operations computes in.
+pub(crate) fn internal_dtype(dtype: DType) -> DType {
+    real_dtype(dtype).unwrap_or(dtype)
+}
+
+macro_rules! common {
+    ($ty:ident, $storage:ident, $bits:ty, $exponent:expr) => {
+        #[inline(always)]
+        fn of<F: UnaryOpT>(self) -> Self {
+            F::$ty(self)
+        }
+
+        // No early way out within a block: the loop stays a few vector instructions.
+        fn all_finite(elements: &[Self]) -> bool {
+            elements.chunks(4096).all(|block| {
+                let odd = |odd: $bits, x: &Self| {
+                    odd | <$bits>::from(x.to_bits() & $exponent == $exponent)
+                };
+                block.iter().fold(0, odd) == 0
+            })
+        }
+
+        fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]> {
+            match storage {
+                CpuStorage::$storage(elements) => Ok(elements),
+                _ => bail!("expected a storage of {}", stringify!($storage)),
+            }
+        }
+    };
+}
+
+macro_rules! real {
+    ($ty:ident, $storage:ident, $bits:ty, $exponent:expr, $exp:path, $write:item) => {
+        impl Real for $ty {
+            const ZERO: Self = 0.0;
+
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                self.sqrt()
+            }
+
+            #[inline(always)]
+            fn exp_of_negative(self) -> Self {
+                $exp(self)
+            }
+
+            $write
+        }
+
+        impl Element for $ty {
+            type Real = Self;
+
+            #[inline(always)]
+            fn up(self) -> Self {
+                self
+            }
+
+            #[inline(always)]
+            fn down(real: Self) -> Self {
+                real
+            }
+
+            fn exact(elements: &[Self]) -> Option<&[Self]> {
+                Some(elements)
+            }
+
+            fn exact_mut(elements: &mut [Self]) -> Option<&mut [Self]> {
+                Some(elements)
+            }
+
+            fn load(elements: &[Self], into: &mut [Self]) {
+                into.copy_from_slice(elements);
+            }
+
+            fn recall(elements: &[Self], _: &[Self], into: &mut [Self]) {
+                into.copy_from_slice(elements);
+            }
+
+            fn store(elements: &mut [Self], from: &[Self]) {
+                elements.copy_from_slice(from);
+            }
+
+            common!($ty, $storage, $bits, $exponent);
+        }
+    };
+}
+
+macro_rules! half {
+    ($ty:ident, $storage:ident, $exponent:expr) => {
+        impl Element for $ty {
+            type Real = f32;
+
+            #[inline(always)]
+            fn up(self) -> f32 {
+                self.to_f32()
+            }
+
+            #[inline(always)]
+            fn down(real: f32) -> Self {
+                Self::from_f32(real)
+            }
+
+            fn exact(_: &[Self]) -> Option<&[f32]> {
+                None
+            }
+
+            fn exact_mut(_: &mut [Self]) -> Option<&mut [f32]> {
+                None
+            }
+
+            fn load(elements: &[Self], into: &mut [f32]) {
+                elements.convert_to_f32_slice(into);
+            }
+
+            fn recall(elements: &[Self], master: &[f32], into: &mut [f32]) {
+                const CHUNK: usize = 256;
+                let mut rounded = [Self::ZERO; CHUNK];
+                let chunks = elements.chunks(CHUNK).zip(master.chunks(CHUNK));
+                for ((elements, master), into) in chunks.zip(into.chunks_mut(CHUNK)) {
+                    let rounded = &mut rounded[..elements.len()];
+                    rounded.convert_from_f32_slice(master);
+                    elements.convert_to_f32_slice(into);
+                    for ((x, rounded), (into, &master)) in
+                        elements.iter().zip(rounded).zip(into.iter_mut().zip(master))
+                    {
+                        if x.to_bits() == rounded.to_bits() {
+                            *into = master;
+                        }
+                    }
+                }
+            }
+
+            fn store(elements: &mut [Self], from: &[f32]) {
+                elements.convert_from_f32_slice(from);
+            }
+
+            common!($ty, $storage, u16, $exponent);
+        }
+    };
+}
+
+real!(
+    f32,
+    F32,
+    u32,
+    0x7f80_0000,
+    exp_f32,
+    fn write(numbers: Vec<Self>, dtype: DType) -> CpuStorage {
+        match dtype {
+            DType::F16 => CpuStorage::F16(Vec::from_f32_slice(&numbers)),
+            DType::BF16 => CpuStorage::BF16(Vec::from_f32_slice(&numbers)),
+            _ => CpuStorage::F32(numbers),
+        }
+    }
+);
+real!(
+    f64,
+    F64,
+    u64,
+    0x7ff0_0000_0000_0000,
+    f64::exp,
+    fn write(numbers: Vec<Self>, _: DType) -> CpuStorage {
+        CpuStorage::F64(numbers)
+    }
+);
+half!(f16, F16, 0x7c00);
+half!(bf16, BF16, 0x7f80);

@@ -1,0 +1,35 @@
+//! How arithmetic is done on bytes: the floor that everything else stands on.
+//!
+//! It knows no layer and no optimizer, uses nothing of the crate, and holds all of its `unsafe`: calls
+//! of code that takes raw pointers, each behind a comparison of all lengths (`product`, `cuda`), and
+//! work lent to other threads (`lend`).
+
+mod blocks;
+mod column_sums;
+pub(crate) mod conv;
+pub(crate) mod cross_entropy;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod dispatch;
+mod element;
+mod exp;
+mod lend;
+pub(crate) mod norm;
+pub(crate) mod pieces;
+mod product;
+pub(crate) mod reduce;
+pub(crate) mod slices;
+pub(crate) mod softmax;
+mod sums;
+pub(crate) mod threads;
+pub(crate) mod update;
+mod windows;
+
+pub(crate) use blocks::{for_blocks, rows_per_block, split};
+pub(crate) use column_sums::{add_to_rows, column_sums};
+pub(crate) use dispatch::{by_element, by_real};
+pub(crate) use element::{Element, Real, internal_dtype, real_dtype};
+pub(crate) use pieces::{map, zip_map};
+pub(crate) use product::{Matrix, gradient_times_input};
+pub(crate) use sums::{sum1, sum2, sum3};
+pub(crate) use windows::Windows;

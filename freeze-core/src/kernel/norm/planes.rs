@@ -1,0 +1,162 @@
+//! Kernels over `[batch, channels, len]`: each plane of `len` contiguous elements belongs to one
+//! channel and is normalised by the statistics of one set of planes. Batch norm and group norm
+//! differ in the sets alone.
+
+use candle_core::WithDType;
+
+use super::{Center, not_negative};
+use crate::kernel::{Element, for_blocks, rows_per_block, split, sum1, sum2};
+
+/// The planes, and which of them share statistics.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planes {
+    pub(crate) channels: usize,
+    pub(crate) len: usize,
+    pub(crate) over: Over,
+}
+
+/// What statistics are taken over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Over {
+    /// All planes of a channel.
+    Batch,
+    /// This many neighbouring channels of one sample.
+    Group(usize),
+}
+
+impl Planes {
+    pub(crate) fn channel(&self, plane: usize) -> usize {
+        plane % self.channels
+    }
+
+    /// The index of the statistics of a plane.
+    pub(crate) fn set(&self, plane: usize) -> usize {
+        match self.over {
+            Over::Batch => plane % self.channels,
+            Over::Group(size) => plane / size,
+        }
+    }
+
+    /// The number of sets among `planes` planes.
+    pub(crate) fn sets(&self, planes: usize) -> usize {
+        match self.over {
+            Over::Batch => self.channels,
+            Over::Group(size) => planes / size,
+        }
+    }
+
+    fn block(&self) -> usize {
+        rows_per_block(self.len, 1) * self.len
+    }
+}
+
+/// Mean and mean square deviation of every set of planes; about zero if the mean stays.
+#[derive(Clone, Debug)]
+pub(crate) struct Moments {
+    pub(crate) mean: Vec<f64>,
+    pub(crate) variance: Vec<f64>,
+}
+
+/// Both moments of each plane while it is in the cache, put together in f64 (the parallel form of
+/// Chan, Golub and LeVeque, 1983).
+pub(crate) fn moments<T: Element>(x: &[T], planes: Planes, center: Center) -> Moments {
+    let len = planes.len as f64;
+    let each = per_plane(x, x, planes, |_, x, _| {
+        let mean = T::Real::from_f64(sum1(x, |x| [x])[0] / len);
+        let [rest, square] = sum1(x, |x| {
+            let d = x - mean;
+            [d, d * d]
+        });
+        [mean.to_f64() + rest / len, not_negative(square - rest * rest / len)]
+    });
+    let sets = planes.sets(each.len());
+    let count = (each.len() / sets.max(1)) as f64;
+    let mut mean = vec![0.0; sets];
+    if center == Center::Mean {
+        for (plane, [plane_mean, _]) in each.iter().enumerate() {
+            mean[planes.set(plane)] += plane_mean / count;
+        }
+    }
+    let mut variance = vec![0.0; sets];
+    for (plane, [plane_mean, square]) in each.iter().enumerate() {
+        let set = planes.set(plane);
+        let between = plane_mean - mean[set];
+        variance[set] += (square / len + between * between) / count;
+    }
+    Moments { mean, variance }
+}
+
+/// Two numbers for every plane, from its elements of `x` and `y`.
+pub(crate) fn per_plane<T: Element>(
+    x: &[T],
+    y: &[T],
+    planes: Planes,
+    work: impl Fn(usize, &[T], &[T]) -> [f64; 2] + Sync + Send,
+) -> Vec<[f64; 2]> {
+    let (len, block) = (planes.len, planes.block());
+    let blocks = split::<T>(None, block, x.len());
+    let found = for_blocks(blocks, x.len(), |index, _| {
+        let range = index * block..x.len().min((index + 1) * block);
+        let pairs = x[range.clone()].chunks_exact(len).zip(y[range].chunks_exact(len));
+        let first = index * block / len;
+        pairs.enumerate().map(|(i, (x, y))| work(first + i, x, y)).collect::<Vec<_>>()
+    });
+    found.concat()
+}
+
+/// `sum(grad)` and `sum(grad * (x - center))` of every plane.
+pub(crate) fn gradient_sums<T: Element>(
+    x: &[T],
+    grad: &[T],
+    planes: Planes,
+    center: impl Fn(usize) -> f64 + Sync + Send,
+) -> Vec<[f64; 2]> {
+    per_plane(x, grad, planes, |plane, x, grad| {
+        let center = T::Real::from_f64(center(plane));
+        sum2(x, grad, |x, g| [g, g * (x - center)])
+    })
+}
+
+/// `(x - center) * scale + offset`, with one triple per plane.
+pub(crate) fn scale<T: Element>(
+    x: &[T],
+    planes: Planes,
+    terms: impl Fn(usize) -> [f64; 3] + Sync + Send,
+) -> Vec<T> {
+    let (len, block) = (planes.len, planes.block());
+    let mut out = vec![T::from_f64(0.0); x.len()];
+    for_blocks(split(Some(&mut out), block, x.len()), x.len(), |index, out| {
+        let first = index * block / len;
+        let rows = out.chunks_exact_mut(len).zip(x[index * block..].chunks_exact(len));
+        for (i, (out, x)) in rows.enumerate() {
+            let [center, scale, offset] = terms(first + i).map(T::Real::from_f64);
+            for (out, x) in out.iter_mut().zip(x) {
+                *out = T::down((x.up() - center) * scale + offset);
+            }
+        }
+    });
+    out
+}
+
+/// `(x - center) * slope + grad * scale + offset`, with four numbers per plane.
+pub(crate) fn combine<T: Element>(
+    x: &[T],
+    grad: &[T],
+    planes: Planes,
+    terms: impl Fn(usize) -> [f64; 4] + Sync + Send,
+) -> Vec<T> {
+    let (len, block) = (planes.len, planes.block());
+    let mut out = vec![T::from_f64(0.0); x.len()];
+    for_blocks(split(Some(&mut out), block, x.len()), x.len(), |index, out| {
+        let first = index * block / len;
+        let rows =
+            x[index * block..].chunks_exact(len).zip(grad[index * block..].chunks_exact(len));
+        for (i, (out, (x, grad))) in out.chunks_exact_mut(len).zip(rows).enumerate() {
+            let [center, slope, scale, offset] = terms(first + i).map(T::Real::from_f64);
+            for ((out, x), g) in out.iter_mut().zip(x).zip(grad) {
+                *out = T::down((x.up() - center) * slope + g.up() * scale + offset);
+            }
+        }
+    });
+    out
+}

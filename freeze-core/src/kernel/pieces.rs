@@ -1,0 +1,70 @@
+//! Loops over slices, in pieces on several threads where there is enough to do.
+
+use candle_core::WithDType;
+
+use super::threads;
+
+/// How a loop is cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// With fewer elements than this, waking other threads costs more than it saves.
+    pub(crate) from: usize,
+    /// The elements that one thread takes at a time.
+    pub(crate) grain: usize,
+}
+
+/// Loops that come as fast as memory does.
+pub(crate) const STREAM: Cut = Cut { from: 1 << 16, grain: 1 << 15 };
+/// Loops that compute something of each element, and allocate the result.
+pub(crate) const MAP: Cut = Cut { from: 1 << 15, grain: 1 << 13 };
+/// Loops over rows that are gone through several times.
+pub(crate) const ROWS: Cut = Cut { from: 1 << 14, grain: 1 << 14 };
+
+impl Cut {
+    /// Runs `work` on every piece of something with so many elements.
+    pub(crate) fn each<I>(self, elements: usize, pieces: I, work: impl Fn(I::Item) + Sync)
+    where
+        I: ExactSizeIterator + DoubleEndedIterator + Send,
+    {
+        match elements < self.from {
+            true => pieces.for_each(work),
+            false => threads::each(pieces, work),
+        }
+    }
+
+    /// As [`each`](Self::each); the results in the order of the pieces.
+    pub(crate) fn map<I, R: Send>(
+        self,
+        elements: usize,
+        pieces: I,
+        work: impl Fn(I::Item) -> R + Sync,
+    ) -> Vec<R>
+    where
+        I: ExactSizeIterator + DoubleEndedIterator + Send,
+    {
+        match elements < self.from {
+            true => pieces.map(work).collect(),
+            false => threads::map(pieces, work),
+        }
+    }
+}
+
+/// `f(a)` for each element, in one pass.
+pub(crate) fn map<T: WithDType>(a: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
+    zip_map(a, a, |a, _| f(a))
+}
+
+/// `f(a, b)` for each pair, in one pass.
+pub(crate) fn zip_map<T: WithDType>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
+    if a.len() < MAP.from {
+        return a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect();
+    }
+    let mut out = vec![T::zero(); a.len()];
+    let chunks = a.chunks(MAP.grain).zip(b.chunks(MAP.grain));
+    threads::each(out.chunks_mut(MAP.grain).zip(chunks), |(out, (a, b))| {
+        for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+            *out = f(a, b);
+        }
+    });
+    out
+}

@@ -1,0 +1,12 @@
+//! Two questions asked of gradients before an update: whether they are finite, and their norm.
+
+mod by_tensors;
+mod finite;
+mod norm;
+mod squares;
+
+pub(crate) use finite::all_finite;
+pub(crate) use norm::{Norm, norm};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! candle's storages as slices, and slices as tensors.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
+
+use super::{Element, Real, real_dtype};
+
+/// The elements in the order of the layout: copied only if they are not contiguous, or are halves and
+/// asked for as the numbers that these compute in.
+pub(crate) fn read<'a, T: Element>(
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> Result<Cow<'a, [T]>> {
+    let dtype = storage.dtype();
+    if dtype != T::DTYPE && real_dtype(dtype) != Some(T::DTYPE) {
+        bail!("expected {:?} values, found {dtype:?}", T::DTYPE)
+    }
+    match (span(layout), storage.as_slice::<T>()) {
+        (Some(span), Ok(elements)) => Ok(Cow::Borrowed(&elements[span])),
+        _ => T::cpu_storage_data(storage.to_dtype(layout, T::DTYPE)?).map(Cow::Owned),
+    }
+}
+
+/// The elements of a contiguous storage, to write to. `what` it is.
+pub(crate) fn read_mut<'a, T: Element>(
+    what: &str,
+    (storage, layout): (&'a mut CpuStorage, &Layout),
+) -> Result<&'a mut [T]> {
+    let elements = T::slice_mut(storage)?;
+    match span(layout).and_then(|span| elements.get_mut(span)) {
+        Some(elements) => Ok(elements),
+        None => bail!("the {what} is not contiguous"),
+    }
+}
+
+/// Hands a CPU tensor's elements to `f`.
+pub(crate) fn with<T: Element, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => f(&read(storage, layout)?),
+        _ => bail!("expected a tensor on the cpu; move all operands to one device"),
+    }
+}
+
+/// As [`with`] for two tensors.
+pub(crate) fn with2<T: Element, R>(
+    [a, b]: [&Tensor; 2],
+    f: impl FnOnce(&[T], &[T]) -> Result<R>,
+) -> Result<R> {
+    with(a, |a: &[T]| with(b, |b: &[T]| f(a, b)))
+}
+
+/// As [`with`] for three tensors.
+pub(crate) fn with3<T: Element, R>(
+    [a, b, c]: [&Tensor; 3],
+    f: impl FnOnce(&[T], &[T], &[T]) -> Result<R>,
+) -> Result<R> {
+    with(a, |a: &[T]| with2([b, c], |b: &[T], c: &[T]| f(a, b, c)))
+}
+
+/// A tensor on the CPU from numbers, without a copy unless `dtype` is a half.
+pub(crate) fn tensor<T: Real>(
+    numbers: Vec<T>,
+    shape: impl Into<Shape>,
+    dtype: DType,
+) -> Result<Tensor> {
+    let shape = shape.into();
+    match T::write(numbers, dtype) {
+        CpuStorage::F16(elements) => Tensor::from_vec(elements, shape, &Device::Cpu),
+        CpuStorage::BF16(elements) => Tensor::from_vec(elements, shape, &Device::Cpu),
+        CpuStorage::F64(elements) => Tensor::from_vec(elements, shape, &Device::Cpu),
+        CpuStorage::F32(elements) => Tensor::from_vec(elements, shape, &Device::Cpu),
+        other => bail!("expected floating point values, found {:?}", other.dtype()),
+    }
+}
+
+/// Where the elements of a contiguous tensor lie in its storage. Nothing lies at the front: a view
+/// without elements may begin behind the end.
+pub(crate) fn span(layout: &Layout) -> Option<Range<usize>> {
+    match layout.shape().elem_count() {
+        0 => Some(0..0),
+        _ => layout.contiguous_offsets().map(|(start, end)| start..end),
+    }
+}

@@ -1,0 +1,194 @@
+//! Kernels on several threads that nothing else can block.
+//!
+//! A kernel often runs under a lock of candle's: the storage that it reads, or the one that an optimizer
+//! writes to. It must not wait for threads that may themselves wait for that lock, such as those of
+//! rayon's own pool, on which evaluation may run beside training. So the threads here run pieces of
+//! kernels only, which take no lock, and a caller sleeps while they do: it takes up nothing foreign, as
+//! it would in rayon's `install`.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::lend;
+
+/// Runs `work` on every piece, on all threads.
+pub(crate) fn each<I>(pieces: I, work: impl Fn(I::Item) + Sync)
+where
+    I: ExactSizeIterator + DoubleEndedIterator + Send,
+{
+    KERNELS.each_with(pieces, || (), |(), piece| work(piece));
+}
+
+/// As [`each`], with something for each thread to work in, which it makes when it begins.
+pub(crate) fn each_with<I, S>(
+    pieces: I,
+    start: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, I::Item) + Sync,
+) where
+    I: ExactSizeIterator + DoubleEndedIterator + Send,
+{
+    KERNELS.each_with(pieces, start, work);
+}
+
+/// The results of `work` on every piece, in order.
+pub(crate) fn map<I, R: Send>(pieces: I, work: impl Fn(I::Item) -> R + Sync) -> Vec<R>
+where
+    I: ExactSizeIterator + DoubleEndedIterator + Send,
+{
+    KERNELS.map(pieces, work)
+}
+
+/// As [`map`] for work that takes a lock of candle's and waits for nothing else; no kernel waits for the
+/// threads that run it.
+pub(crate) fn map_locking<I, R: Send>(pieces: I, work: impl Fn(I::Item) -> R + Sync) -> Vec<R>
+where
+    I: ExactSizeIterator + DoubleEndedIterator + Send,
+{
+    LOCKERS.map(pieces, work)
+}
+
+/// Runs `work`, which holds parallel loops of rayon's, where those use the threads of kernels.
+pub(crate) fn within(work: impl FnOnce() + Send) {
+    KERNELS.within(work);
+}
+
+/// How many threads a kernel that is called here may use: as many as `RAYON_NUM_THREADS` says or there
+/// are processors, but no more than the pool has on which the caller runs.
+pub(crate) fn count() -> usize {
+    KERNELS.count()
+}
+
+static KERNELS: Crew = Crew::new("freeze-kernel");
+static LOCKERS: Crew = Crew::new("freeze-update");
+
+/// Threads for one kind of work, made when there is some.
+struct Crew {
+    name: &'static str,
+    /// Absent where the system has no threads to give.
+    pool: OnceLock<Option<ThreadPool>>,
+}
+
+impl Crew {
+    const fn new(name: &'static str) -> Self {
+        Self { name, pool: OnceLock::new() }
+    }
+
+    fn pool(&self) -> Option<&ThreadPool> {
+        let name = self.name;
+        let build = || ThreadPoolBuilder::new().thread_name(move |i| format!("{name}-{i}")).build();
+        self.pool.get_or_init(|| build().ok()).as_ref()
+    }
+
+    fn within(&self, work: impl FnOnce() + Send) {
+        match self.pool() {
+            // On a thread of the pool rayon keeps to it by itself.
+            Some(pool) if pool.current_thread_index().is_none() => {
+                let work = Mutex::new(Some(work));
+                lend::hand_over(pool, &|| {
+                    let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    work.into_iter().for_each(|work| work());
+                });
+            }
+            _ => work(),
+        }
+    }
+
+    fn count(&self) -> usize {
+        let all = self.pool().map_or(1, ThreadPool::current_num_threads);
+        match rayon::current_thread_index() {
+            Some(_) => all.min(rayon::current_num_threads()),
+            None => all,
+        }
+    }
+
+    fn each_with<I, S>(
+        &self,
+        pieces: I,
+        start: impl Fn() -> S + Sync,
+        work: impl Fn(&mut S, I::Item) + Sync,
+    ) where
+        I: ExactSizeIterator + DoubleEndedIterator + Send,
+    {
+        let helpers = match pieces.len() {
+            0 | 1 => 0,
+            len => self.count().min(len) - 1,
+        };
+        let (Some(pool), 1..) = (self.pool.get().and_then(Option::as_ref), helpers) else {
+            let mut state = start();
+            return pieces.for_each(|piece| work(&mut state, piece));
+        };
+        // The caller sleeps meanwhile: the threads of the pool stay awake from one kernel to the next.
+        self.within(|| {
+            let (pieces, leader) = (Mutex::new(pieces), thread::current().id());
+            lend::share(pool, helpers, &|| {
+                // One begins at the front, the others at the back, so that a thread works on one part
+                // of the data.
+                let front = thread::current().id() == leader;
+                let next = || {
+                    let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
+                    if front { pieces.next() } else { pieces.next_back() }
+                };
+                let Some(first) = next() else { return };
+                let mut state = start();
+                work(&mut state, first);
+                while let Some(piece) = next() {
+                    work(&mut state, piece);
+                }
+            });
+        });
+    }
+
+    fn map<I, R: Send>(&self, pieces: I, work: impl Fn(I::Item) -> R + Sync) -> Vec<R>
+    where
+        I: ExactSizeIterator + DoubleEndedIterator + Send,
+    {
+        let mut results: Vec<Option<R>> = (0..pieces.len()).map(|_| None).collect();
+        let places = pieces.zip(&mut results);
+        self.each_with(places, || (), |(), (piece, place)| *place = Some(work(piece)));
+        results.into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_piece_once_and_results_in_order() {
+        for len in [0, 1, 2, 7, 1000] {
+            let expected: Vec<usize> = (0..len).map(|i| i * i).collect();
+            assert_eq!(map(0..len, |i| i * i), expected);
+            assert_eq!(map_locking(0..len, |i| i * i), expected);
+            let mut out = vec![0; len];
+            each_with(
+                out.iter_mut().enumerate(),
+                || 0,
+                |state, (i, out)| {
+                    *state += 1;
+                    *out = i * i;
+                },
+            );
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn kernels_within_kernels_come_to_an_end() {
+        let sums = map(0..40usize, |i| {
+            let mut inner = 0;
+            within(|| rayon::scope(|scope| scope.spawn(|_| ())));
+            map(0..40usize, |j| i * j).into_iter().for_each(|product| inner += product);
+            inner
+        });
+        assert_eq!(sums.into_iter().sum::<usize>(), 780 * 780);
+    }
+
+    #[test]
+    fn no_more_threads_than_the_callers_pool_has() {
+        let one = ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+        assert_eq!(one.install(count), 1);
+        assert!(count() >= 1);
+    }
+}

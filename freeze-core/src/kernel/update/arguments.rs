@@ -1,0 +1,83 @@
+//! The kernels of `fused.cu` that update parameters, each as a type of the numbers that it takes.
+
+/// The numbers that a kernel takes behind what all updates have.
+pub trait Arguments {
+    /// The kernel's name without the type of the elements.
+    const KERNEL: &'static str;
+    /// The rows of moments that it takes for granted.
+    const MOMENTS: usize;
+    /// What it calls its numbers, in their order.
+    const NAMES: &'static [&'static str];
+
+    /// The numbers in that order.
+    fn numbers(&self) -> impl Iterator<Item = &f64>;
+}
+
+macro_rules! arguments {
+    (
+        $(#[$doc:meta])*
+        $type:ident: $kernel:literal, $moments:literal moments, [$($number:ident),+ $(,)?]
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $type {
+            $(pub $number: f64),+
+        }
+
+        impl Arguments for $type {
+            const KERNEL: &'static str = $kernel;
+            const MOMENTS: usize = $moments;
+            const NAMES: &'static [&'static str] = &[$(stringify!($number)),+];
+
+            fn numbers(&self) -> impl Iterator<Item = &f64> {
+                [$(&self.$number),+].into_iter()
+            }
+        }
+    };
+}
+
+arguments!(
+    /// `m = b1 m + c1 g`, `v = b2 v + c2 g²`, and the step goes along their quotient.
+    AdamArguments: "adam", 2 moments,
+    [b1, c1, b2, c2, scale_m, scale_v, eps, lr, keep, penalty]
+);
+arguments!(
+    /// `b = factor b + g`, and the step goes along `direct g + carried b`; without moments along `g`.
+    SgdArguments: "sgd", 0 moments,
+    [factor, direct, carried, lr, penalty]
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A launch takes its arguments on trust: they have to be those of the kernel, in its order.
+    fn check<A: Arguments>() {
+        let source = include_str!("../cuda/fused.cu");
+        let head = format!("void {}_##suffix(", A::KERNEL);
+        let (_, behind) = source.split_once(&head).expect("the kernel is there");
+        let (taken, _) = behind.split_once(')').expect("the arguments end");
+        let clean = |argument: &str| {
+            argument.split_whitespace().filter(|word| *word != "\\").collect::<Vec<_>>().join(" ")
+        };
+        let taken: Vec<String> = taken.split(',').map(clean).collect();
+        let all = "size n, P::stored *theta, const P::stored *grad, P::acc *state, unsigned moments, \
+                   unsigned master, double scale, double bound";
+        let numbers = A::NAMES.iter().map(|name| format!("double {name}"));
+        let expected: Vec<String> = all.split(", ").map(str::to_string).chain(numbers).collect();
+        assert_eq!(taken, expected, "{}", A::KERNEL);
+    }
+
+    #[test]
+    fn every_kernel_takes_what_its_type_says() {
+        check::<AdamArguments>();
+        check::<SgdArguments>();
+    }
+
+    #[test]
+    fn numbers_come_in_the_order_of_their_names() {
+        let sgd = SgdArguments { factor: 1.0, direct: 2.0, carried: 3.0, lr: 4.0, penalty: 5.0 };
+        assert_eq!(sgd.numbers().copied().collect::<Vec<_>>(), [1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(SgdArguments::NAMES.len(), sgd.numbers().count());
+    }
+}

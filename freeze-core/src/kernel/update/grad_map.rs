@@ -1,0 +1,52 @@
+//! What happens to a gradient on its way into an update.
+
+use candle_core::{Result, Tensor};
+
+use crate::kernel::Real;
+
+/// What is done to each element.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum GradMap {
+    /// Nothing.
+    Identity,
+    /// Multiplied by a number.
+    Scale(f64),
+    /// Cut off at plus and minus a number.
+    Clamp(f64),
+}
+
+impl GradMap {
+    pub(super) fn apply<T: Real>(self, grads: &mut [T]) {
+        match self {
+            Self::Identity => {}
+            Self::Scale(factor) => {
+                let factor = T::from_f64(factor);
+                grads.iter_mut().for_each(|g| *g *= factor);
+            }
+            Self::Clamp(bound) => {
+                let (low, high) = (T::from_f64(-bound), T::from_f64(bound));
+                let clamp = |g: T| if g > high { high } else { g };
+                let clamp = |g: T| if g < low { low } else { clamp(g) };
+                grads.iter_mut().for_each(|g| *g = clamp(*g));
+            }
+        }
+    }
+
+    pub(crate) fn apply_tensor(self, grad: Tensor) -> Result<Tensor> {
+        match self {
+            Self::Identity => Ok(grad),
+            Self::Scale(factor) => grad * factor,
+            Self::Clamp(bound) => grad.clamp(-bound, bound),
+        }
+    }
+
+    /// As a factor and a bound: the kernel on CUDA applies both.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn scale_and_bound(self) -> (f64, f64) {
+        match self {
+            Self::Identity => (1.0, f64::INFINITY),
+            Self::Scale(factor) => (factor, f64::INFINITY),
+            Self::Clamp(bound) => (1.0, bound),
+        }
+    }
+}

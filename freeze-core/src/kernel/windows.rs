@@ -1,0 +1,161 @@
+//! The loops over windows, planes in parallel.
+
+use candle_core::Shape;
+
+use super::pieces::MAP;
+use super::{Real, sum1};
+
+/// Elements of a window from which on its sum is gathered in `f64`.
+const LARGE: usize = 1 << 10;
+
+/// Windows over planes of one size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Windows {
+    /// Samples and channels.
+    pub(crate) planes: (usize, usize),
+    pub(crate) input: (usize, usize),
+    pub(crate) output: (usize, usize),
+    pub(crate) kernel: (usize, usize),
+    pub(crate) stride: (usize, usize),
+}
+
+impl Windows {
+    pub(crate) fn output_shape(&self) -> Shape {
+        Shape::from((self.planes.0, self.planes.1, self.output.0, self.output.1))
+    }
+
+    /// Each window's maximum; NaN where it holds one.
+    pub(crate) fn max<T: Real>(&self, x: &[T]) -> Vec<T> {
+        let mut y = vec![T::zero(); self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
+        let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
+        each_plane((&mut y, to), (x, from), |y, x| {
+            self.each_tap(|tap, out, first| {
+                let row = y[out..][..self.output.1].iter_mut();
+                let row = row.zip(x[first..].iter().step_by(self.stride.1));
+                match tap {
+                    0 => row.for_each(|(max, &value)| *max = value),
+                    _ => row.for_each(|(max, &value)| {
+                        *max = if *max < value || is_nan(value) { value } else { *max };
+                    }),
+                }
+            });
+        });
+        y
+    }
+
+    /// Each window's mean, summed in the order of candle, or in `f64` if it is large.
+    pub(crate) fn mean<T: Real>(&self, x: &[T]) -> Vec<T> {
+        if self.kernel.0 * self.kernel.1 > LARGE {
+            return self.mean_of_large(x);
+        }
+        let mut y = vec![T::zero(); self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
+        let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
+        let scale = self.scale::<T>();
+        each_plane((&mut y, to), (x, from), |y, x| {
+            self.each_tap(|_, out, first| {
+                let row = y[out..][..self.output.1].iter_mut();
+                let row = row.zip(x[first..].iter().step_by(self.stride.1));
+                row.for_each(|(sum, &value)| *sum += value);
+            });
+            y.iter_mut().for_each(|sum| *sum *= scale);
+        });
+        y
+    }
+
+    fn mean_of_large<T: Real>(&self, x: &[T]) -> Vec<T> {
+        let mut y = vec![T::zero(); self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
+        let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
+        each_plane((&mut y, to), (x, from), |y, x| {
+            self.each_window(|out, first| {
+                let lines = x[first..].chunks(self.input.1).take(self.kernel.0);
+                let sums = lines.map(|line| sum1(&line[..self.kernel.1], |value| [value])[0]);
+                y[out] = T::from_f64(sums.sum::<f64>() * self.scale::<f64>());
+            });
+        });
+        y
+    }
+
+    /// Each window's gradient at its first maximum, or its first NaN.
+    pub(crate) fn max_gradient<T: Real>(&self, x: &[T], grad: &[T]) -> Vec<T> {
+        let mut dx = vec![T::zero(); x.len()];
+        let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
+        let run = |(dx, (grad, x)): (&mut [T], (&[T], &[T]))| {
+            self.each_window(|out, first| dx[self.first_max(x, first)] += grad[out]);
+        };
+        let planes = dx.chunks_mut(from).zip(grad.chunks(to).zip(x.chunks(from)));
+        MAP.each(x.len(), planes, run);
+        dx
+    }
+
+    /// Each window's gradient, spread evenly.
+    pub(crate) fn mean_gradient<T: Real>(&self, grad: &[T]) -> Vec<T> {
+        let mut dx = vec![T::zero(); self.planes.0 * self.planes.1 * self.input.0 * self.input.1];
+        let (from, to) = (self.output.0 * self.output.1, self.input.0 * self.input.1);
+        let scale = self.scale::<T>();
+        each_plane((&mut dx, to), (grad, from), |dx, grad| {
+            self.each_tap(|_, out, first| {
+                let row = dx[first..].iter_mut().step_by(self.stride.1);
+                let row = row.zip(&grad[out..][..self.output.1]);
+                row.for_each(|(to, &grad)| *to += grad * scale);
+            });
+        });
+        dx
+    }
+
+    /// One over the size of a window.
+    pub(crate) fn scale<T: Real>(&self) -> T {
+        T::from_f64(1. / (self.kernel.0 * self.kernel.1) as f64)
+    }
+
+    /// Calls `f` for each row of outputs and each position in a window: with the position's number,
+    /// the index of the row's first output, and the index of the input there. Long loops over rows
+    /// are faster than short ones over windows.
+    fn each_tap(&self, mut f: impl FnMut(usize, usize, usize)) {
+        for row in 0..self.output.0 {
+            for line in 0..self.kernel.0 {
+                for column in 0..self.kernel.1 {
+                    let first = (row * self.stride.0 + line) * self.input.1 + column;
+                    f(line * self.kernel.1 + column, row * self.output.1, first);
+                }
+            }
+        }
+    }
+
+    /// Calls `f` with each output's index and the index of its window's first input.
+    fn each_window(&self, mut f: impl FnMut(usize, usize)) {
+        for row in 0..self.output.0 {
+            let line = row * self.stride.0 * self.input.1;
+            for column in 0..self.output.1 {
+                f(row * self.output.1 + column, line + column * self.stride.1);
+            }
+        }
+    }
+
+    /// Where the first maximum of the window at `first` is.
+    fn first_max<T: Real>(&self, x: &[T], first: usize) -> usize {
+        let (mut at, mut max) = (first, x[first]);
+        for line in 0..self.kernel.0 {
+            let start = first + line * self.input.1;
+            for (column, &value) in x[start..][..self.kernel.1].iter().enumerate() {
+                if max < value || is_nan(value) && !is_nan(max) {
+                    (at, max) = (start + column, value);
+                }
+            }
+        }
+        at
+    }
+}
+
+fn is_nan<T: Real>(value: T) -> bool {
+    value.partial_cmp(&value).is_none()
+}
+
+/// Runs `f` over planes of `to` and `from`, each with the length of a plane.
+fn each_plane<T: Real>(
+    to: (&mut [T], usize),
+    from: (&[T], usize),
+    f: impl Fn(&mut [T], &[T]) + Sync,
+) {
+    let planes = to.0.chunks_mut(to.1).zip(from.0.chunks(from.1));
+    MAP.each(from.0.len(), planes, |(to, from)| f(to, from));
+}

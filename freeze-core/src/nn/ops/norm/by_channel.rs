@@ -1,0 +1,229 @@
+//! Normalisation of `[batch, channels, ..]`: the kernels on the CPU, candle's operations elsewhere.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::{Affine, check_eps, plane_op};
+use crate::kernel::norm::Center;
+use crate::kernel::norm::by_planes::{ByPlanes, From};
+use crate::kernel::norm::planes::{Moments, Over, Planes, moments};
+use crate::kernel::{by_element, internal_dtype, slices};
+
+/// Mean and biased variance of each set, as vectors; of f16 and bf16 in f32.
+#[derive(Clone, Debug)]
+pub(crate) struct Statistics {
+    pub(crate) mean: Tensor,
+    pub(crate) variance: Tensor,
+}
+
+/// Normalises by the input's own statistics.
+pub(crate) fn by_input(
+    x: &Tensor,
+    over: Over,
+    center: Center,
+    affine: Affine<'_>,
+    eps: f64,
+) -> Result<(Tensor, Statistics)> {
+    check(x, affine)?;
+    check_eps(eps)?;
+    if !x.device().is_cpu() {
+        return compose_by_input(x, over, center, affine, eps);
+    }
+    flat(x, |x, planes| {
+        let planes = Planes { over, ..planes };
+        let moments = by_element!(x.dtype(), "normalize-planes", T => {
+            slices::with(x, |x: &[T]| Ok(moments(x, planes, center)))
+        })?;
+        let vector =
+            |values: &[f64]| Tensor::new(values, &Device::Cpu)?.to_dtype(internal_dtype(x.dtype()));
+        let statistics =
+            Statistics { mean: vector(&moments.mean)?, variance: vector(&moments.variance)? };
+        let by = ByPlanes::new(planes, moments, eps, From::Input(center));
+        Ok((plane_op::apply(by, x, affine)?, statistics))
+    })
+}
+
+/// Normalises each channel by constants of any float type.
+pub(crate) fn by_constants(
+    x: &Tensor,
+    statistics: &Statistics,
+    affine: Affine<'_>,
+    eps: f64,
+) -> Result<Tensor> {
+    check(x, affine)?;
+    check_eps(eps)?;
+    if !x.device().is_cpu() {
+        return compose_by_constants(x, statistics, affine, eps);
+    }
+    let vector = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.to_vec1::<f64>();
+    let moments =
+        Moments { mean: vector(&statistics.mean)?, variance: vector(&statistics.variance)? };
+    let (y, ()) = flat(x, |x, planes| {
+        let by = ByPlanes::new(planes, moments, eps, From::Running);
+        Ok((plane_op::apply(by, x, affine)?, ()))
+    })?;
+    Ok(y)
+}
+
+/// Hands `x` over contiguous, with planes as long as they come: `[batch, channels]` would have
+/// planes of one element, so it goes in as `[channels, batch]`.
+fn flat<R>(
+    x: &Tensor,
+    run: impl FnOnce(&Tensor, Planes) -> Result<(Tensor, R)>,
+) -> Result<(Tensor, R)> {
+    let over = Over::Batch;
+    match *x.dims() {
+        [len, channels] => {
+            let (y, rest) = run(&x.t()?.contiguous()?, Planes { channels, len, over })?;
+            Ok((y.t()?, rest))
+        }
+        _ => {
+            let (channels, len) = (x.dim(1)?, x.dims()[2..].iter().product());
+            run(&x.contiguous()?, Planes { channels, len, over })
+        }
+    }
+}
+
+fn check(x: &Tensor, affine: Affine<'_>) -> Result<()> {
+    let channels = match *x.dims() {
+        [] | [_] => candle_core::bail!(
+            "the input has shape {:?}, expected a batch dimension, channels and any further ones",
+            x.dims()
+        ),
+        [_, channels, ..] => channels,
+    };
+    if x.elem_count() == 0 {
+        candle_core::bail!("the input has shape {:?}: nothing to normalise by", x.dims())
+    }
+    for (name, tensor) in [("weight", affine.map(|a| a.0)), ("bias", affine.map(|a| a.1))] {
+        let Some(tensor) = tensor else { continue };
+        if tensor.dims() != [channels] {
+            candle_core::bail!(
+                "the input has {channels} channels, but the {name} has shape {:?}",
+                tensor.dims()
+            )
+        }
+        if tensor.dtype() != x.dtype() {
+            candle_core::bail!(
+                "the input is {:?}, but the {name} is {:?}; convert one with `to_dtype`",
+                x.dtype(),
+                tensor.dtype()
+            )
+        }
+    }
+    Ok(())
+}
+
+fn compose_by_input(
+    x: &Tensor,
+    over: Over,
+    center: Center,
+    affine: Affine<'_>,
+    eps: f64,
+) -> Result<(Tensor, Statistics)> {
+    let wide = x.to_dtype(internal_dtype(x.dtype()))?;
+    let sets = match over {
+        Over::Batch => wide.transpose(0, 1)?,
+        Over::Group(size) => wide.reshape((x.dim(0)? * x.dim(1)? / size, ()))?,
+    };
+    let rows = sets.flatten_from(1)?.contiguous()?;
+    let mean = rows.mean_keepdim(1)?;
+    let rows = match center {
+        Center::Mean => rows.broadcast_sub(&mean)?,
+        Center::Zero => rows,
+    };
+    let variance = rows.sqr()?.mean_keepdim(1)?;
+    let rows = rows.broadcast_div(&(&variance + eps)?.sqrt()?)?;
+    let hat = match over {
+        Over::Batch => rows.reshape(sets.shape())?.transpose(0, 1)?,
+        Over::Group(_) => rows.reshape(x.shape())?,
+    };
+    let vector = |tensor: Tensor| Ok::<_, candle_core::Error>(tensor.flatten_all()?.detach());
+    let statistics = Statistics { mean: vector(mean)?, variance: vector(variance)? };
+    Ok((compose_affine(&hat, affine)?.to_dtype(x.dtype())?, statistics))
+}
+
+fn compose_by_constants(
+    x: &Tensor,
+    statistics: &Statistics,
+    affine: Affine<'_>,
+    eps: f64,
+) -> Result<Tensor> {
+    let wide = x.to_dtype(internal_dtype(x.dtype()))?;
+    let constant = |tensor: &Tensor| per_channel(&tensor.detach(), &wide);
+    let deviation = (constant(&statistics.variance)? + eps)?.sqrt()?;
+    let hat = wide.broadcast_sub(&constant(&statistics.mean)?)?.broadcast_div(&deviation)?;
+    compose_affine(&hat, affine)?.to_dtype(x.dtype())
+}
+
+fn compose_affine(hat: &Tensor, affine: Affine<'_>) -> Result<Tensor> {
+    match affine {
+        None => Ok(hat.clone()),
+        Some((weight, bias)) => {
+            hat.broadcast_mul(&per_channel(weight, hat)?)?.broadcast_add(&per_channel(bias, hat)?)
+        }
+    }
+}
+
+/// A vector over the channels in the shape and type in which it broadcasts to `like`.
+fn per_channel(vector: &Tensor, like: &Tensor) -> Result<Tensor> {
+    let mut shape = vec![1; like.rank()];
+    shape[1] = vector.elem_count();
+    vector.to_dtype(like.dtype())?.reshape(shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+
+    fn random(shape: &[usize]) -> Result<Var> {
+        Var::randn(0.3f64, 1.0, shape, &Device::Cpu)
+    }
+
+    fn assert_same(kernel: &Tensor, composed: &Tensor, vars: [&Var; 3]) -> Result<()> {
+        // Relative to the largest number of the two: a small variance makes all of them large.
+        let off = |a: &Tensor, b: &Tensor| -> Result<f64> {
+            let size = b.abs()?.max_all()?.to_scalar::<f64>()?.max(1.0);
+            Ok((a - b)?.abs()?.max_all()?.to_scalar::<f64>()? / size)
+        };
+        assert!(off(kernel, composed)? < 1e-12);
+        let (kernel, composed) = (kernel.powf(3.0)?, composed.powf(3.0)?);
+        let (kernel, composed) = (kernel.mean_all()?.backward()?, composed.mean_all()?.backward()?);
+        for var in vars {
+            match (kernel.get(var), composed.get(var)) {
+                (Some(kernel), Some(composed)) => assert!(off(kernel, composed)? < 1e-12),
+                (kernel, composed) => assert!(kernel.is_none() && composed.is_none()),
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_compositions_agree_with_the_kernels() -> Result<()> {
+        for shape in [&[5, 4][..], &[3, 4, 7], &[2, 4, 3, 5]] {
+            let (x, w, b) = (random(shape)?, random(&[4])?, random(&[4])?);
+            for affine in [None, Some((w.as_tensor(), b.as_tensor()))] {
+                for center in [Center::Mean, Center::Zero] {
+                    for over in [Over::Batch, Over::Group(2), Over::Group(4)] {
+                        if shape.len() == 2 && !matches!(over, Over::Batch) {
+                            continue;
+                        }
+                        let (kernel, found) = by_input(&x, over, center, affine, 1e-5)?;
+                        let (composed, expected) =
+                            compose_by_input(&x, over, center, affine, 1e-5)?;
+                        assert_same(&kernel, &composed, [&x, &w, &b])?;
+                        let off = (found.variance - expected.variance)?.abs()?.max_all()?;
+                        assert!(off.to_scalar::<f64>()? < 1e-12);
+                    }
+                }
+                let statistics =
+                    Statistics { mean: random(&[4])?.into_inner(), variance: random(&[4])?.sqr()? };
+                let kernel = by_constants(&x, &statistics, affine, 1e-5)?;
+                let composed = compose_by_constants(&x, &statistics, affine, 1e-5)?;
+                assert_same(&kernel, &composed, [&x, &w, &b])?;
+            }
+        }
+        Ok(())
+    }
+}

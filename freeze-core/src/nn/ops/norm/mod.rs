@@ -1,0 +1,42 @@
+//! The normalisations: kernels on the CPU, candle's operations elsewhere.
+
+pub(in crate::nn) mod by_channel;
+mod plane_op;
+pub(in crate::nn) mod row_op;
+
+use candle_core::{Device, Result, Tensor};
+
+use crate::Error;
+use crate::kernel::Element;
+
+/// Weight and bias per channel.
+pub(in crate::nn) type Affine<'a> = Option<(&'a Tensor, &'a Tensor)>;
+
+/// Refuses what no variance can be added to.
+pub(in crate::nn) fn check_eps(eps: f64) -> Result<()> {
+    match eps {
+        0.0.. if eps.is_finite() => Ok(()),
+        _ => {
+            Err(Error::Number { name: "eps", value: eps, expected: "a number of at least 0" }
+                .into())
+        }
+    }
+}
+
+/// Which of input, weight and bias are wanted, of which there may be fewer.
+fn three<const N: usize>(wanted: [bool; N]) -> [bool; 3] {
+    std::array::from_fn(|place| wanted.get(place).is_some_and(|wanted| *wanted))
+}
+
+/// The gradients of input, weight and bias, of which there may be fewer, in the operands' shapes.
+fn tensors<T: Element, const N: usize>(
+    mut gradients: [Option<Vec<T>>; 3],
+    operands: [&Tensor; N],
+) -> Result<[Option<Tensor>; N]> {
+    let mut tensors = [const { None }; N];
+    for ((to, operand), elements) in tensors.iter_mut().zip(operands).zip(&mut gradients) {
+        let elements = elements.take();
+        *to = elements.map(|e| Tensor::from_vec(e, operand.shape(), &Device::Cpu)).transpose()?;
+    }
+    Ok(tensors)
+}

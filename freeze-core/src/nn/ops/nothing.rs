@@ -1,0 +1,34 @@
+//! Tensors without elements.
+
+use candle_core::backend::BackendDevice;
+use candle_core::{CpuStorage, Result, Tensor, backend::BackendStorage};
+
+use super::operation::{Operand, Operands, Operation};
+
+/// What any function of each element makes of a tensor that has none: a tensor of its own, since
+/// candle cannot sum up a view that begins behind the end of its storage.
+pub(crate) fn of_nothing(x: &Tensor) -> Result<Tensor> {
+    [x].apply(OfNothing)
+}
+
+struct OfNothing;
+
+impl Operation<1> for OfNothing {
+    fn name(&self) -> &'static str {
+        "of-nothing"
+    }
+
+    fn cpu(&self, [(x, layout)]: [Operand<'_, CpuStorage>; 1]) -> Result<CpuStorage> {
+        x.device().zeros_impl(layout.shape(), x.dtype())
+    }
+
+    fn gradients(
+        &self,
+        _: [&Tensor; 1],
+        _: &Tensor,
+        grad: &Tensor,
+        _: [bool; 1],
+    ) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(grad.clone())])
+    }
+}
