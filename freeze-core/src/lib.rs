@@ -49,7 +49,7 @@ pub use plan::{
     Change, Declared, FreezePlan, LeafState, OptimizerState, PlanOptimizer, PlannedVar, Prepared,
     Released, Tie,
 };
-pub use policy::{Elapsed, Schedule, Scheduled};
+pub use policy::{Decision, Elapsed, Reason, Schedule};
 pub use train::{
     EarlyStop, Epoch, JsonLines, LayerFreezing, MetricSink, Report, Training, freeze_layers,
 };

@@ -2,7 +2,7 @@
 
 use candle_nn::Linear;
 use freeze_core::checkpoint::{Checkpoint, Goal, Manager, MetricHistory};
-use freeze_core::{Elapsed, Error, FreezePlan, Freezer, Result, Schedule, Scheduled};
+use freeze_core::{Decision, Elapsed, Error, FreezePlan, Freezer, Result, Schedule};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -69,8 +69,8 @@ struct Remembers {
 }
 
 impl Schedule for Remembers {
-    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
-        Ok(Scheduled { plan: base.clone(), depth: 0, percentage: 0.0 })
+    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
+        Ok(Decision::new(base.clone()))
     }
 
     fn describe(&self) -> String {

@@ -2,7 +2,7 @@
 
 use freeze_core::policy::Linear as LinearSchedule;
 use freeze_core::{
-    Elapsed, FreezePlan, Freezer, LayerFreezing, PlanOptimizer, Result, Schedule, Scheduled,
+    Decision, Elapsed, FreezePlan, Freezer, LayerFreezing, PlanOptimizer, Result, Schedule,
 };
 
 use crate::rig::Net;
@@ -14,12 +14,12 @@ pub struct OneMore {
 }
 
 impl Schedule for OneMore {
-    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
+    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
         self.asked += 1;
         let (mut plan, last) = (base.clone(), base.len() - 1);
         let depth = self.asked.min(last);
         plan.freeze_upto(depth)?;
-        Ok(Scheduled { plan, depth, percentage: depth as f64 / last as f64 })
+        Ok(Decision::new(plan))
     }
 
     fn describe(&self) -> String {

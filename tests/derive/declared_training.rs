@@ -6,8 +6,8 @@ use candle_nn::{Linear, Module, Optimizer, ParamsAdamW, SGD};
 use freeze_core::checkpoint::Checkpoint;
 use freeze_core::optim::{AdamW, ParamGroups, PerParam};
 use freeze_core::{
-    Elapsed, Freezable, FreezePlan, Freezer, LayerFreezing, LeafState, PlanOptimizer, Result,
-    Schedule, Scheduled,
+    Decision, Elapsed, Freezable, FreezePlan, Freezer, LayerFreezing, LeafState, PlanOptimizer,
+    Result, Schedule,
 };
 
 use super::common::{bits, linear};
@@ -63,7 +63,7 @@ fn no_schedule_freezes_what_always_trains() {
     let mut opt = AdamW::with_names(net.planned_vars(), ParamsAdamW::default()).unwrap();
     let mut hook = LayerFreezing::new(0.0, 1.0).unwrap();
     let report = hook.epoch_end(&mut net, &mut [&mut opt], Elapsed::new(2, 2)).unwrap();
-    assert_eq!(report.depth, 3);
+    assert_eq!(report.depth(), 3);
     assert_eq!(net.plan().states(), [TRAINED, FROZEN, FROZEN, TRAINED]);
     // Also not after the plan has been saved, sent and taken up again.
     let json = serde_json::to_string(net.base()).unwrap();
@@ -77,10 +77,10 @@ fn no_schedule_freezes_what_always_trains() {
 struct All;
 
 impl Schedule for All {
-    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
+    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
         let mut plan = base.clone();
         plan.freeze("**")?;
-        Ok(Scheduled { depth: plan.len(), plan, percentage: 1.0 })
+        Ok(Decision::new(plan))
     }
 
     fn describe(&self) -> String {

@@ -26,7 +26,7 @@ fn a_refused_plan_is_not_counted() {
     hook.epoch_end(&mut net, &mut [], at(2)).expect_err("left out");
     assert_eq!((net.plan(), hook.schedule().state()), (&plan, 1.into()));
     let report = hook.epoch_end(&mut net, &mut [&mut opt], at(2)).expect("two");
-    assert_eq!((report.depth, report.change.frozen), (2, vec!["layers.1".to_string()]));
+    assert_eq!((report.depth(), report.change.frozen), (2, vec!["layers.1".to_string()]));
     hook.epoch_end(&mut net, &mut [&mut opt], at(3)).expect("three");
     hook.epoch_end(&mut net, &mut [&mut opt], at(4)).expect_err("there is no fourth leaf");
     assert_eq!((net.plan().frozen_leaves(), hook.schedule().state()), (3, 3.into()));
@@ -112,7 +112,7 @@ fn a_function_is_a_schedule() {
     assert_eq!(hook.schedule().describe(), "odd leaves from epoch 2 on");
     for (epoch, depth, percentage) in [(1, 0, 0.0), (2, 2, 0.75)] {
         let report = hook.epoch_end(&mut net, &mut [], Elapsed::new(epoch, 4)).expect("a report");
-        assert_eq!((report.depth, report.percentage), (depth, percentage), "epoch {epoch}");
+        assert_eq!((report.depth(), report.percentage()), (depth, percentage), "epoch {epoch}");
     }
     let refusing = from_fn("refuses", |_, _| FreezePlan::upto(&net.whole().layers, 5));
     let mut other = Freezer::new(Mlp::new(4, 2).expect("a model")).expect("a freezer");

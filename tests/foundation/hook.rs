@@ -32,7 +32,7 @@ fn reports_what_an_epoch_released() {
     {
         let report =
             hook.epoch_end(&mut net, &mut [&mut opt], Elapsed::new(epoch, 4)).expect("a report");
-        assert_eq!((report.depth, report.percentage), (depth, epoch as f64 / 4.0));
+        assert_eq!((report.depth(), report.percentage()), (depth, epoch as f64 / 4.0));
         assert_eq!(report.change.frozen, frozen);
         assert_eq!(report.change.parameters_released, leaf * frozen.len());
         assert_eq!(report.change.gradient_bytes_released, 4 * leaf * frozen.len());
@@ -57,7 +57,7 @@ fn acts_between_steps_when_asked() {
         let step = |step: usize| {
             let elapsed = Elapsed::new(0, 1).at_step(step, 20);
             let report = hook.step_end(net, &mut [opt], elapsed).expect("a report");
-            report.map(|report| (step, report.depth))
+            report.map(|report| (step, report.depth()))
         };
         (1..=20).filter_map(step).collect::<Vec<_>>()
     };
@@ -110,7 +110,7 @@ fn odd_numbers_are_refused_or_work() {
         for epoch in [0, 1] {
             let report = hook.epoch_end(&mut net, &mut [], Elapsed::new(epoch, 1));
             let report = report.expect("a report");
-            assert!(report.percentage.is_finite() && report.depth < 5, "{start} {level}");
+            assert!(report.percentage().is_finite() && report.depth() < 5, "{start} {level}");
         }
     }
     for (every, fits) in [(0, false), (1, true), (usize::MAX, true)] {
@@ -195,7 +195,7 @@ fn models_without_anything_to_freeze_are_no_trouble() {
         let opts: &mut [&mut dyn PlanOptimizer] = &mut [&mut opt];
         let mut hook = LayerFreezing::new(0.0, 1.0).expect(what);
         let report = hook.epoch_end(&mut net, opts, Elapsed::new(1, 1)).expect(what);
-        assert_eq!((report.depth, report.percentage), (depth, 1.0), "{what}");
+        assert_eq!((report.depth(), report.percentage()), (depth, 1.0), "{what}");
         assert_eq!(report.change.parameters_trained, trained, "{what}");
         assert!(net.summary().expect(what).to_string().contains("leaves"), "{what}");
     }

@@ -1,6 +1,7 @@
 //! The foundation, proven by effects: plans, views, schedules, the freezer, and equality with the
 //! reference over the recordings in tests/data.
 
+mod decision;
 mod effects;
 mod follow;
 mod freezer;

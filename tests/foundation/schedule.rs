@@ -88,7 +88,7 @@ fn refines_what_was_set_by_hand() {
     let scheduled = Linear::new(0.0, 1.0)
         .and_then(|mut s| s.plan(Elapsed::new(2, 4), &base))
         .expect("scheduled");
-    assert_eq!((scheduled.depth, scheduled.percentage), (2, 0.5));
+    assert_eq!((scheduled.depth(), scheduled.percentage()), (2, 0.5));
     let mut expected = base.clone();
     expected.freeze("layers.[01]").expect("a plan");
     assert_eq!(scheduled.plan, expected);

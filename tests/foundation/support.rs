@@ -3,7 +3,7 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Embedding, Linear, Module, VarBuilder, VarMap, linear};
-use freeze_core::{Elapsed, Freezable, FreezePlan, Schedule, Scheduled};
+use freeze_core::{Decision, Elapsed, Freezable, FreezePlan, Schedule};
 
 /// A chain of `Linear(width, width)` with a ReLU after each but the last.
 #[derive(Freezable)]
@@ -92,11 +92,11 @@ impl OneMore {
 }
 
 impl Schedule for OneMore {
-    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> freeze_core::Result<Scheduled> {
+    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> freeze_core::Result<Decision> {
         self.asked += 1;
         let (mut plan, depth) = (base.clone(), self.most.min(self.asked as usize));
         plan.freeze_upto(depth)?;
-        Ok(Scheduled { plan, depth, percentage: 0.0 })
+        Ok(Decision::new(plan))
     }
 
     fn describe(&self) -> String {

@@ -171,8 +171,8 @@ where
         }
         let elapsed = Elapsed::new(golden.epoch, epochs.len());
         let report = hook.epoch_end(&mut net, &mut [&mut opt], elapsed).expect("a report");
-        assert_eq!(report.depth, golden.freeze_depth, "{place}");
-        assert_eq!(report.percentage.to_bits(), golden.freeze_percentage.to_bits(), "{place}");
+        assert_eq!(report.depth(), golden.freeze_depth, "{place}");
+        assert_eq!(report.percentage().to_bits(), golden.freeze_percentage.to_bits(), "{place}");
         assert_eq!(report.change.parameters_trained, golden.trainable_elements, "{place}");
         assert_eq!(net.trained_vars().len(), golden.optimizer_params, "{place}");
         let weights = net.whole().named_tensors().expect("weights");

@@ -7,7 +7,7 @@ use candle_nn::{Linear, VarBuilder, linear};
 use freeze_core::init::Seeded;
 use freeze_core::optim::AdamW;
 use freeze_core::{
-    Elapsed, Freezable, FreezePlan, LayerFreezing, Result, Schedule, Scheduled, Training,
+    Decision, Elapsed, Freezable, FreezePlan, LayerFreezing, Result, Schedule, Training,
 };
 
 use crate::rig::*;
@@ -16,9 +16,9 @@ use crate::rig::*;
 struct Asked(Arc<Mutex<Vec<(usize, usize)>>>);
 
 impl Schedule for Asked {
-    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
+    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
         self.0.lock().expect("no panic").push((elapsed.epoch, elapsed.step));
-        Ok(Scheduled { plan: base.clone(), depth: 0, percentage: 0.0 })
+        Ok(Decision::new(base.clone()))
     }
 
     fn describe(&self) -> String {

@@ -53,7 +53,7 @@ fn weights_and_losses_are_those_of_the_parts_driven_by_hand() -> freeze_core::Re
             let report = hook.epoch_end(&mut net, &mut [&mut opt], elapsed)?;
             sums.follow(&net.planned_vars());
             let frozen = ended.frozen.expect("a policy");
-            assert_eq!((frozen.depth, frozen.change), (report.depth, report.change));
+            assert_eq!((frozen.depth(), frozen.change), (report.depth(), report.change));
             assert_eq!(ended.elapsed.step, step);
         }
         let by_hand: Vec<_> = net.whole().named_tensors()?;

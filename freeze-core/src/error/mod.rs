@@ -260,7 +260,7 @@ pub enum Error {
     #[error("the plan has been applied, but its metric `{metric}` could not be recorded: {source}")]
     Unrecorded {
         /// The metric.
-        metric: &'static str,
+        metric: String,
         /// What the sink said.
         source: Box<Error>,
     },

@@ -3,10 +3,12 @@
 use crate::error::Result;
 use crate::model::{Freezable, Freezer};
 use crate::plan::{Change, PlanOptimizer};
-use crate::policy::{Elapsed, Schedule, Scheduled};
+use crate::policy::{Decision, Elapsed, Schedule};
 
 impl<M: Freezable> Freezer<M> {
-    /// Asks `schedule` for its plan at `elapsed` and applies it to model and optimizers.
+    /// Asks `schedule` for its plan at `elapsed` and applies it to model and optimizers. The decision
+    /// comes back with a reason for each leaf that froze or thawed, and for each whose share of the
+    /// learning rate changed if the schedule gave one, in the order of the leaves.
     ///
     /// # Errors
     ///
@@ -18,11 +20,12 @@ impl<M: Freezable> Freezer<M> {
         schedule: &mut S,
         elapsed: Elapsed,
         optimizers: &mut [&mut dyn PlanOptimizer],
-    ) -> Result<(Scheduled, Change)> {
+    ) -> Result<(Decision, Change)> {
         let before = schedule.state();
-        let followed = schedule.plan(elapsed, &self.base).and_then(|scheduled| {
-            let change = self.refine(&scheduled.plan, optimizers)?;
-            Ok((scheduled, change))
+        let plan = self.plan.clone();
+        let followed = schedule.plan(elapsed, &self.base).and_then(|decision| {
+            let change = self.refine(&decision.plan, optimizers)?;
+            Ok((decision.settled(&plan, &self.plan, || schedule.describe()), change))
         });
         if followed.is_err()
             && let Err(error) = schedule.load_state(&before)

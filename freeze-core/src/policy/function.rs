@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::error::Result;
 use crate::plan::FreezePlan;
-use crate::policy::{Elapsed, Schedule, Scheduled};
+use crate::policy::{Decision, Elapsed, Schedule};
 
 /// A schedule made of a function from progress and base plan to a plan; see [`from_fn`].
 pub struct FromFn<F> {
@@ -16,12 +16,11 @@ pub struct FromFn<F> {
 /// hand, and returns the plan: a refined copy of the latter. What it remembers between calls is
 /// neither saved nor put back when a plan is refused.
 ///
-/// `name` stands for it in messages and checkpoints, so it should say its settings too. The depth that
-/// is reported is the number of frozen leaves before the first trained one, the percentage the share
-/// of all leaves that are frozen.
+/// `name` stands for it in messages and checkpoints, so it should say its settings too. Depth and
+/// percentage are reported as [`Decision::depth`] and [`Decision::percentage`] count them.
 ///
 /// ```
-/// use freeze_core::{Elapsed, FreezePlan, LayerFreezing, schedule::from_fn};
+/// use freeze_core::{Elapsed, FreezePlan, LayerFreezing, policy::from_fn};
 ///
 /// let half = from_fn("half of the leaves from epoch 3 on", |elapsed, base| {
 ///     let mut plan = base.clone();
@@ -43,11 +42,8 @@ impl<F> Schedule for FromFn<F>
 where
     F: FnMut(Elapsed, &FreezePlan) -> Result<FreezePlan>,
 {
-    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
-        let plan = (self.plan)(elapsed, base)?;
-        let depth = plan.states().iter().take_while(|state| state.is_frozen()).count();
-        let percentage = plan.frozen_leaves() as f64 / plan.len().max(1) as f64;
-        Ok(Scheduled { plan, depth, percentage })
+    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
+        Ok(Decision::new((self.plan)(elapsed, base)?))
     }
 
     fn describe(&self) -> String {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::plan::FreezePlan;
-use crate::policy::{Elapsed, Schedule, Scheduled};
+use crate::policy::{Decision, Elapsed, Reason, Schedule};
 
 /// Freezes from the front, linearly in time, from `start` on, up to `level` at the end.
 ///
@@ -53,17 +53,27 @@ impl Linear {
     }
 
     /// The base plan with its front frozen as far as `duration` asks for.
-    pub(crate) fn refined(&self, duration: f64, base: &FreezePlan) -> Result<Scheduled> {
+    pub(crate) fn refined(&self, duration: f64, base: &FreezePlan) -> Result<Decision> {
         let (depth, percentage) = self.at(duration, base.len())?;
         let mut plan = base.clone();
         plan.freeze_upto(depth)?;
-        Ok(Scheduled { plan, depth, percentage })
+        let decision = Decision::new(plan).metric(Decision::LAYERS_FROZEN, depth as f64);
+        Ok(decision.metric(Decision::PERCENTAGE_FROZEN, percentage))
     }
 }
 
 impl Schedule for Linear {
-    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
-        self.refined(elapsed.fraction()?, base)
+    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
+        let mut decision = self.refined(elapsed.fraction()?, base)?;
+        let over = match elapsed.steps {
+            0 => format!("{} of {} epochs are over", elapsed.epoch, elapsed.epochs),
+            steps => format!("{} of {steps} steps are over", elapsed.step),
+        };
+        let (depth, leaves) = (decision.depth(), base.len());
+        let text = format!("froze: {over}, {depth} of {leaves} leaves are due");
+        let due = base.paths().iter().take(depth).cloned();
+        decision.why = due.map(|leaf| Reason { leaf, text: text.clone() }).collect();
+        Ok(decision)
     }
 
     fn describe(&self) -> String {

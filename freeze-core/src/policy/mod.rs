@@ -1,33 +1,51 @@
-//! How far training is, and what that makes of a plan.
+//! Who decides: how far training is, and what that makes of a plan.
 
+mod decision;
 mod elapsed;
 mod follow;
 mod function;
 mod linear;
 mod pointer;
 mod progress;
+mod reason;
 
 use crate::error::Result;
 use crate::plan::FreezePlan;
 
+pub use decision::Decision;
 pub use elapsed::Elapsed;
 pub use function::{FromFn, from_fn};
 pub use linear::Linear;
 pub(crate) use progress::Progress;
-
-/// What a schedule asks for at one moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scheduled {
-    /// The plan to apply: the base plan, refined.
-    pub plan: FreezePlan,
-    /// How many leaves, counted from the front, the schedule freezes.
-    pub depth: usize,
-    /// How far the schedule has come, in [0, 1].
-    pub percentage: f64,
-}
+pub use reason::Reason;
 
 /// From progress to a plan. A schedule touches no model. [`from_fn`] makes one of a function, and a
 /// `Box` of one, `dyn` or not, is one.
+///
+/// ```
+/// use freeze_core::{Decision, Elapsed, FreezePlan, LayerFreezing, Result, Schedule};
+///
+/// /// Trains the embedding at a falling share of the learning rate, and then not at all.
+/// struct Cool;
+///
+/// impl Schedule for Cool {
+///     fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
+///         let (mut plan, left) = (base.clone(), 1.0 - 2.0 * elapsed.fraction()?);
+///         if left > 0.0 {
+///             plan.train("embed", left)?;
+///             return Ok(Decision::new(plan).metric("cool/share", left));
+///         }
+///         plan.freeze("embed")?;
+///         Ok(Decision::new(plan).because("embed", "froze: half of the run is over"))
+///     }
+///
+///     fn describe(&self) -> String {
+///         "cool".into()
+///     }
+/// }
+///
+/// let freezing = LayerFreezing::with_schedule(Cool);
+/// ```
 ///
 /// One that remembers something implements [`state`](Self::state) and
 /// [`load_state`](Self::load_state): a plan that is refused must not have been counted, so the
@@ -40,7 +58,7 @@ pub trait Schedule {
     /// # Errors
     ///
     /// The progress makes no sense, such as an epoch beyond the last.
-    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Scheduled>;
+    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision>;
 
     /// The schedule's name and settings, for messages and checkpoints.
     fn describe(&self) -> String;

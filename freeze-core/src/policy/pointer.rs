@@ -2,12 +2,12 @@
 
 use crate::error::Result;
 use crate::plan::FreezePlan;
-use crate::policy::{Elapsed, Schedule, Scheduled};
+use crate::policy::{Decision, Elapsed, Schedule};
 
 macro_rules! forward {
     ($($pointer:ty),+) => {$(
         impl<S: Schedule + ?Sized> Schedule for $pointer {
-            fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Scheduled> {
+            fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
                 (**self).plan(elapsed, base)
             }
 

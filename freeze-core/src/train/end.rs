@@ -68,8 +68,8 @@ impl<M: Freezable> Training<M> {
         report.findings.extend(self.audited.report());
         self.clock = next;
         report.stopped = self.clock.stopped;
-        let policys =
-            report.frozen.iter().flat_map(|frozen| -> [(&str, f64); 2] { frozen.metrics() });
+        let policys = report.frozen.iter().flat_map(|frozen| &frozen.metrics);
+        let policys = policys.map(|(name, &value)| (name.as_str(), value));
         let recorded = self.record(policys.chain(metrics), report.elapsed);
         let saved = self.save_if_due();
         let finished = self.finish_sinks();

@@ -2,6 +2,7 @@
 
 mod audited;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use candle_core::Tensor;
@@ -11,7 +12,7 @@ use crate::audit::{Audit, Finding, audit};
 use crate::error::{Error, Result, at_least_1};
 use crate::model::{Freezable, Freezer};
 use crate::plan::{Change, PlanOptimizer};
-use crate::policy::{Elapsed, Linear, Progress, Schedule};
+use crate::policy::{Decision, Elapsed, Linear, Progress, Reason, Schedule};
 use crate::train::MetricSink;
 pub(crate) use audited::Audited;
 
@@ -40,25 +41,27 @@ enum Every {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
-    /// How many leaves, counted from the front, the schedule freezes.
-    pub depth: usize,
-    /// How far the schedule has come, in [0, 1].
-    pub percentage: f64,
     /// What changed in model and optimizers: leaves frozen, ties that hold others back, parameters
     /// and bytes released.
     pub change: Change,
+    /// Why: a sentence for each leaf that froze or thawed, in the order of the leaves.
+    pub why: Vec<Reason>,
+    /// The policy's metrics by name; always among them those of the reference, under its names.
+    pub metrics: BTreeMap<String, f64>,
     /// What was found in the steps since the last report, if they were shown to the hook:
     /// [`LayerFreezing::backward`], [`LayerFreezing::audit_change`].
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// The hook's metrics by the names that the reference gives them.
-    pub fn metrics(&self) -> [(&'static str, f64); 2] {
-        [
-            ("layer_freezing/layers_frozen", self.depth as f64),
-            ("layer_freezing/percentage_frozen", self.percentage),
-        ]
+    /// How many leaves, counted from the front, the policy freezes.
+    pub fn depth(&self) -> usize {
+        self.metrics.get(Decision::LAYERS_FROZEN).map_or(0, |&depth| depth as usize)
+    }
+
+    /// How far the policy has come, in [0, 1].
+    pub fn percentage(&self) -> f64 {
+        self.metrics.get(Decision::PERCENTAGE_FROZEN).copied().unwrap_or(0.0)
     }
 }
 
@@ -93,8 +96,9 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         Ok(Self { every: Every::Steps(at_least_1("steps", steps)?), ..self })
     }
 
-    /// Sends the metrics `layer_freezing/layers_frozen` and `layer_freezing/percentage_frozen`, named
-    /// as the reference names them, to `sink` each time the schedule is applied.
+    /// Sends the metrics to `sink` each time the schedule is applied: `layer_freezing/layers_frozen` and
+    /// `layer_freezing/percentage_frozen`, named as the reference names them, and what else the
+    /// schedule [reports](Decision::metrics).
     pub fn with_sink<N: MetricSink>(self, sink: N) -> LayerFreezing<S, N> {
         let Self { schedule, every, sink: _, progress, audited } = self;
         LayerFreezing { schedule, every, sink, progress, audited }
@@ -124,14 +128,15 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         elapsed: Elapsed,
     ) -> Result<Report> {
         let progress = self.progress.at(elapsed)?;
-        let (scheduled, change) = freezer.follow(&mut self.schedule, elapsed, optimizers)?;
+        let (decision, change) = freezer.follow(&mut self.schedule, elapsed, optimizers)?;
         self.progress = progress;
-        let (depth, percentage) = (scheduled.depth, scheduled.percentage);
-        let report = Report { depth, percentage, change, findings: self.audited.report() };
+        let Decision { why, metrics, .. } = decision;
+        let report = Report { change, why, metrics, findings: self.audited.report() };
         self.audited.warn_if_blind();
-        for (metric, value) in report.metrics() {
-            let unrecorded = |source| Error::Unrecorded { metric, source: Box::new(source) };
-            self.sink.record(metric, value, elapsed).map_err(unrecorded)?;
+        for (name, &value) in &report.metrics {
+            let unrecorded =
+                |source| Error::Unrecorded { metric: name.clone(), source: Box::new(source) };
+            self.sink.record(name, value, elapsed).map_err(unrecorded)?;
         }
         Ok(report)
     }
@@ -243,7 +248,7 @@ pub fn freeze_layers<M: Freezable>(
     freeze_level: f64,
 ) -> Result<(usize, f64)> {
     let schedule = Linear::new(freeze_start, freeze_level)?;
-    let scheduled = schedule.refined(current_duration, freezer.base())?;
-    freezer.refine(&scheduled.plan, optimizers)?;
-    Ok((scheduled.depth, scheduled.percentage))
+    let decision = schedule.refined(current_duration, freezer.base())?;
+    freezer.refine(&decision.plan, optimizers)?;
+    Ok((decision.depth(), decision.percentage()))
 }

@@ -205,7 +205,8 @@ impl<M: Freezable> Training<M> {
             report.frozen = frozen?;
         }
         if let Some(frozen) = &report.frozen {
-            self.record(frozen.metrics(), elapsed)?;
+            let metrics = frozen.metrics.iter().map(|(name, &value)| (name.as_str(), value));
+            self.record(metrics, elapsed)?;
         }
         let by_steps = self.manager.as_ref().is_some_and(Manager::counts_steps);
         if by_steps && self.clock.batch_is_whole() {

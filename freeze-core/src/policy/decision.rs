@@ -1,0 +1,106 @@
+//! What a policy asks for, and why.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::Reason;
+use crate::plan::FreezePlan;
+
+/// What a policy asks for at one moment.
+///
+/// ```
+/// # use candle_core::{DType, Device};
+/// # use candle_nn::{VarBuilder, linear};
+/// # let vb = VarBuilder::zeros(DType::F32, &Device::Cpu);
+/// # let net = vec![linear(2, 2, vb.pp("a"))?, linear(2, 2, vb.pp("b"))?];
+/// use freeze_core::{Decision, FreezePlan};
+///
+/// let mut plan = FreezePlan::all_trained(&net)?;
+/// plan.freeze("0")?;
+/// let decision = Decision::new(plan)
+///     .because("0", "froze: its gradient is 1 % of the largest")
+///     .metric("smallest_gradient", 0.01);
+/// assert_eq!(decision.why[0].to_string(), "`0` froze: its gradient is 1 % of the largest");
+/// # Ok::<(), freeze_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Decision {
+    /// The plan to apply: the base plan, refined.
+    pub plan: FreezePlan,
+    /// Why leaves are as the plan has them. [`Freezer::follow`](crate::Freezer::follow) keeps the
+    /// reasons of leaves that it changes, and gives one to each that froze or thawed without.
+    pub why: Vec<Reason>,
+    /// Numbers by name: what a hook hands to the [`MetricSink`](crate::MetricSink)s.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+impl Decision {
+    /// The name that the reference gives to [`depth`](Self::depth) among the metrics.
+    pub const LAYERS_FROZEN: &str = "layer_freezing/layers_frozen";
+
+    /// The name that the reference gives to [`percentage`](Self::percentage) among the metrics.
+    pub const PERCENTAGE_FROZEN: &str = "layer_freezing/percentage_frozen";
+
+    /// The plan, with nothing said about it.
+    pub fn new(plan: FreezePlan) -> Self {
+        Self { plan, why: Vec::new(), metrics: BTreeMap::new() }
+    }
+
+    /// Says why the leaf at the path `leaf` is as the plan has it; see [`Reason`].
+    pub fn because(mut self, leaf: impl Into<String>, text: impl Into<String>) -> Self {
+        self.why.push(Reason { leaf: leaf.into(), text: text.into() });
+        self
+    }
+
+    /// Sets a metric.
+    pub fn metric(mut self, name: impl Into<String>, value: f64) -> Self {
+        self.metrics.insert(name.into(), value);
+        self
+    }
+
+    /// How many leaves, counted from the front, the policy freezes: the metric, or else the number of
+    /// frozen leaves before the first trained one.
+    pub fn depth(&self) -> usize {
+        let front = || self.plan.states().iter().take_while(|state| state.is_frozen()).count();
+        self.metrics.get(Self::LAYERS_FROZEN).map_or_else(front, |&depth| depth as usize)
+    }
+
+    /// How far the policy has come, in [0, 1]: the metric, or else the share of all leaves that are
+    /// frozen.
+    pub fn percentage(&self) -> f64 {
+        let share = || self.plan.frozen_leaves() as f64 / self.plan.len().max(1) as f64;
+        self.metrics.get(Self::PERCENTAGE_FROZEN).copied().unwrap_or_else(share)
+    }
+
+    /// What is known once the plan in force has gone from `before` to `after`: a reason for each leaf
+    /// that changed, and the metrics of the reference.
+    pub(super) fn settled(
+        mut self,
+        before: &FreezePlan,
+        after: &FreezePlan,
+        policy: impl FnOnce() -> String,
+    ) -> Self {
+        let (depth, percentage) = (self.depth(), self.percentage());
+        self.metrics.insert(Self::LAYERS_FROZEN.into(), depth as f64);
+        self.metrics.insert(Self::PERCENTAGE_FROZEN.into(), percentage);
+        if before == after {
+            self.why.clear();
+            return self;
+        }
+        let said = std::mem::take(&mut self.why).into_iter();
+        let mut said: HashMap<String, String> = said.map(|why| (why.leaf, why.text)).collect();
+        let policy = policy();
+        let states = before.states().iter().zip(after.states());
+        for (leaf, (from, to)) in after.paths().iter().zip(states).filter(|(_, (a, b))| a != b) {
+            let turned = match (from.is_frozen(), to.is_frozen()) {
+                (false, true) => Some("froze"),
+                (true, false) => Some("thawed"),
+                _ => None,
+            };
+            let asked = || turned.map(|turned| format!("{turned}, as {policy} asks"));
+            let text = said.remove(leaf).or_else(asked);
+            self.why.extend(text.map(|text| Reason { leaf: leaf.clone(), text }));
+        }
+        self
+    }
+}

@@ -1,0 +1,19 @@
+//! Why one leaf is as a plan has it.
+
+use std::fmt;
+
+/// Why one leaf froze, thawed or trains at another rate, printed as `` `body.3` froze: 3 of 8 epochs
+/// are over, 2 of 4 leaves are due``.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// The path of the leaf.
+    pub leaf: String,
+    /// What became of it and why, with the numbers: the sentence without its subject.
+    pub text: String,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}", self.leaf, self.text)
+    }
+}
