@@ -1,6 +1,7 @@
 //! Parameter groups: learning rates and weight decays by name.
 
 use super::rule::check_number;
+use super::share::Share;
 use super::slot::Slot;
 use crate::error::Result;
 use crate::plan::{PlannedVar, matching_params};
@@ -46,20 +47,6 @@ enum Plain {
     #[default]
     Decay,
     Spared,
-}
-
-/// What the groups say about one parameter.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Share {
-    pub(super) lr_scale: f64,
-    /// `None`: the optimizer's own.
-    pub(super) weight_decay: Option<f64>,
-}
-
-impl Default for Share {
-    fn default() -> Self {
-        Self { lr_scale: 1.0, weight_decay: None }
-    }
 }
 
 /// What is known of a parameter when groups are applied.

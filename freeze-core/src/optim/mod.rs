@@ -17,6 +17,7 @@ mod rule;
 #[cfg(test)]
 mod rule_tests;
 mod sgd;
+mod share;
 mod slot;
 mod state;
 mod step;

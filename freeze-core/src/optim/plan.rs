@@ -2,9 +2,10 @@
 
 use candle_core::{Device, TensorId};
 
-use super::groups::{Named, Share};
+use super::groups::Named;
 use super::names::names;
 use super::rule::UpdateRule;
+use super::share::Share;
 use super::slot::Slot;
 use super::state::{restore, saved};
 use super::{Fused, StatePolicy};

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor, Var};
 
 use super::MasterWeights;
-use super::groups::Share;
+use super::share::Share;
 use crate::error::Result;
 use crate::kernel::real_dtype;
 use crate::kernel::update::{Rows, State};
