@@ -91,20 +91,29 @@ impl Freezable for LayerNorm {
             if bias.is_some() {
                 mapper.has_no_backward("LayerNorm");
             }
-            Ok(match (bias, self.remove_mean()) {
-                (Some(bias), true) => Self::new(weight, bias, self.eps()),
-                (None, true) => Self::new_no_bias(weight, self.eps()),
-                (None, false) => Self::rms_norm(weight, self.eps()),
-                // No constructor takes these together, but the builder's does.
-                (Some(bias), false) => {
-                    let config =
-                        LayerNormConfig { eps: self.eps(), remove_mean: false, affine: true };
-                    let size = weight.elem_count();
-                    layer_norm(size, config, builder([("weight", weight), ("bias", bias)]))?
-                }
-            })
+            layer_norm_of(weight, bias, self.remove_mean(), self.eps())
         })
     }
+}
+
+/// A layer of these tensors.
+pub(crate) fn layer_norm_of(
+    weight: Tensor,
+    bias: Option<Tensor>,
+    remove_mean: bool,
+    eps: f64,
+) -> Result<LayerNorm> {
+    Ok(match (bias, remove_mean) {
+        (Some(bias), true) => LayerNorm::new(weight, bias, eps),
+        (None, true) => LayerNorm::new_no_bias(weight, eps),
+        (None, false) => LayerNorm::rms_norm(weight, eps),
+        // No constructor takes these together, but the builder's does.
+        (Some(bias), false) => {
+            let config = LayerNormConfig { eps, remove_mean: false, affine: true };
+            let size = weight.elem_count();
+            layer_norm(size, config, builder([("weight", weight), ("bias", bias)]))?
+        }
+    })
 }
 
 /// Always one leaf: without weights (`affine: false`) it still has running statistics.

@@ -4,8 +4,8 @@ use candle_core::{Module, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 pub use candle_nn::{Conv1dConfig, Conv2dConfig};
 
+use super::newtype::newtype;
 use super::{BatchNorm, ops};
-use crate::model::{Freezable, LeafTree, Mapper};
 
 macro_rules! convolution {
     (
@@ -14,57 +14,37 @@ macro_rules! convolution {
     ) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
-        pub struct $layer {
-            weight: Tensor,
-            bias: Option<Tensor>,
-            config: $config,
-        }
+        pub struct $layer(candle_nn::$layer);
 
         impl $layer {
             /// A layer over the given tensors.
             pub fn new(weight: Tensor, bias: Option<Tensor>, config: $config) -> Self {
-                Self { weight, bias, config }
+                Self(candle_nn::$layer::new(weight, bias, config))
             }
 
             /// Padding, stride, dilation and groups.
             pub fn config(&self) -> &$config {
-                &self.config
+                self.0.config()
             }
 
             /// The weight: output channels, input channels of a group, the kernel.
             pub fn weight(&self) -> &Tensor {
-                &self.weight
+                self.0.weight()
             }
 
             /// The bias, one for each output channel.
             pub fn bias(&self) -> Option<&Tensor> {
-                self.bias.as_ref()
+                self.0.bias()
             }
         }
 
         impl Module for $layer {
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
-                $apply(x, &self.weight, self.bias.as_ref(), &self.config)
+                $apply(x, self.weight(), self.bias(), self.config())
             }
         }
 
-        #[diagnostic::do_not_recommend]
-        impl Freezable for $layer {
-            const LEAVES: LeafTree = LeafTree::leaf(stringify!($layer));
-
-            fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
-                mapper.leaf(stringify!($layer), |mapper| {
-                    let weight = mapper.weight("weight", &self.weight)?;
-                    Ok(Self::new(weight, mapper.optional("bias", self.bias())?, self.config))
-                })
-            }
-        }
-
-        impl From<candle_nn::$layer> for $layer {
-            fn from(layer: candle_nn::$layer) -> Self {
-                Self::new(layer.weight().clone(), layer.bias().cloned(), *layer.config())
-            }
-        }
+        newtype!($layer);
 
         $(#[$new_doc])*
         ///
@@ -79,7 +59,7 @@ macro_rules! convolution {
             vb: VarBuilder<'_>,
         ) -> Result<$layer> {
             check(stringify!($new), [in_channels, out_channels, kernel_size], cfg.groups)?;
-            candle_nn::$new(in_channels, out_channels, kernel_size, cfg, vb).map($layer::from)
+            candle_nn::$new(in_channels, out_channels, kernel_size, cfg, vb).map($layer)
         }
 
         $(#[$bare_doc])*
@@ -95,7 +75,7 @@ macro_rules! convolution {
             vb: VarBuilder<'_>,
         ) -> Result<$layer> {
             check(stringify!($bare), [in_channels, out_channels, kernel_size], cfg.groups)?;
-            candle_nn::$bare(in_channels, out_channels, kernel_size, cfg, vb).map($layer::from)
+            candle_nn::$bare(in_channels, out_channels, kernel_size, cfg, vb).map($layer)
         }
     };
 }
@@ -142,7 +122,7 @@ impl Conv2d {
     ///
     /// The channels of `bn` are not this layer's.
     pub fn absorb_bn(&self, bn: &BatchNorm) -> Result<Self> {
-        let channels = self.weight.dim(0)?;
+        let channels = self.weight().dim(0)?;
         if bn.running_mean().dims() != [channels] {
             bail!(
                 "absorb_bn: the batch norm has channels of shape {:?}, expected [{channels}]",
@@ -156,13 +136,13 @@ impl Conv2d {
             Some((weight, bias)) => ((wide(weight)? / deviation)?, wide(bias)?),
             None => (deviation.recip()?, mean.zeros_like()?),
         };
-        let shift = match &self.bias {
+        let shift = match self.bias() {
             Some(bias) => (wide(bias)? - mean)?,
             None => mean.neg()?,
         };
-        let weight = wide(&self.weight)?.broadcast_mul(&scale.reshape((channels, 1, 1, 1))?)?;
-        let bias = (offset + (shift * scale)?)?.to_dtype(self.weight.dtype())?;
-        let weight = weight.to_dtype(self.weight.dtype())?;
-        Ok(Self::new(weight.detach(), Some(bias.detach()), self.config))
+        let weight = wide(self.weight())?.broadcast_mul(&scale.reshape((channels, 1, 1, 1))?)?;
+        let bias = (offset + (shift * scale)?)?.to_dtype(self.weight().dtype())?;
+        let weight = weight.to_dtype(self.weight().dtype())?;
+        Ok(Self::new(weight.detach(), Some(bias.detach()), *self.config()))
     }
 }

@@ -3,8 +3,8 @@
 use candle_core::{Module, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
+use super::newtype::newtype;
 use super::record;
-use crate::model::{Freezable, LeafTree, Mapper};
 
 /// A table `weight` `[entries, hidden]` with the tensors of [`candle_nn::Embedding`]. Indices of shape
 /// `[..]` become `[.., hidden]`.
@@ -12,25 +12,22 @@ use crate::model::{Freezable, LeafTree, Mapper};
 /// candle's lookup is lean as it is: its backward adds the rows of the gradient up where the indices
 /// point, only for a tracked table, and a frozen one records nothing.
 #[derive(Clone, Debug)]
-pub struct Embedding {
-    embeddings: Tensor,
-    hidden_size: usize,
-}
+pub struct Embedding(candle_nn::Embedding);
 
 impl Embedding {
     /// A layer over the given table, `[entries, hidden_size]`.
     pub fn new(embeddings: Tensor, hidden_size: usize) -> Self {
-        Self { embeddings, hidden_size }
+        Self(candle_nn::Embedding::new(embeddings, hidden_size))
     }
 
     /// The table, `[entries, hidden]`.
     pub fn embeddings(&self) -> &Tensor {
-        &self.embeddings
+        self.0.embeddings()
     }
 
     /// The length of a row.
     pub fn hidden_size(&self) -> usize {
-        self.hidden_size
+        self.0.hidden_size()
     }
 }
 
@@ -42,36 +39,21 @@ impl Module for Embedding {
                 indices.dtype()
             );
         }
-        if self.embeddings.rank() != 2 || self.embeddings.dims()[1] != self.hidden_size {
+        let (table, hidden) = (self.embeddings(), self.hidden_size());
+        if table.rank() != 2 || table.dims()[1] != hidden {
             bail!(
-                "embedding: the table has shape {:?}, expected [entries, {}]",
-                self.embeddings.shape(),
-                self.hidden_size
+                "embedding: the table has shape {:?}, expected [entries, {hidden}]",
+                table.shape()
             );
         }
-        let shape = [indices.dims(), &[self.hidden_size]].concat();
-        record::lookup(indices, &self.embeddings, || {
-            self.embeddings.index_select(&indices.flatten_all()?, 0)?.reshape(shape)
+        let shape = [indices.dims(), &[hidden]].concat();
+        record::lookup(indices, table, || {
+            table.index_select(&indices.flatten_all()?, 0)?.reshape(shape)
         })
     }
 }
 
-#[diagnostic::do_not_recommend]
-impl Freezable for Embedding {
-    const LEAVES: LeafTree = LeafTree::leaf("Embedding");
-
-    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
-        mapper.leaf("Embedding", |mapper| {
-            Ok(Self::new(mapper.weight("weight", &self.embeddings)?, self.hidden_size))
-        })
-    }
-}
-
-impl From<candle_nn::Embedding> for Embedding {
-    fn from(layer: candle_nn::Embedding) -> Self {
-        Self::new(layer.embeddings().clone(), layer.hidden_size())
-    }
-}
+newtype!(Embedding);
 
 /// A layer over `weight` of `vb`, `[in_size, out_size]`, initialised as candle-nn does.
 ///
@@ -79,5 +61,5 @@ impl From<candle_nn::Embedding> for Embedding {
 ///
 /// `vb` cannot give the tensor.
 pub fn embedding(in_size: usize, out_size: usize, vb: VarBuilder<'_>) -> Result<Embedding> {
-    candle_nn::embedding(in_size, out_size, vb).map(Embedding::from)
+    candle_nn::embedding(in_size, out_size, vb).map(Embedding)
 }

@@ -14,11 +14,12 @@
 //! ```
 
 use candle_core::{Module, Result, Tensor};
+use candle_nn::VarBuilder;
 use candle_nn::layer_norm::LayerNormConfig;
-use candle_nn::{Init, VarBuilder};
 
 use super::ops::norm::{check_eps, row_op::normalize_rows};
 use crate::kernel::norm::Center;
+use crate::model::layers::layer_norm_of;
 use crate::model::{Freezable, LeafTree, Mapper};
 
 /// `(x - mean) / sqrt(var + eps) * weight + bias` over the last dimension of `x`, with the biased
@@ -37,47 +38,42 @@ pub fn normalize(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) -
 
 /// Layer normalisation: `candle_nn::LayerNorm` with a backward.
 #[derive(Clone, Debug)]
-pub struct LayerNorm {
-    weight: Tensor,
-    bias: Option<Tensor>,
-    center: Center,
-    eps: f64,
-}
+pub struct LayerNorm(candle_nn::LayerNorm);
 
 impl LayerNorm {
     /// With weight and bias, both of the size of the normalised dimension.
     pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Self {
-        Self { weight, bias: Some(bias), center: Center::Mean, eps }
+        Self(candle_nn::LayerNorm::new(weight, bias, eps))
     }
 
     /// Without a bias.
     pub fn new_no_bias(weight: Tensor, eps: f64) -> Self {
-        Self { weight, bias: None, center: Center::Mean, eps }
+        Self(candle_nn::LayerNorm::new_no_bias(weight, eps))
     }
 
     /// Without a bias and without removing the mean.
     pub fn rms_norm(weight: Tensor, eps: f64) -> Self {
-        Self { weight, bias: None, center: Center::Zero, eps }
+        Self(candle_nn::LayerNorm::rms_norm(weight, eps))
     }
 
     /// The scale of each position.
     pub fn weight(&self) -> &Tensor {
-        &self.weight
+        self.0.weight()
     }
 
     /// What is added at each position.
     pub fn bias(&self) -> Option<&Tensor> {
-        self.bias.as_ref()
+        self.0.bias()
     }
 
     /// What is added to the variance.
     pub fn eps(&self) -> f64 {
-        self.eps
+        self.0.eps()
     }
 
     /// Whether the mean is removed.
     pub fn remove_mean(&self) -> bool {
-        self.center == Center::Mean
+        self.0.remove_mean()
     }
 }
 
@@ -94,16 +90,7 @@ pub fn layer_norm<C: Into<LayerNormConfig>>(
 ) -> Result<LayerNorm> {
     let config = config.into();
     check_eps(config.eps)?;
-    let get = |names: [&'static str; 2], init| {
-        let name = names.into_iter().find(|name| vb.contains_tensor(name)).unwrap_or(names[0]);
-        vb.get_with_hints(size, name, Init::Const(init))
-    };
-    Ok(LayerNorm {
-        weight: get(["weight", "gamma"], 1.0)?,
-        bias: config.affine.then(|| get(["bias", "beta"], 0.0)).transpose()?,
-        center: Center::from_remove_mean(config.remove_mean),
-        eps: config.eps,
-    })
+    candle_nn::layer_norm(size, config, vb).map(LayerNorm)
 }
 
 /// A layer normalisation without a bias.
@@ -117,7 +104,8 @@ pub fn layer_norm_no_bias(size: usize, eps: f64, vb: VarBuilder<'_>) -> Result<L
 
 impl Module for LayerNorm {
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        normalize_rows(xs, &self.weight, self.bias.as_ref(), self.eps, self.center)
+        let center = Center::from_remove_mean(self.remove_mean());
+        normalize_rows(xs, self.weight(), self.bias(), self.eps(), center)
     }
 }
 
@@ -127,22 +115,15 @@ impl Freezable for LayerNorm {
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
         mapper.leaf("LayerNorm", |mapper| {
-            Ok(Self {
-                weight: mapper.weight("weight", &self.weight)?,
-                bias: mapper.optional("bias", self.bias.as_ref())?,
-                ..*self
-            })
+            let weight = mapper.weight("weight", self.weight())?;
+            let bias = mapper.optional("bias", self.bias())?;
+            Ok(Self(layer_norm_of(weight, bias, self.remove_mean(), self.eps())?))
         })
     }
 }
 
 impl From<candle_nn::LayerNorm> for LayerNorm {
     fn from(layer: candle_nn::LayerNorm) -> Self {
-        Self {
-            weight: layer.weight().clone(),
-            bias: layer.bias().cloned(),
-            center: Center::from_remove_mean(layer.remove_mean()),
-            eps: layer.eps(),
-        }
+        Self(layer)
     }
 }

@@ -17,57 +17,38 @@
 use candle_core::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
 
+use super::newtype::newtype;
 use super::ops;
-use crate::model::{Freezable, LeafTree, Mapper};
 
-/// A linear layer with the tensors of [`candle_nn::Linear`]: `weight` `[out, in]` and, unless left
+/// [`candle_nn::Linear`] with a lean backward: `weight` `[out, in]` and, unless left
 /// out, `bias` `[out]`.
 #[derive(Clone, Debug)]
-pub struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
-}
+pub struct Linear(candle_nn::Linear);
 
 impl Linear {
     /// A layer over the given tensors, `[out, in]` and `[out]`.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias }
+        Self(candle_nn::Linear::new(weight, bias))
     }
 
     /// The weight, `[out, in]`.
     pub fn weight(&self) -> &Tensor {
-        &self.weight
+        self.0.weight()
     }
 
     /// The bias, `[out]`.
     pub fn bias(&self) -> Option<&Tensor> {
-        self.bias.as_ref()
+        self.0.bias()
     }
 }
 
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::linear(x, &self.weight, self.bias.as_ref())
+        ops::linear(x, self.weight(), self.bias())
     }
 }
 
-#[diagnostic::do_not_recommend]
-impl Freezable for Linear {
-    const LEAVES: LeafTree = LeafTree::leaf("Linear");
-
-    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
-        mapper.leaf("Linear", |mapper| {
-            let weight = mapper.weight("weight", &self.weight)?;
-            Ok(Self::new(weight, mapper.optional("bias", self.bias())?))
-        })
-    }
-}
-
-impl From<candle_nn::Linear> for Linear {
-    fn from(layer: candle_nn::Linear) -> Self {
-        Self::new(layer.weight().clone(), layer.bias().cloned())
-    }
-}
+newtype!(Linear);
 
 /// A layer with a bias, from `weight` and `bias` of `vb`, initialised as candle-nn does.
 ///
@@ -75,7 +56,7 @@ impl From<candle_nn::Linear> for Linear {
 ///
 /// `vb` cannot give the tensors.
 pub fn linear(in_dim: usize, out_dim: usize, vb: VarBuilder<'_>) -> Result<Linear> {
-    candle_nn::linear(in_dim, out_dim, vb).map(Linear::from)
+    candle_nn::linear(in_dim, out_dim, vb).map(Linear)
 }
 
 /// A layer without a bias, from `weight` of `vb`.
@@ -84,7 +65,7 @@ pub fn linear(in_dim: usize, out_dim: usize, vb: VarBuilder<'_>) -> Result<Linea
 ///
 /// `vb` cannot give the tensor.
 pub fn linear_no_bias(in_dim: usize, out_dim: usize, vb: VarBuilder<'_>) -> Result<Linear> {
-    candle_nn::linear_no_bias(in_dim, out_dim, vb).map(Linear::from)
+    candle_nn::linear_no_bias(in_dim, out_dim, vb).map(Linear)
 }
 
 /// [`linear`] or [`linear_no_bias`], as `bias` says: the signature is candle-nn's.
@@ -93,5 +74,5 @@ pub fn linear_no_bias(in_dim: usize, out_dim: usize, vb: VarBuilder<'_>) -> Resu
 ///
 /// `vb` cannot give the tensors.
 pub fn linear_b(in_dim: usize, out_dim: usize, bias: bool, vb: VarBuilder<'_>) -> Result<Linear> {
-    candle_nn::linear_b(in_dim, out_dim, bias, vb).map(Linear::from)
+    candle_nn::linear_b(in_dim, out_dim, bias, vb).map(Linear)
 }

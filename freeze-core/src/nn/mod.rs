@@ -40,6 +40,7 @@ pub mod group_norm;
 pub mod layer_norm;
 pub mod linear;
 mod loss;
+mod newtype;
 pub mod ops;
 pub mod prelu;
 pub(crate) mod record;
