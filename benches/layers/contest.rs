@@ -48,15 +48,27 @@ const SEATS: u32 = 4;
 
 /// What is frozen.
 #[derive(Clone, Copy)]
-enum Frozen {
+pub(crate) enum Frozen {
     /// The stages before this one.
     Before(usize),
     /// Every leaf but the first and the last.
     Between,
 }
 
+/// How much is frozen of a model of so many stages.
+pub(crate) fn depths(stages: usize) -> [(&'static str, Frozen); 6] {
+    [
+        ("nothing", Frozen::Before(0)),
+        ("25 %", Frozen::Before(stages / 4)),
+        ("50 %", Frozen::Before(stages / 2)),
+        ("75 %", Frozen::Before(stages * 3 / 4)),
+        ("all but last", Frozen::Before(stages - 1)),
+        ("all but ends", Frozen::Between),
+    ]
+}
+
 /// A model that trains: stages whose tensors are constants, then those that have variables.
-struct Contestant<S> {
+pub(crate) struct Contestant<S> {
     constant: Vec<S>,
     trained: Net<S>,
     optimizer: AdamW,
@@ -83,14 +95,7 @@ impl Contest {
         let all = self.stages;
         let mut whole = Whole::new(&ours, all)?;
         let costs = whole.calibrate(|net| self.loss(net, &self.input))?;
-        let depths = [
-            ("nothing", Frozen::Before(0)),
-            ("25 %", Frozen::Before(all / 4)),
-            ("50 %", Frozen::Before(all / 2)),
-            ("75 %", Frozen::Before(all * 3 / 4)),
-            ("all but last", Frozen::Before(all - 1)),
-            ("all but ends", Frozen::Between),
-        ];
+        let depths = depths(all);
         let row =
             |(label, frozen)| Ok(Row::new(label, costs.forecast(&whole.plan(frozen)?)?.step_ratio));
         let mut rows = depths.into_iter().map(row).collect::<Result<Vec<_>>>()?;
@@ -130,13 +135,13 @@ impl Contest {
 }
 
 /// A whole model with its optimizer.
-struct Whole<S> {
+pub(crate) struct Whole<S> {
     model: Freezer<Net<S>>,
     optimizer: AdamW,
 }
 
 impl<S: Freezable + Module> Whole<S> {
-    fn new(stage: impl Fn(usize) -> Result<S>, stages: usize) -> Result<Self> {
+    pub(crate) fn new(stage: impl Fn(usize) -> Result<S>, stages: usize) -> Result<Self> {
         let net = Net { stages: (0..stages).map(stage).collect::<Result<_>>()? };
         Ok(Self { optimizer: optimizer(&net)?, model: Freezer::new(net)? })
     }
@@ -164,7 +169,7 @@ impl<S: Freezable + Module> Whole<S> {
         Ok(plan)
     }
 
-    fn contestant(self, frozen: Frozen) -> Result<Contestant<S>> {
+    pub(crate) fn contestant(self, frozen: Frozen) -> Result<Contestant<S>> {
         let trained = self.model.whole().view(&self.plan(frozen)?)?.into_inner();
         Ok(Contestant { constant: Vec::new(), trained, optimizer: self.optimizer })
     }
@@ -183,14 +188,14 @@ impl<S: Freezable + Module> Contestant<S> {
 
     /// The steps of a turn. Without `alternate` one comes before, which finds caches and allocator as
     /// another contestant left them.
-    fn take(&mut self, contest: &Contest) -> Result<Vec<Sample>> {
+    pub(crate) fn take(&mut self, contest: &Contest) -> Result<Vec<Sample>> {
         if !contest.alternate {
             self.step(contest)?;
         }
         (0..contest.steps()).map(|_| self.step(contest)).collect()
     }
 
-    fn step(&mut self, contest: &Contest) -> Result<Sample> {
+    pub(crate) fn step(&mut self, contest: &Contest) -> Result<Sample> {
         let start = Moment::now();
         let input = contest.input.clone();
         let input = self.constant.iter().try_fold(input, |xs, stage| stage.forward(&xs))?;

@@ -1,19 +1,23 @@
 //! Training steps with more and more of a model frozen: `freeze_core::nn` against candle's layers
 //! and against the ideal, on three models that are generic over the layers.
 
+mod beside;
 mod clock;
 mod contest;
 mod convnet;
 mod kit;
 mod mlp;
+mod peer;
 mod table;
 mod transformer;
 
 use candle_core::{DType, Device::Cpu, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 
+use beside::Goal;
 use contest::Contest;
 use kit::{Ours, Stock};
+use peer::Peer;
 
 /// The sizes of the models, and how long to measure each; the last one takes three times as long.
 struct Sizes {
@@ -46,8 +50,9 @@ const QUICK: Sizes = Sizes {
 };
 
 /// Measures the three models and prints their tables. Of the command line, `--quick` takes small
-/// sizes, `--alternate` changes the contestant after every step, and the name of a model (`mlp`,
-/// `convnet`, `transformer`) measures that one alone.
+/// sizes, `--alternate` changes the contestant after every step, the name of a model (`mlp`,
+/// `convnet`, `transformer`) measures that one alone, and `--peer` measures beside PyTorch and nothing
+/// else.
 pub(crate) fn run(allocator: &str) -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let given = |name: &str| arguments.iter().any(|argument| argument == name);
@@ -57,21 +62,31 @@ pub(crate) fn run(allocator: &str) -> Result<()> {
     let some = names.into_iter().any(given);
     let wanted = |name| !some || given(name);
     println!("allocator: {allocator}; threads: {}", rayon::current_num_threads());
+    let mut peer = match given("--peer") {
+        false => None,
+        true => match Peer::start() {
+            Ok(peer) => Some(peer),
+            Err(missing) => {
+                println!("skipped: {missing}");
+                return Ok(());
+            }
+        },
+    };
     if wanted("mlp") {
-        mlp(&sizes)?;
+        mlp(&sizes, peer.as_mut())?;
     }
     if wanted("convnet") {
-        convnet(&sizes)?;
+        convnet(&sizes, peer.as_mut())?;
     }
     if wanted("transformer") {
-        transformer(&sizes)?;
+        transformer(&sizes, peer.as_mut())?;
     }
     Ok(())
 }
 
-fn mlp(sizes: &Sizes) -> Result<()> {
+fn mlp(sizes: &Sizes, peer: Option<&mut Peer>) -> Result<()> {
     let (width, rows) = (sizes.width, sizes.batch);
-    Contest {
+    let contest = Contest {
         title: format!("(i) {} x Linear({width}), batch {rows}", mlp::STAGES),
         input: Tensor::randn(0f32, 1., (rows, width), &Cpu)?,
         targets: classes(rows, width)?,
@@ -81,16 +96,17 @@ fn mlp(sizes: &Sizes) -> Result<()> {
         ideal: 1.05,
         backward: None,
         ends: Some(1. / 0.4),
+    };
+    let ours = |index| mlp::stage::<Ours>(index, width, variables());
+    match peer {
+        Some(peer) => contest.beside(peer, ("mlp", Goal { step: 1.0, all_but_last: 1.0 }), ours),
+        None => contest.run(ours, |index| mlp::stage::<Stock>(index, width, variables())),
     }
-    .run(
-        |index| mlp::stage::<Ours>(index, width, variables()),
-        |index| mlp::stage::<Stock>(index, width, variables()),
-    )
 }
 
-fn convnet(sizes: &Sizes) -> Result<()> {
+fn convnet(sizes: &Sizes, peer: Option<&mut Peer>) -> Result<()> {
     let (image, rows) = (sizes.image, sizes.batch / 2);
-    Contest {
+    let contest = Contest {
         title: format!("(ii) residual CNN with batch norm, 3 x {image} x {image}, batch {rows}"),
         input: Tensor::randn(0f32, 1., (rows, 3, image, image), &Cpu)?,
         targets: classes(rows, convnet::CLASSES)?,
@@ -100,19 +116,22 @@ fn convnet(sizes: &Sizes) -> Result<()> {
         ideal: 1.10,
         backward: Some(2.),
         ends: None,
+    };
+    let ours = |index| convnet::stage::<Ours>(index, variables());
+    match peer {
+        Some(peer) => {
+            contest.beside(peer, ("convnet", Goal { step: 1.5, all_but_last: 1.2 }), ours)
+        }
+        None => contest.run(ours, |index| convnet::stage::<Stock>(index, variables())),
     }
-    .run(
-        |index| convnet::stage::<Ours>(index, variables()),
-        |index| convnet::stage::<Stock>(index, variables()),
-    )
 }
 
-fn transformer(sizes: &Sizes) -> Result<()> {
+fn transformer(sizes: &Sizes, peer: Option<&mut Peer>) -> Result<()> {
     let (layers, heads, vocabulary) = (6, 4, 256);
     let &Sizes { model, sequence, batch, .. } = sizes;
     let (rows, stages) = (batch / 4, layers + 3);
     let shape = transformer::Shape { layers, model, heads, sequence, vocabulary };
-    Contest {
+    let contest = Contest {
         title: format!(
             "(iii) transformer encoder, {layers} layers, d {model}, {heads} heads, sequence \
              {sequence}, batch {rows}"
@@ -125,11 +144,14 @@ fn transformer(sizes: &Sizes) -> Result<()> {
         ideal: 1.05,
         backward: Some(1.3),
         ends: None,
+    };
+    let ours = |index| transformer::stage::<Ours>(index, &shape, variables());
+    match peer {
+        Some(peer) => {
+            contest.beside(peer, ("transformer", Goal { step: 1.1, all_but_last: 1.1 }), ours)
+        }
+        None => contest.run(ours, |index| transformer::stage::<Stock>(index, &shape, variables())),
     }
-    .run(
-        |index| transformer::stage::<Ours>(index, &shape, variables()),
-        |index| transformer::stage::<Stock>(index, &shape, variables()),
-    )
 }
 
 /// A builder whose tensors are fresh variables.
