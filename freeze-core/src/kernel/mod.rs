@@ -1,8 +1,8 @@
 //! How arithmetic is done on bytes: the floor that everything else stands on.
 //!
 //! It knows no layer and no optimizer, uses nothing of the crate, and holds all of its `unsafe`: calls
-//! of code that takes raw pointers, each behind a comparison of all lengths (`product`, `cuda`), and
-//! work lent to other threads (`lend`).
+//! of code that takes raw pointers, each behind a comparison of all lengths (`product`, and launches on
+//! CUDA), and work lent to other threads (`lend`).
 
 mod blocks;
 mod column_sums;

@@ -33,7 +33,7 @@ pub(crate) fn all_finite(grads: &[&Tensor]) -> Result<bool> {
 fn all_finite_elsewhere(grads: &[&Tensor]) -> Result<bool> {
     let (cards, others): (Vec<&Tensor>, Vec<_>) =
         grads.iter().partition(|grad| grad.device().is_cuda());
-    Ok(crate::kernel::cuda::all_finite(&cards)? && all_finite_by_tensors(&others)?)
+    Ok(super::cuda::all_finite(&cards)? && all_finite_by_tensors(&others)?)
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -1,6 +1,8 @@
 //! Two questions asked of gradients before an update: whether they are finite, and their norm.
 
 mod by_tensors;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod finite;
 mod norm;
 mod squares;

@@ -7,6 +7,8 @@ mod add_scaled;
 #[cfg(any(feature = "cuda", test))]
 mod arguments;
 mod by_tensors;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod grad_map;
 mod op;
 mod pass;

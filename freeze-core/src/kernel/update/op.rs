@@ -9,7 +9,7 @@ use super::{ElementRule, GradMap, Rows, State, by_tensors, pass};
 use crate::kernel::{Element, by_element, slices};
 
 #[cfg(feature = "cuda")]
-use {crate::kernel::cuda, candle_core::CudaStorage};
+use {super::cuda, candle_core::CudaStorage};
 
 /// Updates `var` by `grad`, and its state with it.
 ///

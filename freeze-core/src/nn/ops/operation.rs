@@ -29,7 +29,7 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
     }
 
     /// The gradients of the operands that are wanted, given the result `y` and its gradient, which has
-    /// elements. None of these tensors is tracked.
+    /// elements. Of these tensors only `y` may be tracked.
     fn gradients(
         &self,
         operands: [&Tensor; N],
@@ -106,7 +106,7 @@ fn backward<const N: usize>(
     let grad = grad.detach().contiguous()?;
     match grad.elem_count() {
         0 => each_wanted(wanted, |place| operands[place].zeros_like()),
-        _ => op.gradients(operands.each_ref(), &y.detach(), &grad, wanted),
+        _ => op.gradients(operands.each_ref(), y, &grad, wanted),
     }
 }
 

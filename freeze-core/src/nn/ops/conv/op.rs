@@ -42,7 +42,7 @@ impl Conv {
         }
         let ready = match x.device().is_cpu() || geometry.shape(x.rank()).elem_count() == 0 {
             true => None,
-            false => Some(stock(settings, algo, x, weight, bias)?),
+            false => Some(stock(settings, algo, &x.contiguous()?, &weight.contiguous()?, bias)?),
         };
         let op = Self { name, settings, ready: Mutex::new(ready) };
         match bias {

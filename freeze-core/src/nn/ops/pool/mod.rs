@@ -166,7 +166,7 @@ impl Operation<1> for Pool {
         let windows = self.windows(x.dims())?;
         Ok([Some(match self.kind {
             _ if x.device().is_cpu() => self.gradient_here(&windows, x, grad)?,
-            Kind::Max => portable::max_gradient(&windows, x, y, grad)?,
+            Kind::Max => portable::max_gradient(&windows, x, &y.detach(), grad)?,
             Kind::Mean => portable::mean_gradient(&windows, x, grad)?,
         })])
     }

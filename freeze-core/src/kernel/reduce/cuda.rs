@@ -8,11 +8,11 @@ use candle_core::{
     CudaDevice, CudaStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail,
 };
 
-use super::launch::{Launch, launch};
 use crate::kernel::by_element;
+use crate::kernel::cuda::{Launch, launch};
 
 /// Whether no element is infinite or NaN: one launch for each tensor, then one number from each card.
-pub(in crate::kernel) fn all_finite(grads: &[&Tensor]) -> Result<bool> {
+pub(super) fn all_finite(grads: &[&Tensor]) -> Result<bool> {
     let mut flags: Vec<(CudaDevice, CudaSlice<u32>)> = Vec::new();
     for grad in grads.iter().filter(|grad| grad.elem_count() > 0) {
         let grad = grad.contiguous()?;

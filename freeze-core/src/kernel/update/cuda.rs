@@ -7,13 +7,14 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::{CudaStorage, DType, Layout, Result, bail};
 
-use super::launch::{Launch, launch};
-use crate::kernel::update::{Arguments, GradMap, Rows};
+use super::arguments::Arguments;
+use super::{GradMap, Rows};
+use crate::kernel::cuda::{Launch, launch};
 use crate::kernel::{Element, by_element};
 
 /// Updates `theta` and `state` in place. `theta` and `grad` are contiguous and of one type, `state`
 /// holds its rows one after the other, from its start.
-pub(in crate::kernel) fn update(
+pub(super) fn update(
     arguments: impl Arguments,
     map: GradMap,
     theta: (&mut CudaStorage, &Layout),
@@ -106,6 +107,8 @@ unsafe impl<P: Element, A: Arguments> Launch for Update<'_, P, A> {
             None => to.arg(&self.null),
         };
         to.arg(&self.moments).arg(&self.master).arg(&self.scale).arg(&self.bound);
-        self.arguments.numbers().for_each(|number| drop(to.arg(number)));
+        for number in self.arguments.numbers() {
+            to.arg(number);
+        }
     }
 }
