@@ -24,7 +24,7 @@ pub(crate) fn read<'a, T: Element>(
     }
 }
 
-/// The elements of a contiguous storage, to write to. `what` it is.
+/// The elements of a contiguous tensor, to write to; an error calls it `what`.
 pub(crate) fn read_mut<'a, T: Element>(
     what: &str,
     (storage, layout): (&'a mut CpuStorage, &Layout),
