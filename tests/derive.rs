@@ -1,6 +1,8 @@
 //! Every shape that `#[derive(Freezable)]` takes, and what the impl does: the order and the paths of
 //! the leaves, what the type alone decides, what a view freezes and what it keeps.
 
+mod walks;
+
 mod derive {
     mod attributes;
     mod bounds;

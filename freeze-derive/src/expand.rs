@@ -3,13 +3,14 @@
 //! What the compiler is asked about a field's type is asked as `<Type as Trait>::item` in the user's
 //! own tokens, everywhere in the same words: it underlines the whole type and says it once.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::Path;
 use syn::ext::IdentExt as _;
 
 use crate::model::{Body, Field, Grain, Model, Role, Segment, Variant};
 use crate::names::Names;
+use crate::walk::{self, Way};
 use crate::{bounds, declared, lints, part, recursion};
 
 /// `impl Freezable` for the model.
@@ -17,7 +18,7 @@ pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
     let Model { input, krate, .. } = model;
     let names = Names::new(input, model.body.most_fields());
     let layout = layout(model, &names);
-    let map = map(model, &names);
+    let [map, visit] = [Way::Map, Way::Visit].map(|way| walk::walk(way, model, &names));
     let lints = lints::allow(input);
     let (mapper, hiding) = (names.mapper(), names.hiding());
     let checks = recursion::checks(model, &names);
@@ -42,6 +43,10 @@ pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
 
                 fn map_params(&self, #mapper: &mut #krate::Mapper<'_>) -> #krate::Result<Self> {
                     #map
+                }
+
+                fn visit_params(&self, #mapper: &mut #krate::Mapper<'_>) -> #krate::Result<()> {
+                    #visit
                 }
             }
 
@@ -124,71 +129,4 @@ fn field_layout(krate: &Path, field: &Field<'_>, names: &Names) -> Option<TokenS
             quote!(const { #inside })
         }
     })
-}
-
-fn map(model: &Model<'_>, names: &Names) -> TokenStream {
-    let krate = &model.krate;
-    let made = match &model.body {
-        Body::Struct(fields) => {
-            let values = fields.iter().map(|field| {
-                let member = &field.member;
-                let value = value(krate, field, &quote!(self.#member), names);
-                quote!(#member: #value)
-            });
-            quote!(::core::result::Result::Ok(Self { #(#values),* }))
-        }
-        Body::Enum(variants) => {
-            let arms = variants.iter().map(|variant| arm(krate, variant, names));
-            quote!(match self { #(#arms)* })
-        }
-    };
-    let made = match model.grain {
-        Grain::Leaves => made,
-        Grain::Unit => {
-            let (mapper, kind) = (names.mapper(), &model.kind);
-            quote!(#krate::Mapper::unit(#mapper, #kind, |#mapper| #made))
-        }
-    };
-    declared::walk(krate, model.declared.as_ref(), names, made)
-}
-
-fn arm(krate: &Path, variant: &Variant<'_>, names: &Names) -> TokenStream {
-    let ident = variant.ident;
-    let bindings: Vec<Ident> = (0..variant.fields.len()).map(|i| names.field(i)).collect();
-    let members: Vec<_> = variant.fields.iter().map(|field| &field.member).collect();
-    let values = variant
-        .fields
-        .iter()
-        .zip(&bindings)
-        .map(|(field, it)| value(krate, field, &quote!(#it), names));
-    quote! {
-        Self::#ident { #(#members: #bindings),* } => {
-            ::core::result::Result::Ok(Self::#ident { #(#members: #values),* })
-        }
-    }
-}
-
-/// The new value of a field; `old` is the place of the present one.
-fn value(krate: &Path, field: &Field<'_>, old: &TokenStream, names: &Names) -> TokenStream {
-    let (ty, mapper) = (field.ty, names.mapper());
-    let (segment, mapped) = match &field.role {
-        Role::Skipped => return quote!(<#ty as #krate::Skipped>::cloned(&#old)),
-        // Without a closure around it a tuple's `Ok` would not say which error it is without.
-        Role::Part(Segment::Transparent) if field.declared.is_none() => {
-            return quote!(<#ty as #krate::Freezable>::map_params(&#old, #mapper)?);
-        }
-        Role::Part(segment) => (segment, part::map(krate, ty, old, names)),
-        Role::Param(segment) => {
-            (segment, quote!(<#ty as #krate::TensorParam>::map_param(&#old, #mapper)))
-        }
-        Role::Unit(segment, kind) => {
-            let inside = part::map(krate, ty, old, names);
-            (segment, quote!(#krate::Mapper::unit(#mapper, #kind, |#mapper| #inside)))
-        }
-    };
-    let mapped = declared::walk(krate, field.declared.as_ref(), names, mapped);
-    match segment {
-        Segment::Transparent => quote!(#mapped?),
-        Segment::Name(name) => quote!(#krate::Mapper::at(#mapper, #name, |#mapper| #mapped)?),
-    }
 }

@@ -17,6 +17,7 @@ mod names;
 mod parse;
 mod part;
 mod recursion;
+mod walk;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};

@@ -6,6 +6,7 @@ use quote::quote;
 use syn::{Index, Path, Type};
 
 use crate::names::Names;
+use crate::walk::Way;
 
 /// The types that must be `Freezable` for `ty` to be.
 pub(crate) fn types(ty: &Type) -> Vec<&Type> {
@@ -25,18 +26,28 @@ pub(crate) fn layout(krate: &Path, ty: &Type) -> TokenStream {
     quote!(const { #krate::LeafTree::group("tuple", &[#(#parts),*]) })
 }
 
-/// The mapped part, as a `Result`; `place` is where the present one is.
-pub(crate) fn map(krate: &Path, ty: &Type, place: &TokenStream, names: &Names) -> TokenStream {
+/// The walk through a part, as a `Result`; `place` is where the part is.
+pub(crate) fn walk(
+    way: Way,
+    krate: &Path,
+    ty: &Type,
+    place: &TokenStream,
+    names: &Names,
+) -> TokenStream {
     let mapper = names.mapper();
     let Some(elements) = elements(ty) else {
-        return quote!(<#ty as #krate::Freezable>::map_params(&#place, #mapper));
+        let method = way.method("params");
+        return quote!(<#ty as #krate::Freezable>::#method(&#place, #mapper));
     };
     let values = elements.into_iter().enumerate().map(|(index, ty)| {
         let (name, member) = (index.to_string(), Index::from(index));
-        let inside = map(krate, ty, &quote!(#place.#member), names);
+        let inside = walk(way, krate, ty, &quote!(#place.#member), names);
         quote!(#krate::Mapper::at(#mapper, #name, |#mapper| #inside)?)
     });
-    quote!(::core::result::Result::Ok((#(#values,)*)))
+    match way {
+        Way::Map => quote!(::core::result::Result::Ok((#(#values,)*))),
+        Way::Visit => quote!({ #(#values;)* ::core::result::Result::Ok(()) }),
+    }
 }
 
 /// The elements of a tuple; the empty one is a type like others.

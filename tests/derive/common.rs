@@ -6,6 +6,8 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::Linear;
 use freeze_core::{Error, Freezable, Leaf};
 
+use crate::walks::assert_same_walks;
+
 /// A trainable 2x2 layer with a bias; `seed` tells its values from those of others.
 pub(crate) fn linear(seed: u32) -> Linear {
     let weight = var(&[[seed as f32, 0.5], [0.25, -1.0]]);
@@ -45,6 +47,7 @@ pub(crate) fn assert_model<M: Freezable>(model: &M, expected: &[&str]) {
 /// What holds for every model whose tensors are all variables.
 #[track_caller]
 pub(crate) fn assert_laws<M: Freezable>(model: &M) {
+    assert_same_walks(model);
     let whole = leaves(model);
     if let Some(len) = M::LEAVES.len() {
         assert_eq!(len, whole.len(), "LEAVES and leaves() disagree");

@@ -9,6 +9,7 @@ use candle_nn::{Activation, Linear};
 use freeze_core::{Error, Freezable, Freezer};
 
 use super::common::{assert_laws, assert_model, linear};
+use crate::walks::assert_same_walks;
 
 #[derive(Freezable)]
 struct Block {
@@ -168,6 +169,7 @@ fn what_is_shared_stays_tied() {
 fn a_key_that_is_no_segment_is_refused() {
     for key in ["", "a.b", "."] {
         let map = BTreeMap::from([(key.to_string(), linear(1))]);
+        assert_same_walks(&map);
         let error = map.leaves().map(|_| ()).unwrap_err();
         assert!(matches!(error, Error::Mapping { .. }), "{error}");
         assert!(error.to_string().contains(&format!("{key:?}")), "{error}");

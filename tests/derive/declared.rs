@@ -5,6 +5,7 @@ use candle_nn::Linear;
 use freeze_core::{Declared, Error, Freezable, FreezePlan, LeafState};
 
 use super::common::{assert_laws, linear, var};
+use crate::walks::assert_same_walks;
 
 const SHARE: f64 = 0.5;
 
@@ -173,6 +174,8 @@ fn what_makes_no_sense_is_an_error() {
     assert_laws(&Huge(linear(1)));
     let error = FreezePlan::declared(&Huge(Huge(linear(1)))).unwrap_err();
     assert!(matches!(error, Error::Number { name: "lr_scale", .. }), "{error}");
-    let error = Parts { block: block(), head: linear(1) }.leaves().map(|_| ()).unwrap_err();
+    let parts = Parts { block: block(), head: linear(1) };
+    assert_same_walks(&parts);
+    let error = parts.leaves().map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("a unit is one leaf"), "{error}");
 }

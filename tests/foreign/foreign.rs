@@ -1,5 +1,8 @@
 //! Whole models of candle-transformers, taken as they stand through `Rebuilt`.
 
+#[path = "../walks/mod.rs"]
+mod walks;
+
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Module, Tensor, Var};
@@ -39,6 +42,7 @@ fn bert_output(bert: &BertModel) -> Tensor {
 #[test]
 fn bert_is_twenty_leaves() {
     let bert = small_bert();
+    walks::assert_same_walks(&bert);
     let leaves = bert.leaves().expect("leaves");
     assert_eq!(leaves.len(), 20);
     assert_eq!(leaves.iter().map(|leaf| leaf.params.len()).sum::<usize>(), 37);
@@ -91,6 +95,7 @@ fn small_resnet() -> Rebuilt<Func<'static>> {
 #[test]
 fn resnets_running_statistics_are_buffers() {
     let model = small_resnet();
+    walks::assert_same_walks(&model);
     let leaves = model.leaves().expect("leaves");
     let params = || leaves.iter().flat_map(|leaf| &leaf.params);
     let buffers: Vec<&str> =

@@ -12,6 +12,7 @@ use candle_nn::{
 use freeze_core::{BatchNormPolicy, Freezable, Freezer, Role};
 
 use crate::support::{bits, randn, varmap_builder};
+use crate::walks::assert_same_walks;
 
 /// One leaf of `kind` with the given parameters; its view computes the same, over the same
 /// variables, and its frozen view over none.
@@ -27,6 +28,7 @@ fn faithful<L: Freezable>(
         let noise = (randn(var.shape()) * 0.1).and_then(|n| n + 1.0 / (i + 1) as f64);
         var.set(&noise.expect(kind)).expect(kind);
     }
+    assert_same_walks(&layer);
     let leaves = layer.leaves().expect(kind);
     assert_eq!(leaves.len(), 1, "{kind}");
     assert_eq!(L::LEAVES.len(), Some(1), "{kind}");

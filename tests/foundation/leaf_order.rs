@@ -14,6 +14,7 @@ use freeze_core::{Freezable, Freezer, LeafTree, Rebuilt, Role, policy};
 use serde::Deserialize;
 
 use crate::support::{randn, varmap_builder};
+use crate::walks::assert_same_walks;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -50,6 +51,7 @@ fn case(name: &str) -> Case {
 
 /// Equal to the recorded case in every respect.
 fn equal<M: Freezable>(name: &str, model: M) {
+    assert_same_walks(&model);
     let case = case(name);
     let leaves = model.leaves().expect(name);
     let ours: Vec<(&str, Vec<&str>)> = leaves

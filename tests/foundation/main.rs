@@ -1,6 +1,7 @@
 //! The foundation, proven by effects: plans, views, schedules, the freezer, and equality with the
 //! reference over the recordings in tests/data.
 
+mod asked;
 mod decision;
 mod effects;
 mod follow;
@@ -22,3 +23,5 @@ mod support;
 mod training;
 mod turns;
 mod views;
+#[path = "../walks/mod.rs"]
+mod walks;

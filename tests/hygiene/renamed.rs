@@ -123,11 +123,13 @@ pub(crate) mod other {
     pub(crate) trait Freezable: Sized {
         const LEAVES: LeafTree;
         fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self>;
+        fn visit_params(&self, mapper: &mut Mapper<'_>) -> Result<()>;
     }
 
     pub(crate) trait TensorParam: Sized {
         const LEAVES: LeafTree;
         fn map_param(&self, mapper: &mut Mapper<'_>) -> Result<Self>;
+        fn visit_param(&self, mapper: &mut Mapper<'_>) -> Result<()>;
     }
 
     impl Freezable for u8 {
@@ -136,6 +138,10 @@ pub(crate) mod other {
         fn map_params(&self, _: &mut Mapper<'_>) -> Result<Self> {
             Ok(self + 1)
         }
+
+        fn visit_params(&self, _: &mut Mapper<'_>) -> Result<()> {
+            Ok(())
+        }
     }
 
     impl TensorParam for f32 {
@@ -143,6 +149,10 @@ pub(crate) mod other {
 
         fn map_param(&self, _: &mut Mapper<'_>) -> Result<Self> {
             Ok(-self)
+        }
+
+        fn visit_param(&self, _: &mut Mapper<'_>) -> Result<()> {
+            Ok(())
         }
     }
 }
@@ -193,6 +203,9 @@ fn nothing_of_the_library_is_named_by_any_other_path() {
             inside,
             vec!["block", "[Whole]", "0"],
         ];
+        assert_eq!(seen, expected.concat());
+        seen.clear();
+        model.visit_params(&mut Mapper(&mut seen)).expect("visited");
         assert_eq!(seen, expected.concat());
     }
 }

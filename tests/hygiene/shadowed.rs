@@ -57,6 +57,9 @@ mod names {
         fn map_params(&self, _: u8) -> u8 {
             0
         }
+        fn visit_params(&self, _: u8) -> u8 {
+            0
+        }
         fn at(&self) {}
         fn part(&self) {}
         fn unit(&self) {}

@@ -6,8 +6,9 @@ use candle_core::{Tensor, TensorId, Var};
 use super::graph::Graph;
 use crate::bits::bits;
 use crate::error::Result;
-use crate::model::inspect::{self, visit};
-use crate::model::{BatchNormPolicy, Freezable, Freezer, Generator, Leaf, Rewind, Role};
+use crate::model::inspect::{generators, visit};
+use crate::model::mapped;
+use crate::model::{BatchNormPolicy, Freezable, Freezer, Generator, Leaf, Mapper, Rewind, Role};
 use crate::nn::record::{Call, Detail, record};
 use crate::plan::FreezePlan;
 
@@ -44,14 +45,15 @@ where
     pub(crate) fn new(freezer: &'a Freezer<M>, loss: F) -> Result<Self> {
         let whole = freezer.whole();
         let mut found = Vec::new();
-        visit(whole, |at, tensor| {
+        let walk = |mapper: &mut Mapper<'_>| whole.visit_params(mapper);
+        visit(&walk, |at, tensor| {
             if at.role == Role::Buffer && tensor.is_variable() {
                 found.push(tensor.clone());
             }
         })?;
         let statistics = found.iter().map(Var::from_tensor).collect::<Result<_, _>>()?;
         let statistics = Saved::new(statistics)?;
-        let generators = inspect::generators(whole)?;
+        let generators = generators(&walk)?;
         Ok(Self { whole, policy: freezer.batch_norm(), loss, statistics, generators })
     }
 
@@ -102,7 +104,7 @@ where
         policy: BatchNormPolicy,
         run: impl FnOnce(&mut M) -> R,
     ) -> Result<(Vec<Leaf>, R)> {
-        let mut view = inspect::view(self.whole, plan, policy)?;
+        let mut view = mapped::view(plan, policy, |mapper| self.whole.map_params(mapper))?;
         let leaves = view.leaves()?;
         let rewind = Rewind::start(self.generators.iter().map(|(_, generator)| generator));
         let result = run(&mut view);

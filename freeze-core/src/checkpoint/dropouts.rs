@@ -22,7 +22,7 @@ impl Dropouts {
     pub(super) fn of<M: Freezable>(model: &M) -> Result<(Self, Vec<(String, Generator)>)> {
         let mut this = Self::default();
         let mut once: Vec<(String, Generator)> = Vec::new();
-        for (path, generator) in inspect::generators(model)? {
+        for (path, generator) in inspect::generators(&|mapper| model.visit_params(mapper))? {
             if this.states.contains_key(&path) || this.shared.contains_key(&path) {
                 let why = "two dropouts have that path; rename one of the fields".into();
                 return Err(Error::Unsaved { what: format!("the dropout `{path}`"), why });

@@ -6,7 +6,7 @@ use candle_core::{Tensor, TensorId, Var};
 
 use super::state::State;
 use crate::error::Result;
-use crate::model::{At, BatchNormPolicy, Freezable, Freezer, Generator, Mapper, inspect};
+use crate::model::{At, BatchNormPolicy, Freezable, Freezer, Generator, Mapper, mapped};
 use crate::nn::DropoutState;
 use crate::plan::FreezePlan;
 
@@ -45,7 +45,7 @@ impl<M: Freezable> Restore<M> {
         }
         let whole = plain.then(|| with_plain(net.whole(), &fresh)).transpose()?;
         let shown = whole.as_ref().unwrap_or(net.whole());
-        let view = inspect::view(shown, &state.plan, state.batch_norm)?;
+        let view = mapped::view(&state.plan, state.batch_norm, |mapper| shown.map_params(mapper))?;
         let stood = |(path, generator): (String, Generator)| {
             state.dropouts.state(&path).map(|state| (generator, state))
         };

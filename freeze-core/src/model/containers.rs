@@ -25,6 +25,10 @@ macro_rules! list {
             fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
                 self.iter().enumerate().map(|(i, item)| mapper.part(&i.to_string(), item)).collect()
             }
+
+            fn visit_params(&self, mapper: &mut Mapper<'_>) -> Result<()> {
+                visit(self.iter(), mapper)
+            }
         }
     };
 }
@@ -44,6 +48,10 @@ macro_rules! pointer {
             fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
                 Ok(Self::new(self.as_ref().map_params(mapper)?))
             }
+
+            fn visit_params(&self, mapper: &mut Mapper<'_>) -> Result<()> {
+                self.as_ref().visit_params(mapper)
+            }
         }
     )+};
 }
@@ -57,6 +65,10 @@ impl<T: Freezable> Freezable for Option<T> {
     fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
         self.as_ref().map(|item| item.map_params(mapper)).transpose()
     }
+
+    fn visit_params(&self, mapper: &mut Mapper<'_>) -> Result<()> {
+        self.as_ref().map_or(Ok(()), |item| item.visit_params(mapper))
+    }
 }
 
 /// In the order of the keys, each a segment of the path.
@@ -65,16 +77,32 @@ impl<T: Freezable> Freezable for BTreeMap<String, T> {
     const HAS_LEAVES: bool = T::HAS_LEAVES;
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
-        let item = |(key, item): (&String, &T)| {
-            if key.is_empty() || key.contains('.') {
-                let path = format!("{}[{key:?}]", mapper.path());
-                let why = "a key of a map is a segment of the path: not empty, and without dots";
-                return Err(Error::Mapping { path, why });
-            }
-            Ok((key.clone(), mapper.part(key, item)?))
-        };
-        self.iter().map(item).collect()
+        self.iter()
+            .map(|(key, item)| Ok((key.clone(), mapper.part(segment(key, mapper)?, item)?)))
+            .collect()
     }
+
+    fn visit_params(&self, mapper: &mut Mapper<'_>) -> Result<()> {
+        self.iter().try_for_each(|(key, item)| mapper.visit_part(segment(key, mapper)?, item))
+    }
+}
+
+/// The key as a segment of the path.
+fn segment<'k>(key: &'k str, mapper: &Mapper<'_>) -> Result<&'k str> {
+    if key.is_empty() || key.contains('.') {
+        let path = format!("{}[{key:?}]", mapper.path());
+        let why = "a key of a map is a segment of the path: not empty, and without dots";
+        return Err(Error::Mapping { path, why });
+    }
+    Ok(key)
+}
+
+/// Visits items in a row.
+fn visit<'i, T: Freezable + 'i>(
+    items: impl Iterator<Item = &'i T>,
+    mapper: &mut Mapper<'_>,
+) -> Result<()> {
+    items.enumerate().try_for_each(|(i, item)| mapper.visit_part(&i.to_string(), item))
 }
 
 /// An array of what was mapped. The lengths agree by construction: one item was mapped for each of the
@@ -93,6 +121,10 @@ impl<T: Freezable, const N: usize> Freezable for [T; N] {
             self.iter().enumerate().map(|(i, item)| mapper.part(&i.to_string(), item)).collect();
         as_array(mapped?, mapper)
     }
+
+    fn visit_params(&self, mapper: &mut Mapper<'_>) -> Result<()> {
+        visit(self.iter(), mapper)
+    }
 }
 
 macro_rules! tuple {
@@ -107,6 +139,11 @@ macro_rules! tuple {
 
             fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
                 Ok(($(mapper.part(stringify!($index), &self.$index)?,)+))
+            }
+
+            fn visit_params(&self, mapper: &mut Mapper<'_>) -> Result<()> {
+                $(mapper.visit_part(stringify!($index), &self.$index)?;)+
+                Ok(())
             }
         }
     };

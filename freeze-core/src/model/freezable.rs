@@ -1,15 +1,17 @@
-//! The trait that `#[derive(Freezable)]` implements: a constant layout and one primitive.
+//! The trait that `#[derive(Freezable)]` implements: a constant layout, and one walk in two ways, to
+//! map and to look.
 
 use candle_core::{Tensor, Var};
 
 use crate::error::{Error, Result};
-use crate::model::{Leaf, LeafTree, Mapper, Summary, View, inspect};
+use crate::model::leaf::prefixes;
+use crate::model::{Leaf, LeafTree, Mapper, Summary, View, inspect, mapped};
 use crate::plan::FreezePlan;
 
 /// A layer, or a group of layers, whose front can be frozen.
 ///
-/// Derive it. Everything but [`LEAVES`](Self::LEAVES) and [`map_params`](Self::map_params) is
-/// provided. Freezing is a function of model and plan, not a mode: methods that freeze return a
+/// Derive it. Of an impl by hand, everything but [`LEAVES`](Self::LEAVES) and
+/// [`map_params`](Self::map_params) is provided. Freezing is a function of model and plan, not a mode: methods that freeze return a
 /// *view*, a copy of the model that shares every tensor's storage with the original and in which
 /// frozen parameters are detached, so that no gradient is computed for them and no graph is recorded
 /// for what depends on them alone. A training step through a view moves the original, and so does a
@@ -80,6 +82,44 @@ pub trait Freezable: Sized {
     /// Whatever the mapper's function returns, or a layer that cannot be rebuilt.
     fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self>;
 
+    /// Shows `mapper` what [`map_params`](Self::map_params) would, in its order, and makes nothing:
+    /// whatever is asked about a model is asked this way.
+    ///
+    /// Provided by mapping and dropping the result, which is right for a layer that is little more
+    /// than its tensors. One that is costly to rebuild, or has parts, does the same calls of `mapper`
+    /// here and leaves the rest out. The derive writes both.
+    ///
+    /// ```
+    /// use candle_nn::Linear;
+    /// use freeze_core::{Freezable, LeafTree, Mapper, Result};
+    ///
+    /// struct Pair<T>(T, T);
+    ///
+    /// impl<T: Freezable> Freezable for Pair<T> {
+    ///     const LEAVES: LeafTree = LeafTree::array(&T::LEAVES, 2);
+    ///
+    ///     fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
+    ///         Ok(Self(mapper.part("0", &self.0)?, mapper.part("1", &self.1)?))
+    ///     }
+    ///
+    ///     fn visit_params(&self, mapper: &mut Mapper<'_>) -> Result<()> {
+    ///         mapper.visit_part("0", &self.0)?;
+    ///         mapper.visit_part("1", &self.1)
+    ///     }
+    /// }
+    /// # let linear = || Linear::new(candle_core::Tensor::zeros((1, 1), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap(), None);
+    /// # assert_eq!(Pair(linear(), linear()).leaves()?.len(), 2);
+    /// # Ok::<(), freeze_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What [`map_params`](Self::map_params) returns for the same value, but for layers that can be
+    /// visited and not rebuilt.
+    fn visit_params(&self, mapper: &mut Mapper<'_>) -> Result<()> {
+        self.map_params(mapper).map(drop)
+    }
+
     /// A view of the model in which the first `n` leaves are frozen but those declared `always`, and
     /// the rest is as declared.
     ///
@@ -87,7 +127,8 @@ pub trait Freezable: Sized {
     ///
     /// `n` is larger than the number of leaves.
     fn freeze_upto(&self, n: usize) -> Result<View<Self>> {
-        self.view(&FreezePlan::upto(self, n)?)
+        let mut plan = inspect::declared(&|mapper| self.visit_params(mapper))?;
+        self.view(plan.freeze_upto(n)?)
     }
 
     /// The model as `plan` has it: same storage, frozen tensors detached.
@@ -96,7 +137,8 @@ pub trait Freezable: Sized {
     ///
     /// The plan was made for another model.
     fn view(&self, plan: &FreezePlan) -> Result<View<Self>> {
-        Ok(View::new(inspect::view(self, plan, Default::default())?))
+        let map = |mapper: &mut Mapper<'_>| self.map_params(mapper);
+        Ok(View::new(mapped::view(plan, Default::default(), map)?))
     }
 
     /// Every leaf in order: index, path, kind and parameters.
@@ -105,7 +147,7 @@ pub trait Freezable: Sized {
     ///
     /// A layer that cannot be rebuilt.
     fn leaves(&self) -> Result<Vec<Leaf>> {
-        inspect::leaves(self)
+        inspect::leaves(&|mapper| self.visit_params(mapper))
     }
 
     /// Every trainable variable once, in the order of the leaves; buffers are not among them.
@@ -123,7 +165,7 @@ pub trait Freezable: Sized {
     ///
     /// A layer that cannot be rebuilt.
     fn named_vars(&self) -> Result<Vec<(String, Var)>> {
-        inspect::named_vars(self)
+        inspect::named_vars(&|mapper| self.visit_params(mapper))
     }
 
     /// Every tensor, parameters and buffers, with its full name, in the order of the leaves. A tied
@@ -133,7 +175,7 @@ pub trait Freezable: Sized {
     ///
     /// A layer that cannot be rebuilt.
     fn named_tensors(&self) -> Result<Vec<(String, Tensor)>> {
-        inspect::named_tensors(self)
+        inspect::named_tensors(&|mapper| self.visit_params(mapper))
     }
 
     /// The number of leaves in front of the leaf or group at `path`: `freeze_upto` of it freezes
@@ -146,7 +188,7 @@ pub trait Freezable: Sized {
         let leaves = self.leaves()?;
         leaves.iter().position(|leaf| leaf.is_at_or_below(path)).ok_or_else(|| Error::Path {
             path: path.to_string(),
-            near: crate::error::near(path, inspect::prefixes(&leaves)),
+            near: crate::error::near(path, prefixes(&leaves)),
         })
     }
 
@@ -158,7 +200,7 @@ pub trait Freezable: Sized {
     ///
     /// candle could not copy a tensor.
     fn into_trainable(self) -> Result<Self> {
-        inspect::into_trainable(&self, |_| true)
+        mapped::into_trainable(|_| true, |mapper| self.map_params(mapper))
     }
 
     /// As [`into_trainable`](Self::into_trainable) for the leaves that a pattern over their paths
@@ -169,7 +211,8 @@ pub trait Freezable: Sized {
     ///
     /// The pattern matches no leaf or cannot be read, or candle could not copy a tensor.
     fn into_trainable_matching(self, pattern: &str) -> Result<Self> {
-        inspect::into_trainable_matching(&self, pattern)
+        let wanted = inspect::matched(&|mapper| self.visit_params(mapper), pattern)?;
+        mapped::into_trainable(|id| wanted.contains(&id), |mapper| self.map_params(mapper))
     }
 
     /// A printable table of the leaves: kind, shapes, number of parameters, trained or frozen as
@@ -179,7 +222,7 @@ pub trait Freezable: Sized {
     ///
     /// A layer that cannot be rebuilt.
     fn summary(&self) -> Result<Summary> {
-        let plan = FreezePlan::declared(self)?;
+        let plan = inspect::declared(&|mapper| self.visit_params(mapper))?;
         Ok(Summary::new(self.leaves()?, plan.states()))
     }
 }

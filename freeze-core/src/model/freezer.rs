@@ -12,7 +12,7 @@ use candle_nn::Module;
 
 use crate::error::{Error, Result, listed};
 use crate::model::inventory::Inventory;
-use crate::model::{BatchNormPolicy, Freezable, inspect};
+use crate::model::{BatchNormPolicy, Freezable, mapped};
 use crate::plan::{Change, Declared, FreezePlan, LeafState, PlanOptimizer, Prepared};
 
 pub(crate) use owners::check_owners;
@@ -76,7 +76,8 @@ impl<M: Freezable> Freezer<M> {
         let inventory = Inventory::new(&model)?;
         let plan = inventory.plan(Declared::state)?;
         warn_of(&inventory.immovable(&plan));
-        let view = inspect::view(&model, &plan, BatchNormPolicy::AsCaller)?;
+        let view =
+            mapped::view(&plan, BatchNormPolicy::AsCaller, |mapper| model.map_params(mapper))?;
         let batch_norm = BatchNormPolicy::AsCaller;
         let known = HashSet::new();
         Ok(Self { whole: model, view, inventory, base: plan.clone(), plan, batch_norm, known })
@@ -89,7 +90,7 @@ impl<M: Freezable> Freezer<M> {
     /// A frozen layer cannot follow the policy; nothing has changed then.
     pub fn set_batch_norm(&mut self, policy: BatchNormPolicy) -> Result<()> {
         if policy != self.batch_norm {
-            self.view = inspect::view(&self.whole, &self.plan, policy)?;
+            self.view = mapped::view(&self.plan, policy, |mapper| self.whole.map_params(mapper))?;
             self.batch_norm = policy;
         }
         Ok(())
@@ -170,10 +171,13 @@ impl<M: Freezable> Freezer<M> {
         let before = self.inventory.planned(&self.plan);
         let owned = check_owners(&planned, optimizers)?;
         owners::check_known(&self.known, &owned, &before, &planned)?;
-        // The same plan keeps its view, and with it whatever a `&mut self` forward stores there.
-        let view = match plan == &self.plan {
+        // A plan that freezes the same keeps the view, and with it whatever a `&mut self` forward
+        // stores there.
+        let view = match plan.freezes_as(&self.plan) {
             true => None,
-            false => Some(inspect::view(&self.whole, plan, self.batch_norm)?),
+            false => {
+                Some(mapped::view(plan, self.batch_norm, |mapper| self.whole.map_params(mapper))?)
+            }
         };
         let prepared = optimizers.iter_mut().map(|optimizer| optimizer.prepare_plan(&planned));
         let prepared = prepared.collect::<Result<Vec<_>>>()?;
@@ -190,8 +194,8 @@ impl<M: Freezable> Freezer<M> {
                 &immovable.into_iter().filter(|path| !stuck.contains(path)).collect::<Vec<_>>(),
             );
             self.view = view;
-            self.plan = plan.clone();
         }
+        self.plan.clone_from(plan);
         change.trace();
         Ok(change)
     }

@@ -2,6 +2,7 @@
 
 mod rewind;
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -44,7 +45,7 @@ impl Generator {
     pub(crate) fn advance(&self, words: usize) -> DropoutState {
         let mut state = self.lock();
         let start = *state;
-        rewind::remember(self, start);
+        remember(self, start);
         state.position = state.position.wrapping_add(words as u64);
         start
     }
@@ -53,4 +54,20 @@ impl Generator {
         // The state is whole at any time: a panic elsewhere does no harm to it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What was drawn: each generator with the state that a draw started from, the earliest first.
+type Drawn = Vec<(Generator, DropoutState)>;
+
+thread_local! {
+    /// The draws on this thread, while somebody wants to take them back.
+    static DRAWN: RefCell<Option<Drawn>> = const { RefCell::new(None) };
+}
+
+fn remember(generator: &Generator, start: DropoutState) {
+    DRAWN.with_borrow_mut(|drawn| {
+        if let Some(drawn) = drawn {
+            drawn.push((generator.clone(), start));
+        }
+    });
 }

@@ -36,7 +36,7 @@ impl Inventory {
         let mut known: HashMap<TensorId, usize> = HashMap::new();
         let (mut with_plain, mut with_vars) = (HashSet::new(), HashSet::new());
         let mut failed = None;
-        let heads = visit(model, |at, tensor| {
+        let heads = visit(&|mapper| model.visit_params(mapper), |at, tensor| {
             if !is_trainable(at, tensor) {
                 if at.role == Role::Weight && tensor.dtype().is_float() {
                     with_plain.insert(at.leaf);

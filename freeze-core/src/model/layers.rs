@@ -154,6 +154,18 @@ impl Freezable for BatchNorm {
             Ok(batch_norm(size, config, builder(tensors))?)
         })
     }
+
+    fn visit_params(&self, mapper: &mut Mapper<'_>) -> Result<()> {
+        mapper.leaf("BatchNorm", |mapper| {
+            mapper.buffer("running_mean", self.running_mean())?;
+            mapper.buffer("running_var", self.running_var())?;
+            if let Some((weight, bias)) = self.weight_and_bias() {
+                mapper.weight("weight", weight)?;
+                mapper.weight("bias", bias)?;
+            }
+            Ok(())
+        })
+    }
 }
 
 /// candle shows this setting in the `Debug` text alone.

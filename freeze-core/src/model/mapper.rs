@@ -1,4 +1,4 @@
-//! The visitor that [`Freezable::map_params`] drives: it knows where in the model it is.
+//! The visitor that both walks over a model drive: it knows where in the model it is.
 
 mod ask;
 mod at;
@@ -11,7 +11,7 @@ use std::fmt;
 use candle_core::Tensor;
 
 use crate::error::{Error, Result};
-use crate::model::{BatchNormPolicy, Freezable, Generator};
+use crate::model::{BatchNormPolicy, Generator};
 use crate::plan::{Declared, FreezePlan, LeafState};
 
 pub use at::{At, Role};
@@ -20,8 +20,11 @@ pub(crate) use paths::{is_at_or_below, join};
 /// The type of the function that sees every tensor and returns its replacement.
 pub type Visit<'a> = dyn FnMut(At<'_>, &Tensor) -> Result<Tensor> + 'a;
 
+/// A walk that only looks: some model's [`visit_params`](crate::Freezable::visit_params).
+pub(crate) type Walk<'a> = dyn Fn(&mut Mapper<'_>) -> Result<()> + 'a;
+
 /// Walks a model in declaration order. Created by this library; a hand-written
-/// [`Freezable::map_params`] calls its methods.
+/// [`Freezable::map_params`](crate::Freezable::map_params) calls its methods.
 pub struct Mapper<'a> {
     visit: &'a mut Visit<'a>,
     states: &'a [LeafState],
@@ -88,15 +91,6 @@ impl<'a> Mapper<'a> {
     /// one under each.
     pub(crate) fn into_generators(self) -> Vec<(String, Generator)> {
         self.generators
-    }
-
-    /// Maps the part called `name`.
-    ///
-    /// # Errors
-    ///
-    /// Those of the part.
-    pub fn part<T: Freezable>(&mut self, name: &str, part: &T) -> Result<T> {
-        self.at(name, |mapper| part.map_params(mapper))
     }
 
     /// Runs `inside` one path segment further down.

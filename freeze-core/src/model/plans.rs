@@ -1,20 +1,18 @@
 //! The plans that a model begins with.
 
-use super::Freezable;
 use crate::error::Result;
-use crate::plan::{Declared, FreezePlan, LeafState};
+use crate::model::{Freezable, inspect};
+use crate::plan::{FreezePlan, LeafState};
 
 impl FreezePlan {
-    /// Every leaf of `model` as its type [declares](Declared) it: what is said to be `frozen` is,
+    /// Every leaf of `model` as its type [declares](crate::Declared) it: what is said to be `frozen` is,
     /// the rest trains at the declared share of the learning rate.
     ///
     /// # Errors
     ///
     /// A layer of the model cannot be rebuilt, or declared shares multiply to what is not finite.
     pub fn declared<M: Freezable>(model: &M) -> Result<Self> {
-        let leaves = model.leaves()?.into_iter().map(|leaf| (leaf.path, leaf.declared));
-        let (paths, declared): (Vec<String>, Vec<Declared>) = leaves.unzip();
-        Self::of(paths.into(), &declared, Declared::state)
+        inspect::declared(&|mapper| model.visit_params(mapper))
     }
 
     /// Every leaf of `model` trains at the full learning rate, whatever is declared.

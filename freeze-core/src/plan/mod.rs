@@ -201,6 +201,12 @@ impl FreezePlan {
         self.states.iter().filter(|state| state.is_frozen()).count()
     }
 
+    /// Whether the other plan, of the same leaves, freezes those that this one freezes.
+    pub(crate) fn freezes_as(&self, other: &Self) -> bool {
+        let frozen = |state: &LeafState| state.is_frozen();
+        self.states.iter().map(frozen).eq(other.states.iter().map(frozen))
+    }
+
     /// Says whether the plan's leaves are exactly `paths`, in their order.
     ///
     /// # Errors

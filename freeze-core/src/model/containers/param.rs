@@ -23,6 +23,15 @@ pub trait TensorParam: Sized {
     ///
     /// Those of the mapper's function.
     fn map_param(&self, mapper: &mut Mapper<'_>) -> Result<Self>;
+
+    /// As [`Freezable::visit_params`](crate::Freezable::visit_params).
+    ///
+    /// # Errors
+    ///
+    /// Those of the mapper's function.
+    fn visit_param(&self, mapper: &mut Mapper<'_>) -> Result<()> {
+        self.map_param(mapper).map(drop)
+    }
 }
 
 const TENSOR: LeafTree = LeafTree::leaf(KIND);

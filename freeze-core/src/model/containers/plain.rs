@@ -31,6 +31,10 @@ macro_rules! plain {
             fn map_params(&self, _: &mut Mapper<'_>) -> Result<Self> {
                 Ok(Clone::clone(self))
             }
+
+            fn visit_params(&self, _: &mut Mapper<'_>) -> Result<()> {
+                Ok(())
+            }
         }
     )+};
 }

@@ -3,7 +3,7 @@
 use candle_core::{Tensor, Var};
 
 use crate::error::Result;
-use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf, Summary, View, inspect};
+use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf, Summary, View, mapped};
 use crate::plan::{FreezePlan, LeafState, PlannedVar};
 
 impl<M: Freezable> Freezer<M> {
@@ -20,7 +20,7 @@ impl<M: Freezable> Freezer<M> {
     /// The plan was made for another model, or a frozen layer cannot follow
     /// [`batch_norm`](Self::batch_norm).
     pub fn view(&self, plan: &FreezePlan) -> Result<View<M>> {
-        Ok(View::new(inspect::view(&self.whole, plan, self.batch_norm)?))
+        self.view_by(plan, self.batch_norm)
     }
 
     /// The whole model with every leaf frozen, for evaluation, as a teacher, or as the discriminator
@@ -59,7 +59,7 @@ impl<M: Freezable> Freezer<M> {
     /// A layer of the model cannot be rebuilt.
     pub fn frozen_view(&self) -> Result<View<M>> {
         let plan = self.plan.all(LeafState::Frozen);
-        Ok(View::new(inspect::view(&self.whole, &plan, BatchNormPolicy::AsCaller)?))
+        self.view_by(&plan, BatchNormPolicy::AsCaller)
     }
 
     /// As [`frozen_view`](Self::frozen_view), with the leaves that `pattern` matches frozen beside
@@ -77,7 +77,8 @@ impl<M: Freezable> Freezer<M> {
     }
 
     /// The view, for models whose forward takes `&mut self`. What such a forward keeps in the view
-    /// itself is gone with the next plan; what must live on belongs behind an `Arc`.
+    /// itself is gone with the next plan that freezes other leaves; what must live on belongs behind
+    /// an `Arc`.
     pub fn view_mut(&mut self) -> &mut M {
         &mut self.view
     }
@@ -160,5 +161,8 @@ impl<M: Freezable> Freezer<M> {
     /// A layer of the model cannot be rebuilt.
     pub fn summary(&self) -> Result<Summary> {
         Ok(Summary::new(self.leaves()?, self.plan.states()))
+    }
+    fn view_by(&self, plan: &FreezePlan, policy: BatchNormPolicy) -> Result<View<M>> {
+        Ok(View::new(mapped::view(plan, policy, |mapper| self.whole.map_params(mapper))?))
     }
 }

@@ -1,20 +1,12 @@
 //! Puts the generators of dropouts back after a trial, so that a trial repeats and leaves no trace.
 
-use std::cell::RefCell;
-
-use super::{DropoutState, Generator};
-
-type States = Vec<(Generator, DropoutState)>;
-
-thread_local! {
-    static DRAWN: RefCell<Option<States>> = const { RefCell::new(None) };
-}
+use super::{DRAWN, Drawn, Generator};
 
 /// While it lives, every generator that a dropout on this thread draws from is remembered; dropped,
 /// it puts them back, and with them the given ones, whichever thread drew from those.
 pub(crate) struct Rewind {
-    given: States,
-    outer: Option<States>,
+    given: Drawn,
+    outer: Option<Drawn>,
 }
 
 impl Rewind {
@@ -34,13 +26,4 @@ impl Drop for Rewind {
             generator.set_state(state);
         }
     }
-}
-
-/// Called with the state that a draw starts from.
-pub(super) fn remember(generator: &Generator, start: DropoutState) {
-    DRAWN.with_borrow_mut(|drawn| {
-        if let Some(drawn) = drawn {
-            drawn.push((generator.clone(), start));
-        }
-    });
 }

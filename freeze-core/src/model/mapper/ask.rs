@@ -8,7 +8,8 @@ use crate::plan::LeafState;
 impl Mapper<'_> {
     /// The state of the leaf being mapped; outside a leaf, trained.
     ///
-    /// A layer that behaves otherwise when frozen asks here: it never infers it from its tensors.
+    /// A layer that behaves otherwise when frozen asks here: it never infers it from its tensors. Of a
+    /// trained leaf the rate is not for the layer: a plan that changes rates alone makes no new view.
     pub fn state(&self) -> LeafState {
         let index = self.heads.len().wrapping_sub(1);
         match self.open {

@@ -14,17 +14,16 @@ use candle_nn::{Module, VarBuilder};
 use crate::bits::bits;
 use crate::error::{Error, Result};
 use crate::model::{BatchNormPolicy, Freezable, LeafTree, Mapper};
-use replay::{Recording, replay};
-
-type Build<L> = dyn Fn(VarBuilder<'static>) -> candle_core::Result<L> + Send + Sync;
+use replay::{Build, Recording, replay};
 
 /// Any layer or whole model that is made from a [`VarBuilder`] and keeps its tensors to itself:
 /// `GroupNorm`, `LSTM`, `GRU`, a model of candle-transformers.
 ///
 /// The constructor runs once against the builder while the tensors it asks for are recorded, and
-/// again, over the recorded or replaced tensors, whenever the model is mapped. It must therefore ask
-/// for the same names every time, make the same of them, and have no effect but its result: constants
-/// that it draws at random, such as Fourier features, would be others in each view.
+/// again, over the recorded or replaced tensors, for the layer itself and for each view; questions
+/// about the model do not run it. It must therefore ask for the same names every time, make the same
+/// of them, and have no effect but its result: constants that it draws at random, such as Fourier
+/// features, would be others in each view.
 /// [`verified`](Self::verified) finds that out. Settings that are made through `DerefMut` afterwards
 /// are the value's own and not in its views; make them in the constructor. Derefs to the layer.
 ///
@@ -145,30 +144,40 @@ impl<L> Freezable for Rebuilt<L> {
     const LEAVES: LeafTree = LeafTree::open("Rebuilt", || LeafTree::EMPTY);
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
-        let kind = short_name::<L>();
         let mut tensors: Vec<Tensor> =
             self.recording.tensors.iter().map(|named| named.tensor.clone()).collect();
-        for (prefix, members) in self.recording.groups() {
-            let mut map = |mapper: &mut Mapper<'_>| {
-                mapper.leaf(kind, |mapper| self.map_group(&members, &mut tensors, mapper))
-            };
-            match prefix {
-                "" => map(mapper)?,
-                prefix => mapper.at(prefix, map)?,
-            }
-        }
+        self.walk(mapper, &mut |index, tensor| tensors[index] = tensor)?;
         let recording = Arc::new(self.recording.with_tensors(tensors));
         let layer = replay(&recording, self.build.as_ref())?;
         Ok(Self { layer, build: self.build.clone(), recording })
     }
+
+    fn visit_params(&self, mapper: &mut Mapper<'_>) -> Result<()> {
+        self.walk(mapper, &mut |_, _| {})
+    }
 }
 
 impl<L> Rebuilt<L> {
-    fn map_group(
+    /// Hands over each tensor, those of one prefix as one leaf; `take` gets what comes back for the
+    /// one recorded at an index.
+    fn walk(&self, mapper: &mut Mapper<'_>, take: &mut dyn FnMut(usize, Tensor)) -> Result<()> {
+        for (prefix, members) in self.recording.groups() {
+            let mut group = |mapper: &mut Mapper<'_>| {
+                mapper.leaf(short_name::<L>(), |mapper| self.group(&members, mapper, take))
+            };
+            match prefix {
+                "" => group(mapper)?,
+                prefix => mapper.at(prefix, group)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn group(
         &self,
         members: &[usize],
-        tensors: &mut [Tensor],
         mapper: &mut Mapper<'_>,
+        take: &mut dyn FnMut(usize, Tensor),
     ) -> Result<()> {
         let named = |index: &usize| &self.recording.tensors[*index];
         let inference = mapper.batch_norm() == BatchNormPolicy::Inference;
@@ -181,13 +190,14 @@ impl<L> Rebuilt<L> {
                     .to_string(),
             });
         }
-        for &index in members {
-            let named = &self.recording.tensors[index];
+        for index in members {
+            let named = named(index);
             let name = named.name.rsplit('.').next().unwrap_or_default();
-            tensors[index] = match named.buffer {
+            let tensor = match named.buffer {
                 true => mapper.buffer(name, &named.tensor)?,
                 false => mapper.weight(name, &named.tensor)?,
             };
+            take(*index, tensor);
         }
         Ok(())
     }

@@ -10,8 +10,7 @@ use std::sync::mpsc::{Sender, channel};
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 
-use super::Build;
-use super::replay::{Named, Recording};
+use super::replay::{Build, Named, Recording};
 use crate::error::Result;
 
 type Candle<T> = candle_core::Result<T>;

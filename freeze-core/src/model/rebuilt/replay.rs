@@ -6,10 +6,12 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 
-use super::Build;
 use crate::error::Result;
 
 type Candle<T> = candle_core::Result<T>;
+
+/// A constructor.
+pub(super) type Build<L> = dyn Fn(VarBuilder<'static>) -> Candle<L> + Send + Sync;
 
 /// What a constructor asked for, in its order, and the answers.
 pub(super) struct Recording {

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::TensorId;
 
-use crate::model::inspect::Param;
-use crate::model::{Leaf, Role};
+use crate::model::{Leaf, Param, Role};
 use crate::plan::LeafState;
 
 /// For each tied parameter the rows that hold it, with its name there.

@@ -1,0 +1,27 @@
+//! A step of either walk, into a part by its name.
+
+#[cfg(test)]
+mod tests;
+
+use crate::error::Result;
+use crate::model::{Freezable, Mapper};
+
+impl Mapper<'_> {
+    /// Maps the part called `name`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the part.
+    pub fn part<T: Freezable>(&mut self, name: &str, part: &T) -> Result<T> {
+        self.at(name, |mapper| part.map_params(mapper))
+    }
+
+    /// Visits the part called `name`: of [`part`](Self::part) what only looks.
+    ///
+    /// # Errors
+    ///
+    /// Those of the part.
+    pub fn visit_part<T: Freezable>(&mut self, name: &str, part: &T) -> Result<()> {
+        self.at(name, |mapper| part.visit_params(mapper))
+    }
+}

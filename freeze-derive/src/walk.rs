@@ -1,0 +1,122 @@
+//! The bodies of the two walks, which pass the same parts in the same order: one makes a new value of
+//! them, the other only looks.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote};
+use syn::Path;
+
+use crate::model::{Body, Field, Grain, Model, Role, Segment, Variant};
+use crate::names::Names;
+use crate::{declared, part};
+
+/// What a walk makes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// A new value.
+    Map,
+    /// Nothing.
+    Visit,
+}
+
+impl Way {
+    /// The method of that name and `what` it is called on.
+    pub(crate) fn method(self, what: &str) -> Ident {
+        match self {
+            Self::Map => format_ident!("map_{what}"),
+            Self::Visit => format_ident!("visit_{what}"),
+        }
+    }
+}
+
+/// The body of the walk through a value.
+pub(crate) fn walk(way: Way, model: &Model<'_>, names: &Names) -> TokenStream {
+    let krate = &model.krate;
+    let made = match &model.body {
+        Body::Struct(fields) => {
+            let places = fields.iter().map(|Field { member, .. }| quote!(self.#member));
+            made(way, krate, &quote!(Self), fields.iter().zip(places), names)
+        }
+        Body::Enum(variants) => {
+            let arms = variants.iter().map(|variant| arm(way, krate, variant, names));
+            quote!(match self { #(#arms)* })
+        }
+    };
+    let made = match model.grain {
+        Grain::Leaves => made,
+        Grain::Unit => {
+            let (mapper, kind) = (names.mapper(), &model.kind);
+            quote!(#krate::Mapper::unit(#mapper, #kind, |#mapper| #made))
+        }
+    };
+    declared::walk(krate, model.declared.as_ref(), names, made)
+}
+
+fn arm(way: Way, krate: &Path, variant: &Variant<'_>, names: &Names) -> TokenStream {
+    let (ident, fields) = (variant.ident, &variant.fields);
+    let places = (0..fields.len()).map(|i| names.field(i));
+    let bindings = fields.iter().zip(places.clone()).map(|(Field { member, role, .. }, place)| {
+        match (way, role) {
+            (Way::Visit, Role::Skipped) => quote!(#member: _),
+            _ => quote!(#member: #place),
+        }
+    });
+    let places = fields.iter().zip(places.map(|place| quote!(#place)));
+    let made = made(way, krate, &quote!(Self::#ident), places, names);
+    quote!(Self::#ident { #(#bindings),* } => #made,)
+}
+
+/// What `constructor` makes of the fields, each with the place of the present one.
+fn made<'a, 'f: 'a>(
+    way: Way,
+    krate: &Path,
+    constructor: &TokenStream,
+    fields: impl Iterator<Item = (&'a Field<'f>, TokenStream)>,
+    names: &Names,
+) -> TokenStream {
+    let values = fields.filter_map(|(field, place)| {
+        let (member, value) = (&field.member, value(way, krate, field, &place, names)?);
+        Some(match way {
+            Way::Map => quote!(#member: #value),
+            Way::Visit => quote!(#value;),
+        })
+    });
+    match way {
+        Way::Map => quote!(::core::result::Result::Ok(#constructor { #(#values),* })),
+        Way::Visit => quote!({ #(#values)* ::core::result::Result::Ok(()) }),
+    }
+}
+
+/// The new value of a field, or what looks at it; `place` is where the present one is.
+fn value(
+    way: Way,
+    krate: &Path,
+    field: &Field<'_>,
+    place: &TokenStream,
+    names: &Names,
+) -> Option<TokenStream> {
+    let (ty, mapper) = (field.ty, names.mapper());
+    let (segment, walked) = match &field.role {
+        Role::Skipped => {
+            return (way == Way::Map).then(|| quote!(<#ty as #krate::Skipped>::cloned(&#place)));
+        }
+        // Without a closure around it a tuple's `Ok` would not say which error it is without.
+        Role::Part(Segment::Transparent) if field.declared.is_none() => {
+            let method = way.method("params");
+            return Some(quote!(<#ty as #krate::Freezable>::#method(&#place, #mapper)?));
+        }
+        Role::Part(segment) => (segment, part::walk(way, krate, ty, place, names)),
+        Role::Param(segment) => {
+            let method = way.method("param");
+            (segment, quote!(<#ty as #krate::TensorParam>::#method(&#place, #mapper)))
+        }
+        Role::Unit(segment, kind) => {
+            let inside = part::walk(way, krate, ty, place, names);
+            (segment, quote!(#krate::Mapper::unit(#mapper, #kind, |#mapper| #inside)))
+        }
+    };
+    let walked = declared::walk(krate, field.declared.as_ref(), names, walked);
+    Some(match segment {
+        Segment::Transparent => quote!(#walked?),
+        Segment::Name(name) => quote!(#krate::Mapper::at(#mapper, #name, |#mapper| #walked)?),
+    })
+}
