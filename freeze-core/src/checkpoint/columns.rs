@@ -10,10 +10,6 @@ use super::history::exact;
 use crate::error::Result;
 use crate::policy::Elapsed;
 
-/// The columns: what is recorded, which metric it is of, and how far training was, as `epoch`,
-/// `epochs`, `step`, `steps`.
-pub(super) const COLUMNS: [&str; 3] = ["history/value", "history/metric", "history/elapsed"];
-
 /// A metric of a history, and the latest of its values, for who reads the header alone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct SavedMetric {

@@ -3,36 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
 
-use super::history::exact;
-use super::run::Checkpoint;
+use super::names::GATHERED;
 use super::source::Source;
+use super::state::Weighed;
 use crate::error::Result;
 use crate::optim::{GradAccumulator, SavedSum};
 use crate::plan::{PlannedVar, Prepared};
-
-/// What stands in front of the names of the sums.
-const GATHERED: &str = "gathered/";
-
-/// What the micro-batches of a variable weighed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Weighed {
-    #[serde(with = "exact")]
-    total: f64,
-    #[serde(with = "exact")]
-    unit: f64,
-}
 
 /// The weights by variable, and the sums by their names in the file.
 pub(super) type Gathered = (BTreeMap<String, Weighed>, Vec<(String, Tensor)>);
 
 /// What is saved; `None` if there is no accumulator.
-pub(super) fn gathered<M>(
-    run: &Checkpoint<'_, M>,
+pub(super) fn gathered(
+    accumulator: Option<&GradAccumulator>,
     vars: &[PlannedVar],
 ) -> Result<Option<Gathered>> {
-    let Some(accumulator) = &run.accumulator else { return Ok(None) };
+    let Some(accumulator) = accumulator else { return Ok(None) };
     let (mut weighed, mut tensors) = (BTreeMap::new(), Vec::new());
     for (name, SavedSum { tensor, total, unit }) in accumulator.sums(vars)? {
         tensors.extend(tensor.map(|tensor| (format!("{GATHERED}{name}"), tensor)));

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
 use crate::policy::Elapsed;
-use crate::train::MetricSink;
 
 /// Every recorded value of every metric, in order, NaN and infinities included.
 ///
@@ -49,13 +47,6 @@ impl MetricHistory {
     /// The latest value of a metric.
     pub fn last(&self, name: &str) -> Option<f64> {
         self.records.iter().rev().find(|record| record.name == name).map(|record| record.value)
-    }
-}
-
-impl MetricSink for MetricHistory {
-    fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()> {
-        MetricHistory::record(self, name, value, elapsed);
-        Ok(())
     }
 }
 

@@ -129,7 +129,7 @@ impl Manager {
     pub fn save<M: Freezable>(&self, run: Checkpoint<'_, M>) -> Result<PathBuf> {
         let progress = progress(&run)?;
         if let Some(best) = &self.best {
-            best.check(run.history.as_deref())?;
+            best.check(run.parts.history.as_deref())?;
         }
         let at = Position::of(progress);
         let mut stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,7 +242,7 @@ impl Manager {
 }
 
 fn progress<M>(run: &Checkpoint<'_, M>) -> Result<Elapsed> {
-    run.progress.ok_or_else(|| Error::Unsaved {
+    run.parts.progress.ok_or_else(|| Error::Unsaved {
         what: "the run under a name of its own".into(),
         why: "it was given no progress; add `.progress(..)`".into(),
     })

@@ -96,6 +96,8 @@ mod gathered;
 mod header;
 mod history;
 mod manager;
+mod names;
+mod parts;
 pub(crate) mod random;
 mod restore;
 mod resume;

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::MetricHistory;
-use super::columns::{COLUMNS, history};
+use super::columns::history;
 use super::dropouts::Dropouts;
 use super::fingerprint::Fingerprint;
 use super::gathered;
+use super::names::{COLUMNS, RANDOM, optimizer_prefix};
+use super::parts::Parts;
 use super::random::{OWN, Registered};
 use super::restore::Restore;
-use super::run::Checkpoint;
-use super::save::{RANDOM, optimizer_prefix};
 use super::source::Source;
 use super::state::SavedOptimizer;
 use crate::error::Result;
@@ -30,7 +30,7 @@ pub struct Resumed {
 }
 
 pub(super) fn resume<M: Freezable>(
-    run: &mut Checkpoint<'_, M>,
+    run: &mut Parts<'_, M>,
     path: &Path,
     base: Option<&Path>,
 ) -> Result<Resumed> {
@@ -123,7 +123,7 @@ fn optimizer_states(source: &mut Source) -> Result<Vec<OptimizerState>> {
 }
 
 /// Every difference between the parts beside the model that were saved and those handed over.
-fn differing_parts<M>(run: &Checkpoint<'_, M>, source: &Source) -> Vec<String> {
+fn differing_parts<M>(run: &Parts<'_, M>, source: &Source) -> Vec<String> {
     let (state, mut found) = (&source.state, Vec::new());
     let (theirs, ours) = (state.optimizers.len(), run.optimizers.len());
     if theirs != ours {

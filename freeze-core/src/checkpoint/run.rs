@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use super::parts::Parts;
 use super::random::{Lent, Registered, Resumable};
 use super::{MetricHistory, Resumed, resume, save};
 use crate::error::Result;
@@ -16,20 +17,13 @@ use crate::policy::{Elapsed, Schedule};
 /// See the [module](super) for an example.
 #[must_use = "nothing is saved or restored before `save` or `resume`"]
 pub struct Checkpoint<'a, M> {
-    pub(super) net: &'a mut Freezer<M>,
-    pub(super) optimizers: Vec<&'a mut dyn PlanOptimizer>,
-    pub(super) schedule: Option<&'a mut dyn Schedule>,
-    pub(super) generators: Vec<(String, Box<dyn Registered + 'a>)>,
-    pub(super) history: Option<&'a mut MetricHistory>,
-    pub(super) accumulator: Option<&'a mut GradAccumulator>,
-    pub(super) progress: Option<Elapsed>,
-    pub(super) samples: u64,
+    pub(super) parts: Parts<'a, M>,
 }
 
 impl<'a, M: Freezable> Checkpoint<'a, M> {
     /// The model with its plan, and nothing else so far.
     pub fn of(net: &'a mut Freezer<M>) -> Self {
-        Self {
+        let parts = Parts {
             net,
             optimizers: Vec::new(),
             schedule: None,
@@ -38,19 +32,20 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
             accumulator: None,
             progress: None,
             samples: 0,
-        }
+        };
+        Self { parts }
     }
 
     /// Adds an optimizer; several are told apart by their order.
     pub fn optimizer(mut self, optimizer: &'a mut dyn PlanOptimizer) -> Self {
-        self.optimizers.push(optimizer);
+        self.parts.optimizers.push(optimizer);
         self
     }
 
     /// Adds the schedule; that of a hook is its
     /// [`schedule_mut`](crate::LayerFreezing::schedule_mut).
     pub fn schedule(self, schedule: &'a mut dyn Schedule) -> Self {
-        Self { schedule: Some(schedule), ..self }
+        Self { parts: Parts { schedule: Some(schedule), ..self.parts } }
     }
 
     /// Adds a random generator under a name.
@@ -60,33 +55,33 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
 
     /// As [`random`](Self::random), for a generator whose type is not known here.
     pub(crate) fn registered(mut self, name: &str, generator: Box<dyn Registered + 'a>) -> Self {
-        self.generators.push((name.to_string(), generator));
+        self.parts.generators.push((name.to_string(), generator));
         self
     }
 
     /// Adds the history of metrics.
     pub fn history(self, history: &'a mut MetricHistory) -> Self {
-        Self { history: Some(history), ..self }
+        Self { parts: Parts { history: Some(history), ..self.parts } }
     }
 
     /// Adds the gradients gathered since the last step, for a run that stops between micro-batches.
     pub fn accumulator(self, accumulator: &'a mut GradAccumulator) -> Self {
-        Self { accumulator: Some(accumulator), ..self }
+        Self { parts: Parts { accumulator: Some(accumulator), ..self.parts } }
     }
 
     /// How far training is; for saving.
     pub fn progress(self, progress: Elapsed) -> Self {
-        Self { progress: Some(progress), ..self }
+        Self { parts: Parts { progress: Some(progress), ..self.parts } }
     }
 
     /// How many samples training has seen; for saving.
     pub fn samples(self, samples: u64) -> Self {
-        Self { samples, ..self }
+        Self { parts: Parts { samples, ..self.parts } }
     }
 
     /// Gathers what would be saved, and saves nothing.
     pub(crate) fn check(mut self) -> Result<()> {
-        save::check(&mut self)
+        save::check(&mut self.parts)
     }
 
     /// Saves everything to one file, which appears whole or not at all and is on the disk when the
@@ -97,7 +92,7 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
     /// An optimizer hides its state, two parts have one name, or the file cannot be written; an older
     /// file at `path` is intact then.
     pub fn save(mut self, path: impl AsRef<Path>) -> Result<()> {
-        save::save(&mut self, path.as_ref())
+        save::save(&mut self.parts, path.as_ref())
     }
 
     /// As [`save`](Self::save), without the model's tensors that are bit for bit the same in `base`:
@@ -109,7 +104,7 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
     /// As [`save`](Self::save), or `base` is damaged, a delta itself, or by whatever name or link the
     /// file at `path`.
     pub fn save_delta(mut self, path: impl AsRef<Path>, base: impl AsRef<Path>) -> Result<()> {
-        save::save_delta(&mut self, path.as_ref(), base.as_ref())
+        save::save_delta(&mut self.parts, path.as_ref(), base.as_ref())
     }
 
     /// Restores everything from one file, or nothing: all is read and checked before anything
@@ -120,7 +115,7 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
     /// The file cannot be read, is damaged, of a newer format, or of another run: every difference
     /// is listed. Nothing has changed then.
     pub fn resume(mut self, path: impl AsRef<Path>) -> Result<Resumed> {
-        resume::resume(&mut self, path.as_ref(), None)
+        resume::resume(&mut self.parts, path.as_ref(), None)
     }
 
     /// As [`resume`](Self::resume), from a file of [`save_delta`](Self::save_delta) and its base.
@@ -133,24 +128,25 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
         path: impl AsRef<Path>,
         base: impl AsRef<Path>,
     ) -> Result<Resumed> {
-        resume::resume(&mut self, path.as_ref(), Some(base.as_ref()))
+        resume::resume(&mut self.parts, path.as_ref(), Some(base.as_ref()))
     }
 }
 
 /// The parts by name.
 impl<M> fmt::Debug for Checkpoint<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let optimizers: Vec<&str> = self.optimizers.iter().map(|opt| opt.kind()).collect();
-        let random: Vec<&String> = self.generators.iter().map(|(name, _)| name).collect();
+        let parts = &self.parts;
+        let optimizers: Vec<&str> = parts.optimizers.iter().map(|opt| opt.kind()).collect();
+        let random: Vec<&String> = parts.generators.iter().map(|(name, _)| name).collect();
         f.debug_struct("Checkpoint")
-            .field("plan", &self.net.plan)
+            .field("plan", &parts.net.plan)
             .field("optimizers", &optimizers)
-            .field("schedule", &self.schedule.as_ref().map(|schedule| schedule.describe()))
+            .field("schedule", &parts.schedule.as_ref().map(|schedule| schedule.describe()))
             .field("random", &random)
-            .field("metrics", &self.history.as_ref().map(|history| history.records().len()))
-            .field("accumulator", &self.accumulator.as_ref().map(|sums| sums.bytes()))
-            .field("progress", &self.progress)
-            .field("samples", &self.samples)
+            .field("metrics", &parts.history.as_ref().map(|history| history.records().len()))
+            .field("accumulator", &parts.accumulator.as_ref().map(|sums| sums.bytes()))
+            .field("progress", &parts.progress)
+            .field("samples", &parts.samples)
             .finish()
     }
 }

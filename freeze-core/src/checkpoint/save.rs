@@ -8,12 +8,13 @@ use twox_hash::XxHash3_128;
 use super::atomic::file_error;
 use super::base::Base;
 use super::bytes::each_chunk;
-use super::columns::{COLUMNS, columns};
+use super::columns::columns;
 use super::dropouts::Dropouts;
 use super::fingerprint::Fingerprint;
 use super::gathered::gathered;
 use super::header::Header;
-use super::run::Checkpoint;
+use super::names::{COLUMNS, MODEL, RANDOM, optimizer_prefix};
+use super::parts::Parts;
 use super::state::{SavedOptimizer, SavedSchedule, State};
 use super::writer::{Checksum, Checksums, write};
 use crate::error::{Error, Result};
@@ -21,24 +22,13 @@ use crate::model::Freezable;
 use crate::plan::OptimizerState;
 use crate::policy::Schedule;
 
-/// What stands in front of the names of the model's tensors.
-pub(super) const MODEL: &str = "model/";
-
-/// What stands in front of the names of the generators' states.
-pub(super) const RANDOM: &str = "random/";
-
-/// What stands in front of the names of an optimizer's tensors.
-pub(super) fn optimizer_prefix(index: usize) -> String {
-    format!("optimizer.{index}/")
-}
-
-pub(super) fn save<M: Freezable>(run: &mut Checkpoint<'_, M>, path: &Path) -> Result<()> {
+pub(super) fn save<M: Freezable>(run: &mut Parts<'_, M>, path: &Path) -> Result<()> {
     let (tensors, state) = gather(run)?;
     write_state(path, &tensors, &state)
 }
 
 pub(super) fn save_delta<M: Freezable>(
-    run: &mut Checkpoint<'_, M>,
+    run: &mut Parts<'_, M>,
     path: &Path,
     base: &Path,
 ) -> Result<()> {
@@ -90,12 +80,12 @@ fn checksum_of(tensor: &Tensor) -> Result<u128> {
 }
 
 /// Whether there is anything that cannot be saved.
-pub(super) fn check<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<()> {
+pub(super) fn check<M: Freezable>(run: &mut Parts<'_, M>) -> Result<()> {
     gather(run).map(|_| ())
 }
 
 /// Every tensor under its name in the file, and everything else.
-fn gather<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<(Vec<(String, Tensor)>, State)> {
+fn gather<M: Freezable>(run: &mut Parts<'_, M>) -> Result<(Vec<(String, Tensor)>, State)> {
     let (layout, model) = Fingerprint::of(run.net.whole().named_tensors()?)?;
     let mut tensors: Vec<(String, Tensor)> =
         model.into_iter().map(|(name, tensor)| (format!("{MODEL}{name}"), tensor)).collect();
@@ -124,7 +114,7 @@ fn gather<M: Freezable>(run: &mut Checkpoint<'_, M>) -> Result<(Vec<(String, Ten
         }
         None => None,
     };
-    let gathered = gathered(run, &planned)?.map(|(weighed, sums)| {
+    let gathered = gathered(run.accumulator.as_deref(), &planned)?.map(|(weighed, sums)| {
         tensors.extend(sums);
         weighed
     });

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 
 use super::archive::Archive;
 use super::base::Base;
-use super::save::MODEL;
+use super::names::MODEL;
 use super::state::State;
 use super::verify::read;
 use super::writer::{Checksum, Checksums};

@@ -10,7 +10,6 @@ use super::archive::Archive;
 use super::columns::SavedMetric;
 use super::dropouts::Dropouts;
 use super::fingerprint::Fingerprint;
-use super::gathered::Weighed;
 use super::header::Header;
 use super::history::exact;
 use super::writer::{Checksum, Checksums};
@@ -67,6 +66,15 @@ pub(super) struct SavedOptimizer {
 pub(super) struct SavedSchedule {
     pub(super) describe: String,
     pub(super) state: serde_json::Value,
+}
+
+/// What the micro-batches of a variable weighed, whose gradients were gathered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Weighed {
+    #[serde(with = "exact")]
+    pub(super) total: f64,
+    #[serde(with = "exact")]
+    pub(super) unit: f64,
 }
 
 impl State {

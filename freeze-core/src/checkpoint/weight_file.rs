@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 
 use super::archive::Archive;
-use super::save::MODEL;
+use super::names::MODEL;
 use super::state::{State, id};
 use crate::error::{Error, Result};
 

@@ -2,6 +2,7 @@
 
 mod json_lines;
 
+use crate::checkpoint::MetricHistory;
 use crate::error::Result;
 use crate::policy::Elapsed;
 
@@ -64,6 +65,13 @@ impl MetricSink for () {
     }
 }
 
+impl MetricSink for MetricHistory {
+    fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()> {
+        MetricHistory::record(self, name, value, elapsed);
+        Ok(())
+    }
+}
+
 // Not for every `&mut T`: a lent closure is a closure, and would have two implementations.
 macro_rules! handed_on {
     ($($sink:ty),*) => {$(
@@ -83,5 +91,5 @@ handed_on!(
     &mut (dyn MetricSink + '_),
     Box<dyn MetricSink + '_>,
     &mut JsonLines,
-    &mut crate::checkpoint::MetricHistory
+    &mut MetricHistory
 );
