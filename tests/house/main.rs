@@ -8,11 +8,9 @@ use imports::{Module, modules};
 
 /// The folders and files of `freeze-core/src`, from the ground up; `docs/ARCHITECTURE.md` says what each
 /// is for.
-const FLOORS: [&str; 16] = [
+const FLOORS: [&str; 14] = [
     "error",
     "bits",
-    "raw",
-    "threads",
     "kernel",
     "plan",
     "model",

@@ -6,7 +6,7 @@ mod sum;
 use candle_core::{Tensor, Var, backprop::GradStore};
 use candle_nn::Optimizer;
 
-pub(crate) use self::saved::SavedSum;
+pub(crate) use self::sum::SavedSum;
 use self::sum::Sum;
 use super::rule::check_positive;
 use crate::error::{Error, Result};

@@ -5,21 +5,10 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::GradAccumulator;
-use super::sum::Sum;
+use super::sum::{SavedSum, Sum};
 use crate::error::{Error, Result};
 use crate::kernel::real_dtype;
 use crate::plan::{PlannedVar, Prepared, by_id};
-
-/// A sum taken apart.
-#[derive(Clone, Debug)]
-pub(crate) struct SavedSum {
-    /// `None` while there was no gradient.
-    pub(crate) tensor: Option<Tensor>,
-    /// The sum of all weights, in units.
-    pub(crate) total: f64,
-    /// The largest weight.
-    pub(crate) unit: f64,
-}
 
 impl GradAccumulator {
     /// What was gathered for each variable for which anything was, by the names of `vars`.

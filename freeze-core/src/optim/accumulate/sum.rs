@@ -2,7 +2,6 @@
 
 use candle_core::{Device, Tensor};
 
-use super::SavedSum;
 use crate::error::Result;
 use crate::kernel::update::add_scaled;
 use crate::optim::slot::bytes;
@@ -16,6 +15,17 @@ pub(super) struct Sum {
     /// The sum of all weights, in units.
     total: f64,
     unit: f64,
+}
+
+/// A sum taken apart.
+#[derive(Clone, Debug)]
+pub(crate) struct SavedSum {
+    /// `None` while there was no gradient.
+    pub(crate) tensor: Option<Tensor>,
+    /// The sum of all weights, in units.
+    pub(crate) total: f64,
+    /// The largest weight.
+    pub(crate) unit: f64,
 }
 
 impl Sum {
