@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::Tensor;
 use candle_nn::{Linear, VarBuilder, linear};
 use freeze_core::checkpoint::{Checkpoint, save_weights};
-use freeze_core::{Freezable, FreezePlan, Freezer, LeafTree, Mapper, Rebuilt, Result, nn};
+use freeze_core::{
+    BatchNormPolicy, Freezable, FreezePlan, Freezer, LeafTree, Mapper, Rebuilt, Result, nn, optim,
+};
 
 use crate::support::{randn, varmap_builder};
 use crate::walks::assert_same_walks;
@@ -146,4 +148,43 @@ fn no_question_runs_a_constructor() {
     assert_eq!(runs(), 1, "a view");
     Checkpoint::of(&mut net).resume(folder.path().join("run")).expect("resumed");
     assert_eq!(runs(), 1, "the view that a resume shows");
+}
+
+/// What a forward keeps in the view stays while the same leaves are frozen, whatever their rates.
+#[test]
+fn a_plan_that_freezes_the_same_keeps_the_view() {
+    #[derive(Freezable)]
+    struct Net {
+        body: Linear,
+        head: Linear,
+        #[freeze(skip)]
+        calls: usize,
+    }
+
+    let vb = varmap_builder();
+    let layer = |name: &str| linear(2, 2, vb.pp(name)).expect("a layer");
+    let model = Net { body: layer("body"), head: layer("head"), calls: 0 };
+    let mut net = Freezer::new(model).expect("a freezer");
+    let mut opt =
+        optim::AdamW::with_names(net.planned_vars(), Default::default()).expect("an optimizer");
+    net.freeze_upto(1, &mut [&mut opt]).expect("frozen");
+    net.view_mut().calls = 3;
+
+    let mut plan = net.plan().clone();
+    plan.train("head", 0.25).expect("a plan");
+    let change = net.apply(&plan, &mut [&mut opt]).expect("applied");
+    assert!(change.is_empty());
+    assert_eq!((net.calls, net.plan(), net.base()), (3, &plan, &plan));
+    assert!(
+        net.planned_vars()
+            .iter()
+            .all(|var| var.state == plan.states()[usize::from(&*var.leaf == "head")])
+    );
+    assert_eq!(opt.trained_vars().len(), 2);
+
+    net.set_batch_norm(BatchNormPolicy::Inference).expect("set");
+    assert_eq!(net.calls, 0, "another policy is another view");
+    net.view_mut().calls = 3;
+    net.freeze_upto(2, &mut [&mut opt]).expect("frozen");
+    assert_eq!(net.calls, 0, "other leaves are frozen");
 }

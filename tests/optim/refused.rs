@@ -26,7 +26,7 @@ fn pair() -> Result<Freezer<Pair>> {
 }
 
 fn of(net: &Freezer<Pair>, leaf: &str) -> Vec<PlannedVar> {
-    net.planned_vars().into_iter().filter(|var| var.leaf == leaf).collect()
+    net.planned_vars().into_iter().filter(|var| &*var.leaf == leaf).collect()
 }
 
 /// candle's `SGD` that counts how many of it live.
@@ -147,7 +147,7 @@ fn a_refused_resume_leaves_the_next_step_alone() -> Result<()> {
     let mut saved = net()?;
     let apart = |net: &Freezer<Net>| {
         let vars = net.planned_vars();
-        vars.into_iter().partition::<Vec<_>, _>(|var| var.leaf != "head")
+        vars.into_iter().partition::<Vec<_>, _>(|var| &*var.leaf != "head")
     };
     let (body, head) = apart(&saved);
     let mut front = AdamW::with_names(body, ParamsAdamW::default())?;

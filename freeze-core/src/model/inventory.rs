@@ -21,7 +21,9 @@ pub(crate) struct Inventory {
 }
 
 struct Tracked {
-    name: String,
+    name: Arc<str>,
+    /// The path of the leaf that holds it first.
+    leaf: Arc<str>,
     kind: &'static str,
     var: Var,
     /// The leaves that hold the variable, in order.
@@ -52,7 +54,8 @@ impl Inventory {
             }
             match Var::from_tensor(tensor) {
                 Ok(var) => vars.push(Tracked {
-                    name: at.name(),
+                    name: at.name().into(),
+                    leaf: at.path.into(),
                     kind: at.kind,
                     var,
                     uses: vec![at.leaf],
@@ -77,7 +80,7 @@ impl Inventory {
     }
 
     pub(crate) fn vars(&self) -> impl Iterator<Item = (&str, &Var)> {
-        self.vars.iter().map(|tracked| (tracked.name.as_str(), &tracked.var))
+        self.vars.iter().map(|tracked| (&*tracked.name, &tracked.var))
     }
 
     /// Every variable with its state: frozen when every leaf that holds it is, otherwise at the
@@ -85,7 +88,7 @@ impl Inventory {
     pub(crate) fn planned(&self, plan: &FreezePlan) -> Vec<PlannedVar> {
         let planned = |tracked: &Tracked| PlannedVar {
             name: tracked.name.clone(),
-            leaf: tracked.uses.first().map_or_else(String::new, |&leaf| self.paths[leaf].clone()),
+            leaf: tracked.leaf.clone(),
             kind: tracked.kind,
             var: tracked.var.clone(),
             state: tracked.state(plan),
@@ -101,7 +104,7 @@ impl Inventory {
             let paths =
                 |leaves: Vec<usize>| leaves.iter().map(|&i| self.paths[i].clone()).collect();
             (!frozen.is_empty() && !trained.is_empty()).then(|| Tie {
-                name: tracked.name.clone(),
+                name: tracked.name.to_string(),
                 frozen_in: paths(frozen),
                 trained_in: paths(trained),
             })

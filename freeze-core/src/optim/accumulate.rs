@@ -3,6 +3,8 @@
 mod saved;
 mod sum;
 
+use std::sync::Arc;
+
 use candle_core::{Tensor, Var, backprop::GradStore};
 use candle_nn::Optimizer;
 
@@ -47,7 +49,7 @@ pub struct GradAccumulator {
 struct Gathered {
     var: Var,
     /// The full name, once a plan has told it.
-    name: Option<String>,
+    name: Option<Arc<str>>,
     frozen: bool,
     sum: Sum,
 }
@@ -178,7 +180,8 @@ impl Gathered {
                 var.dtype(),
                 var.dims()
             );
-            let name = self.name.clone().unwrap_or_else(|| format!("variable {place}"));
+            let known = self.name.as_deref().map(str::to_string);
+            let name = known.unwrap_or_else(|| format!("variable {place}"));
             return Err(Error::Optimizer { optimizer: "GradAccumulator", name, why });
         };
         Ok(grad.detach().to_dtype(acc)?)

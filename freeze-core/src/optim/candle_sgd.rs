@@ -61,7 +61,7 @@ fn check_plan(optimizer: &mut SGD, planned: &[PlannedVar]) -> Result<()> {
             LeafState::Trained { lr_scale } if lr_scale != 1.0 => {
                 return Err(Error::Optimizer {
                     optimizer: optimizer.kind(),
-                    name: var.name.clone(),
+                    name: var.name.to_string(),
                     why: format!(
                         "it has one learning rate for all, so it cannot scale it by {lr_scale}; \
                          use `freeze_core::optim::Sgd` or `PerParam::<SGD>`"

@@ -37,7 +37,9 @@ impl Look {
 }
 
 /// The names of the gradients that are infinite or NaN.
-pub(crate) fn unfit<'a>(named: impl Iterator<Item = (String, &'a Tensor)>) -> Result<String> {
+pub(crate) fn unfit<'a, S: AsRef<str>>(
+    named: impl Iterator<Item = (S, &'a Tensor)>,
+) -> Result<String> {
     let mut names = Vec::new();
     for (name, grad) in named {
         if !reduce::all_finite(&[grad])? {

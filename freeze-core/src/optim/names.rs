@@ -25,7 +25,7 @@ pub(super) fn names<R: UpdateRule>(
         if !seen.insert(name) {
             twice.insert(name);
         }
-        names.push(name.clone());
+        names.push(name.to_string());
     }
     if twice.is_empty() {
         return Ok(names);

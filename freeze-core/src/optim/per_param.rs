@@ -4,6 +4,7 @@ mod plan;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::Var;
 use candle_core::backprop::GradStore;
@@ -44,7 +45,7 @@ pub struct PerParam<O: Optimizer> {
 struct Slot<O> {
     var: Var,
     /// The full name, once known; from then on it stays.
-    name: Option<String>,
+    name: Option<Arc<str>>,
     lr_scale: f64,
     /// `None` while frozen.
     optimizer: Option<O>,
@@ -75,7 +76,7 @@ where
     }
 
     fn build(
-        vars: impl Iterator<Item = (Option<String>, Var, LeafState)>,
+        vars: impl Iterator<Item = (Option<Arc<str>>, Var, LeafState)>,
         config: O::Config,
     ) -> Result<Self> {
         let learning_rate = O::empty(config.clone())?.learning_rate();
@@ -88,7 +89,7 @@ where
             }
             if let Some(name) = name.as_ref().filter(|&name| !names.insert(name.clone())) {
                 let why = "the name occurs twice; give each variable its own".to_string();
-                return Err(Error::Optimizer { optimizer, name: name.clone(), why });
+                return Err(Error::Optimizer { optimizer, name: name.to_string(), why });
             }
             let mut slot = Slot { var, name, lr_scale: 1.0, optimizer: None };
             if let LeafState::Trained { lr_scale } = state {
@@ -117,7 +118,8 @@ impl<O: Optimizer> PerParam<O> {
         {
             let rate = self.learning_rate * slot.lr_scale;
             check_for(slot.var.dtype(), "learning rate", rate).map_err(|why| {
-                let name = slot.name.clone().unwrap_or_else(|| format!("variable {i}"));
+                let known = slot.name.as_deref().map(str::to_string);
+                let name = known.unwrap_or_else(|| format!("variable {i}"));
                 Error::Optimizer { optimizer: std::any::type_name::<Self>(), name, why }
             })?;
         }

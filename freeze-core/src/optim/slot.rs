@@ -1,5 +1,7 @@
 //! What an optimizer knows of one parameter.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Tensor, Var};
 
 use super::MasterWeights;
@@ -14,9 +16,9 @@ use crate::plan::{LeafState, PlannedVar};
 pub(super) struct Slot {
     pub(super) var: Var,
     /// The full name, once known; from then on it stays.
-    pub(super) name: Option<String>,
+    pub(super) name: Option<Arc<str>>,
     /// The path of the leaf that holds the parameter, once known.
-    pub(super) leaf: String,
+    pub(super) leaf: Arc<str>,
     /// The type name of the leaf that holds the parameter, once known.
     pub(super) kind: &'static str,
     pub(super) planned: LeafState,
@@ -33,7 +35,7 @@ pub(super) struct Slot {
 impl Slot {
     /// Trained and without a name.
     pub(super) fn new(var: Var) -> Self {
-        let (name, leaf, share) = (None, String::new(), Share::default());
+        let (name, leaf, share) = (None, "".into(), Share::default());
         let planned = LeafState::TRAINED;
         let no_decay = false;
         Self { var, name, leaf, kind: "", planned, share, no_decay, steps: 0, state: None }
@@ -142,7 +144,7 @@ impl Slot {
     /// The name, or the place among the optimizer's variables and the shape.
     pub(super) fn label(&self, index: usize) -> String {
         match &self.name {
-            Some(name) => name.clone(),
+            Some(name) => name.to_string(),
             None => format!("variable {index} {:?}", self.var.dims()),
         }
     }

@@ -1,6 +1,7 @@
 //! A variable as a plan has it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use candle_core::{TensorId, Var};
 
@@ -14,9 +15,9 @@ use super::LeafState;
 #[non_exhaustive]
 pub struct PlannedVar {
     /// The full name; of a tied variable, the first of its names.
-    pub name: String,
+    pub name: Arc<str>,
     /// The path of the leaf that holds it first.
-    pub leaf: String,
+    pub leaf: Arc<str>,
     /// The type name of that leaf.
     pub kind: &'static str,
     /// The variable itself.
@@ -44,7 +45,7 @@ impl PlannedVar {
     pub fn within(mut self, prefix: &str) -> Self {
         for path in [&mut self.name, &mut self.leaf] {
             let dot = if prefix.is_empty() || path.is_empty() { "" } else { "." };
-            *path = format!("{prefix}{dot}{path}");
+            *path = format!("{prefix}{dot}{path}").into();
         }
         self
     }
@@ -57,8 +58,8 @@ pub(crate) fn by_id(vars: &[PlannedVar]) -> HashMap<TensorId, &PlannedVar> {
 
 impl From<(String, Var)> for PlannedVar {
     fn from((name, var): (String, Var)) -> Self {
-        let leaf = name.rsplit_once('.').map_or("", |(leaf, _)| leaf).to_string();
-        Self { name, leaf, kind: "", var, state: LeafState::TRAINED, no_decay: false }
+        let leaf = name.rsplit_once('.').map_or("", |(leaf, _)| leaf).into();
+        Self { name: name.into(), leaf, kind: "", var, state: LeafState::TRAINED, no_decay: false }
     }
 }
 

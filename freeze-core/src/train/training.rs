@@ -1,6 +1,7 @@
 //! The struct and what it lets see.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::Var;
@@ -30,7 +31,7 @@ pub struct Training<M> {
     pub(super) freezer: Freezer<M>,
     pub(super) optimizers: Vec<Driven>,
     /// What the plan trains, by full name.
-    pub(super) trained: Vec<(String, Var)>,
+    pub(super) trained: Vec<(Arc<str>, Var)>,
     pub(super) policy: Option<Box<dyn Policy<M>>>,
     /// What is known of the steps where there is no policy that knows it.
     pub(super) audited: Audited,

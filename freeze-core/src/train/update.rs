@@ -1,5 +1,7 @@
 //! One update by all optimizers together.
 
+use std::sync::Arc;
+
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
@@ -64,7 +66,7 @@ impl<M: Freezable> Training<M> {
     pub(super) fn update(&mut self, grads: &mut GradStore) -> Result<Update> {
         self.check_reached(grads)?;
         let reached = self.trained.iter().filter(|(_, var)| grads.get(var).is_some());
-        let (names, vars): (Vec<String>, Vec<Var>) = reached.cloned().unzip();
+        let (names, vars): (Vec<Arc<str>>, Vec<Var>) = reached.cloned().unzip();
         let found: Vec<&Tensor> = vars.iter().filter_map(|var| grads.get(var)).collect();
         let look = Look::at(&found, self.clip)?;
         if !look.fit {

@@ -133,7 +133,7 @@ impl Real {
             Some((name.clone(), bits(moment), *steps))
         };
         let trained = self.net.planned_vars().into_iter();
-        let trained = trained.filter(|var| !var.state.is_frozen()).map(|var| var.name);
+        let trained = trained.filter(|var| !var.state.is_frozen()).map(|var| var.name.to_string());
         Picture {
             tensors: tensors(self.net.whole()),
             moments: state.steps.iter().filter_map(moment).collect(),

@@ -22,7 +22,7 @@ pub(crate) fn check_owners(
         }) {
             return Err(Error::Optimizer {
                 optimizer: optimizer.kind(),
-                name: var.name.clone(),
+                name: var.name.to_string(),
                 why: "another of the optimizers owns it too; give each variable to one".into(),
             });
         }

@@ -21,7 +21,7 @@ impl GradAccumulator {
         let mut sums = BTreeMap::new();
         for (place, gathered) in self.gathered.iter().enumerate() {
             let Some(sum) = gathered.sum.saved() else { continue };
-            let name = names.get(&gathered.var.id()).map(|var| var.name.clone());
+            let name = names.get(&gathered.var.id()).map(|var| var.name.to_string());
             let name = name.ok_or_else(|| Error::Unsaved {
                 what: format!("what was gathered for variable {place}"),
                 why: "the variable is not the model's; gather it in another accumulator".into(),
@@ -44,7 +44,7 @@ impl GradAccumulator {
         let names = by_id(vars);
         let (mut sums, mut faults) = (Vec::with_capacity(self.gathered.len()), Vec::new());
         for gathered in &self.gathered {
-            let name = names.get(&gathered.var.id()).map(|var| &var.name);
+            let name = names.get(&gathered.var.id()).map(|var| &*var.name);
             let found = name.and_then(|name| saved.remove(name));
             let (dims, acc) = (gathered.var.dims(), real_dtype(gathered.var.dtype()));
             let tensor = found.as_ref().and_then(|sum| sum.tensor.as_ref());

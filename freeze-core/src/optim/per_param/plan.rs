@@ -1,6 +1,7 @@
 //! How [`PerParam`] follows a plan.
 
 use std::any::TypeId;
+use std::sync::Arc;
 
 use candle_core::TensorId;
 use candle_nn::{AdamW, Optimizer, SGD};
@@ -11,7 +12,7 @@ use crate::plan::{LeafState, PlanOptimizer, PlannedVar, Prepared, Released, by_i
 
 /// What a plan makes of a variable.
 struct Stage<O> {
-    name: String,
+    name: Arc<str>,
     state: LeafState,
     /// Made where the variable thaws.
     fresh: Option<O>,
@@ -89,6 +90,6 @@ pub(super) fn check_decay<O: Optimizer + 'static>(planned: &PlannedVar) -> Resul
     }
     let why = "it is declared `no_decay`, and candle's optimizers let all variables decay alike; \
                use `freeze_core::optim::AdamW`";
-    let (optimizer, name) = (std::any::type_name::<PerParam<O>>(), planned.name.clone());
+    let (optimizer, name) = (std::any::type_name::<PerParam<O>>(), planned.name.to_string());
     Err(Error::Optimizer { optimizer, name, why: why.into() })
 }
