@@ -48,7 +48,7 @@ pub trait Element: WithDType {
 }
 
 /// A type that arithmetic runs in: `f64` for itself, `f32` for itself and for the halves.
-pub trait Real: Element<Real = Self> {
+pub trait Real: Element<Real = Self> + faer::traits::RealField {
     const ZERO: Self;
 
     /// The square root.

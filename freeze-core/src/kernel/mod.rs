@@ -30,6 +30,6 @@ pub(crate) use column_sums::{add_to_rows, column_sums};
 pub(crate) use dispatch::{by_element, by_real};
 pub(crate) use element::{Element, Real, internal_dtype, real_dtype};
 pub(crate) use pieces::{map, zip_map};
-pub(crate) use product::{Matrix, gradient_times_input};
+pub(crate) use product::{Matrix, Threads, gradient_times_input};
 pub(crate) use sums::{sum1, sum2, sum3};
 pub(crate) use windows::Windows;

@@ -1,25 +1,26 @@
 //! Matrix products into memory that is already there.
 //!
-//! candle's product allocates its result and, unless `RAYON_NUM_THREADS` is set, reads `/proc/cpuinfo`
-//! each time to count processors. A convolution makes hundreds of small products, for which both cost
-//! as much as the product itself.
+//! candle's product allocates its result, runs on threads that others can block and, unless
+//! `RAYON_NUM_THREADS` is set, reads `/proc/cpuinfo` each time to count processors. Here `faer` multiplies
+//! pieces, each on one thread: it takes the widest vectors that the processor has, and is the faster one
+//! where the columns of an operand lie a power of two apart, as those of most weights do
+//! (`docs/PERFORMANCE.md`, "Products").
 
-use gemm::{Parallelism, gemm};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
 
 use super::{Real, threads};
 
-/// Multiplications below which a product is not worth sharing out: `gemm`'s own bound.
-const SHARED: usize = 48 * 48 * 256;
+/// Multiplications that make a piece worth a thread of its own.
+const PIECE: usize = 1 << 21;
+/// Rows or columns of a piece: fewer waste the room of a kernel.
+const SIDE: usize = 64;
+/// At most so many pieces. The number must not depend on the machine: equal runs give equal bits.
+const PIECES: usize = 32;
 
 /// A matrix in a slice.
 #[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a, T> {
-    values: &'a [T],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
-}
+pub(crate) struct Matrix<'a, T>(MatRef<'a, T>);
 
 impl<'a, T: Real> Matrix<'a, T> {
     /// The first `rows * columns` of `values`, row by row.
@@ -28,79 +29,78 @@ impl<'a, T: Real> Matrix<'a, T> {
     ///
     /// There are fewer.
     pub(crate) fn new(values: &'a [T], rows: usize, columns: usize) -> Self {
-        let values = &values[..rows * columns];
-        Self { values, rows, columns, row_stride: columns, column_stride: 1 }
+        Self(MatRef::from_row_major_slice(&values[..rows * columns], rows, columns))
     }
 
     pub(crate) fn transposed(self) -> Self {
-        let Self { values, rows, columns, row_stride, column_stride } = self;
-        Self {
-            values,
-            rows: columns,
-            columns: rows,
-            row_stride: column_stride,
-            column_stride: row_stride,
-        }
+        Self(self.0.transpose())
     }
 
-    /// `self * other`, row by row.
+    /// `self * other`, row by row, on all threads.
     ///
     /// # Panics
     ///
     /// As [`times`](Self::times).
-    pub(crate) fn times_alone(self, other: Self, threads: usize) -> Vec<T> {
-        let mut product = vec![T::zero(); self.rows * other.columns];
-        self.times(other, &mut product, false, threads);
+    pub(crate) fn times_alone(self, other: Self) -> Vec<T> {
+        let mut product = vec![T::zero(); self.0.nrows() * other.0.ncols()];
+        self.times(other, &mut product, false, Threads::All);
         product
     }
 
-    /// Writes `self * other` into `to`, row by row, or adds it to what is there; on so many threads if
-    /// it is large.
+    /// Writes `self * other` into `to`, row by row, or adds it to what is there.
     ///
     /// # Panics
     ///
     /// The inner sizes differ, or `to` has another length than the product.
-    pub(crate) fn times(self, other: Self, to: &mut [T], add: bool, threads: usize) {
-        let products = self.rows.saturating_mul(other.columns).saturating_mul(self.columns);
-        if threads < 2 || products < SHARED {
-            return self.multiply(other, to, add, Parallelism::None);
-        }
-        threads::within(|| self.multiply(other, to, add, Parallelism::Rayon(threads)));
-    }
-
-    #[allow(unsafe_code)]
-    fn multiply(self, other: Self, to: &mut [T], add: bool, threads: Parallelism) {
-        let (m, n, k) = (self.rows, other.columns, self.columns);
-        assert_eq!(k, other.rows, "the inner sizes of a product");
+    pub(crate) fn times(self, other: Self, to: &mut [T], add: bool, on: Threads) {
+        let (left, right) = (self.0, other.0);
+        let (m, n, k) = (left.nrows(), right.ncols(), left.ncols());
+        assert_eq!(k, right.nrows(), "the inner sizes of a product");
         assert_eq!(to.len(), m * n, "the elements of a product");
-        // SAFETY: both operands hold `rows * columns` elements and their strides are those of that
-        // many, row by row or column by column; `to` holds `m * n` and is borrowed for writing. So
-        // every element that is read or written lies in its slice. `Real` is `f32` or `f64`, which
-        // `gemm` has kernels for.
-        unsafe {
-            gemm(
-                m,
-                n,
-                k,
-                to.as_mut_ptr(),
-                1,
-                n as isize,
-                add,
-                self.values.as_ptr(),
-                self.column_stride as isize,
-                self.row_stride as isize,
-                other.values.as_ptr(),
-                other.column_stride as isize,
-                other.row_stride as isize,
-                T::one(),
-                T::one(),
-                false,
-                false,
-                false,
-                threads,
-            );
+        let whole = (left, right, MatMut::from_row_major_slice_mut(to, m, n));
+        let most = (m.max(n) / SIDE).min(m.saturating_mul(n).saturating_mul(k) / PIECE);
+        match on {
+            Threads::All if most > 1 => {
+                let mut pieces = vec![whole];
+                while pieces.len() * 2 <= most.min(PIECES) {
+                    pieces = pieces.into_iter().flat_map(halves).collect();
+                }
+                threads::each(pieces.into_iter(), |piece| multiply(piece, add));
+            }
+            _ => multiply(whole, add),
         }
     }
+}
+
+/// Where a product is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Threads {
+    /// On the calling one.
+    One,
+    /// On all, in pieces that depend on the sizes alone.
+    All,
+}
+
+/// Operands, and the part of the product that they make.
+type Piece<'a, T> = (MatRef<'a, T>, MatRef<'a, T>, MatMut<'a, T>);
+
+/// Two products of the longer side's halves.
+fn halves<T>((left, right, to): Piece<'_, T>) -> [Piece<'_, T>; 2] {
+    let (m, n) = (to.nrows(), to.ncols());
+    if m > n {
+        let (front, back) = to.split_at_row_mut(m / 2);
+        let (upper, lower) = left.split_at_row(m / 2);
+        [(upper, right, front), (lower, right, back)]
+    } else {
+        let (front, back) = to.split_at_col_mut(n / 2);
+        let (first, last) = right.split_at_col(n / 2);
+        [(left, first, front), (left, last, back)]
+    }
+}
+
+fn multiply<T: Real>((left, right, to): Piece<'_, T>, add: bool) {
+    let accum = if add { Accum::Add } else { Accum::Replace };
+    matmul(to, accum, left, right, T::one(), Par::Seq);
 }
 
 /// `gradᵀ x`, of `[count, out]` and `[count, inner]`.
@@ -108,16 +108,20 @@ pub(crate) fn gradient_times_input<T: Real>(grad: &[T], x: &[T], sizes: [usize; 
     /// Rows that lose nothing where their products are added up one by one.
     const ROWS: usize = 1 << 12;
     let [count, out, inner] = sizes;
-    let times = |grad, x, count, threads| {
-        let grad = Matrix::new(grad, count, out).transposed();
-        grad.times_alone(Matrix::new(x, count, inner), threads)
-    };
+    let operands =
+        |grad, x, count| (Matrix::new(grad, count, out).transposed(), Matrix::new(x, count, inner));
     if out.min(inner) != 1 || count <= ROWS {
-        return times(grad, x, count, threads::count());
+        let (grad, x) = operands(grad, x, count);
+        return grad.times_alone(x);
     }
-    // Of a vector and a matrix `gemm` adds up all rows one by one, in the elements' own precision.
+    // A product of a vector and a matrix adds up all rows one by one, in the elements' own precision.
     let pieces = grad.chunks(ROWS * out).zip(x.chunks(ROWS * inner));
-    let parts = threads::map(pieces, |(grad, x)| times(grad, x, grad.len() / out, 1));
+    let parts = threads::map(pieces, |(grad, x)| {
+        let (grad, x) = operands(grad, x, grad.len() / out);
+        let mut part = vec![T::zero(); out * inner];
+        grad.times(x, &mut part, false, Threads::One);
+        part
+    });
     let mut sums = vec![0.0; out * inner];
     for part in parts {
         sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value.to_f64());
@@ -127,13 +131,14 @@ pub(crate) fn gradient_times_input<T: Real>(grad: &[T], x: &[T], sizes: [usize; 
 
 #[cfg(test)]
 mod tests {
-    use super::Matrix;
+    use super::{Matrix, Threads};
 
     #[test]
     fn products_of_all_orientations_are_written_or_added() {
-        for (m, n, k) in
-            [(1, 1, 1), (3, 5, 2), (7, 1, 9), (2, 3, 0), (0, 3, 2), (33, 40, 65), (97, 89, 83)]
-        {
+        let small = [(1, 1, 1), (3, 5, 2), (7, 1, 9), (2, 3, 0), (0, 3, 2), (33, 40, 65)];
+        // Two pieces of columns, two of rows, and one that is uneven.
+        let large = [(70, 150, 410), (300, 70, 210), (97, 389, 167)];
+        for (m, n, k) in small.into_iter().chain(large) {
             let numbers = |count: usize| (0..count).map(|i| (i * 7 % 11) as f64 - 5.0);
             let (a, b): (Vec<f64>, Vec<f64>) = (numbers(m * k).collect(), numbers(k * n).collect());
             let at = |i: usize, j: usize| (0..k).map(|l| a[i * k + l] * b[l * n + j]).sum::<f64>();
@@ -147,9 +152,9 @@ mod tests {
             for left in lefts {
                 for right in rights {
                     let mut to = vec![f64::NAN; m * n];
-                    left.times(right, &mut to, false, 1);
+                    left.times(right, &mut to, false, Threads::One);
                     assert_eq!(to, expected, "{m} {n} {k}");
-                    left.times(right, &mut to, true, 2);
+                    left.times(right, &mut to, true, Threads::All);
                     assert!(to.iter().zip(&expected).all(|(to, value)| *to == 2.0 * value));
                 }
             }
@@ -161,7 +166,7 @@ mod tests {
     fn other_inner_sizes_are_refused() {
         let values = [1f32; 6];
         let (left, right) = (Matrix::new(&values, 2, 3), Matrix::new(&values, 2, 3));
-        left.times(right, &mut [0.0; 6], false, 1);
+        left.times(right, &mut [0.0; 6], false, Threads::One);
     }
 
     #[test]
@@ -169,6 +174,6 @@ mod tests {
     fn too_little_room_is_refused() {
         let values = [1f32; 6];
         let left = Matrix::new(&values, 2, 3);
-        left.times(left.transposed(), &mut [0.0; 3], false, 1);
+        left.times(left.transposed(), &mut [0.0; 3], false, Threads::One);
     }
 }

@@ -49,17 +49,6 @@ where
     LOCKERS.map(pieces, work)
 }
 
-/// Runs `work`, which holds parallel loops of rayon's, where those use the threads of kernels.
-pub(crate) fn within(work: impl FnOnce() + Send) {
-    KERNELS.within(work);
-}
-
-/// How many threads a kernel that is called here may use: as many as `RAYON_NUM_THREADS` says or there
-/// are processors, but no more than the pool has on which the caller runs.
-pub(crate) fn count() -> usize {
-    KERNELS.count()
-}
-
 static KERNELS: Crew = Crew::new("freeze-kernel");
 static LOCKERS: Crew = Crew::new("freeze-update");
 
@@ -81,6 +70,7 @@ impl Crew {
         self.pool.get_or_init(|| build().ok()).as_ref()
     }
 
+    /// Runs `work` on a thread of the crew.
     fn within(&self, work: impl FnOnce() + Send) {
         match self.pool() {
             // On a thread of the pool rayon keeps to it by itself.
@@ -95,6 +85,8 @@ impl Crew {
         }
     }
 
+    /// How many threads a kernel that is called here may use: as many as `RAYON_NUM_THREADS` says or there
+    /// are processors, but no more than the pool has on which the caller runs.
     fn count(&self) -> usize {
         let all = self.pool().map_or(1, ThreadPool::current_num_threads);
         match rayon::current_thread_index() {
@@ -178,7 +170,7 @@ mod tests {
     fn kernels_within_kernels_come_to_an_end() {
         let sums = map(0..40usize, |i| {
             let mut inner = 0;
-            within(|| rayon::scope(|scope| scope.spawn(|_| ())));
+            KERNELS.within(|| rayon::scope(|scope| scope.spawn(|_| ())));
             map(0..40usize, |j| i * j).into_iter().for_each(|product| inner += product);
             inner
         });
@@ -188,7 +180,7 @@ mod tests {
     #[test]
     fn no_more_threads_than_the_callers_pool_has() {
         let one = ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
-        assert_eq!(one.install(count), 1);
-        assert!(count() >= 1);
+        assert_eq!(one.install(|| KERNELS.count()), 1);
+        assert!(KERNELS.count() >= 1);
     }
 }

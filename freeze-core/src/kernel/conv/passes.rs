@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::columns::Tile;
 use super::geometry::Geometry;
-use crate::kernel::{Matrix, Real, sum1, threads};
+use crate::kernel::{Matrix, Real, Threads, sum1, threads};
 
 /// The elements of a column matrix: large enough for the matmul, small enough for the cache.
 const TILE: usize = 1 << 17;
@@ -13,6 +13,9 @@ const TILE: usize = 1 << 17;
 /// summed in order, so that equal runs give equal bits.
 const PARTS: usize = 16;
 
+/// Fewer parts than these leave threads idle.
+const FEW: usize = 4;
+
 /// The elements of all parts' weight gradients together.
 const PARTIAL_SUMS: usize = 1 << 24;
 
@@ -20,7 +23,7 @@ const PARTIAL_SUMS: usize = 1 << 24;
 pub(crate) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
     let mut y = vec![T::zero(); g.batch * g.sample_out()];
     let part = part_samples(g, PARTS);
-    let threads = product_threads(g, part);
+    let on = product_threads(g, part);
     let chunks = y.chunks_mut(chunk(part * g.sample_out()));
     threads::each_with(
         chunks.zip(x.chunks(chunk(part * g.sample_in()))),
@@ -29,7 +32,7 @@ pub(crate) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option
             each_tile(g, y.len() / g.sample_out(), |tile| {
                 let columns = gathered(&mut buffers.columns, &tile, x);
                 let product = room(&mut buffers.tile, g.group_out() * tile.pixels());
-                group(g, weight, tile.group).times(columns, product, false, threads);
+                group(g, weight, tile.group).times(columns, product, false, on);
                 tile.put(product, bias, y);
             });
         },
@@ -41,7 +44,7 @@ pub(crate) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option
 pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T]) -> Vec<T> {
     let mut dx = vec![T::zero(); g.batch * g.sample_in()];
     let part = part_samples(g, PARTS);
-    let threads = product_threads(g, part);
+    let on = product_threads(g, part);
     let chunks = dx.chunks_mut(chunk(part * g.sample_in()));
     threads::each_with(
         chunks.zip(grad.chunks(chunk(part * g.sample_out()))),
@@ -51,7 +54,7 @@ pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T]) ->
                 let taken = taken(&mut buffers.tile, &tile, grad);
                 let columns = room(&mut buffers.columns, g.taps() * tile.pixels());
                 let weight = group(g, weight, tile.group).transposed();
-                weight.times(taken, columns, false, threads);
+                weight.times(taken, columns, false, on);
                 tile.scatter(columns, dx);
             });
         },
@@ -62,7 +65,7 @@ pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T]) ->
 /// The gradient of the weight: the sum of each tile's gradient times its columns transposed.
 pub(crate) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T]) -> Vec<T> {
     let part = part_samples(g, (PARTIAL_SUMS / g.weights().max(1)).clamp(1, PARTS));
-    let threads = product_threads(g, part);
+    let on = product_threads(g, part);
     let chunks = x.chunks(chunk(part * g.sample_in()));
     let chunks = chunks.zip(grad.chunks(chunk(part * g.sample_out())));
     let partial: Vec<Vec<T>> = threads::map(chunks, |(x, grad)| {
@@ -73,7 +76,7 @@ pub(crate) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T]) -> Vec
             let columns = gathered(&mut buffers.columns, &tile, x).transposed();
             let size = g.group_out() * g.taps();
             let sum = &mut sum[tile.group * size..][..size];
-            taken.times(columns, sum, true, threads);
+            taken.times(columns, sum, true, on);
         });
         sum
     });
@@ -110,10 +113,10 @@ fn part_samples(g: &Geometry, parts: usize) -> usize {
     fill.min(g.batch.div_ceil(4)).max(g.batch.div_ceil(parts)).max(1)
 }
 
-/// Products run on one thread each where there are parts for all threads.
-fn product_threads(g: &Geometry, part: usize) -> usize {
-    let threads = threads::count();
-    if g.batch.div_ceil(part) < threads { threads } else { 1 }
+/// Products are shared out where the batch has few parts. That does not depend on the number of threads,
+/// and so neither do the bits.
+fn product_threads(g: &Geometry, part: usize) -> Threads {
+    if g.batch.div_ceil(part) < FEW { Threads::All } else { Threads::One }
 }
 
 /// Runs `f` over the tiles of a part of `samples` samples.

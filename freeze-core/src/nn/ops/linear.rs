@@ -7,9 +7,7 @@ use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType, bail};
 use super::bias::{rows, sum_rows};
 use super::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
 use crate::kernel::slices::{read, tensor, with2};
-use crate::kernel::{
-    Matrix, Real, add_to_rows, by_real, gradient_times_input, real_dtype, threads,
-};
+use crate::kernel::{Matrix, Real, add_to_rows, by_real, gradient_times_input, real_dtype};
 use crate::nn::record::{self, Work};
 
 /// `x wᵀ + b`: `x` is `[.., in]`, `weight` `[out, in]`, `bias` `[out]`, the result `[.., out]`.
@@ -117,7 +115,7 @@ fn product_here(x: Operand<'_, CpuStorage>, w: Operand<'_, CpuStorage>) -> Resul
     by_real!(dtype, T => {
         let (x, w) = (read::<T>(x, x_l)?, read::<T>(w, w_l)?);
         let w = Matrix::new(&w, out, inner).transposed();
-        let y = Matrix::new(&x, rows, inner).times_alone(w, threads::count());
+        let y = Matrix::new(&x, rows, inner).times_alone(w);
         Ok(T::write(y, dtype))
     })
 }
@@ -147,7 +145,7 @@ fn input_gradient(w: &Tensor, grad: &Tensor) -> Result<Tensor> {
     by_real!(grad.dtype(), T => {
         let dx = with2([grad, w], |grad: &[T], w: &[T]| {
             let w = Matrix::new(w, out, inner);
-            Ok(Matrix::new(grad, count, out).times_alone(w, threads::count()))
+            Ok(Matrix::new(grad, count, out).times_alone(w))
         })?;
         tensor(dx, (count, inner), grad.dtype())
     })
