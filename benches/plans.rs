@@ -72,7 +72,7 @@ fn changes<M: Freezable>(model: M, with_optimizer: bool) -> Result<[f64; CHANGES
     }
     let whole = net.plan().clone();
     let mut half = whole.clone();
-    half.freeze_upto(whole.len() / 2)?;
+    half.freeze_front(whole.len() / 2)?;
     let (frozen, _) = time(|| net.apply(&half, &mut optimizers))?;
     let scaled = scaled(&half)?;
     let (rates, _) = time(|| net.apply(&scaled, &mut optimizers))?;

@@ -62,13 +62,13 @@ fn one_event_for_each_change() {
         let model = layers(3).and_then(|plain| Ok(plain.into_trainable()?)).expect("a model");
         let mut net = Freezer::new(model).expect("a freezer");
         let mut sgd = SGD::new(net.vars(), 0.1).expect("sgd");
-        net.freeze_upto(2, &mut [&mut sgd]).expect("frozen");
-        net.freeze_upto(2, &mut [&mut sgd]).expect("nothing new");
+        net.freeze_front(2, &mut [&mut sgd]).expect("frozen");
+        net.freeze_front(2, &mut [&mut sgd]).expect("nothing new");
         net.thaw(&mut [&mut sgd]).expect("thawed");
         let mut plain = Freezer::new(layers(2).expect("plain tensors")).expect("a freezer");
         let all = plain.plan().clone();
         let mut front = all.clone();
-        front.freeze_upto(1).expect("a plan");
+        front.freeze_front(1).expect("a plan");
         plain.refine(&front, &mut []).expect("a schedule may");
         plain.refine(&all, &mut []).expect("a schedule may");
     });

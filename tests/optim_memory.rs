@@ -63,7 +63,7 @@ fn freezing_half_of_a_model_gives_back_half_of_the_state() -> Result<()> {
         let stepped = ALLOCATOR.allocated();
         assert!(near(stepped, empty + 4 * 2 * LAYER), "two moments for each of four layers");
 
-        net.freeze_upto(2, &mut [])?;
+        net.freeze_front(2, &mut [])?;
         let prepared = opt.prepare_plan(&net.planned_vars())?;
         assert!(near(ALLOCATOR.allocated(), stepped), "preparing gives nothing back");
         let released = prepared.commit();
@@ -84,7 +84,7 @@ fn freezing_under_candles_adamw_gives_back_eight_bytes_a_parameter() -> Result<(
     opt.step(&loss(&net)?.backward()?)?;
     for (frozen, tensors) in [(1, 1), (1, 0), (4, 3)] {
         let before = ALLOCATOR.allocated();
-        let change = net.freeze_upto(frozen, &mut [&mut opt])?;
+        let change = net.freeze_front(frozen, &mut [&mut opt])?;
         let after = ALLOCATOR.allocated();
         let expected = tensors * WIDTH * WIDTH * 8;
         // Lists of names may have grown beside.
@@ -125,7 +125,7 @@ fn building_costs_nothing_and_a_step_needs_no_room_to_work_in() -> Result<()> {
 fn accumulating_keeps_one_sum_for_each_trained_layer() -> Result<()> {
     let _turn = turn();
     let mut net = net(4)?;
-    net.freeze_upto(3, &mut [])?;
+    net.freeze_front(3, &mut [])?;
     let mut sums = GradAccumulator::new(net.vars());
     let before = ALLOCATOR.allocated();
     for _ in 0..3 {

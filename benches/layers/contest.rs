@@ -158,7 +158,7 @@ impl<S: Freezable + Module> Whole<S> {
             Frozen::Before(0) => {}
             Frozen::Before(stage) => {
                 let leaves = net.leaf_before(&format!("stages.{stage}"))?;
-                plan.freeze_upto(leaves)?;
+                plan.freeze_front(leaves)?;
             }
             Frozen::Between => {
                 for leaf in 1..plan.len() - 1 {

@@ -7,7 +7,7 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | freeze layers, by number or by name | [`Freezer`], [`FreezePlan`], [`Freezable::freeze_upto`] |
+//! | freeze layers, by number or by name | [`Freezer::freeze_front`], [`FreezePlan`]; in a view: [`Freezable::freeze_upto`] |
 //! | run a whole training loop | [`Training`] |
 //! | evaluate, teach or judge without a graph, beside the plan | [`Freezer::frozen_view`] |
 //! | freeze on a schedule | [`LayerFreezing`], [`freeze_layers`], [`policy`] |

@@ -116,7 +116,7 @@ use crate::errors::Errors;
 ///
 /// **`#[freeze(frozen)]`**: frozen from the start, until it is thawed by hand.
 ///
-/// **`#[freeze(always)]`**: no schedule freezes it, nor does `freeze_upto`; by name it can be.
+/// **`#[freeze(always)]`**: no schedule freezes it, nor does `freeze_upto` or `freeze_front`; by name it can be.
 ///
 /// **`#[freeze(lr = 0.1)]`**: trained at this share of the learning rate, a constant expression.
 ///

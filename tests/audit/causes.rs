@@ -59,7 +59,7 @@ fn candles_layer_norm_is_named_with_what_it_cuts_off() {
 fn what_is_frozen_on_purpose_is_not_missing() {
     let x = batch();
     let mut net = freezer(Normed::<LayerNorm>::new());
-    net.freeze_upto(3, &mut []).expect("a plan");
+    net.freeze_front(3, &mut []).expect("a plan");
     let audit = audit(&net, |m| loss(m, &x)).expect("an audit");
     audit.ensure_clean().expect("nothing found");
 }

@@ -17,7 +17,7 @@ fn one_step_shows_what_is_wrong() {
     let x = batch();
     for frozen in [0, 2, 3] {
         let mut net = freezer(Stock::new(3));
-        net.freeze_upto(frozen, &mut []).expect("a plan");
+        net.freeze_front(frozen, &mut []).expect("a plan");
         assert_eq!(seen(&net, loss(&*net, &x)), [], "{frozen}");
         let past: Vec<String> = (0..frozen)
             .flat_map(|i| ["weight", "bias"].map(|p| format!("layers.{i}.{p}")))
@@ -48,7 +48,7 @@ fn one_step_shows_what_is_wrong() {
     layers.layers[0] = layers.layers[3].clone();
     let mut tied = freezer(Ok(layers));
     for frozen in [0, 1, 3] {
-        tied.freeze_upto(frozen, &mut []).expect("a plan");
+        tied.freeze_front(frozen, &mut []).expect("a plan");
         assert_eq!(seen(&tied, loss(&*tied, &x)), [], "{frozen}");
     }
 

@@ -26,7 +26,7 @@ fn a_skipped_field_with_parameters_is_found() {
     let words = Tensor::new(&[0u32, 3, 4], &Cpu).expect("words");
     for frozen in [0, 1] {
         let mut net = freezer(hidden());
-        net.freeze_upto(frozen, &mut []).expect("a plan");
+        net.freeze_front(frozen, &mut []).expect("a plan");
         let forward = |m: &Hidden| m.head.forward(&m.table.forward(&words)?)?.sqr()?.mean_all();
         let found = audit(&net, forward).expect("an audit");
         let outside = Finding::OutsideTheModel { shapes: vec![vec![5, WIDTH]] };
@@ -47,7 +47,7 @@ fn a_loss_that_ignores_its_model_is_found() {
     let x = batch();
     for frozen in [0, 2] {
         let mut net = freezer(Lean::new(3));
-        net.freeze_upto(frozen, &mut []).expect("a plan");
+        net.freeze_front(frozen, &mut []).expect("a plan");
         let names = |layers: std::ops::Range<usize>| -> Vec<String> {
             layers.flat_map(|i| ["weight", "bias"].map(|p| format!("layers.{i}.{p}"))).collect()
         };
@@ -96,7 +96,7 @@ fn plain_tensors_that_the_plan_trains_are_named() {
         let last = linear(WIDTH, WIDTH, builder()).expect("a layer");
         let mut net = Freezer::new(Chain { layers: vec![first, last] }).expect("a freezer");
         if frozen > 0 {
-            net.freeze_upto(frozen, &mut []).expect("a plan");
+            net.freeze_front(frozen, &mut []).expect("a plan");
         }
         net
     };

@@ -56,7 +56,7 @@ fn weights_and_statistics_are_put_back() {
     let x = batch();
     let mut net = freezer(Net::new());
     for frozen in [0, 2, 5] {
-        net.freeze_upto(frozen, &mut []).expect("a plan");
+        net.freeze_front(frozen, &mut []).expect("a plan");
         let before = (bits(net.whole()), bits(&net));
         let audit = audit(&net, |m| m.loss(&x)).expect("an audit");
         assert!(audit.ensure_clean().is_err() == (frozen < 5));

@@ -118,10 +118,10 @@ fn leaves_declared_against_the_data_flow_are_named() {
             .collect();
         for frozen in [0, 2] {
             let mut stock = freezer(Stock::new(4));
-            stock.freeze_upto(frozen, &mut []).expect("a plan");
+            stock.freeze_front(frozen, &mut []).expect("a plan");
             let audit_stock = audit(&stock, |m| chained(&m.layers, order, &x)).expect("an audit");
             let mut lean = freezer(Lean::new(4));
-            lean.freeze_upto(frozen, &mut []).expect("a plan");
+            lean.freeze_front(frozen, &mut []).expect("a plan");
             let audit_lean = audit(&lean, |m| chained(&m.layers, order, &x)).expect("an audit");
             for audit in [audit_stock, audit_lean] {
                 let faults = audit.findings().into_iter().filter(Finding::is_fault);

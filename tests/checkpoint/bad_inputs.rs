@@ -88,7 +88,7 @@ fn numbers() -> Vec<Row> {
 
 fn patterns() -> Vec<Row> {
     vec![
-        row("`freeze_upto(4)` of 3 leaves", || net()?.freeze_upto(4, &mut []).map(drop)),
+        row("`freeze_front(4)` of 3 leaves", || net()?.freeze_front(4, &mut []).map(drop)),
         row("`plan.freeze(\"hed\")`", || {
             FreezePlan::all_trained(&Net::new(2)?)?.freeze("hed").map(drop)
         }),
@@ -124,12 +124,12 @@ fn strangers() -> Vec<Row> {
             net()?.apply(&FreezePlan::all_trained(&Empty { body: vec![] })?, &mut []).map(drop)
         }),
         row("an optimizer of another model", || {
-            net()?.freeze_upto(1, &mut [&mut adamw(&net()?)?]).map(drop)
+            net()?.freeze_front(1, &mut [&mut adamw(&net()?)?]).map(drop)
         }),
         row("two optimizers that own the same variables", || {
             let mut net = net()?;
             let (mut one, mut two) = (adamw(&net)?, adamw(&net)?);
-            net.freeze_upto(1, &mut [&mut one, &mut two]).map(drop)
+            net.freeze_front(1, &mut [&mut one, &mut two]).map(drop)
         }),
         row("candle's `SGD` under a plan with rates", || {
             let mut net = net()?;
@@ -158,8 +158,8 @@ fn strangers() -> Vec<Row> {
 
 fn empty() -> Vec<Row> {
     vec![
-        row("`freeze_upto(1)` of a model without leaves", || {
-            Freezer::new(Empty { body: vec![] })?.freeze_upto(1, &mut []).map(drop)
+        row("`freeze_front(1)` of a model without leaves", || {
+            Freezer::new(Empty { body: vec![] })?.freeze_front(1, &mut []).map(drop)
         }),
         row("an optimizer without variables, at a step", || {
             let params = ParamsAdamW::default();
@@ -167,7 +167,7 @@ fn empty() -> Vec<Row> {
         }),
         row("an optimizer without variables, under a plan", || {
             let mut opt = AdamW::new(vec![], ParamsAdamW::default())?;
-            net()?.freeze_upto(1, &mut [&mut opt]).map(drop)
+            net()?.freeze_front(1, &mut [&mut opt]).map(drop)
         }),
     ]
 }
@@ -195,7 +195,7 @@ fn an_empty_model_is_no_error() -> Result<()> {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("empty.safetensors");
     let mut net = Freezer::new(Empty { body: vec![] })?;
-    net.freeze_upto(0, &mut [])?;
+    net.freeze_front(0, &mut [])?;
     LayerFreezing::new(0.0, 1.0)?.epoch_end(&mut net, &mut [], Elapsed::new(1, 1))?;
     Checkpoint::of(&mut net).progress(Elapsed::new(1, 1)).save(&path)?;
     assert_eq!(Checkpoint::of(&mut net).resume(&path)?.progress, Elapsed::new(1, 1));

@@ -7,7 +7,7 @@ use crate::rig::{Kind, PER_EPOCH, Run, STEPS, When, tensors};
 
 fn frozen_body(width: usize, seed: u64) -> Result<Run> {
     let mut run = Run::of_width(width, Kind::AdamW, When::LinearByStep, seed)?;
-    run.net.freeze_upto(4, &mut [run.opt.planned()])?;
+    run.net.freeze_front(4, &mut [run.opt.planned()])?;
     Ok(run)
 }
 

@@ -124,7 +124,7 @@ fn a_dropout_that_was_off_stays_off() -> Result<()> {
     let path = dir.path().join("run");
     let mut run = net([1, 2], None)?;
     run.set_batch_norm(BatchNormPolicy::Inference)?;
-    run.freeze_upto(1, &mut [])?;
+    run.freeze_front(1, &mut [])?;
     Checkpoint::of(&mut run).save(&path)?;
     let mut resumed = net([3, 4], None)?;
     Checkpoint::of(&mut resumed).resume(&path)?;

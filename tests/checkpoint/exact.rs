@@ -98,7 +98,7 @@ fn a_frozen_batch_norm_goes_on_as_its_policy_says() -> Result<()> {
         let path = dir.path().join("run.safetensors");
         let mut first = net()?;
         first.forward_t(&batch(1)?, true)?;
-        first.freeze_upto(1, &mut [])?;
+        first.freeze_front(1, &mut [])?;
         first.set_batch_norm(policy)?;
         Checkpoint::of(&mut first).save(&path)?;
         let saved = bits(first.running_mean());

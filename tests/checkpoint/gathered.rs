@@ -64,7 +64,7 @@ fn micro_batches_gathered_before_a_stop_count_after_it() -> Result<()> {
         run.sums.step(&mut run.opt)?;
         for micro_batch in 0..before {
             if frozen_after == Some(micro_batch) {
-                run.net.freeze_upto(1, &mut [&mut run.opt])?;
+                run.net.freeze_front(1, &mut [&mut run.opt])?;
                 run.sums.follow(&run.net.planned_vars());
             }
             run.gather(micro_batch)?;

@@ -18,7 +18,7 @@ impl Schedule for OneMore {
         self.asked += 1;
         let (mut plan, last) = (base.clone(), base.len() - 1);
         let depth = self.asked.min(last);
-        plan.freeze_upto(depth)?;
+        plan.freeze_front(depth)?;
         Ok(Decision::new(plan))
     }
 

@@ -82,8 +82,8 @@ impl Run {
             .history(&mut self.history)
     }
 
-    fn freeze_upto(&mut self, depth: usize) -> Result<()> {
-        self.net.freeze_upto(depth, &mut [&mut self.sgd, &mut self.adamw])?;
+    fn freeze_front(&mut self, depth: usize) -> Result<()> {
+        self.net.freeze_front(depth, &mut [&mut self.sgd, &mut self.adamw])?;
         self.sums.follow(&self.net.planned_vars());
         Ok(())
     }
@@ -116,7 +116,7 @@ fn what_a_refused_resume_prepared_is_never_taken_up() -> Result<()> {
     let mut other = Run::new(5)?;
     other.step()?;
     other.step()?;
-    other.freeze_upto(1)?;
+    other.freeze_front(1)?;
     other.step()?;
     other.checkpoint().save(&bad)?;
     let file = std::fs::read(&bad).expect("the file");
@@ -151,7 +151,7 @@ fn what_a_refused_resume_prepared_is_never_taken_up() -> Result<()> {
             // With and without a plan on the way.
             for depth in [None, Some(1), Some(0)] {
                 for run in [&mut tried, &mut never] {
-                    depth.map(|depth| run.freeze_upto(depth)).transpose()?;
+                    depth.map(|depth| run.freeze_front(depth)).transpose()?;
                     run.step()?;
                 }
                 assert_eq!(tried.state()?, never.state()?, "{says} {depth:?}");

@@ -102,7 +102,7 @@ fn ties_types_and_plain_tensors_come_back() -> Result<()> {
     let dir = tempfile::tempdir().expect("a folder");
     let [path, weights] = ["run", "weights"].map(|name| dir.path().join(name));
     let mut net = Freezer::new(odd(1.0)?)?;
-    net.freeze_upto(2, &mut [])?;
+    net.freeze_front(2, &mut [])?;
     Checkpoint::of(&mut net).save(&path)?;
     save_weights(&weights, net.whole())?;
     let plain = loaded(&weights);

@@ -26,7 +26,7 @@ fn state_is_dropped_kept_or_moved_to_the_host_and_back() -> Result<()> {
         let full = opt.state_bytes();
         let moments = flat(&opt.state_tensors()?["first_moment/stem.weight"]);
 
-        net.freeze_upto(2, &mut [&mut opt])?;
+        net.freeze_front(2, &mut [&mut opt])?;
         let held = opt.state_tensors()?.get("first_moment/stem.weight").cloned();
         match policy {
             StatePolicy::Drop => assert!(held.is_none() && opt.state_bytes() < full),
@@ -57,12 +57,12 @@ fn the_audit_finds_what_is_frozen_and_no_fault() -> Result<()> {
     let Some(card) = card() else { return Ok(()) };
     for depth in [0, 2, 4] {
         let mut net = Freezer::new(Net::new(1, &card)?)?;
-        net.freeze_upto(depth, &mut [])?;
+        net.freeze_front(depth, &mut [])?;
         let report = audit(&net, |net| loss(net, 1, &card))?;
         report.ensure_clean()?;
         let host = {
             let mut net = Freezer::new(Net::new(1, &Device::Cpu)?)?;
-            net.freeze_upto(depth, &mut [])?;
+            net.freeze_front(depth, &mut [])?;
             audit(&net, |net| loss(net, 1, &Device::Cpu))?
         };
         for (card, host) in report.leaves().iter().zip(host.leaves()) {

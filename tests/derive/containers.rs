@@ -155,7 +155,7 @@ fn what_is_shared_stays_tied() {
     let net = kept(linear(6));
     assert_eq!(net.vars().unwrap().len(), 2 * 14, "the shared layer is counted once");
     let mut freezer = Freezer::new(net).unwrap();
-    let change = freezer.freeze_upto(1, &mut []).unwrap();
+    let change = freezer.freeze_front(1, &mut []).unwrap();
     assert_eq!(change.ties[0].trained_in, ["again"]);
     assert!(!freezer.front.weight().is_variable() && freezer.again.weight().is_variable());
 

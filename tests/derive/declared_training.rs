@@ -114,7 +114,7 @@ fn a_resumed_run_begins_as_it_was_left() {
     let mut later = net();
     Checkpoint::of(&mut later).resume(&path).unwrap();
     assert_eq!((later.plan(), later.base()), (run.plan(), run.base()));
-    later.refine(&FreezePlan::upto(later.whole(), 4).unwrap(), &mut []).unwrap();
+    later.refine(&FreezePlan::front_frozen(later.whole(), 4).unwrap(), &mut []).unwrap();
     assert_eq!(later.plan().states(), [TRAINED, FROZEN, FROZEN, FROZEN]);
 }
 
@@ -122,9 +122,9 @@ fn a_resumed_run_begins_as_it_was_left() {
 fn what_is_said_by_hand_goes_on_top() {
     let mut net = net();
     let opts: &mut [&mut dyn PlanOptimizer] = &mut [];
-    net.freeze_upto(4, opts).unwrap();
+    net.freeze_front(4, opts).unwrap();
     assert_eq!(net.plan().states(), [TRAINED, FROZEN, FROZEN, FROZEN]);
-    net.freeze_upto(0, opts).unwrap();
+    net.freeze_front(0, opts).unwrap();
     assert_eq!(net.plan().states(), [TRAINED, FROZEN, HALF, TRAINED]);
     net.thaw(opts).unwrap();
     assert_eq!(net.plan().states(), [TRAINED, TRAINED, HALF, TRAINED]);

@@ -67,7 +67,7 @@ fn bert_is_twenty_leaves() {
 #[test]
 fn berts_views_share_storage() {
     let mut net = Freezer::new(small_bert()).expect("a freezer");
-    net.freeze_upto(20, &mut []).expect("frozen");
+    net.freeze_front(20, &mut []).expect("frozen");
     let before = bits(&bert_output(&net));
     for var in net.vars() {
         var.set(&(var.as_tensor() * 1.5).expect("a tensor")).expect("set");
@@ -114,7 +114,7 @@ fn resnet_trains_its_back_half_alone() {
     let whole = bits(&net.whole().forward(&xs).expect("ys"));
     assert_eq!(bits(&net.forward(&xs).expect("ys")), whole);
     let body = net.whole().leaf_before("layer4").expect("layer4");
-    net.freeze_upto(body, &mut []).expect("frozen");
+    net.freeze_front(body, &mut []).expect("frozen");
     assert_eq!(bits(&net.forward(&xs).expect("ys")), whole);
 
     let loss = net.forward(&xs).and_then(|ys| ys.sqr()?.mean_all()).expect("a loss");
@@ -131,7 +131,7 @@ fn resnets_statistics_are_shared_whatever_is_frozen() {
     let xs = Tensor::randn(0f32, 1., (2, 3, 32, 32), &Device::Cpu).expect("an input");
     let mut net = Freezer::new(small_resnet()).expect("a freezer");
     let body = net.whole().leaf_before("layer4").expect("layer4");
-    net.freeze_upto(body, &mut []).expect("frozen");
+    net.freeze_front(body, &mut []).expect("frozen");
     let outputs = |net: &Freezer<Rebuilt<Func<'static>>>| {
         [net.whole(), &**net].map(|model| bits(&model.forward(&xs).expect("ys")))
     };

@@ -128,7 +128,7 @@ fn no_question_runs_a_constructor() {
     model.leaf_before("head").expect("a path");
     model.summary().expect("a summary");
     FreezePlan::declared(model).expect("a plan");
-    FreezePlan::upto(model, 1).expect("a plan");
+    FreezePlan::front_frozen(model, 1).expect("a plan");
     net.leaves().expect("leaves");
     net.planned_vars();
     net.summary().expect("a summary");
@@ -140,9 +140,9 @@ fn no_question_runs_a_constructor() {
     let mut plan = net.plan().clone();
     net.apply(plan.train("body", 0.5).expect("a plan"), &mut []).expect("applied");
     assert_eq!(runs(), 0, "a plan that freezes what the last one does");
-    net.freeze_upto(1, &mut []).expect("frozen");
+    net.freeze_front(1, &mut []).expect("frozen");
     assert_eq!(runs(), 1, "a plan that freezes more");
-    net.freeze_upto(1, &mut []).expect("frozen");
+    net.freeze_front(1, &mut []).expect("frozen");
     assert_eq!(runs(), 0, "the same plan");
     net.frozen_view().map(drop).expect("a view");
     assert_eq!(runs(), 1, "a view");
@@ -167,7 +167,7 @@ fn a_plan_that_freezes_the_same_keeps_the_view() {
     let mut net = Freezer::new(model).expect("a freezer");
     let mut opt =
         optim::AdamW::with_names(net.planned_vars(), Default::default()).expect("an optimizer");
-    net.freeze_upto(1, &mut [&mut opt]).expect("frozen");
+    net.freeze_front(1, &mut [&mut opt]).expect("frozen");
     net.view_mut().calls = 3;
 
     let mut plan = net.plan().clone();
@@ -185,6 +185,6 @@ fn a_plan_that_freezes_the_same_keeps_the_view() {
     net.set_batch_norm(BatchNormPolicy::Inference).expect("set");
     assert_eq!(net.calls, 0, "another policy is another view");
     net.view_mut().calls = 3;
-    net.freeze_upto(2, &mut [&mut opt]).expect("frozen");
+    net.freeze_front(2, &mut [&mut opt]).expect("frozen");
     assert_eq!(net.calls, 0, "other leaves are frozen");
 }

@@ -62,7 +62,7 @@ fn thawing_restores_training() {
     let (model, xs) = model_and_input();
     let mut net = Freezer::new(model).expect("a freezer");
     let mut sgd = SGD::new(net.vars(), 0.1).expect("an optimizer");
-    net.freeze_upto(DEPTH - 1, &mut [&mut sgd]).expect("frozen");
+    net.freeze_front(DEPTH - 1, &mut [&mut sgd]).expect("frozen");
     let frozen = tensors(net.whole());
     let loss = |net: &Freezer<Mlp>| square_loss(&net.forward(&xs).expect("ys")).expect("a loss");
     sgd.backward_step(&loss(&net)).expect("a step");

@@ -114,7 +114,7 @@ fn a_function_is_a_schedule() {
         let report = hook.epoch_end(&mut net, &mut [], Elapsed::new(epoch, 4)).expect("a report");
         assert_eq!((report.depth(), report.percentage()), (depth, percentage), "epoch {epoch}");
     }
-    let refusing = from_fn("refuses", |_, _| FreezePlan::upto(&net.whole().layers, 5));
+    let refusing = from_fn("refuses", |_, _| FreezePlan::front_frozen(&net.whole().layers, 5));
     let mut other = Freezer::new(Mlp::new(4, 2).expect("a model")).expect("a freezer");
     let mut hook = LayerFreezing::with_schedule(refusing);
     hook.epoch_end(&mut other, &mut [], Elapsed::new(1, 4)).expect_err("too deep");

@@ -75,24 +75,24 @@ fn the_state_that_every_optimizer_lets_go_of_is_counted() {
     front.step(&grads).and_then(|()| middle.step(&grads)).expect("a step");
     assert_eq!(middle.state_bytes(), 2 * 2 * LEAF);
 
-    let change = net.freeze_upto(2, &mut [&mut front, &mut middle, &mut back]).expect("frozen");
+    let change = net.freeze_front(2, &mut [&mut front, &mut middle, &mut back]).expect("frozen");
     assert_eq!(change.state_bytes_released, Some(2 * LEAF + 2 * LEAF));
     assert_eq!(middle.state_bytes(), 2 * LEAF, "that of `layers.2`");
     assert_eq!((change.parameters_released, change.gradient_bytes_released), (24, 2 * LEAF));
-    let change = net.freeze_upto(2, &mut [&mut front, &mut middle, &mut back]).expect("again");
+    let change = net.freeze_front(2, &mut [&mut front, &mut middle, &mut back]).expect("again");
     assert_eq!((change.state_bytes_released, change.gradient_bytes_released), (Some(0), 0));
 
     let mut net = freezer(2);
     let mut front = PerParam::<AdamW>::new(net.vars()[..2].to_vec(), adam()).expect("adam");
     let mut back = PerParam::<Untold>::new(net.vars()[2..].to_vec(), 0.1).expect("sgd");
-    let change = net.freeze_upto(1, &mut [&mut front, &mut back]).expect("frozen");
+    let change = net.freeze_front(1, &mut [&mut front, &mut back]).expect("frozen");
     assert_eq!((change.state_bytes_released, change.gradient_bytes_released), (None, LEAF));
 }
 
 #[test]
 fn names_are_those_of_the_whole_model_frozen_or_not() {
     let mut net = freezer(2);
-    net.freeze_upto(1, &mut []).expect("frozen");
+    net.freeze_front(1, &mut []).expect("frozen");
     let named = net.named_vars();
     let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"]);
@@ -148,7 +148,7 @@ fn thawing_starts_with_an_ordinary_first_update() {
             .expect("a step");
     };
     step(&net, &mut opt);
-    net.freeze_upto(1, &mut [&mut opt]).expect("frozen");
+    net.freeze_front(1, &mut [&mut opt]).expect("frozen");
     for _ in 0..20 {
         step(&net, &mut opt);
     }
@@ -172,7 +172,7 @@ fn a_step_that_reaches_nothing_is_an_error() {
     let error = opt.backward_step(&elsewhere).expect_err("no gradient").to_string();
     assert!(error.contains("no gradient reached any of the 4 trained variables"), "{error}");
     // All frozen: nothing to reach, nothing to report.
-    net.freeze_upto(2, &mut [&mut opt]).expect("frozen");
+    net.freeze_front(2, &mut [&mut opt]).expect("frozen");
     opt.backward_step(&elsewhere).expect("a step without work");
     let mut none = PerParam::<SGD>::new(Vec::new(), 0.1).expect("an optimizer");
     let error = none.backward_step(&elsewhere).expect_err("no variables").to_string();
@@ -186,7 +186,7 @@ fn a_tied_parameter_trains_while_one_leaf_that_holds_it_does() {
     assert_eq!(net.vars().len(), 2, "a tied variable is listed once");
     let mut opt = PerParam::<SGD>::new(net.vars(), 0.1).expect("an optimizer");
 
-    let mut plan = FreezePlan::upto(net.whole(), 2).expect("a plan");
+    let mut plan = FreezePlan::front_frozen(net.whole(), 2).expect("a plan");
     plan.train("head", 0.5).expect("a plan");
     let change = net.apply(&plan, &mut [&mut opt]).expect("applied");
     assert_eq!(change.frozen, ["embed", "body"]);
@@ -208,7 +208,7 @@ fn a_tied_parameter_trains_while_one_leaf_that_holds_it_does() {
     opt.backward_step(&square_loss(&net.head.forward(&hidden).expect("ys")).expect("a loss"))
         .expect("a step");
 
-    let change = net.freeze_upto(3, &mut [&mut opt]).expect("all frozen");
+    let change = net.freeze_front(3, &mut [&mut opt]).expect("all frozen");
     assert!(change.ties.is_empty());
     assert_eq!(net.trained_vars().len(), 0);
 }
@@ -260,7 +260,7 @@ fn a_mutable_forward_goes_through_the_view() {
     assert_eq!((net.calls, net.whole().calls), (1, 0));
     net.refine(&net.plan().clone(), &mut []).expect("the same plan");
     assert_eq!(net.calls, 1, "the same plan keeps its view");
-    net.freeze_upto(1, &mut []).expect("another plan");
+    net.freeze_front(1, &mut []).expect("another plan");
     assert_eq!(net.calls, 0, "a new view is a copy of the whole");
     assert!(!net.view_mut().forward(&xs).expect("ys").track_op());
     assert_eq!(net.into_whole().fc.weight().dtype(), DType::F32);

@@ -135,7 +135,7 @@ fn candles_batch_norm_cannot_normalise_by_statistics_in_training() {
     let layer = batch_norm(3, 1e-5, varmap_builder()).expect("a layer");
     assert!(layer.vars().expect("vars").len() == 2, "statistics are not trained by gradients");
     let mut net = Freezer::new(layer).expect("a freezer");
-    net.freeze_upto(1, &mut []).expect("frozen");
+    net.freeze_front(1, &mut []).expect("frozen");
     let error = net.set_batch_norm(BatchNormPolicy::Inference).expect_err("candle's cannot");
     assert!(error.to_string().contains("freeze_core::nn::BatchNorm"), "{error}");
     assert_eq!(net.batch_norm(), BatchNormPolicy::AsCaller);

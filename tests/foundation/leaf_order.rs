@@ -75,7 +75,7 @@ fn equal<M: Freezable>(name: &str, model: M) {
         let at =
             policy::Linear::new(0.0, 1.0).and_then(|s| s.at(depth.current_duration, leaves.len()));
         assert_eq!(at.expect(name), (depth.freeze_depth, depth.freeze_percentage), "{name}");
-        net.freeze_upto(depth.freeze_depth, &mut [&mut opt]).expect(name);
+        net.freeze_front(depth.freeze_depth, &mut [&mut opt]).expect(name);
         assert_eq!(frozen(&net), depth.requires_grad_false, "{name} at {}", depth.freeze_depth);
         assert_eq!(opt.trained_vars(), depth.optimizer_params_after, "{name}");
     }
@@ -351,7 +351,7 @@ fn tied_parameters_train_through_their_last_leaf() {
     assert_eq!(paths(&model), theirs);
     let mut net = Freezer::new(model).expect("a freezer");
     for depth in case.depths.iter().filter(|depth| depth.freeze_depth > 0) {
-        let change = net.freeze_upto(depth.freeze_depth, &mut []).expect("frozen");
+        let change = net.freeze_front(depth.freeze_depth, &mut []).expect("frozen");
         assert_eq!(change.ties.len(), 1);
         let mut expected = depth.requires_grad_false.clone();
         assert!(expected.remove("head.weight"), "frozen there, trained here");

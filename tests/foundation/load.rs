@@ -269,7 +269,7 @@ fn a_freezer_shows_the_new_values_through_its_view() -> Result<()> {
     let files = Files::new();
     let path: &Path = &files.write("file", &values(&|name| name.to_string()));
     let mut net = Freezer::new(net(1, DType::F32))?;
-    net.freeze_upto(1, &mut [])?;
+    net.freeze_front(1, &mut [])?;
     let ids = |net: &Freezer<Net>| net.vars().iter().map(|var| var.id()).collect::<Vec<_>>();
     let before = ids(&net);
     let loaded: Loaded = load_into(&net, path)?;

@@ -70,9 +70,9 @@ fn counts() {
     ] {
         let mut by_plan = net().plan().clone();
         let results = [
-            net().freeze_upto(n, &mut []).map(drop),
-            by_plan.freeze_upto(n).map(drop),
-            FreezePlan::upto(net().whole(), n).map(drop),
+            net().freeze_front(n, &mut []).map(drop),
+            by_plan.freeze_front(n).map(drop),
+            FreezePlan::front_frozen(net().whole(), n).map(drop),
             freeze_core::Freezable::freeze_upto(net().whole(), n).map(drop),
         ];
         for result in results {

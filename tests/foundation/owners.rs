@@ -36,9 +36,9 @@ fn every_trained_variable_has_one_owner() {
     // A frozen variable needs no owner; no optimizer yet needs none.
     let mut net = freezer(3);
     let last = net.vars()[4..].to_vec();
-    net.freeze_upto(1, &mut []).expect("no optimizer yet");
+    net.freeze_front(1, &mut []).expect("no optimizer yet");
     net.thaw(&mut []).expect("no optimizer yet");
-    net.freeze_upto(2, &mut [&mut sgd(last)]).expect("frozen");
+    net.freeze_front(2, &mut [&mut sgd(last)]).expect("frozen");
 }
 
 /// An optimizer that was handed over and is left out would keep the state of what freezes, and what
@@ -113,7 +113,7 @@ fn a_resumed_optimizer_is_not_left_out() -> freeze_core::Result<()> {
         } else {
             run.save(&path)?
         }
-        let result = net.freeze_upto(1, &mut []);
+        let result = net.freeze_front(1, &mut []);
         assert_eq!(matches!(result, Err(Error::LeftOut { .. })), resumed, "resumed: {resumed}");
     }
     Ok(())
@@ -147,7 +147,7 @@ fn leaves_without_variables_are_named() {
         let mut net = loaded(plain);
         let plan = net.plan().clone();
         let row = format!("{plain:?}, {frozen} frozen");
-        match net.freeze_upto(frozen, &mut []) {
+        match net.freeze_front(frozen, &mut []) {
             Ok(_) => assert_eq!(refused, "", "{row}"),
             Err(Error::NoVariables { names }) => {
                 assert_eq!((names.as_str(), net.plan()), (refused, &plan), "{row}");
@@ -155,7 +155,7 @@ fn leaves_without_variables_are_named() {
             Err(error) => panic!("{row}: {error}"),
         }
         let mut by_schedule = plan.clone();
-        by_schedule.freeze_upto(frozen).expect("a plan");
+        by_schedule.freeze_front(frozen).expect("a plan");
         net.refine(&by_schedule, &mut []).expect("a schedule may");
         let trainable = net.into_whole().into_trainable().and_then(Freezer::new);
         trainable.and_then(|mut net| net.thaw(&mut []).map(drop)).expect("variables");

@@ -113,7 +113,7 @@ fn sets_by_index_and_path() {
         assert!(matches!(error, Error::Number { name: "lr_scale", .. }), "{error}");
         assert_eq!(plan, before, "{bad} changed the plan");
     }
-    let error = plan.freeze_upto(27).map(|_| ()).expect_err("too deep").to_string();
+    let error = plan.freeze_front(27).map(|_| ()).expect_err("too deep").to_string();
     assert_eq!(error, "cannot freeze up to leaf 27: the model has 26 leaves");
 }
 

@@ -8,7 +8,7 @@ use crate::support::{Mlp, Tied, randn};
 #[test]
 fn the_summary_lists_leaves_and_totals() {
     let mut net = Freezer::new(Mlp::new(3, 4).expect("a model")).expect("a freezer");
-    let mut plan = FreezePlan::upto(net.whole(), 1).expect("a plan");
+    let mut plan = FreezePlan::front_frozen(net.whole(), 1).expect("a plan");
     plan.train("layers.2", 0.1).expect("a plan");
     net.apply(&plan, &mut []).expect("applied");
     let summary = net.summary().expect("a summary");

@@ -63,7 +63,7 @@ impl<N: Norm> Net<N> {
 fn train<N: Norm>(policy: BatchNormPolicy) -> freeze_core::Result<()> {
     let mut net = Freezer::new(Net::<N>::new()?)?;
     let mut opt = Sgd::new(net.vars(), ParamsSgd { lr: 0.1, ..Default::default() })?;
-    net.freeze_upto(2, &mut [&mut opt])?;
+    net.freeze_front(2, &mut [&mut opt])?;
     net.set_batch_norm(policy)?;
     let fresh = net.statistics()?;
     // The front never changes, so its inputs to the norm are these.

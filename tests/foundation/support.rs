@@ -95,7 +95,7 @@ impl Schedule for OneMore {
     fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> freeze_core::Result<Decision> {
         self.asked += 1;
         let (mut plan, depth) = (base.clone(), self.most.min(self.asked as usize));
-        plan.freeze_upto(depth)?;
+        plan.freeze_front(depth)?;
         Ok(Decision::new(plan))
     }
 

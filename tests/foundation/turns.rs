@@ -148,7 +148,7 @@ impl Run {
                     Err(_) => return Ok(true),
                 }
             }
-            Turn::Upto(depth) => match self.net.freeze_upto(depth, opts) {
+            Turn::Upto(depth) => match self.net.freeze_front(depth, opts) {
                 Ok(_) => {
                     let state = |leaf| match leaf < depth {
                         true => LeafState::Frozen,

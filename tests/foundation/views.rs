@@ -116,7 +116,7 @@ fn the_holder_speaks_of_the_whole_model() -> freeze_core::Result<()> {
         tensors.into_iter().map(|(name, tensor)| (name, tensor.id())).collect()
     };
     for frozen in 0..=3 {
-        net.freeze_upto(frozen, &mut [])?;
+        net.freeze_front(frozen, &mut [])?;
         let whole = net.whole();
         assert_eq!(ids(net.named_tensors()?), ids(whole.named_tensors()?), "{frozen} frozen");
         assert_eq!(net.vars().len(), 6, "{frozen} frozen");
@@ -132,6 +132,22 @@ fn the_holder_speaks_of_the_whole_model() -> freeze_core::Result<()> {
         assert!(net.vars().iter().all(|var| grads.get(var).is_some()), "{frozen} frozen");
         assert_eq!(net.plan().frozen_leaves(), frozen, "a view changes no plan");
     }
+    Ok(())
+}
+
+/// By that name a view alone is taken, of the whole model whatever is frozen, and nothing changes.
+#[test]
+fn what_is_frozen_up_to_a_leaf_in_a_view_is_frozen_nowhere_else() -> freeze_core::Result<()> {
+    let mut net = freezer(3);
+    net.freeze_front(2, &mut [])?;
+    let (plan, xs) = (net.plan().clone(), randn((2, 3)));
+    for n in 0..=3 {
+        let view = net.freeze_upto(n)?;
+        assert_eq!(view.vars()?.len(), 2 * (3 - n), "{n} frozen in the view");
+        assert_eq!(bits(&view.forward(&xs)?), bits(&net.forward(&xs)?));
+        assert_eq!((net.plan(), net.base(), net.trained_vars().len()), (&plan, &plan, 2));
+    }
+    assert!(net.freeze_upto(4).is_err());
     Ok(())
 }
 

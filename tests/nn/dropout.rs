@@ -153,10 +153,10 @@ fn it_is_off_in_a_struct_that_is_frozen_under_the_inference_policy() {
     let (mut net, mut as_caller) = (net(), net());
     net.set_batch_norm(BatchNormPolicy::Inference).unwrap();
     for (frozen, expected) in rows {
-        net.freeze_upto(frozen, &mut []).unwrap();
+        net.freeze_front(frozen, &mut []).unwrap();
         assert_eq!(active(&net), expected, "{frozen} frozen");
         assert_eq!(active(net.whole()), [true; 7]);
-        as_caller.freeze_upto(frozen, &mut []).unwrap();
+        as_caller.freeze_front(frozen, &mut []).unwrap();
         assert_eq!(active(&as_caller), [true; 7], "{frozen} frozen");
     }
 }
@@ -166,7 +166,7 @@ fn it_is_off_in_a_struct_that_is_frozen_under_the_inference_policy() {
 fn paths_that_begin_alike_are_not_confused() {
     let mut net = Freezer::new((0..11).map(|_| block()).collect::<Vec<_>>()).unwrap();
     net.set_batch_norm(BatchNormPolicy::Inference).unwrap();
-    net.freeze_upto(10, &mut []).unwrap();
+    net.freeze_front(10, &mut []).unwrap();
     let active: Vec<bool> = net.iter().map(|b| draw(&b.drop, 64).contains(&0.0)).collect();
     assert_eq!(active, [[false; 10].as_slice(), &[true]].concat());
 }
@@ -175,7 +175,7 @@ fn paths_that_begin_alike_are_not_confused() {
 fn views_share_the_generator() {
     let mut net = net();
     draw(&net.drop, 10);
-    net.freeze_upto(1, &mut []).unwrap();
+    net.freeze_front(1, &mut []).unwrap();
     draw(&net.drop, 10);
     assert_eq!(net.drop.state().position, 20);
     assert_eq!(net.whole().drop.state().position, 20);

@@ -35,7 +35,7 @@ fn frozen_gradients_are_not_kept_and_sums_are_detached() -> Result<()> {
     let mut opt = Sgd::new(net.vars(), ParamsSgd::default())?;
     let mut sums = GradAccumulator::new(net.vars());
     let x = Tensor::randn(0f32, 1., (3, 4), &CPU)?;
-    net.freeze_upto(1, &mut [&mut opt])?;
+    net.freeze_front(1, &mut [&mut opt])?;
     for _ in 0..2 {
         sums.accumulate(&loss(&net, &x)?)?;
     }
@@ -135,7 +135,7 @@ fn the_mean_of_a_leaf_is_over_the_micro_batches_in_which_it_trained() -> Result<
         let mut net = net()?;
         let mut sums = GradAccumulator::new(net.vars());
         for (frozen, factor) in frozen.into_iter().zip([1.0, 2.0, 3.0]) {
-            net.freeze_upto(frozen, &mut [])?;
+            net.freeze_front(frozen, &mut [])?;
             sums.follow(&net.planned_vars());
             reach(&net, &mut sums, factor)?;
         }
@@ -153,7 +153,7 @@ fn what_was_gathered_before_a_freeze_moves_nothing() -> Result<()> {
     let mut sums = GradAccumulator::new(net.vars());
     reach(&net, &mut sums, 1.0)?;
     let held = sums.bytes();
-    net.freeze_upto(2, &mut [&mut opt])?;
+    net.freeze_front(2, &mut [&mut opt])?;
     sums.follow(&net.planned_vars());
     assert_eq!(sums.bytes(), held - 2 * (16 + 4) * 4, "let go at once");
     let before = net.vars().iter().map(|var| bits(var)).collect::<candle_core::Result<Vec<_>>>()?;

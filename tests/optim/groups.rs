@@ -113,7 +113,7 @@ fn a_wrong_pattern_stops_the_plan_before_anything_changes() -> Result<()> {
     let mut net = super::plans::net()?;
     let mut opt = Sgd::new(net.vars(), ParamsSgd::default())?;
     opt.set_groups(ParamGroups::new().lr_scale("boddy.0", 2.0)?)?;
-    let error = net.freeze_upto(1, &mut [&mut opt]).unwrap_err().to_string();
+    let error = net.freeze_front(1, &mut [&mut opt]).unwrap_err().to_string();
     assert!(error.contains("`body.0`"), "{error}");
     assert_eq!(net.plan().frozen_leaves(), 0);
     assert_eq!(opt.trained_vars().len(), 6);

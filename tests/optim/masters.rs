@@ -149,7 +149,7 @@ fn they_go_with_the_leaf() -> Result<()> {
         // Half the way to the neighbour of 1.
         steps(&mut opt, &body, 15)?;
         steps(&mut opt, &head, 15)?;
-        let change = net.freeze_upto(1, &mut [&mut opt])?;
+        let change = net.freeze_front(1, &mut [&mut opt])?;
         assert_eq!(change.state_bytes_released, Some(given_back), "{policy:?}");
         net.thaw(&mut [&mut opt])?;
         assert_eq!(numbers(&body)?, [1.0; 8]);

@@ -106,7 +106,7 @@ fn names_that_were_given_outlive_plans() -> Result<()> {
     let mut net = net()?;
     let mine = ["my.scale", "my.shift", "my.body", "other.head"];
     let mut opt = Sgd::with_names(mine.into_iter().zip(net.vars()), sgd())?;
-    net.freeze_upto(1, &mut [&mut opt])?;
+    net.freeze_front(1, &mut [&mut opt])?;
     opt.set_groups(ParamGroups::new().lr_scale("my", 2.0)?)?;
     assert!(opt.set_groups(ParamGroups::new().lr_scale("head", 2.0)?).is_err());
     net.thaw(&mut [&mut opt])?;

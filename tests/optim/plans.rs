@@ -51,7 +51,7 @@ fn freezing_lets_go_of_what_the_policy_says() -> Result<()> {
         train(&net, &mut opt)?;
         assert_eq!(opt.state_bytes(), 2 * LAYER + HEAD);
 
-        net.freeze_upto(1, &mut [&mut opt])?;
+        net.freeze_front(1, &mut [&mut opt])?;
         assert_eq!(opt.state_bytes(), 2 * LAYER + HEAD - let_go, "{policy:?}");
         let front = net.vars()[0].clone();
         let frozen = bits(&front)?;
@@ -74,12 +74,12 @@ fn another_policy_reaches_what_is_frozen_with_the_next_plan() -> Result<()> {
     let mut opt = AdamW::new(net.vars(), ParamsAdamW::default())?;
     opt.set_state_policy(StatePolicy::Keep);
     train(&net, &mut opt)?;
-    net.freeze_upto(1, &mut [&mut opt])?;
+    net.freeze_front(1, &mut [&mut opt])?;
     opt.set_state_policy(StatePolicy::Drop);
     assert_eq!(opt.state_bytes(), 2 * LAYER + HEAD);
-    let change = net.freeze_upto(1, &mut [&mut opt])?;
+    let change = net.freeze_front(1, &mut [&mut opt])?;
     assert_eq!((opt.state_bytes(), change.state_bytes_released), (LAYER + HEAD, Some(LAYER)));
-    let change = net.freeze_upto(2, &mut [&mut opt])?;
+    let change = net.freeze_front(2, &mut [&mut opt])?;
     assert_eq!((opt.state_bytes(), change.state_bytes_released), (HEAD, Some(LAYER)));
     Ok(())
 }
@@ -102,7 +102,7 @@ fn thawing_goes_on_or_starts_afresh() -> Result<()> {
             }
         }
         let mut frozen = Freezer::new(plain)?;
-        frozen.freeze_upto(1, &mut [&mut opt])?;
+        frozen.freeze_front(1, &mut [&mut opt])?;
         let still = bits(&ours)?;
         opt.step(&store([(&ours, grad(9)?)]))?;
         assert_eq!(bits(&ours)?, still, "a step with everything frozen does nothing");
@@ -174,7 +174,7 @@ fn plain_sgd_keeps_no_state_and_momentum_one_moment() -> Result<()> {
         let mut opt = Sgd::new(net.vars(), config)?;
         train(&net, &mut opt)?;
         assert_eq!(opt.state_bytes(), bytes);
-        net.freeze_upto(2, &mut [&mut opt])?;
+        net.freeze_front(2, &mut [&mut opt])?;
         assert_eq!(opt.state_bytes(), bytes.min(HEAD / 2));
     }
     Ok(())

@@ -76,7 +76,7 @@ fn a_refused_plan_is_forgotten_by_every_optimizer() -> Result<()> {
     // The same for fresh optimizers of a thaw.
     let mut counted = PerParam::<Counted>::with_names(of(&net, "ours"), alive.clone())?;
     assert_eq!(alive.get(), 2);
-    net.freeze_upto(1, &mut [&mut counted, &mut theirs])?;
+    net.freeze_front(1, &mut [&mut counted, &mut theirs])?;
     assert_eq!(alive.get(), 0);
     plan.train("ours", 1.0)?;
     assert!(net.apply(&plan, &mut [&mut counted, &mut theirs]).is_err());
@@ -152,7 +152,7 @@ fn a_refused_resume_leaves_the_next_step_alone() -> Result<()> {
     let (body, head) = apart(&saved);
     let mut front = AdamW::with_names(body, ParamsAdamW::default())?;
     let mut back = AdamW::with_names(head, ParamsAdamW::default())?;
-    saved.freeze_upto(1, &mut [&mut front, &mut back])?;
+    saved.freeze_front(1, &mut [&mut front, &mut back])?;
     Checkpoint::of(&mut saved).optimizer(&mut front).optimizer(&mut back).save(&path)?;
 
     // The second of those that resume is of another kind.

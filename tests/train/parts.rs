@@ -163,7 +163,7 @@ fn a_leaf_that_the_loss_does_not_reach_is_found_once() -> Result<()> {
 #[test]
 fn a_run_of_which_all_is_frozen_goes_on_and_updates_nothing() -> Result<()> {
     let mut run = plain()?;
-    run.freeze_upto(5)?;
+    run.freeze_front(5)?;
     let before = weights(&run);
     while let Some(epoch) = run.next_epoch()? {
         for which in epoch.shuffled(SAMPLES, SIZE) {

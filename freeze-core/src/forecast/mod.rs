@@ -79,7 +79,7 @@ pub struct Forecast {
 /// let costs = calibrate(&net, |net| {
 ///     net.head.forward(&net.body.forward(&x)?)?.sqr()?.mean_all()
 /// })?;
-/// let forecast = costs.forecast(&FreezePlan::upto(net.whole(), 1)?)?;
+/// let forecast = costs.forecast(&FreezePlan::front_frozen(net.whole(), 1)?)?;
 /// assert_eq!(forecast.gradient_bytes, 4 * (8 * 2 + 2));
 /// assert_eq!(forecast.state_bytes, 2 * forecast.gradient_bytes);
 /// # Ok::<(), freeze_core::Error>(())

@@ -128,7 +128,7 @@ pub trait Freezable: Sized {
     /// `n` is larger than the number of leaves.
     fn freeze_upto(&self, n: usize) -> Result<View<Self>> {
         let mut plan = inspect::declared(&|mapper| self.visit_params(mapper))?;
-        self.view(plan.freeze_upto(n)?)
+        self.view(plan.freeze_front(n)?)
     }
 
     /// The model as `plan` has it: same storage, frozen tensors detached.

@@ -43,7 +43,7 @@ pub(crate) use owners::check_owners;
 /// let mut net = Freezer::new(Net { body, head: linear(4, 2, vb.pp("head"))? })?;
 /// let mut opt = PerParam::<AdamW>::with_names(net.planned_vars(), ParamsAdamW::default())?;
 ///
-/// let change = net.freeze_upto(2, &mut [&mut opt])?;
+/// let change = net.freeze_front(2, &mut [&mut opt])?;
 /// assert_eq!(change.frozen, ["body.0", "body.1"]);
 /// assert_eq!(opt.trained_vars(), 2);
 /// net.thaw(&mut [&mut opt])?;
@@ -102,13 +102,13 @@ impl<M: Freezable> Freezer<M> {
     /// # Errors
     ///
     /// As [`apply`](Self::apply), or `n` is larger than the number of leaves.
-    pub fn freeze_upto(
+    pub fn freeze_front(
         &mut self,
         n: usize,
         optimizers: &mut [&mut dyn PlanOptimizer],
     ) -> Result<Change> {
         let mut plan = self.inventory.plan(Declared::state)?;
-        plan.freeze_upto(n)?;
+        plan.freeze_front(n)?;
         self.apply(&plan, optimizers)
     }
 

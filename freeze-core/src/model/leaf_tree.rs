@@ -124,7 +124,7 @@ impl LeafTree {
         known(self.find(path.as_bytes(), 0).0)
     }
 
-    /// The number of leaves in front of `path` and in it: `freeze_upto(through(p))` freezes `p` too.
+    /// The number of leaves in front of `path` and in it: `freeze_front(through(p))` freezes `p` too.
     ///
     /// # Panics
     ///

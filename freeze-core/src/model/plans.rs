@@ -30,9 +30,9 @@ impl FreezePlan {
     /// # Errors
     ///
     /// `n` is larger than the number of leaves.
-    pub fn upto<M: Freezable>(model: &M, n: usize) -> Result<Self> {
+    pub fn front_frozen<M: Freezable>(model: &M, n: usize) -> Result<Self> {
         let mut plan = Self::declared(model)?;
-        plan.freeze_upto(n)?;
+        plan.freeze_front(n)?;
         Ok(plan)
     }
 }

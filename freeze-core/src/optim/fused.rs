@@ -49,7 +49,7 @@ impl<R: UpdateRule> Fused<R> {
     ///
     /// let weight = Tensor::ones((2, 3), DType::F32, &Device::Cpu)?;
     /// let mut net = Freezer::new(vec![Linear::new(weight, None)].into_trainable()?)?;
-    /// net.freeze_upto(1, &mut [])?;
+    /// net.freeze_front(1, &mut [])?;
     /// let opt = AdamW::with_names(net.planned_vars(), ParamsAdamW::default())?;
     /// assert!(opt.trained_vars().is_empty() && opt.vars().len() == 1);
     /// # Ok::<(), freeze_core::Error>(())

@@ -94,7 +94,7 @@ impl FreezePlan {
     /// # Errors
     ///
     /// `n` is larger than the number of leaves.
-    pub fn freeze_upto(&mut self, n: usize) -> Result<&mut Self> {
+    pub fn freeze_front(&mut self, n: usize) -> Result<&mut Self> {
         let leaves = self.states.len();
         let front = self.states.get_mut(..n).ok_or(Error::Depth { asked: n, leaves })?;
         let free = front.iter_mut().zip(self.always.iter()).filter(|(_, always)| !**always);

@@ -70,7 +70,7 @@ pub struct Released {
 /// # let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
 /// # let mut net = Freezer::new(vec![linear(2, 2, vb.pp("a"))?, linear(2, 2, vb.pp("b"))?])?;
 /// # let mut opt = SignSgd { vars: net.vars(), frozen: HashSet::new() };
-/// # net.freeze_upto(1, &mut [&mut opt])?;
+/// # net.freeze_front(1, &mut [&mut opt])?;
 /// # assert_eq!(opt.frozen.len(), 2);
 /// # let xs = candle_core::Tensor::ones((1, 2), DType::F32, &Device::Cpu)?;
 /// # let before = net.vars().iter().map(|var| var.flatten_all()?.to_vec1::<f32>()).collect::<Vec<_>>();

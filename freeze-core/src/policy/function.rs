@@ -25,7 +25,7 @@ pub struct FromFn<F> {
 /// let half = from_fn("half of the leaves from epoch 3 on", |elapsed, base| {
 ///     let mut plan = base.clone();
 ///     if elapsed.epoch >= 3 {
-///         plan.freeze_upto(plan.len() / 2)?;
+///         plan.freeze_front(plan.len() / 2)?;
 ///     }
 ///     Ok(plan)
 /// });

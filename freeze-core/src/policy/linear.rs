@@ -56,7 +56,7 @@ impl Linear {
     pub(crate) fn refined(&self, duration: f64, base: &FreezePlan) -> Result<Decision> {
         let (depth, percentage) = self.at(duration, base.len())?;
         let mut plan = base.clone();
-        plan.freeze_upto(depth)?;
+        plan.freeze_front(depth)?;
         let decision = Decision::new(plan).metric(Decision::LAYERS_FROZEN, depth as f64);
         Ok(decision.metric(Decision::PERCENTAGE_FROZEN, percentage))
     }

@@ -20,13 +20,13 @@ impl<M: Freezable> Training<M> {
     }
 
     /// Freezes the first `n` leaves and lets the rest train as declared: see
-    /// [`Freezer::freeze_upto`](crate::Freezer::freeze_upto).
+    /// [`Freezer::freeze_front`](crate::Freezer::freeze_front).
     ///
     /// # Errors
     ///
     /// As [`apply`](Self::apply), or `n` is larger than the number of leaves.
-    pub fn freeze_upto(&mut self, n: usize) -> Result<Change> {
-        let change = self.freezer.freeze_upto(n, &mut as_plan(&mut self.optimizers))?;
+    pub fn freeze_front(&mut self, n: usize) -> Result<Change> {
+        let change = self.freezer.freeze_front(n, &mut as_plan(&mut self.optimizers))?;
         self.planned();
         Ok(change)
     }

@@ -109,7 +109,7 @@ fn the_policy_says_what_a_frozen_layer_normalises_by() {
     let mut net = Freezer::new(model.into_trainable().unwrap()).unwrap();
     for (policy, frozen, by_batch) in rows {
         net.set_batch_norm(policy).unwrap();
-        net.freeze_upto(frozen, &mut []).unwrap();
+        net.freeze_front(frozen, &mut []).unwrap();
         let row = format!("{policy:?}, {frozen} frozen");
         assert_eq!(normalises_by_batch(&net, true), by_batch, "{row}");
         assert!(!normalises_by_batch(&net, false), "{row}");
@@ -125,7 +125,7 @@ fn a_layer_without_weights_follows_the_policy() {
     let mut net = Freezer::new(pair(config, DType::F32).0).unwrap();
     net.set_batch_norm(BatchNormPolicy::Inference).unwrap();
     assert_eq!(moved(net.whole(), &net, true), (true, true));
-    net.freeze_upto(1, &mut []).unwrap();
+    net.freeze_front(1, &mut []).unwrap();
     assert_eq!(moved(net.whole(), &net, true), (false, false));
     net.thaw(&mut []).unwrap();
     assert_eq!(moved(net.whole(), &net, true), (true, true));

@@ -61,12 +61,12 @@ fn turns_that_were_hard() {
     use Turn::*;
     let rows: [&[Turn]; 8] = [
         &[Plan(vec![Some(0.5); 4]), NewOptimizer, Step, Save(0), Step],
-        &[Step, Save(0), FreezeUpto(3), Step, Resume(0), Step],
-        &[Step, KeepState(true), FreezeUpto(2), KeepState(false), Thaw, Step],
+        &[Step, Save(0), FreezeFront(3), Step, Resume(0), Step],
+        &[Step, KeepState(true), FreezeFront(2), KeepState(false), Thaw, Step],
         &[Step, PlanWithoutOptimizer(1), Step, Thaw, Step],
         &[Step, Save(0), RefusedResume, Step, RefusedPlan, Step, Resume(0), Step],
-        &[Gather, FreezeUpto(1), Gather, Thaw, Gather, Apply, Step],
-        &[Inference(true), FreezeUpto(3), Step, Save(0), Step, Resume(0), Step],
+        &[Gather, FreezeFront(1), Gather, Thaw, Gather, Apply, Step],
+        &[Inference(true), FreezeFront(3), Step, Save(0), Step, Resume(0), Step],
         &[Schedule(1), Step, RefusedSchedule, Schedule(2), Step, Schedule(1), Step],
     ];
     for row in rows {

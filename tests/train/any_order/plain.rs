@@ -79,8 +79,8 @@ impl Plain {
                 }
                 self.update(grads);
             }
-            Turn::FreezeUpto(n) if *n > LEAVES => return Err("cannot freeze up to leaf 5"),
-            Turn::FreezeUpto(n) => self.by_hand((0..LEAVES).map(|i| (i >= *n).then_some(1.0))),
+            Turn::FreezeFront(n) if *n > LEAVES => return Err("cannot freeze up to leaf 5"),
+            Turn::FreezeFront(n) => self.by_hand((0..LEAVES).map(|i| (i >= *n).then_some(1.0))),
             Turn::Thaw => self.by_hand((0..LEAVES).map(|_| Some(1.0))),
             Turn::Plan(states) => self.by_hand(states.iter().copied()),
             // Nothing that the optimizer owns changes.

@@ -45,7 +45,7 @@ impl Real {
             }
             Turn::Gather => self.sums.accumulate(&self.net.loss(true, true)?)?,
             Turn::Apply => self.sums.step(&mut self.opt)?,
-            Turn::FreezeUpto(n) => drop(self.net.freeze_upto(*n, &mut [&mut self.opt])?),
+            Turn::FreezeFront(n) => drop(self.net.freeze_front(*n, &mut [&mut self.opt])?),
             Turn::Thaw => drop(self.net.thaw(&mut [&mut self.opt])?),
             Turn::Plan(states) => {
                 let mut plan = self.net.plan().clone();
@@ -56,10 +56,10 @@ impl Real {
                 }
                 self.net.apply(&plan, &mut [&mut self.opt])?;
             }
-            Turn::PlanWithoutOptimizer(n) => drop(self.net.freeze_upto(*n, &mut [])?),
+            Turn::PlanWithoutOptimizer(n) => drop(self.net.freeze_front(*n, &mut [])?),
             Turn::RefusedPlan => {
                 let other = Net::new(9)?.block;
-                let plan = FreezePlan::upto(&other, 1)?;
+                let plan = FreezePlan::front_frozen(&other, 1)?;
                 self.net.apply(&plan, &mut [&mut self.opt])?;
             }
             Turn::Schedule(epoch) => {

@@ -15,7 +15,7 @@ pub enum Turn {
     Gather,
     /// A step by what was gathered.
     Apply,
-    FreezeUpto(usize),
+    FreezeFront(usize),
     Thaw,
     /// By hand: frozen (`None`), or trained at a share of the rate.
     Plan(Vec<Option<f64>>),
@@ -50,7 +50,7 @@ pub fn turns() -> impl Strategy<Value = Vec<(usize, Turn)>> {
         1 => Just(Turn::StepInATask),
         2 => Just(Turn::Gather),
         2 => Just(Turn::Apply),
-        2 => (0..=LEAVES + 1).prop_map(Turn::FreezeUpto),
+        2 => (0..=LEAVES + 1).prop_map(Turn::FreezeFront),
         1 => Just(Turn::Thaw),
         2 => proptest::collection::vec(share, LEAVES).prop_map(Turn::Plan),
         1 => (0..=LEAVES).prop_map(Turn::PlanWithoutOptimizer),

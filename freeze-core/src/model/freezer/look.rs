@@ -4,7 +4,7 @@ use candle_core::{Tensor, Var};
 
 use crate::error::Result;
 use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf, Summary, View, mapped};
-use crate::plan::{FreezePlan, LeafState, PlannedVar};
+use crate::plan::{Declared, FreezePlan, LeafState, PlannedVar};
 
 impl<M: Freezable> Freezer<M> {
     /// The whole model: what checkpoints, summaries and evaluation without a plan read. It shares
@@ -21,6 +21,18 @@ impl<M: Freezable> Freezer<M> {
     /// [`batch_norm`](Self::batch_norm).
     pub fn view(&self, plan: &FreezePlan) -> Result<View<M>> {
         self.view_by(plan, self.batch_norm)
+    }
+
+    /// A view of the whole model in which the first `n` leaves are frozen but those declared
+    /// `always`, and the rest is as declared, whatever the plan in force says, which stays. To change
+    /// it is [`freeze_front`](Self::freeze_front).
+    ///
+    /// # Errors
+    ///
+    /// `n` is larger than the number of leaves, or as [`view`](Self::view).
+    pub fn freeze_upto(&self, n: usize) -> Result<View<M>> {
+        let mut plan = self.inventory.plan(Declared::state)?;
+        self.view(plan.freeze_front(n)?)
     }
 
     /// The whole model with every leaf frozen, for evaluation, as a teacher, or as the discriminator
