@@ -117,6 +117,26 @@ fn other_dropouts_are_another_model() -> Result<()> {
     Ok(())
 }
 
+/// It is missing, and that is all: nothing is said of whom it draws with.
+#[test]
+fn a_shared_dropout_that_one_side_lacks_is_missing() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("run");
+    let sharing = |with_noise: bool| -> Result<Freezer<Net>> {
+        let whole = net([1, 1], None)?.into_whole();
+        let noise = with_noise.then(|| whole.blocks[0].drop.clone());
+        Freezer::new(Net { noise, ..whole })
+    };
+    for (saved, lacks) in [(true, "the model lacks"), (false, "the file lacks")] {
+        Checkpoint::of(&mut sharing(saved)?).save(&path)?;
+        let error = Checkpoint::of(&mut sharing(!saved)?).resume(&path).expect_err(lacks);
+        let error = error.to_string();
+        assert!(error.contains(&format!("{lacks} the dropouts `noise`")), "{error}");
+        assert!(!error.contains("draws"), "{error}");
+    }
+    Ok(())
+}
+
 /// A dropout in a struct that is frozen as a whole is off under `Inference`, after a resume as well.
 #[test]
 fn a_dropout_that_was_off_stays_off() -> Result<()> {

@@ -98,6 +98,12 @@ fn means() {
     let x = weights(1);
     let image = x.reshape((1, 1, COUNT / 256, 256)).unwrap();
     assert_eq!(flat(&ops::avg_pool2d(&image, (COUNT / 256, 256)).unwrap()), [mean]);
+    // Two rows of three large windows, each full of its own number, in each of two planes.
+    let numbers = Tensor::arange(0f32, 12., &Device::Cpu).unwrap().reshape((1, 2, 2, 1, 3, 1));
+    let windows = numbers.and_then(|n| n.broadcast_as((1, 2, 2, 96, 3, 64))).unwrap();
+    let image_of_windows = windows.reshape((1, 2, 2 * 96, 3 * 64)).unwrap();
+    let means = ops::avg_pool2d(&image_of_windows, (96, 64)).unwrap();
+    assert_eq!(flat(&means), (0..12).map(f64::from).collect::<Vec<_>>());
     let (_, batch) = ops::batch_norm(&x, None, 1e-5).unwrap();
     assert_eq!(flat(&batch.mean), [mean]);
     let (_, batch) = ops::batch_norm(&image, None, 1e-5).unwrap();

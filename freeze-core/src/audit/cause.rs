@@ -119,3 +119,6 @@ fn spread(index: u64) -> f64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::by_tensors::sum_by_tensors;
+use super::squares::sum_squares;
 use super::{all_finite, finite, norm};
 use crate::kernel::pieces::STREAM;
 
@@ -31,6 +32,15 @@ fn the_probes_see_one_odd_element_wherever_it_is() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The loop itself: `norm` would make up for a sum of 0 by another way.
+#[test]
+fn squares_are_summed_up_in_one_pass() {
+    assert_eq!(sum_squares::<f32>(&[]), 0.0);
+    assert_eq!(sum_squares(&[3f32, -4.0]), 25.0);
+    assert_eq!(sum_squares(&[half::f16::from_f32(2.0); 1025]), 4100.0);
+    assert_eq!(sum_squares(&vec![1f64; STREAM.from + 3]), (STREAM.from + 3) as f64);
 }
 
 #[test]
