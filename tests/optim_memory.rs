@@ -4,11 +4,13 @@
 use std::alloc::System;
 use std::sync::{Mutex, MutexGuard};
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Linear, Optimizer, ParamsAdamW};
 use cap::Cap;
+use freeze_core::nn::ops::linear;
 use freeze_core::optim::{AdamW, GradAccumulator, PerParam, PlanOptimizer, StatePolicy};
-use freeze_core::{Freezable, Freezer, Result};
+use freeze_core::{Freezable, Freezer, Result, backward};
 
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
@@ -135,5 +137,22 @@ fn accumulating_keeps_one_sum_for_each_trained_layer() -> Result<()> {
     let dtype = sums.take()?.get(&net.trained_vars()[0]).map(|grad| grad.dtype());
     assert_eq!(dtype, Some(DType::F32));
     assert!(near(ALLOCATOR.allocated(), before));
+    Ok(())
+}
+
+#[test]
+fn the_gradient_of_a_weight_is_allocated_once() -> Result<()> {
+    let _turn = turn();
+    let net = net(1)?;
+    let x = Tensor::ones((1, WIDTH), DType::F32, &Device::Cpu)?;
+    let loss = linear(&x, net.layers[0].weight(), None)?.sum_all()?;
+    let allocated = |run: &dyn Fn() -> candle_core::Result<GradStore>| -> Result<usize> {
+        let before = ALLOCATOR.total_allocated();
+        drop(run()?);
+        Ok(ALLOCATOR.total_allocated() - before)
+    };
+    let (ours, candles) = (allocated(&|| backward(&loss))?, allocated(&|| loss.backward())?);
+    // candle's: zeros, what the operation returns, and their sum.
+    assert!(near(ours, LAYER) && near(candles, 3 * LAYER), "{ours} {candles} of {LAYER}");
     Ok(())
 }

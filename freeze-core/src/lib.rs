@@ -45,6 +45,7 @@ pub use model::{
     At, BatchNormPolicy, Freezable, Freezer, Leaf, LeafTree, Mapper, Param, Part, Rebuilt, Role,
     Skipped, Summary, TensorParam, View, Visit, Whole,
 };
+pub use nn::backward;
 pub use plan::{
     Change, Declared, FreezePlan, LeafState, OptimizerState, PlanOptimizer, PlannedVar, Prepared,
     Released, Tie,

@@ -31,6 +31,7 @@
 //! # Ok::<(), freeze_core::Error>(())
 //! ```
 
+mod backward;
 pub mod batch_norm;
 mod batch_norm_layer;
 pub mod conv;
@@ -48,6 +49,7 @@ pub mod rms_norm;
 pub mod rnn;
 mod softmax;
 
+pub use backward::backward;
 pub use batch_norm_layer::{BatchNorm, batch_norm};
 pub use candle_nn::batch_norm::BatchNormConfig;
 pub use candle_nn::layer_norm::LayerNormConfig;

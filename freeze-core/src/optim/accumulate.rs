@@ -13,6 +13,7 @@ use self::sum::Sum;
 use super::rule::check_positive;
 use crate::error::{Error, Result};
 use crate::kernel::real_dtype;
+use crate::nn::backward;
 use crate::plan::{PlannedVar, by_id};
 
 /// Adds up gradients over micro-batches; one [`step`](Self::step) then uses their mean.
@@ -95,7 +96,7 @@ impl GradAccumulator {
     /// `weight` is not a finite number above 0, or the backward pass fails.
     pub fn accumulate_weighted(&mut self, loss: &Tensor, weight: f64) -> Result<()> {
         check_positive("weight", weight)?;
-        self.accumulate_grads(loss.backward()?, weight)
+        self.accumulate_grads(backward(loss)?, weight)
     }
 
     /// Adds gradients that are there already; `weight` as in

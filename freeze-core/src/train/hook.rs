@@ -11,6 +11,7 @@ use candle_core::backprop::GradStore;
 use crate::audit::{Audit, Finding, audit};
 use crate::error::{Error, Result, at_least_1};
 use crate::model::{Freezable, Freezer};
+use crate::nn::backward;
 use crate::plan::{Change, PlanOptimizer};
 use crate::policy::{Decision, Elapsed, Linear, Progress, Reason, Schedule};
 use crate::train::MetricSink;
@@ -183,7 +184,7 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         self.sink.finish()
     }
 
-    /// `loss.backward()`. On the first step, and on the first after leaves froze or thawed, it also
+    /// [`backward`](crate::backward). On the first step, and on the first after leaves froze or thawed, it also
     /// looks whether gradients arrived where they should ([`glance`](crate::audit::glance)), which takes about as long as a
     /// walk through the graph; every finding is warned of through `tracing` and is in the next
     /// [`Report`].
@@ -196,7 +197,7 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         freezer: &Freezer<M>,
         loss: &Tensor,
     ) -> Result<GradStore> {
-        let grads = loss.backward()?;
+        let grads = backward(loss)?;
         self.audited.look(freezer, loss, &grads)?;
         Ok(grads)
     }

@@ -17,6 +17,7 @@ use crate::audit::{Finding, glance};
 use crate::checkpoint::Manager;
 use crate::error::{Error, Result};
 use crate::model::Freezable;
+use crate::nn::backward;
 use crate::train::hook::Audited;
 
 /// What a step shows, and which leaves were frozen.
@@ -130,8 +131,8 @@ impl<M: Freezable> Training<M> {
         let Length { accumulate, turns, .. } = self.clock.length;
         let grads = timed(&mut self.spent.backward, || match accumulate > 1 && turns > 1 {
             // The mean is over all losses, each turn's parameters have one of each batch.
-            true => (loss * turns as f64)?.backward(),
-            false => loss.backward(),
+            true => backward(&(loss * turns as f64)?),
+            false => backward(loss),
         })?;
         let audited = audited(&mut self.policy, &mut self.audited);
         let look = match (audited.is_due(&self.freezer), turns) {

@@ -6,6 +6,8 @@ use candle_core::{
     Shape, Storage, Tensor, bail,
 };
 
+use crate::nn::backward::keep;
+
 /// A storage, and how a tensor lies in it.
 pub(crate) type Operand<'a, S> = (&'a S, &'a Layout);
 
@@ -102,12 +104,16 @@ fn backward<const N: usize>(
     grad: &Tensor,
 ) -> Result<[Option<Tensor>; N]> {
     let wanted = operands.map(Tensor::track_op);
-    let operands = operands.map(Tensor::detach);
+    let detached = operands.map(Tensor::detach);
     let grad = grad.detach().contiguous()?;
-    match grad.elem_count() {
-        0 => each_wanted(wanted, |place| operands[place].zeros_like()),
-        _ => op.gradients(operands.each_ref(), y, &grad, wanted),
+    let mut gradients = match grad.elem_count() {
+        0 => each_wanted(wanted, |place| detached[place].zeros_like()),
+        _ => op.gradients(detached.each_ref(), y, &grad, wanted),
+    }?;
+    for (operand, gradient) in operands.into_iter().zip(&mut gradients) {
+        keep(operand, gradient)?;
     }
+    Ok(gradients)
 }
 
 macro_rules! operation_of {
