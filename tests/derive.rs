@@ -11,9 +11,12 @@ mod derive {
     mod declared;
     mod declared_training;
     mod enums;
+    mod flow;
     mod generics;
     mod laws;
     mod layout;
     mod recursive;
+    mod staged;
+    mod stages;
     mod structs;
 }

@@ -52,3 +52,25 @@ mod hygiene {
     mod renamed;
     mod shadowed;
 }
+
+/// Seen from outside: the output has docs of its own, and the visibility of the struct.
+pub mod shown {
+    /// A model.
+    #[derive(Debug, freeze_core::Freezable)]
+    #[freeze(stages)]
+    pub struct Net<T> {
+        /// The stem.
+        pub layer_a: T,
+        /// The body.
+        pub layer_b: Vec<T>,
+        /// The head.
+        pub layer_c: T,
+    }
+
+    /// What flows in it.
+    #[derive(Debug, freeze_core::Flow)]
+    pub struct Hidden {
+        /// The states.
+        pub states: candle_core::Tensor,
+    }
+}

@@ -17,6 +17,7 @@
 //! | train weights that were loaded from a file | [`Freezable::into_trainable`] |
 //! | update parameters at the speed of memory, clip, accumulate | [`optim`] |
 //! | use any other candle optimizer | [`optim::PerParam`] |
+//! | enter a model in the middle, or leave it early | [`Stages`], [`Staged`], [`Flow`] |
 //! | save backward work wherever the frozen layers lie | [`nn`] |
 //! | find out why a layer does not learn, or what a plan would cost | [`audit`], [`forecast`] |
 //! | stop and resume exactly | [`checkpoint`] |
@@ -42,8 +43,9 @@ pub mod train;
 
 pub use error::{Error, Result};
 pub use model::{
-    At, BatchNormPolicy, Freezable, Freezer, Leaf, LeafTree, Mapper, Param, Part, Rebuilt, Role,
-    Skipped, Summary, TensorParam, View, Visit, Whole,
+    At, BatchNormPolicy, Flat, Flow, FlowLayout, FlowRows, Freezable, Freezer, Leaf, LeafTree,
+    Mapper, Param, Part, Rebuilt, Role, Skipped, Stage, Staged, Stages, Summary, TensorParam, View,
+    Visit, Whole,
 };
 pub use nn::backward;
 pub use plan::{
@@ -56,7 +58,7 @@ pub use train::{
 };
 
 #[cfg(feature = "derive")]
-pub use freeze_derive::Freezable;
+pub use freeze_derive::{Flow, Freezable};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -18,6 +18,7 @@ pub(crate) struct FieldAttrs {
     pub(crate) param: Slot<()>,
     pub(crate) rename: Slot<LitStr>,
     pub(crate) unit: Slot<()>,
+    pub(crate) no_stage: Slot<()>,
     pub(crate) training: TrainingAttrs,
 }
 
@@ -25,9 +26,17 @@ pub(crate) struct FieldAttrs {
 #[derive(Default)]
 pub(crate) struct TypeAttrs {
     pub(crate) unit: Slot<()>,
+    /// With the name of the enum, if one was given.
+    pub(crate) stages: Slot<Option<Ident>>,
     pub(crate) krate: Slot<LitStr>,
     pub(crate) bound: Slot<LitStr>,
     pub(crate) training: TrainingAttrs,
+}
+
+/// What was written on a struct that flows.
+#[derive(Default)]
+pub(crate) struct FlowAttrs {
+    pub(crate) krate: Slot<LitStr>,
 }
 
 /// What was said about how the field or the type trains.
@@ -48,6 +57,7 @@ impl FieldAttrs {
                 "param" => read.param.fill(&item, Item::flag, errors),
                 "rename" => read.rename.fill(&item, Item::text, errors),
                 "unit" => read.unit.fill(&item, Item::flag, errors),
+                "no_stage" => read.no_stage.fill(&item, Item::flag, errors),
                 key => read.training.fill(key, &item, Place::Field, errors),
             }
         }
@@ -61,6 +71,7 @@ impl TypeAttrs {
         for item in items(attrs, place, errors) {
             match item.key.to_string().as_str() {
                 "unit" => read.unit.fill(&item, Item::flag, errors),
+                "stages" => read.stages.fill(&item, Item::name, errors),
                 "crate" => read.krate.fill(&item, Item::text, errors),
                 "bound" => read.bound.fill(&item, Item::text, errors),
                 key => read.training.fill(key, &item, place, errors),
@@ -68,6 +79,31 @@ impl TypeAttrs {
         }
         read
     }
+}
+
+impl FlowAttrs {
+    pub(crate) fn read(attrs: &[Attribute], errors: &mut Errors) -> Self {
+        let mut read = Self::default();
+        for item in items(attrs, Place::Struct, errors) {
+            match item.key.to_string().as_str() {
+                "crate" => read.krate.fill(&item, Item::text, errors),
+                _ => refuse_in_a_flow(&item, errors),
+            }
+        }
+        read
+    }
+
+    /// A field takes no attribute: refuses whatever is there.
+    pub(crate) fn refuse(attrs: &[Attribute], errors: &mut Errors) {
+        for item in items(attrs, Place::Field, errors) {
+            refuse_in_a_flow(&item, errors);
+        }
+    }
+}
+
+fn refuse_in_a_flow(item: &Item, errors: &mut Errors) {
+    let text = "says nothing of what flows: `#[derive(Flow)]` knows `crate` alone, on the struct";
+    errors.at(&item.key, format_args!("`{}` {text}", item.key));
 }
 
 impl TrainingAttrs {

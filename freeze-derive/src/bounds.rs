@@ -2,7 +2,7 @@
 
 use proc_macro2::{Group, Ident, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::Type;
+use syn::{Generics, Type};
 
 use crate::model::{Bounds, Field, Model, Role};
 use crate::part;
@@ -52,12 +52,21 @@ pub(crate) fn asks_for_itself_unseen(field: &Field<'_>, model: &Model<'_>) -> bo
 /// The type parameters that `tokens` name: as the first segment of a path, and not as the `T` of
 /// `Trait<T = ..>`.
 fn params_in<'a>(tokens: &TokenStream, model: &Model<'a>) -> Vec<&'a Ident> {
+    params_of(tokens, &model.input.generics)
+}
+
+/// Whether `tokens` name a type parameter.
+pub(crate) fn is_generic(tokens: &TokenStream, generics: &Generics) -> bool {
+    !params_of(tokens, generics).is_empty()
+}
+
+fn params_of<'a>(tokens: &TokenStream, generics: &'a Generics) -> Vec<&'a Ident> {
     let words = words(tokens.clone());
     let is_named = |param: &&Ident| {
         let is_param = |word: &Word| word.ident == **param && !word.is_behind_colons;
         words.iter().any(|word| is_param(word) && !word.is_assigned)
     };
-    model.input.generics.type_params().map(|param| &param.ident).filter(is_named).collect()
+    generics.type_params().map(|param| &param.ident).filter(is_named).collect()
 }
 
 /// Whether `ty` names the type that is derived, by `Self` or its bare name: in the place of its

@@ -12,6 +12,7 @@ use syn::{Fields, LitStr, Member, Path, Token, Type, WherePredicate, parse_quote
 use crate::errors::Errors;
 use crate::model::{Body, Bounds, Field, Grain, Model, Role, Segment, Variant};
 use crate::parse::{Parsed, ParsedBody, ParsedField, ParsedVariant};
+use crate::stages;
 
 /// The checked model, or all faults of the input at once.
 pub(crate) fn check<'a>(parsed: &Parsed<'a>, mut errors: Errors) -> syn::Result<Model<'a>> {
@@ -35,10 +36,11 @@ pub(crate) fn check<'a>(parsed: &Parsed<'a>, mut errors: Errors) -> syn::Result<
     training::is_not_within_a_unit(parsed, &mut errors);
     training::is_not_all_frozen(parsed, &mut errors);
     let declared = training::declared(&parsed.attrs.training, &mut errors);
+    let stages = stages::check(parsed, &mut errors);
     body.number_declarations();
     let grain = if parsed.attrs.unit.value().is_some() { Grain::Unit } else { Grain::Leaves };
     let kind = input.ident.unraw().to_string();
-    errors.finish(|| Model { input, krate, kind, grain, bounds, declared, body })
+    errors.finish(|| Model { input, krate, kind, grain, bounds, declared, body, stages })
 }
 
 /// Where freeze_core is found: what `crate = ".."` says if that can be read.
@@ -154,7 +156,7 @@ fn conflicts(field: &ParsedField<'_>, errors: &mut Errors) {
 }
 
 /// Two keys that cannot stand together; the later one is at fault.
-fn conflict(
+pub(crate) fn conflict(
     first: Option<&(usize, Ident)>,
     second: Option<&(usize, Ident)>,
     why: &str,

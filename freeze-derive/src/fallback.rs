@@ -5,7 +5,7 @@ use quote::quote;
 
 use crate::errors::Errors;
 use crate::parse::Parsed;
-use crate::{check, lints};
+use crate::{check, lints, stages};
 
 /// The faults, inside an impl that compiles otherwise.
 ///
@@ -18,7 +18,12 @@ pub(crate) fn fallback(parsed: &Parsed<'_>, faults: syn::Error) -> TokenStream {
     let ident = &parsed.input.ident;
     let (generics, arguments, wheres) = parsed.input.generics.split_for_impl();
     let faults = faults.into_compile_error();
+    // Faults of the stages are among the faults as well.
+    let stages = stages::check(parsed, &mut Errors::default());
+    let stages = stages.map(|stages| stages::silent(parsed, &krate, &stages));
     quote! {
+        #stages
+
         const _: () = {
             #[automatically_derived]
             #lints

@@ -11,12 +11,14 @@ mod declared;
 mod errors;
 mod expand;
 mod fallback;
+mod flow;
 mod lints;
 mod model;
 mod names;
 mod parse;
 mod part;
 mod recursion;
+mod stages;
 mod walk;
 
 use proc_macro::TokenStream;
@@ -154,6 +156,47 @@ use crate::errors::Errors;
 /// assert!(Net::LEAVES.declared("body.0.norm").is_spared_decay());
 /// ```
 ///
+/// # On a struct
+///
+/// **`#[freeze(stages)]`**: the fields are the stages of the forward, in the order of declaration, and
+/// the derive writes an enum of them beside the struct, of the same visibility: `NetStage` for `Net`,
+/// or `#[freeze(stages = "Place")]` for another name. The model is then `Stages`, and `Staged` once
+/// `run` says what each stage computes.
+///
+/// A field is the variant of its name, `layer_norm` is `LayerNorm`; its path, renamed or not, is what the
+/// stage is shown as. A field whose type is written as a list is one stage for each item: `Vec<..>`,
+/// `VecDeque<..>`, `[..; N]` and `Box<[..]>` add an index, also within one another and behind `Option`,
+/// `Box`, `Rc` and `Arc`. Behind an alias or a type parameter a list is one stage, and so is what is
+/// one leaf, a `unit` or a `param`. An `Option` without a value is no stage; nor is a skipped field.
+///
+/// **`#[freeze(no_stage)]`** on a field: no stage, though its layers freeze, count and are saved as
+/// others. For what several stages use, such as a dropout, and for settings.
+///
+/// ```
+/// # use candle_nn::Linear;
+/// # use freeze_core::{Freezable, Stages};
+/// #[derive(Freezable)]
+/// #[freeze(stages)]
+/// struct Net {
+///     stem: Linear,                // NetStage::Stem
+///     #[freeze(rename = "layers")]
+///     groups: [Vec<Linear>; 2],    // NetStage::Groups(0, 0) and so on, shown as `layers.0.0`
+///     #[freeze(no_stage)]
+///     dropout: freeze_core::nn::Dropout,
+///     neck: Option<Linear>,        // NetStage::Neck, if there is one
+///     head: Linear,                // NetStage::Head
+/// }
+/// # let linear = || Linear::new(candle_core::Tensor::zeros((1, 1), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap(), None);
+/// # let groups = [vec![linear()], vec![linear(), linear()]];
+/// # let dropout = freeze_core::nn::Dropout::new(0.5, 1)?;
+/// # let net = Net { stem: linear(), groups, dropout, neck: None, head: linear() };
+///
+/// assert_eq!(net.stages().len(), 5);
+/// assert!(NetStage::Groups(1, 0) < NetStage::Head);
+/// assert_eq!(NetStage::Groups(1, 0).to_string(), "layers.1.0");
+/// # Ok::<(), freeze_core::Error>(())
+/// ```
+///
 /// # On the struct or enum
 ///
 /// **`#[freeze(unit)]`**: a value of the type is one leaf wherever it stands, so that each block of
@@ -196,8 +239,30 @@ pub fn derive_freezable(input: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let parsed = parse::parse(&input, &mut errors);
     match check::check(&parsed, errors) {
-        Ok(model) => expand::expand(&model),
+        Ok(model) => [expand::expand(&model), stages::expand(&model)].into_iter().collect(),
         Err(faults) => fallback::fallback(&parsed, faults),
     }
     .into()
+}
+
+/// Lets a struct of tensors flow between the stages of a model.
+///
+/// Each field is a part of the flow, in the order of declaration; its type must be `Flow` itself.
+/// **`#[freeze(crate = "..")]`** on the struct says where freeze-core is found if not at
+/// `::freeze_core`.
+///
+/// ```
+/// use candle_core::Tensor;
+/// use freeze_core::Flow;
+///
+/// #[derive(Flow)]
+/// struct Hidden {
+///     states: Tensor,
+///     residual: Option<Tensor>,
+/// }
+/// ```
+#[proc_macro_derive(Flow, attributes(freeze))]
+pub fn derive_flow(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    flow::derive(&input).into()
 }

@@ -2,6 +2,8 @@
 
 use syn::{DeriveInput, Expr, Ident, Member, Path, Type, WherePredicate};
 
+use crate::stages::Stages;
+
 /// A checked input.
 pub(crate) struct Model<'a> {
     pub(crate) input: &'a DeriveInput,
@@ -14,6 +16,8 @@ pub(crate) struct Model<'a> {
     /// What is declared of the whole type.
     pub(crate) declared: Option<Declared>,
     pub(crate) body: Body<'a>,
+    /// What `stages` asks for.
+    pub(crate) stages: Option<Stages<'a>>,
 }
 
 /// How finely a type or a field freezes.

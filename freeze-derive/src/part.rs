@@ -16,6 +16,11 @@ pub(crate) fn types(ty: &Type) -> Vec<&Type> {
     }
 }
 
+/// Whether the type is written as a tuple, whose elements are asked for themselves.
+pub(crate) fn is_tuple(ty: &Type) -> bool {
+    elements(ty).is_some()
+}
+
 /// The layout of a part.
 pub(crate) fn layout(krate: &Path, ty: &Type) -> TokenStream {
     let Some(elements) = elements(ty) else { return quote!(<#ty as #krate::Freezable>::LEAVES) };

@@ -99,6 +99,33 @@ struct odd_Name<'a, T> {
     text: &'a str,
 }
 
+/// Of any visibility.
+mod within {
+    #[derive(freeze_core::Freezable)]
+    #[freeze(stages)]
+    pub(in crate::hygiene) struct Net {
+        pub(super) body: candle_nn::Linear,
+    }
+
+    #[derive(freeze_core::Freezable)]
+    #[freeze(stages = "Place")]
+    #[allow(non_camel_case_types, non_snake_case)]
+    pub(super) struct odd_Net {
+        #[allow(deprecated)]
+        pub(super) Old: super::old::Layer,
+    }
+}
+
+/// A deprecated model with a deprecated stage.
+#[deprecated = "use another"]
+#[derive(Freezable)]
+#[freeze(stages)]
+struct GoneNet {
+    layer: Linear,
+    #[deprecated = "use `layer`"]
+    other: Vec<Linear>,
+}
+
 fn linear() -> Linear {
     let weight = Tensor::zeros((1, 1), DType::F32, &Device::Cpu).expect("a tensor");
     Linear::new(weight, None)
@@ -133,4 +160,23 @@ fn predicates_and_names_are_silent() {
     assert_eq!(odd.leaves().expect("leaves").len(), 2);
     assert!(odd.pair.0.bias().is_none() && odd.pair.1.is_empty());
     assert!(odd.Field.bias().is_none() && odd.text == "text");
+}
+
+#[test]
+#[allow(deprecated)]
+fn stages_are_silent() {
+    use crate::shown;
+    use freeze_core::{Flow as _, Stages as _};
+    let net = shown::Net { layer_a: linear(), layer_b: vec![linear()], layer_c: linear() };
+    let stages = [shown::NetStage::LayerA, shown::NetStage::LayerB(0), shown::NetStage::LayerC];
+    assert_eq!(net.stages(), stages);
+    assert_eq!(within::Net { body: linear() }.stages(), [within::NetStage::Body]);
+    let odd = within::odd_Net { Old: old::Layer { inner: linear() } };
+    assert_eq!(odd.stages(), [within::Place::Old]);
+    assert!(odd.Old.inner.bias().is_none());
+    let gone = GoneNet { layer: linear(), other: vec![linear()] };
+    assert_eq!(gone.stages(), [GoneNetStage::Layer, GoneNetStage::Other(0)]);
+    assert!(gone.layer.bias().is_none() && gone.other[0].bias().is_none());
+    let hidden = shown::Hidden { states: linear().weight().clone() }.detached().expect("a flow");
+    assert_eq!(hidden.states.rank(), 2);
 }

@@ -34,6 +34,23 @@ mod bare {
     #[derive(::freeze_core::Freezable)]
     #[freeze(unit, no_decay, lr = 2)]
     pub(super) struct Block(pub(super) ::candle_nn::Linear, #[freeze(skip)] pub(super) u8);
+
+    #[derive(::freeze_core::Freezable)]
+    #[freeze(stages)]
+    pub(super) struct Staged<L, const N: usize> {
+        pub(super) stem: L,
+        pub(super) body: ::std::vec::Vec<[L; N]>,
+        #[freeze(param)]
+        pub(super) position: ::candle_core::Tensor,
+        pub(super) pair: (L, L),
+        pub(super) maybe: ::std::option::Option<::std::boxed::Box<[L]>>,
+    }
+
+    #[derive(::freeze_core::Flow)]
+    pub(super) struct Hidden<T>(
+        pub(super) T,
+        pub(super) ::std::option::Option<::candle_core::Tensor>,
+    );
 }
 
 use candle_core::{DType, Device, Tensor};
@@ -73,4 +90,21 @@ fn the_output_needs_no_prelude() {
     }
     let block = Block(linear(), 3).freeze_upto(1).expect("a view");
     assert_eq!((block.1, block.0.bias().is_none()), (3, true));
+}
+
+#[test]
+fn stages_and_flows_need_no_prelude() {
+    use bare::{Hidden, Staged};
+    use freeze_core::{Flow as _, Stages as _};
+    let net = Staged {
+        stem: linear(),
+        body: vec![[linear(), linear()]],
+        position: linear().weight().clone(),
+        pair: (linear(), linear()),
+        maybe: Some([linear()].into()),
+    };
+    let shown: Vec<String> = net.stages().iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["stem", "body.0.0", "body.0.1", "position", "pair", "maybe.0"]);
+    let hidden = Hidden(linear().weight().clone(), None).detached().expect("a flow");
+    assert!(hidden.batch().expect("a batch") == 1 && hidden.1.is_none() && hidden.0.rank() == 2);
 }

@@ -32,6 +32,20 @@ mod user {
     #[derive(Freezable)]
     #[freeze(crate = "::freeze_core", unit, bound = "L: Freezable")]
     pub(super) struct Block<L>(pub(super) L);
+
+    #[derive(Freezable)]
+    #[freeze(crate = "crate::hygiene::renamed::facade::thaw", stages)]
+    pub(super) struct Staged<L> {
+        pub(super) body: Vec<L>,
+        #[freeze(param)]
+        pub(super) scale: ::candle_core::Tensor,
+    }
+
+    #[derive(super::facade::thaw::Flow)]
+    #[freeze(crate = "crate::hygiene::renamed::facade::thaw")]
+    pub(super) struct Hidden {
+        pub(super) states: ::candle_core::Tensor,
+    }
 }
 
 #[test]
@@ -50,6 +64,18 @@ fn the_library_is_found_where_the_attribute_says() {
         let view = net.freeze_upto(1).expect("a view");
         assert!(view.stem.0.bias().is_none() && view.scale.rank() == 2 && view.body.len() == 1);
     }
+}
+
+#[test]
+fn stages_and_flows_are_found_there_too() {
+    use facade::thaw::{Flow as _, Stages as _};
+    let tensor = Tensor::zeros((1, 1), DType::F32, &Device::Cpu).expect("a tensor");
+    let body = vec![Linear::new(tensor.clone(), None)];
+    let net = user::Staged { body, scale: tensor.clone() };
+    assert_eq!(net.stages(), [user::StagedStage::Body(0), user::StagedStage::Scale]);
+    assert!(net.scale.rank() == 2 && net.body[0].bias().is_none());
+    let hidden = user::Hidden { states: tensor }.detached().expect("a flow");
+    assert_eq!(hidden.states.rank(), 2);
 }
 
 /// A library of the same shape: what is derived for it must name nothing of the real one.

@@ -35,9 +35,8 @@ mod names {
     // A constant is matched against where a binding of its name is meant, be it the output's.
     const mapper: u8 = 0;
     const _0: u8 = 0;
-    const __mapper: usize = 2;
+    const __mapper: ::core::primitive::usize = 2;
     const __0: u8 = 0;
-    static __1: u8 = 0;
     const ___mapper: u8 = 0;
     const ___0: u8 = 0;
     struct ___1;
@@ -70,6 +69,11 @@ mod names {
         fn frozen(&self) {}
         fn lr(&self) {}
         fn pass(&self) {}
+        fn each_item(&self) {}
+        fn each_stage(&self) {}
+        fn flatten(&self) {}
+        fn unflatten(&self) {}
+        fn write_fmt(&self) {}
     }
     impl<T> Greedy for T {}
 
@@ -105,6 +109,31 @@ mod names {
         Ok(::candle_nn::Linear, ::candle_nn::Linear),
         Err { mapper: ::candle_nn::Linear, __0: ::candle_nn::Linear },
         None,
+    }
+
+    // What the enum of stages and its impls are made of.
+    struct Stage;
+    struct Stages;
+    struct Copy;
+    struct Debug;
+    struct Ord;
+    struct usize;
+    struct Flow;
+    struct Flat;
+    const __1: u8 = 0;
+
+    #[derive(::freeze_core::Freezable)]
+    #[freeze(stages)]
+    pub(super) struct Row {
+        pub(super) mapper: Option<::candle_nn::Linear>,
+        pub(super) items: ::std::vec::Vec<[::candle_nn::Linear; 2]>,
+        pub(super) none: ::std::option::Option<::candle_nn::Linear>,
+    }
+
+    #[derive(::freeze_core::Flow)]
+    pub(super) struct Hidden {
+        pub(super) mapper: ::candle_core::Tensor,
+        pub(super) __mapper: ::std::option::Option<::candle_core::Tensor>,
     }
 
     #[derive(::freeze_core::Freezable)]
@@ -158,4 +187,22 @@ fn names_of_the_surroundings_do_not_matter() {
         assert!(view.mapper.layer.bias().is_none() && view.value.rank() == 2);
     }
     assert_eq!(Block { mapper: linear() }.leaves().expect("leaves").len(), 1);
+}
+
+#[test]
+fn names_of_the_surroundings_do_not_matter_to_stages() {
+    use freeze_core::{Flow as _, Stages as _};
+    use names::{Hidden, Option, Row, RowStage};
+    let items = vec![[linear(), linear()]];
+    let row = Row { mapper: Option { layer: linear() }, items, none: None };
+    let stages = [RowStage::Mapper, RowStage::Items(0, 0), RowStage::Items(0, 1)];
+    assert_eq!(row.stages(), stages);
+    assert_eq!(stages[2].to_string(), "items.0.1");
+    assert_eq!(
+        (row.items.len(), row.none.is_none(), row.mapper.layer.bias().is_none()),
+        (1, true, true)
+    );
+    let hidden = Hidden { mapper: linear().weight().clone(), __mapper: None };
+    let hidden = hidden.detached().expect("a flow");
+    assert!(hidden.mapper.rank() == 2 && hidden.__mapper.is_none());
 }

@@ -65,6 +65,22 @@ pub enum Error {
         /// The near names, as the end of the sentence.
         near: String,
     },
+    /// A model has no such stage, or not where it was asked for.
+    #[error("cannot enter or leave the model at stage `{stage}`: {why}")]
+    Stage {
+        /// The stage's path.
+        stage: String,
+        /// The reason, and the stages that there are.
+        why: String,
+    },
+    /// What flows between the stages of a model has not the form that was asked for.
+    #[error("the flow between stages, at `{part}`: {why}")]
+    Flow {
+        /// The part of it: fields and indices joined by dots.
+        part: String,
+        /// The difference, and the remedy.
+        why: String,
+    },
     /// A pattern matches no leaf.
     #[error("no leaf matches `{}`{near}", cut(.pattern))]
     NoMatch {

@@ -22,6 +22,15 @@ macro_rules! list {
             const LEAVES: LeafTree = open::<T>($kind, || T::LEAVES);
             const HAS_LEAVES: bool = T::HAS_LEAVES;
 
+            fn each_item(
+                this: &Self,
+                depth: usize,
+                index: &mut Vec<usize>,
+                see: &mut dyn FnMut(&[usize]),
+            ) {
+                each_of(this.iter(), depth, index, see);
+            }
+
             fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
                 self.iter().enumerate().map(|(i, item)| mapper.part(&i.to_string(), item)).collect()
             }
@@ -37,6 +46,21 @@ list!("Vec", Vec<T>);
 list!("VecDeque", VecDeque<T>);
 list!("slice", Box<[T]>);
 
+/// The items of a list, or the list itself where that is deep enough.
+fn each_of<'t, T: Freezable + 't>(
+    items: impl Iterator<Item = &'t T>,
+    depth: usize,
+    index: &mut Vec<usize>,
+    see: &mut dyn FnMut(&[usize]),
+) {
+    let Some(depth) = depth.checked_sub(1) else { return see(index) };
+    for (i, item) in items.enumerate() {
+        index.push(i);
+        T::each_item(item, depth, index, see);
+        index.pop();
+    }
+}
+
 /// What holds one thing and adds nothing to the path. A view holds a new one; that two of them were
 /// the same shows in their tensors, which stay tied.
 macro_rules! pointer {
@@ -44,6 +68,15 @@ macro_rules! pointer {
         impl<T: Freezable> Freezable for $pointer<T> {
             const LEAVES: LeafTree = T::LEAVES;
             const HAS_LEAVES: bool = T::HAS_LEAVES;
+
+            fn each_item(
+                this: &Self,
+                depth: usize,
+                index: &mut Vec<usize>,
+                see: &mut dyn FnMut(&[usize]),
+            ) {
+                T::each_item(this, depth, index, see);
+            }
 
             fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
                 Ok(Self::new(self.as_ref().map_params(mapper)?))
@@ -61,6 +94,12 @@ pointer!(Box, Rc, Arc);
 impl<T: Freezable> Freezable for Option<T> {
     const LEAVES: LeafTree = open::<T>("Option", || T::LEAVES);
     const HAS_LEAVES: bool = T::HAS_LEAVES;
+
+    fn each_item(this: &Self, depth: usize, index: &mut Vec<usize>, see: &mut dyn FnMut(&[usize])) {
+        if let Some(item) = this {
+            T::each_item(item, depth, index, see);
+        }
+    }
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
         self.as_ref().map(|item| item.map_params(mapper)).transpose()
@@ -115,6 +154,10 @@ fn as_array<T, const N: usize>(mapped: Vec<T>, mapper: &Mapper<'_>) -> Result<[T
 impl<T: Freezable, const N: usize> Freezable for [T; N] {
     const LEAVES: LeafTree = LeafTree::array(&T::LEAVES, N);
     const HAS_LEAVES: bool = T::HAS_LEAVES;
+
+    fn each_item(this: &Self, depth: usize, index: &mut Vec<usize>, see: &mut dyn FnMut(&[usize])) {
+        each_of(this.iter(), depth, index, see);
+    }
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
         let mapped: Result<Vec<T>> =

@@ -74,6 +74,13 @@ pub trait Freezable: Sized {
     /// none either, however long it is.
     const HAS_LEAVES: bool = true;
 
+    /// Shows the index of every item that is there, `depth` lists deep: none of an `Option` without
+    /// a value, and an empty index for what is no list, or one of no depth.
+    #[doc(hidden)]
+    fn each_item(_: &Self, _depth: usize, index: &mut Vec<usize>, see: &mut dyn FnMut(&[usize])) {
+        see(index);
+    }
+
     /// Rebuilds the value with every parameter tensor replaced by what `mapper` makes of it, in
     /// declaration order.
     ///

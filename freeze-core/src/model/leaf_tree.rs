@@ -151,6 +151,14 @@ impl LeafTree {
         self.find(path.as_bytes(), 0).1.declared
     }
 
+    /// The place of the field called `name` among those of a struct.
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        match self.node {
+            Node::Group { parts, .. } => parts.iter().position(|part| part.name == name),
+            _ => None,
+        }
+    }
+
     /// Leaves before the part at `path[from..]`, or `UNKNOWN`, and that part with all that is said
     /// about it.
     #[track_caller]

@@ -2,6 +2,7 @@
 
 mod batch_norm;
 mod containers;
+mod flow;
 mod freezable;
 mod freezer;
 mod generator;
@@ -15,6 +16,7 @@ pub(crate) mod mapper;
 mod plans;
 mod rebuilt;
 pub mod recursion;
+mod stages;
 mod summary;
 mod view;
 mod walk;
@@ -22,6 +24,7 @@ mod whole;
 
 pub use batch_norm::BatchNormPolicy;
 pub use containers::{Skipped, TensorParam};
+pub use flow::{Flat, Flow, FlowLayout, FlowRows};
 pub use freezable::Freezable;
 pub use freezer::Freezer;
 pub(crate) use freezer::check_owners;
@@ -31,6 +34,7 @@ pub use leaf::{Leaf, Param};
 pub use leaf_tree::{LeafTree, Part};
 pub use mapper::{At, Mapper, Role, Visit};
 pub use rebuilt::Rebuilt;
+pub use stages::{Stage, StageList, Staged, Stages};
 pub use summary::Summary;
 pub use view::View;
 pub use whole::Whole;

@@ -37,6 +37,22 @@ impl Item {
         }
     }
 
+    /// No value, or the name of a type.
+    pub(super) fn name(&self, errors: &mut Errors) -> Option<Option<Ident>> {
+        let Some(value) = &self.value else { return Some(None) };
+        let name = syn::parse2::<LitStr>(value.clone()).and_then(|text| text.parse::<Ident>());
+        match name {
+            Ok(name) => Some(Some(name)),
+            Err(_) => {
+                let key = &self.key;
+                let culprit = if value.is_empty() { key.to_token_stream() } else { value.clone() };
+                let text = "takes no value, or the name of the enum as a string";
+                errors.at(culprit, format_args!("`{key}` {text}: `{key} = \"...\"`"));
+                None
+            }
+        }
+    }
+
     /// A share of the learning rate: a number, or an expression for the compiler to judge.
     pub(super) fn share(&self, errors: &mut Errors) -> Option<Expr> {
         let value = self.value.clone().filter(|value| !value.is_empty());

@@ -10,8 +10,9 @@ pub(crate) enum Place {
     Field,
 }
 
-const TYPE: &[&str] = &["unit", "crate", "bound", "frozen", "always", "lr", "no_decay"];
-const FIELD: &[&str] = &["skip", "param", "rename", "unit", "frozen", "always", "lr", "no_decay"];
+const TYPE: &[&str] = &["unit", "stages", "crate", "bound", "frozen", "always", "lr", "no_decay"];
+const FIELD: &[&str] =
+    &["skip", "param", "rename", "unit", "no_stage", "frozen", "always", "lr", "no_decay"];
 
 /// Words for what a key means that are not near it by their letters.
 const MEANT: &[(&str, &str)] = &[
@@ -56,6 +57,7 @@ impl Place {
 /// Where `key` belongs, if it is one.
 pub(super) fn home(key: &str) -> Option<&'static str> {
     match (FIELD.contains(&key), TYPE.contains(&key)) {
+        (false, true) if key == "stages" => Some("on a struct"),
         (true, true) => Some("on a field or on the type"),
         (true, false) => Some("on a field"),
         (false, true) => Some("on the type"),

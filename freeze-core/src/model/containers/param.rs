@@ -17,6 +17,12 @@ pub trait TensorParam: Sized {
     /// One leaf, or none where the value has no tensor.
     const LEAVES: LeafTree;
 
+    /// Whether the value has no tensor: no stage of a model then.
+    #[doc(hidden)]
+    fn is_absent(_: &Self) -> bool {
+        false
+    }
+
     /// As [`Freezable::map_params`](crate::Freezable::map_params).
     ///
     /// # Errors
@@ -48,6 +54,10 @@ impl TensorParam for Tensor {
 impl TensorParam for Option<Tensor> {
     const LEAVES: LeafTree = LeafTree::open("Option", || TENSOR);
 
+    fn is_absent(this: &Self) -> bool {
+        this.is_none()
+    }
+
     fn map_param(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
         self.as_ref().map(|tensor| tensor.map_param(mapper)).transpose()
     }
@@ -56,6 +66,10 @@ impl TensorParam for Option<Tensor> {
 /// All tensors together are one leaf; an empty list is none.
 impl TensorParam for Vec<Tensor> {
     const LEAVES: LeafTree = LeafTree::open("Vec", || TENSOR);
+
+    fn is_absent(this: &Self) -> bool {
+        this.is_empty()
+    }
 
     fn map_param(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
         let mapped = map(self.iter().map(Some), mapper)?;
@@ -66,6 +80,10 @@ impl TensorParam for Vec<Tensor> {
 /// As a `Vec<Tensor>`; a tensor is named by its place, absent ones counted.
 impl TensorParam for Vec<Option<Tensor>> {
     const LEAVES: LeafTree = LeafTree::open("Vec", || TENSOR);
+
+    fn is_absent(this: &Self) -> bool {
+        this.iter().all(Option::is_none)
+    }
 
     fn map_param(&self, mapper: &mut Mapper<'_>) -> Result<Self> {
         map(self.iter().map(Option::as_ref), mapper)

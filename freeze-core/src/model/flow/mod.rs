@@ -1,0 +1,158 @@
+//! What flows between the stages of a model.
+
+mod concatenate;
+mod flat;
+mod kinds;
+mod layout;
+mod rows;
+
+use candle_core::{Device, Tensor};
+
+use crate::error::{Error, Result};
+
+pub use flat::Flat;
+pub use layout::FlowLayout;
+pub use rows::FlowRows;
+
+/// What flows from one stage of a model to the next: a `Tensor`, or a tuple, array, `Vec`, `Option` or
+/// struct of what flows. The first dimension of every tensor is the batch.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use freeze_core::Flow;
+///
+/// #[derive(Flow)]
+/// struct Hidden {
+///     states: Tensor,             // (batch, length, width)
+///     residual: Option<Tensor>,   // from a stage on
+///     skips: Vec<[Tensor; 2]>,    // as many as stages were passed
+/// }
+///
+/// let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+/// let hidden = Hidden { states: zeros(&[8, 5, 4])?, residual: Some(zeros(&[8, 4])?), skips: vec![] };
+/// assert_eq!(hidden.batch()?, 8);
+///
+/// let rows = hidden.to_rows()?; // bytes, of one width for all samples
+/// assert_eq!((rows.len(), rows.layout().width()), (8, (5 * 4 + 4) * 4));
+/// let some = Hidden::from_rows(rows.layout(), [rows.row(3), rows.row(1)], &Device::Cpu)?;
+/// assert_eq!((some.batch()?, some.states.dims()), (2, &[2, 5, 4][..]));
+/// let all = Flow::concatenate(&[hidden, some])?;
+/// assert_eq!(all.batch()?, 10);
+/// # Ok::<(), freeze_core::Error>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot flow between stages",
+    label = "not `Flow`",
+    note = "a `Tensor` flows, and so does a tuple, array, `Vec` or `Option` of what flows",
+    note = "a struct of tensors: put `#[derive(Flow)]` on it",
+    note = "what all samples share, such as a length or a switch, belongs in `Context`"
+)]
+pub trait Flow: Sized {
+    /// Hands over every tensor in order, and whatever else decides the form.
+    fn flatten(&self, into: &mut Flat);
+
+    /// The inverse of [`flatten`](Self::flatten).
+    ///
+    /// # Errors
+    ///
+    /// `from` has another form.
+    fn unflatten(from: &mut Flat) -> Result<Self>;
+
+    /// Every tensor in order.
+    fn tensors(&self) -> Vec<Tensor> {
+        flat(self).tensors().cloned().collect()
+    }
+
+    /// The number of samples.
+    ///
+    /// # Errors
+    ///
+    /// Two tensors have another number, one has none, or there is no tensor at all.
+    fn batch(&self) -> Result<usize> {
+        flat(self).batch()
+    }
+
+    /// The same with each tensor replaced, as by one of another type or on another device.
+    ///
+    /// # Errors
+    ///
+    /// Those of `map`.
+    fn map_tensors(&self, map: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        whole(flat(self).map(map)?)
+    }
+
+    /// The same without the graph behind it.
+    ///
+    /// # Errors
+    ///
+    /// None but those of a faulty [`unflatten`](Self::unflatten).
+    fn detached(&self) -> Result<Self> {
+        self.map_tensors(|tensor| Ok(tensor.detach()))
+    }
+
+    /// The samples at `rows`, a tensor of indices.
+    ///
+    /// # Errors
+    ///
+    /// There is no such sample, or candle failed.
+    fn select(&self, rows: &Tensor) -> Result<Self> {
+        self.map_tensors(|tensor| Ok(tensor.contiguous()?.index_select(rows, 0)?))
+    }
+
+    /// The samples of all `flows`, one behind the other.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or two differ in form, type or the size of a sample.
+    fn concatenate(flows: &[Self]) -> Result<Self> {
+        whole(concatenate::concatenate(&flows.iter().map(flat).collect::<Vec<_>>())?)
+    }
+
+    /// Form, types and sizes of one sample.
+    ///
+    /// # Errors
+    ///
+    /// As [`batch`](Self::batch), or the elements of a tensor cannot be read.
+    fn row_layout(&self) -> Result<FlowLayout> {
+        FlowLayout::of(&flat(self))
+    }
+
+    /// Every sample as a row of bytes, all of one width: exact, and on this machine alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`row_layout`](Self::row_layout), or candle could not copy a tensor from its device.
+    fn to_rows(&self) -> Result<FlowRows> {
+        FlowRows::of(&flat(self))
+    }
+
+    /// Samples out of their rows, those of one batch or of several, in the order given.
+    ///
+    /// # Errors
+    ///
+    /// A row has another width, or `layout` is of another type.
+    fn from_rows<'r>(
+        layout: &FlowLayout,
+        rows: impl IntoIterator<Item = &'r [u8]>,
+        device: &Device,
+    ) -> Result<Self> {
+        whole(rows::flat(layout, &rows.into_iter().collect::<Vec<_>>(), device)?)
+    }
+}
+
+fn flat(flow: &impl Flow) -> Flat {
+    let mut flat = Flat::default();
+    flow.flatten(&mut flat);
+    flat
+}
+
+fn whole<F: Flow>(mut flat: Flat) -> Result<F> {
+    let flow = F::unflatten(&mut flat)?;
+    match flat.next_name() {
+        None => Ok(flow),
+        Some(part) => {
+            let why = "nothing is left to be made of it: the flow was of another type".to_string();
+            Err(Error::Flow { part: part.to_string(), why })
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Which leaves lie in which stage.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::ops::Range;
+
+use candle_core::Tensor;
+
+use crate::error::{Error, Result, listed};
+use crate::model::LeafTree;
+use crate::model::inspect::visit;
+use crate::model::mapper::{Walk, is_at_or_below};
+use crate::plan::FreezePlan;
+
+/// The place of `stage` among the `stages` that a model has.
+pub(super) fn position<S: Display + PartialEq>(stages: &[S], stage: &S) -> Result<usize> {
+    stages.iter().position(|one| one == stage).ok_or_else(|| {
+        let why = match stages {
+            [] => "the model has no stage at all".to_string(),
+            _ => format!("the model has the stages {}", listed(stages.iter().map(S::to_string))),
+        };
+        Error::Stage { stage: stage.to_string(), why }
+    })
+}
+
+/// The leaves of the stage at `path`; where it has none, the empty range behind all that is declared
+/// before it.
+pub(super) fn leaves_of(walk: &Walk<'_>, tree: &LeafTree, path: &str) -> Result<Range<usize>> {
+    let depth = path.split('.').count();
+    let at = place(tree, path, depth);
+    let heads = visit(walk, |_, _| {})?;
+    // Leaves lie in the order of declaration, those of no stage among them.
+    let start = heads.partition_point(|head| place(tree, &head.path, depth) < at);
+    let inside = heads[start..].iter().take_while(|head| is_at_or_below(&head.path, path));
+    Ok(start..start + inside.count())
+}
+
+/// The first of the `stages`, given by their paths, that moves under `plan`.
+pub(super) fn first_moving(
+    walk: &Walk<'_>,
+    stages: &[String],
+    plan: &FreezePlan,
+) -> Result<Option<usize>> {
+    let mut tensors: Vec<(usize, usize)> = Vec::new();
+    let heads = visit(walk, |at, tensor| tensors.push((at.leaf, storage(tensor))))?;
+    let paths: Vec<String> = heads.into_iter().map(|head| head.path).collect();
+    plan.check_paths(&paths)?;
+    let mut moves: Vec<bool> = plan.states().iter().map(|state| !state.is_frozen()).collect();
+    // A frozen leaf moves with the trained one that it is tied to.
+    let moved: HashSet<usize> =
+        tensors.iter().filter(|(leaf, _)| moves[*leaf]).map(|(_, storage)| *storage).collect();
+    let tied = tensors.iter().filter(|(_, storage)| moved.contains(storage));
+    tied.for_each(|(leaf, _)| moves[*leaf] = true);
+
+    let stage_of = |path: &String| {
+        let position = stages.iter().position(|stage| is_at_or_below(path, stage));
+        position.unwrap_or(0) // of no stage: the first may use it
+    };
+    let moving = moves.iter().zip(&paths).filter(|(moves, _)| **moves);
+    Ok(moving.map(|(_, path)| stage_of(path)).min())
+}
+
+/// What a tensor and its views have in common, also when they are detached.
+fn storage(tensor: &Tensor) -> usize {
+    let (storage, _) = tensor.storage_and_layout();
+    std::ptr::from_ref(&*storage).addr()
+}
+
+/// The place of what lies at `path`: of its field among the model's, and of the items in it.
+fn place(tree: &LeafTree, path: &str, depth: usize) -> Vec<usize> {
+    let mut segments = path.split('.').take(depth);
+    let field = segments.next().and_then(|field| tree.position(field));
+    let items = segments.map(|index| index.parse().unwrap_or(usize::MAX));
+    field.into_iter().chain(items).collect()
+}

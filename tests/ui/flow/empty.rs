@@ -1,0 +1,6 @@
+use freeze_core::Flow;
+
+#[derive(Flow)]
+struct Hidden;
+
+fn main() {}
