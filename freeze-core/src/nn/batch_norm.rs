@@ -1,5 +1,5 @@
-//! Batch normalisation (Ioffe and Szegedy, 2015): the operations. The layer is
-//! [`BatchNorm`](super::BatchNorm).
+//! Batch normalisation (Ioffe and Szegedy, 2015) as operations: by the batch's own statistics, or by given
+//! ones. The layer with running statistics is [`BatchNorm`](super::BatchNorm).
 
 use candle_core::{Result, Tensor};
 

@@ -1,5 +1,5 @@
-//! The batch normalisation layer: trained by the batch, its running statistics for inference, and
-//! when frozen whatever the freezer's policy says.
+//! The batch normalisation layer: normalises by the batch in training and by running statistics in inference;
+//! frozen, as [`BatchNormPolicy`](crate::BatchNormPolicy) says.
 
 use candle_core::{ModuleT, Result, Tensor, Var};
 use candle_nn::{BatchNormConfig, Init, VarBuilder};

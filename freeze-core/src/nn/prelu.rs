@@ -1,4 +1,5 @@
-//! The parametric rectifier, `max(x, 0) + w min(x, 0)`.
+//! The PReLU layer (He et al., 2015): `max(x, 0) + w min(x, 0)`, the slope `w` learned, one for all channels or
+//! one for each.
 
 use candle_core::{Module, Result, Tensor};
 use candle_nn::VarBuilder;

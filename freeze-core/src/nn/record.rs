@@ -1,4 +1,5 @@
-//! What the operations of this module tell an audit or a calibration that runs on the same thread.
+//! Instrumentation of the operations: `audit` and `forecast` open a log on their thread, and every operation
+//! called there writes down which tensors it used and how long the parts of its backward took.
 //!
 //! Nobody listens in ordinary training; an operation then pays one look at a thread-local variable.
 

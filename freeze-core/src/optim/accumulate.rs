@@ -1,4 +1,4 @@
-//! Gradients of several micro-batches, added up for one step.
+//! Gradient accumulation: the gradients of several micro-batches are added up, and one step uses their mean.
 
 mod saved;
 mod sum;

@@ -1,4 +1,5 @@
-//! Optimizers that know plans: they forget what is frozen and take up again what thaws.
+//! Optimizers that follow a freeze plan: the state of a parameter is given back when it freezes and made anew
+//! when it thaws.
 
 mod accumulate;
 mod adam;

@@ -1,4 +1,4 @@
-//! How the optimizers follow a plan.
+//! How the fused optimizers follow a plan: state is dropped, kept or moved to the host, rates are set.
 
 use candle_core::{Device, TensorId};
 

@@ -1,4 +1,5 @@
-//! What an optimizer does in the cases that call for a decision.
+//! Settings of the optimizers: what becomes of the state of frozen parameters, of steps whose gradients are
+//! not finite, of parameters in half precision.
 
 /// What becomes of a parameter's optimizer state when the parameter is frozen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! What tells one optimizer from another: its numbers and its update.
+//! The update rule of an optimizer: hyperparameters, their checks, and the update of one element (AdamW, Adam,
+//! SGD).
 
 use std::fmt::Debug;
 

@@ -1,4 +1,4 @@
-//! Stochastic gradient descent with momentum.
+//! Stochastic gradient descent: plain, with momentum, or with Nesterov's (Sutskever et al., 2013).
 
 use candle_core::Tensor;
 

@@ -1,4 +1,5 @@
-//! What an optimizer knows of one parameter.
+//! What an optimizer keeps for one parameter: the variable, its shares of rate and decay, moments and step
+//! count.
 
 use std::sync::Arc;
 

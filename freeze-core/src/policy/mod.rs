@@ -1,4 +1,4 @@
-//! Who decides: how far training is, and what that makes of a plan.
+//! Schedules: from how far training is to the plan that freezes layers, with reasons and metrics.
 
 mod decision;
 mod elapsed;

@@ -1,4 +1,5 @@
-//! The epoch hook: schedule, freezer and optimizers in one call at the end of an epoch.
+//! `LayerFreezing`: asks its schedule for a plan after every epoch, or every few steps, and applies it to model
+//! and optimizers.
 
 mod audited;
 

@@ -1,4 +1,4 @@
-//! Stopping and going on.
+//! Saving a run and resuming it.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! The hook, whatever its schedule.
+//! `LayerFreezing` as `Training` holds it, behind a trait object: its schedule may be of any type.
 
 use crate::error::Result;
 use crate::model::{Freezable, Freezer};

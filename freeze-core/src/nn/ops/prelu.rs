@@ -1,4 +1,4 @@
-//! `max(x, 0) + w min(x, 0)`.
+//! PReLU as an operation: `max(x, 0) + w min(x, 0)`.
 
 use candle_core::backend::BackendStorage;
 use candle_core::op::{Add, Mul, Neg, Relu};

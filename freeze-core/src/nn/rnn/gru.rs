@@ -1,4 +1,5 @@
-//! Gated recurrent unit (Cho et al., 2014), with the reset gate behind the hidden weights.
+//! Gated recurrent unit (Cho et al., 2014), in the form of candle, cuDNN and PyTorch: the reset gate multiplies
+//! the hidden state's product with the weights, not the hidden state.
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
