@@ -3,7 +3,7 @@
 use candle_core::{Error, Module, Result};
 use freeze_core::Freezable;
 
-use super::contest::{Contest, Frozen, Whole, depths};
+use super::contest::{Contest, Frozen, Whole, Whose, depths};
 use super::peer::Peer;
 use super::table::{median, ms};
 
@@ -31,7 +31,7 @@ impl Contest {
             "frozen", "ours", "torch", "ratio", "goal", "backward", "torch", "ratio"
         );
         for (depth, frozen) in depths(self.stages) {
-            let mut contestant = Whole::new(&ours, self.stages)?.contestant(frozen)?;
+            let mut contestant = Whole::new(&ours, self.stages)?.contestant(Whose::Ours, frozen)?;
             contestant.take(self)?;
             let (mut steps, mut backwards) = (Vec::new(), Vec::new());
             for _ in 0..ROUNDS {

@@ -13,7 +13,7 @@ use candle_nn::Optimizer;
 use candle_nn::loss::cross_entropy;
 use freeze_core::forecast::{Calibration, calibrate_with_update};
 use freeze_core::optim::AdamW;
-use freeze_core::{Freezable, FreezePlan, Freezer, LeafState};
+use freeze_core::{Freezable, FreezePlan, Freezer, LeafState, nn};
 
 use super::clock::Moment;
 use super::kit::Net;
@@ -72,6 +72,14 @@ pub(crate) struct Contestant<S> {
     constant: Vec<S>,
     trained: Net<S>,
     optimizer: AdamW,
+    whose: Whose,
+}
+
+/// Whose loss and backward pass a contestant calls.
+#[derive(Clone, Copy)]
+pub(crate) enum Whose {
+    Ours,
+    Candles,
 }
 
 /// All that take turns at one depth.
@@ -94,7 +102,7 @@ impl Contest {
     {
         let all = self.stages;
         let mut whole = Whole::new(&ours, all)?;
-        let costs = whole.calibrate(|net| self.loss(net, &self.input))?;
+        let costs = whole.calibrate(|net| self.loss(Whose::Ours, net, &self.input))?;
         let depths = depths(all);
         let row =
             |(label, frozen)| Ok(Row::new(label, costs.forecast(&whole.plan(frozen)?)?.step_ratio));
@@ -128,9 +136,14 @@ impl Contest {
         if self.alternate { 1 } else { STEPS }
     }
 
-    fn loss(&self, net: &impl Module, input: &Tensor) -> Result<Tensor> {
+    /// The loss by the functions of whose layers the model is made of.
+    fn loss(&self, whose: Whose, net: &impl Module, input: &Tensor) -> Result<Tensor> {
         let scores = net.forward(input)?;
-        cross_entropy(&scores.flatten_to(scores.rank() - 2)?, &self.targets)
+        let scores = scores.flatten_to(scores.rank() - 2)?;
+        match whose {
+            Whose::Ours => nn::cross_entropy(&scores, &self.targets, None),
+            Whose::Candles => cross_entropy(&scores, &self.targets),
+        }
     }
 }
 
@@ -169,9 +182,9 @@ impl<S: Freezable + Module> Whole<S> {
         Ok(plan)
     }
 
-    pub(crate) fn contestant(self, frozen: Frozen) -> Result<Contestant<S>> {
+    pub(crate) fn contestant(self, whose: Whose, frozen: Frozen) -> Result<Contestant<S>> {
         let trained = self.model.whole().view(&self.plan(frozen)?)?.into_inner();
-        Ok(Contestant { constant: Vec::new(), trained, optimizer: self.optimizer })
+        Ok(Contestant { constant: Vec::new(), trained, optimizer: self.optimizer, whose })
     }
 }
 
@@ -183,7 +196,7 @@ impl<S: Freezable + Module> Contestant<S> {
         let constant = constant.freeze_upto(constant.leaves()?.len())?.into_inner();
         let trained = Net { stages: make(first..stages)? };
         let optimizer = optimizer(&trained)?;
-        Ok(Self { constant: constant.stages, trained, optimizer })
+        Ok(Self { constant: constant.stages, trained, optimizer, whose: Whose::Ours })
     }
 
     /// The steps of a turn. Without `alternate` one comes before, which finds caches and allocator as
@@ -199,9 +212,12 @@ impl<S: Freezable + Module> Contestant<S> {
         let start = Moment::now();
         let input = contest.input.clone();
         let input = self.constant.iter().try_fold(input, |xs, stage| stage.forward(&xs))?;
-        let loss = contest.loss(&self.trained, &input)?;
+        let loss = contest.loss(self.whose, &self.trained, &input)?;
         let forward = Moment::now();
-        let grads = loss.backward()?;
+        let grads = match self.whose {
+            Whose::Ours => freeze_core::backward(&loss)?,
+            Whose::Candles => loss.backward()?,
+        };
         let backward = Moment::now() - forward;
         self.optimizer.step(&grads)?;
         drop((grads, loss, input));
@@ -221,8 +237,8 @@ impl<O: Freezable + Module, S: Freezable + Module> Turn<O, S> {
             Frozen::Before(first) => Some(Contestant::ideal(&ours, first, stages)?),
             Frozen::Between => None,
         };
-        let stock = Whole::new(stock, stages)?.contestant(frozen)?;
-        Ok(Self { stock, ours: Whole::new(&ours, stages)?.contestant(frozen)?, ideal })
+        let stock = Whole::new(stock, stages)?.contestant(Whose::Candles, frozen)?;
+        Ok(Self { stock, ours: Whole::new(&ours, stages)?.contestant(Whose::Ours, frozen)?, ideal })
     }
 
     /// Measures all, in an order that changes with the round.
