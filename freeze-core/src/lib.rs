@@ -21,6 +21,13 @@
 //! | save backward work wherever the frozen layers lie | [`nn`] |
 //! | find out why a layer does not learn, or what a plan would cost | [`audit`], [`forecast`] |
 //! | stop and resume exactly | [`checkpoint`] |
+//!
+//! # Environment
+//!
+//! On the CPU loops run at the width of the processor that the program finds itself on, with the same bits
+//! at every width. `FREEZE_SIMD=baseline`, `avx2` or `avx512` asks for one, to compare or to look for a
+//! fault; one that the processor does not have is warned of, once, through `tracing`, and passed over.
+//! Matrix products choose for themselves. `RAYON_NUM_THREADS` says how many threads there are.
 
 #![warn(missing_debug_implementations)]
 

@@ -17,12 +17,17 @@ pub(crate) fn split<T>(out: Option<&mut [T]>, block: usize, elements: usize) -> 
     }
 }
 
-/// Runs `work` on every block and returns its results in the order of the blocks.
+/// Runs `work` on every block, at the machine's width, and returns its results in the order of the blocks.
 pub(crate) fn for_blocks<T: Send, R: Send>(
     blocks: Vec<&mut [T]>,
     elements: usize,
     work: impl Fn(usize, &mut [T]) -> R + Sync + Send,
 ) -> Vec<R> {
     let blocks = blocks.into_iter().enumerate();
-    ROWS.map(elements, blocks, |(index, block)| work(index, block))
+    ROWS.map(
+        elements,
+        blocks,
+        #[inline(always)]
+        |(index, block)| work(index, block),
+    )
 }

@@ -31,15 +31,23 @@ fn wide_column_sums<T: Real>(values: &[T], n: usize) -> Vec<f64> {
     let rows = (ELEMENTS / columns).clamp(1, ROWS);
     let across = n.div_ceil(columns);
     let down = values.len().div_ceil((rows * n).max(1));
-    let sum = |piece: usize| {
-        let (left, top) = (piece % across * columns, piece / across * rows * n);
-        let mut sums = vec![T::zero(); columns.min(n - left)];
-        for row in values[top..].chunks_exact(n).take(rows) {
-            sums.iter_mut().zip(&row[left..]).for_each(|(sum, &value)| *sum += value);
-        }
-        sums
-    };
-    let parts: Vec<Vec<T>> = MAP.map(values.len(), 0..across * down, sum);
+    let pieces = 0..across * down;
+    let parts: Vec<Vec<T>> = MAP.map(
+        values.len(),
+        pieces,
+        #[inline(always)]
+        |piece| {
+            let (left, top) = (piece % across * columns, piece / across * rows * n);
+            let mut sums = vec![T::zero(); columns.min(n - left)];
+            // Cut, not taken: told of more rows than there are, the compiler takes sums and values for
+            // one piece of memory, and adds one by one.
+            let values = &values[top..values.len().min(top + rows * n)];
+            for row in values.chunks_exact(n) {
+                sums.iter_mut().zip(&row[left..]).for_each(|(sum, &value)| *sum += value);
+            }
+            sums
+        },
+    );
     let mut sums = vec![0.0; n];
     for (piece, part) in parts.into_iter().enumerate() {
         let sums = &mut sums[piece % across * columns..];
@@ -52,9 +60,14 @@ fn wide_column_sums<T: Real>(values: &[T], n: usize) -> Vec<f64> {
 pub(crate) fn add_to_rows<T: Real>(matrix: &mut [T], row: &[T]) {
     let n = row.len().max(1);
     let rows = (MAP.grain / n).max(1) * n;
-    MAP.each(matrix.len(), matrix.chunks_mut(rows), |rows| {
-        for to in rows.chunks_mut(n) {
-            to.iter_mut().zip(row).for_each(|(to, &value)| *to += value);
-        }
-    });
+    MAP.each(
+        matrix.len(),
+        matrix.chunks_mut(rows),
+        #[inline(always)]
+        |rows| {
+            for to in rows.chunks_mut(n) {
+                to.iter_mut().zip(row).for_each(|(to, &value)| *to += value);
+            }
+        },
+    );
 }

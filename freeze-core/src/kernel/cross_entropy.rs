@@ -17,21 +17,29 @@ pub(crate) fn forward<T: Element>(
 ) -> (f64, Vec<[f64; 2]>) {
     let block = rows_per_block(classes, 1);
     let blocks = split::<T>(None, block * classes, x.len());
-    let found = for_blocks(blocks, x.len(), |index, _| {
-        let mut exps = vec![T::Real::ZERO; classes];
-        let rows = x[index * block * classes..].chunks_exact(classes);
-        let rows = rows.zip(&targets[index * block..]).take(block);
-        let mut loss = 0.0;
-        let rows = rows.map(|(x, target)| {
-            let Some(target) = *target else { return [0.0, 1.0] };
-            let max = exps_of(x, &mut exps);
-            let [sum] = sum1(&exps, |exp| [exp]);
-            loss += sum.ln() + max.to_f64() - x[target as usize].to_f64();
-            [max.to_f64(), sum]
-        });
-        let rows: Vec<_> = rows.collect();
-        (loss, rows)
-    });
+    let found = for_blocks(
+        blocks,
+        x.len(),
+        #[inline(always)]
+        |index, _| {
+            let mut exps = vec![T::Real::ZERO; classes];
+            let rows = x[index * block * classes..].chunks_exact(classes);
+            let rows = rows.zip(&targets[index * block..]).take(block);
+            let mut loss = 0.0;
+            let mut found = Vec::with_capacity(rows.len());
+            for (x, target) in rows {
+                let Some(target) = *target else {
+                    found.push([0.0, 1.0]);
+                    continue;
+                };
+                let max = exps_of(x, &mut exps);
+                let [sum] = sum1(&exps, |exp| [exp]);
+                loss += sum.ln() + max.to_f64() - x[target as usize].to_f64();
+                found.push([max.to_f64(), sum]);
+            }
+            (loss, found)
+        },
+    );
     let (losses, rows): (Vec<f64>, Vec<Vec<_>>) = found.into_iter().unzip();
     (losses.into_iter().sum(), rows.concat())
 }
@@ -47,20 +55,25 @@ pub(crate) fn backward<T: Element>(
 ) -> Vec<T> {
     let block = rows_per_block(classes, 1);
     let mut dx = vec![T::from_f64(0.0); x.len()];
-    for_blocks(split(Some(&mut dx), block * classes, x.len()), x.len(), |index, dx| {
-        let logits = x[index * block * classes..].chunks_exact(classes);
-        let rows = targets[index * block..].iter().zip(&rows[index * block..]);
-        let each = dx.chunks_exact_mut(classes).zip(logits).zip(rows);
-        for ((dx, x), (target, &[max, sum])) in each {
-            let Some(target) = *target else { continue };
-            let [max, scale] = [max, share / sum].map(T::Real::from_f64);
-            for (dx, x) in dx.iter_mut().zip(x) {
-                *dx = T::down((x.up() - max).exp_of_negative() * scale);
+    for_blocks(
+        split(Some(&mut dx), block * classes, x.len()),
+        x.len(),
+        #[inline(always)]
+        |index, dx| {
+            let logits = x[index * block * classes..].chunks_exact(classes);
+            let rows = targets[index * block..].iter().zip(&rows[index * block..]);
+            let each = dx.chunks_exact_mut(classes).zip(logits).zip(rows);
+            for ((dx, x), (target, &[max, sum])) in each {
+                let Some(target) = *target else { continue };
+                let [max, scale] = [max, share / sum].map(T::Real::from_f64);
+                for (dx, x) in dx.iter_mut().zip(x) {
+                    *dx = T::down((x.up() - max).exp_of_negative() * scale);
+                }
+                let target = target as usize;
+                let exp = (x[target].up() - max).exp_of_negative().to_f64();
+                dx[target] = T::from_f64(share * (exp / sum - 1.0));
             }
-            let target = target as usize;
-            let exp = (x[target].up() - max).exp_of_negative().to_f64();
-            dx[target] = T::from_f64(share * (exp / sum - 1.0));
-        }
-    });
+        },
+    );
     dx
 }

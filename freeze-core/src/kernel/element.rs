@@ -83,13 +83,18 @@ macro_rules! common {
         }
 
         // No early way out within a block: the loop stays a few vector instructions.
+        #[inline(always)]
         fn all_finite(elements: &[Self]) -> bool {
-            elements.chunks(4096).all(|block| {
-                let odd = |odd: $bits, x: &Self| {
-                    odd | <$bits>::from(x.to_bits() & $exponent == $exponent)
-                };
-                block.iter().fold(0, odd) == 0
-            })
+            for block in elements.chunks(4096) {
+                let mut odd: $bits = 0;
+                for x in block {
+                    odd |= <$bits>::from(x.to_bits() & $exponent == $exponent);
+                }
+                if odd != 0 {
+                    return false;
+                }
+            }
+            true
         }
 
         fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]> {

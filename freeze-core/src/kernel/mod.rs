@@ -1,8 +1,8 @@
 //! How arithmetic is done on bytes: the floor that everything else stands on.
 //!
 //! It knows no layer and no optimizer, uses nothing of the crate, and holds all of its `unsafe`: calls
-//! of code that takes raw pointers, each behind a comparison of all lengths (`product`, and launches on
-//! CUDA), and work lent to other threads (`lend`).
+//! of code that takes raw pointers, each behind a comparison of all lengths (launches on CUDA), code for
+//! processors that were seen to be there (`width`), and work lent to other threads (`lend`).
 
 mod blocks;
 mod column_sums;
@@ -23,6 +23,7 @@ pub(crate) mod softmax;
 mod sums;
 pub(crate) mod threads;
 pub(crate) mod update;
+pub(crate) mod width;
 mod windows;
 
 pub(crate) use blocks::{for_blocks, rows_per_block, split};
@@ -32,4 +33,5 @@ pub(crate) use element::{Element, Real, internal_dtype, real_dtype};
 pub(crate) use pieces::{map, zip_map};
 pub(crate) use product::{Matrix, Threads, gradient_times_input};
 pub(crate) use sums::{sum1, sum2, sum3};
+pub(crate) use width::wide;
 pub(crate) use windows::Windows;

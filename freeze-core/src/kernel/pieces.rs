@@ -1,8 +1,9 @@
-//! Loops over slices, in pieces on several threads where there is enough to do.
+//! Loops over slices, in pieces on several threads where there is enough to do, each at the machine's
+//! width: closures that hold a loop are `#[inline(always)]`.
 
 use candle_core::WithDType;
 
-use super::threads;
+use super::{threads, wide};
 
 /// How a loop is cut.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +28,8 @@ impl Cut {
         I: ExactSizeIterator + DoubleEndedIterator + Send,
     {
         match elements < self.from {
-            true => pieces.for_each(work),
-            false => threads::each(pieces, work),
+            true => pieces.for_each(|piece| run(&work, piece)),
+            false => threads::each(pieces, |piece| run(&work, piece)),
         }
     }
 
@@ -43,28 +44,43 @@ impl Cut {
         I: ExactSizeIterator + DoubleEndedIterator + Send,
     {
         match elements < self.from {
-            true => pieces.map(work).collect(),
-            false => threads::map(pieces, work),
+            true => pieces.map(|piece| run(&work, piece)).collect(),
+            false => threads::map(pieces, |piece| run(&work, piece)),
         }
     }
+}
+
+/// One place for each kind of work where it is compiled, once for each width.
+fn run<P, R>(work: &impl Fn(P) -> R, piece: P) -> R {
+    wide(
+        #[inline(always)]
+        || work(piece),
+    )
 }
 
 /// `f(a)` for each element, in one pass.
 pub(crate) fn map<T: WithDType>(a: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
-    zip_map(a, a, |a, _| f(a))
+    zip_map(
+        a,
+        a,
+        #[inline(always)]
+        |a, _| f(a),
+    )
 }
 
 /// `f(a, b)` for each pair, in one pass.
 pub(crate) fn zip_map<T: WithDType>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
-    if a.len() < MAP.from {
-        return a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect();
-    }
     let mut out = vec![T::zero(); a.len()];
     let chunks = a.chunks(MAP.grain).zip(b.chunks(MAP.grain));
-    threads::each(out.chunks_mut(MAP.grain).zip(chunks), |(out, (a, b))| {
-        for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
-            *out = f(a, b);
-        }
-    });
+    MAP.each(
+        a.len(),
+        out.chunks_mut(MAP.grain).zip(chunks),
+        #[inline(always)]
+        |(out, (a, b))| {
+            for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+                *out = f(a, b);
+            }
+        },
+    );
     out
 }

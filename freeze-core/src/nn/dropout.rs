@@ -142,12 +142,17 @@ impl Mask {
     fn kept<T: Element>(&self, x: &[T]) -> Vec<T> {
         let scale = T::Real::from_f64(self.scale);
         let mut out = vec![T::from_f64(0.0); x.len()];
-        for_blocks(split(Some(&mut out), BLOCK, x.len()), x.len(), |index, out| {
-            let start = index * BLOCK;
-            for ((out, x), keep) in out.iter_mut().zip(&x[start..]).zip(&self.keep[start..]) {
-                *out = if *keep == 1 { T::down(x.up() * scale) } else { *out };
-            }
-        });
+        for_blocks(
+            split(Some(&mut out), BLOCK, x.len()),
+            x.len(),
+            #[inline(always)]
+            |index, out| {
+                let start = index * BLOCK;
+                for ((out, x), keep) in out.iter_mut().zip(&x[start..]).zip(&self.keep[start..]) {
+                    *out = if *keep == 1 { T::down(x.up() * scale) } else { *out };
+                }
+            },
+        );
         out
     }
 

@@ -139,6 +139,7 @@ impl AdamKernel {
     }
 
     // The order of operations is candle's, so that the numbers are its numbers.
+    #[inline(always)]
     fn loop_over<T: Real>(
         &self,
         theta: &mut [T],
@@ -163,6 +164,7 @@ impl AdamKernel {
 }
 
 impl ElementRule for AdamKernel {
+    #[inline(always)]
     fn run<T: Real>(&self, theta: &mut [T], grad: &[T], first: &mut [T], second: &mut [T]) {
         let moments = [first, second];
         match self.decay {

@@ -11,6 +11,7 @@ use super::{Momentum, ParamsAdam, ParamsSgd};
 use crate::kernel::pieces::STREAM;
 use crate::kernel::real_dtype;
 use crate::kernel::update::{GradMap, Rows, State, update, update_by_tensors};
+use crate::kernel::width::tests::same_at_each_level;
 
 const DTYPES: [DType; 4] = [DType::F16, DType::BF16, DType::F32, DType::F64];
 
@@ -107,5 +108,44 @@ fn a_gradient_that_shares_the_storage_of_its_variable_is_copied() -> Result<()> 
     let kernel = ParamsSgd::default().kernel(Update { lr: 0.5, weight_decay: 0.0, step: 1 });
     update(&kernel, GradMap::Identity, &var, &var.as_detached_tensor(), None)?;
     assert_eq!(var.to_vec1::<f32>()?, [0.5, 1.0]);
+    Ok(())
+}
+
+#[test]
+fn updates_give_the_same_bits_at_each_level() -> Result<()> {
+    fn check<R: Rule>(rule: &R, map: GradMap, (dtype, master): (DType, bool)) -> Result<()> {
+        for len in [1, 31, 515, STREAM.from + 3] {
+            let start = Tensor::randn(0f64, 1., len, &Device::Cpu)?.to_dtype(dtype)?;
+            let grad = Tensor::randn(0f64, 1., len, &Device::Cpu)?.to_dtype(dtype)?;
+            let acc = real_dtype(dtype).unwrap_or(dtype);
+            let rows = Rows { moments: rule.moments().len(), master: master && acc != dtype };
+            let run = || -> Result<Vec<f64>> {
+                let var = Var::from_tensor(&start.copy()?)?;
+                let tensor = Tensor::zeros((rows.count(), len), acc, &Device::Cpu)?;
+                let state = (rows.count() > 0).then_some(State { tensor, rows });
+                for step in 1..=2 {
+                    let kernel = rule.kernel(Update { lr: 0.01, weight_decay: 0.1, step });
+                    update(&kernel, map, &var, &grad, state.as_ref())?;
+                }
+                let mut numbers = var.to_dtype(DType::F64)?.to_vec1()?;
+                if let Some(State { tensor, .. }) = state {
+                    numbers.extend(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?);
+                }
+                Ok(numbers)
+            };
+            same_at_each_level(&format!("{map:?} of {len} {dtype:?}"), || run().unwrap());
+        }
+        Ok(())
+    }
+    let sgd = |momentum| ParamsSgd { momentum, ..ParamsSgd::default() };
+    for dtype in DTYPES.into_iter().flat_map(|dtype| [(dtype, false), (dtype, true)]) {
+        for map in [GradMap::Identity, GradMap::Scale(0.3), GradMap::Clamp(0.5)] {
+            check(&ParamsAdamW::default(), map, dtype)?;
+            check(&ParamsAdam::default(), map, dtype)?;
+            for momentum in [Momentum::None, Momentum::Heavy(0.7), Momentum::Nesterov(0.7)] {
+                check(&sgd(momentum), map, dtype)?;
+            }
+        }
+    }
     Ok(())
 }

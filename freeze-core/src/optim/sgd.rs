@@ -89,6 +89,7 @@ impl Rule for ParamsSgd {
 }
 
 impl ElementRule for SgdKernel {
+    #[inline(always)]
     fn run<T: Real>(&self, theta: &mut [T], grad: &[T], first: &mut [T], _second: &mut [T]) {
         let lr = T::from_f64(self.update.lr);
         let penalty = T::from_f64(self.update.weight_decay);

@@ -84,6 +84,7 @@ impl Tile<'_> {
     }
 
     /// Copies the tile into the outputs `y`, adding each channel's bias.
+    #[inline(always)]
     pub(super) fn put<T: Real>(&self, tile: &[T], bias: Option<&[T]>, y: &mut [T]) {
         for (channel, mut row) in tile.chunks_exact(self.pixels()).enumerate() {
             for (range, channel) in self.runs(channel) {

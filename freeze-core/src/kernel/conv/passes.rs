@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::columns::Tile;
 use super::geometry::Geometry;
-use crate::kernel::{Matrix, Real, Threads, sum1, threads};
+use crate::kernel::{Matrix, Real, Threads, sum1, threads, wide};
 
 /// The elements of a column matrix: large enough for the matmul, small enough for the cache.
 const TILE: usize = 1 << 17;
@@ -33,7 +33,10 @@ pub(crate) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option
                 let columns = gathered(&mut buffers.columns, &tile, x);
                 let product = room(&mut buffers.tile, g.group_out() * tile.pixels());
                 group(g, weight, tile.group).times(columns, product, false, on);
-                tile.put(product, bias, y);
+                wide(
+                    #[inline(always)]
+                    || tile.put(product, bias, y),
+                );
             });
         },
     );
@@ -91,7 +94,10 @@ pub(crate) fn bias_gradient<T: Real>(g: &Geometry, grad: &[T]) -> Vec<T> {
     let mut sums = vec![0.0; g.channels_out];
     for sample in grad.chunks_exact(chunk(g.sample_out())) {
         for (total, plane) in sums.iter_mut().zip(sample.chunks_exact(chunk(g.pixels()))) {
-            let [sum] = sum1(plane, |value| [value]);
+            let [sum] = wide(
+                #[inline(always)]
+                || sum1(plane, |value| [value]),
+            );
             *total += sum;
         }
     }
@@ -99,7 +105,10 @@ pub(crate) fn bias_gradient<T: Real>(g: &Geometry, grad: &[T]) -> Vec<T> {
 }
 
 fn add<T: Real>(sum: &mut [T], values: &[T]) {
-    sum.iter_mut().zip(values).for_each(|(sum, &value)| *sum += value);
+    wide(
+        #[inline(always)]
+        || sum.iter_mut().zip(values).for_each(|(sum, &value)| *sum += value),
+    );
 }
 
 /// Chunks of no elements are an error of `chunks`.

@@ -61,14 +61,20 @@ pub(crate) struct Moments {
 /// Chan, Golub and LeVeque, 1983).
 pub(crate) fn moments<T: Element>(x: &[T], planes: Planes, center: Center) -> Moments {
     let len = planes.len as f64;
-    let each = per_plane(x, x, planes, |_, x, _| {
-        let mean = T::Real::from_f64(sum1(x, |x| [x])[0] / len);
-        let [rest, square] = sum1(x, |x| {
-            let d = x - mean;
-            [d, d * d]
-        });
-        [mean.to_f64() + rest / len, not_negative(square - rest * rest / len)]
-    });
+    let each = per_plane(
+        x,
+        x,
+        planes,
+        #[inline(always)]
+        |_, x, _| {
+            let mean = T::Real::from_f64(sum1(x, |x| [x])[0] / len);
+            let [rest, square] = sum1(x, |x| {
+                let d = x - mean;
+                [d, d * d]
+            });
+            [mean.to_f64() + rest / len, not_negative(square - rest * rest / len)]
+        },
+    );
     let sets = planes.sets(each.len());
     let count = (each.len() / sets.max(1)) as f64;
     let mut mean = vec![0.0; sets];
@@ -95,12 +101,21 @@ pub(crate) fn per_plane<T: Element>(
 ) -> Vec<[f64; 2]> {
     let (len, block) = (planes.len, planes.block());
     let blocks = split::<T>(None, block, x.len());
-    let found = for_blocks(blocks, x.len(), |index, _| {
-        let range = index * block..x.len().min((index + 1) * block);
-        let pairs = x[range.clone()].chunks_exact(len).zip(y[range].chunks_exact(len));
-        let first = index * block / len;
-        pairs.enumerate().map(|(i, (x, y))| work(first + i, x, y)).collect::<Vec<_>>()
-    });
+    let found = for_blocks(
+        blocks,
+        x.len(),
+        #[inline(always)]
+        |index, _| {
+            let range = index * block..x.len().min((index + 1) * block);
+            let pairs = x[range.clone()].chunks_exact(len).zip(y[range].chunks_exact(len));
+            let first = index * block / len;
+            let mut found = Vec::with_capacity(pairs.len());
+            for (i, (x, y)) in pairs.enumerate() {
+                found.push(work(first + i, x, y));
+            }
+            found
+        },
+    );
     found.concat()
 }
 
@@ -111,10 +126,16 @@ pub(crate) fn gradient_sums<T: Element>(
     planes: Planes,
     center: impl Fn(usize) -> f64 + Sync + Send,
 ) -> Vec<[f64; 2]> {
-    per_plane(x, grad, planes, |plane, x, grad| {
-        let center = T::Real::from_f64(center(plane));
-        sum2(x, grad, |x, g| [g, g * (x - center)])
-    })
+    per_plane(
+        x,
+        grad,
+        planes,
+        #[inline(always)]
+        |plane, x, grad| {
+            let center = T::Real::from_f64(center(plane));
+            sum2(x, grad, |x, g| [g, g * (x - center)])
+        },
+    )
 }
 
 /// `(x - center) * scale + offset`, with one triple per plane.
@@ -125,16 +146,21 @@ pub(crate) fn scale<T: Element>(
 ) -> Vec<T> {
     let (len, block) = (planes.len, planes.block());
     let mut out = vec![T::from_f64(0.0); x.len()];
-    for_blocks(split(Some(&mut out), block, x.len()), x.len(), |index, out| {
-        let first = index * block / len;
-        let rows = out.chunks_exact_mut(len).zip(x[index * block..].chunks_exact(len));
-        for (i, (out, x)) in rows.enumerate() {
-            let [center, scale, offset] = terms(first + i).map(T::Real::from_f64);
-            for (out, x) in out.iter_mut().zip(x) {
-                *out = T::down((x.up() - center) * scale + offset);
+    for_blocks(
+        split(Some(&mut out), block, x.len()),
+        x.len(),
+        #[inline(always)]
+        |index, out| {
+            let first = index * block / len;
+            let rows = out.chunks_exact_mut(len).zip(x[index * block..].chunks_exact(len));
+            for (i, (out, x)) in rows.enumerate() {
+                let [center, scale, offset] = terms(first + i).map(T::Real::from_f64);
+                for (out, x) in out.iter_mut().zip(x) {
+                    *out = T::down((x.up() - center) * scale + offset);
+                }
             }
-        }
-    });
+        },
+    );
     out
 }
 
@@ -147,16 +173,21 @@ pub(crate) fn combine<T: Element>(
 ) -> Vec<T> {
     let (len, block) = (planes.len, planes.block());
     let mut out = vec![T::from_f64(0.0); x.len()];
-    for_blocks(split(Some(&mut out), block, x.len()), x.len(), |index, out| {
-        let first = index * block / len;
-        let rows =
-            x[index * block..].chunks_exact(len).zip(grad[index * block..].chunks_exact(len));
-        for (i, (out, (x, grad))) in out.chunks_exact_mut(len).zip(rows).enumerate() {
-            let [center, slope, scale, offset] = terms(first + i).map(T::Real::from_f64);
-            for ((out, x), g) in out.iter_mut().zip(x).zip(grad) {
-                *out = T::down((x.up() - center) * slope + g.up() * scale + offset);
+    for_blocks(
+        split(Some(&mut out), block, x.len()),
+        x.len(),
+        #[inline(always)]
+        |index, out| {
+            let first = index * block / len;
+            let rows =
+                x[index * block..].chunks_exact(len).zip(grad[index * block..].chunks_exact(len));
+            for (i, (out, (x, grad))) in out.chunks_exact_mut(len).zip(rows).enumerate() {
+                let [center, slope, scale, offset] = terms(first + i).map(T::Real::from_f64);
+                for ((out, x), g) in out.iter_mut().zip(x).zip(grad) {
+                    *out = T::down((x.up() - center) * slope + g.up() * scale + offset);
+                }
             }
-        }
-    });
+        },
+    );
     out
 }

@@ -17,6 +17,7 @@ pub(crate) struct RowStats {
 
 /// The mean in a first pass and the variance about it in a second (the corrected two-pass algorithm
 /// of Chan, Golub and LeVeque, 1983).
+#[inline(always)]
 fn stats<T: Element>(x: &[T], eps: f64, center: Center) -> RowStats {
     let len = x.len() as f64;
     let (mean, rest, square) = match center {
@@ -46,27 +47,33 @@ pub(crate) fn forward<T: Element>(
     let block = rows_per_block(len, 1) * len;
     let mut out = vec![T::from_f64(0.0); x.len()];
     let blocks = split(Some(&mut out), block, x.len());
-    let stats = for_blocks(blocks, x.len(), |index, out| {
-        let rows = out.chunks_exact_mut(len).zip(x[index * block..].chunks_exact(len));
-        rows.map(|(out, x)| {
-            let stats = stats(x, eps, center);
-            let hat = hat::<T>(stats);
-            match bias {
-                Some(bias) => {
-                    for (((out, x), w), b) in out.iter_mut().zip(x).zip(weight).zip(bias) {
-                        *out = T::down(hat(x.up()) * w.up() + b.up());
+    let stats = for_blocks(
+        blocks,
+        x.len(),
+        #[inline(always)]
+        |index, out| {
+            let rows = out.chunks_exact_mut(len).zip(x[index * block..].chunks_exact(len));
+            let mut found = Vec::with_capacity(rows.len());
+            for (out, x) in rows {
+                let stats = stats(x, eps, center);
+                let hat = hat::<T>(stats);
+                match bias {
+                    Some(bias) => {
+                        for (((out, x), w), b) in out.iter_mut().zip(x).zip(weight).zip(bias) {
+                            *out = T::down(hat(x.up()) * w.up() + b.up());
+                        }
+                    }
+                    None => {
+                        for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
+                            *out = T::down(hat(x.up()) * w.up());
+                        }
                     }
                 }
-                None => {
-                    for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
-                        *out = T::down(hat(x.up()) * w.up());
-                    }
-                }
+                found.push(stats);
             }
-            stats
-        })
-        .collect::<Vec<_>>()
-    });
+            found
+        },
+    );
     (out, stats.concat())
 }
 
@@ -87,31 +94,37 @@ pub(crate) fn backward<T: Element>(
     let block = rows_per_block(len, 16).min(1 << 12) * len;
     let mut input = input.then(|| vec![T::from_f64(0.0); x.len()]);
     let blocks = split(input.as_deref_mut(), block, x.len());
-    let sums = for_blocks(blocks, x.len(), |index, dx| {
-        let mut dw = vec![T::Real::ZERO; if weighted { len } else { 0 }];
-        let mut db = vec![T::Real::ZERO; if biased { len } else { 0 }];
-        let range = index * block..x.len().min((index + 1) * block);
-        let rows = x[range.clone()].chunks_exact(len).zip(grad[range].chunks_exact(len));
-        let mut dx = dx.chunks_exact_mut(len);
-        for ((x, grad), &stats) in rows.zip(&stats[index * block / len..]) {
-            if let Some(dx) = dx.next() {
-                input_row(dx, x, weight, grad, stats, center);
+    let sums = for_blocks(
+        blocks,
+        x.len(),
+        #[inline(always)]
+        |index, dx| {
+            let mut dw = vec![T::Real::ZERO; if weighted { len } else { 0 }];
+            let mut db = vec![T::Real::ZERO; if biased { len } else { 0 }];
+            let range = index * block..x.len().min((index + 1) * block);
+            let rows = x[range.clone()].chunks_exact(len).zip(grad[range].chunks_exact(len));
+            let mut dx = dx.chunks_exact_mut(len);
+            for ((x, grad), &stats) in rows.zip(&stats[index * block / len..]) {
+                if let Some(dx) = dx.next() {
+                    input_row(dx, x, weight, grad, stats, center);
+                }
+                let hat = hat::<T>(stats);
+                for ((dw, x), g) in dw.iter_mut().zip(x).zip(grad) {
+                    *dw += g.up() * hat(x.up());
+                }
+                for (db, g) in db.iter_mut().zip(grad) {
+                    *db += g.up();
+                }
             }
-            let hat = hat::<T>(stats);
-            for ((dw, x), g) in dw.iter_mut().zip(x).zip(grad) {
-                *dw += g.up() * hat(x.up());
-            }
-            for (db, g) in db.iter_mut().zip(grad) {
-                *db += g.up();
-            }
-        }
-        (dw, db)
-    });
+            (dw, db)
+        },
+    );
     let (dw, db): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
     let total = |parts: Vec<Vec<T::Real>>| add_up::<T>(parts, len);
     [input, weighted.then(|| total(dw)), biased.then(|| total(db))]
 }
 
+#[inline(always)]
 fn input_row<T: Element>(
     dx: &mut [T],
     x: &[T],

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use super::by_tensors::sum_by_tensors;
 use crate::kernel::pieces::STREAM;
-use crate::kernel::{Element, by_element, slices, threads};
+use crate::kernel::{Element, by_element, slices, threads, wide};
 
 /// Whether no element of any gradient is infinite or NaN.
 ///
@@ -49,7 +49,10 @@ fn finite_here(grad: &Tensor) -> Result<bool> {
 
 fn all_finite_of<P: Element>(elements: &[P]) -> bool {
     if elements.len() < STREAM.from {
-        return P::all_finite(elements);
+        return wide(
+            #[inline(always)]
+            || P::all_finite(elements),
+        );
     }
     threads::map(elements.chunks(STREAM.grain), all_finite_of).into_iter().all(|finite| finite)
 }

@@ -3,7 +3,7 @@
 use candle_core::WithDType;
 
 use crate::kernel::pieces::STREAM;
-use crate::kernel::{Element, Real, threads};
+use crate::kernel::{Element, Real, threads, wide};
 
 /// The elements converted at a time.
 const BLOCK: usize = 512;
@@ -13,6 +13,14 @@ pub(super) fn sum_squares<P: Element>(elements: &[P]) -> f64 {
     if elements.len() >= STREAM.from {
         return threads::map(elements.chunks(STREAM.grain), sum_squares).into_iter().sum();
     }
+    wide(
+        #[inline(always)]
+        || squares_of(elements),
+    )
+}
+
+#[inline(always)]
+fn squares_of<P: Element>(elements: &[P]) -> f64 {
     let mut buffer = [P::Real::ZERO; BLOCK];
     let mut lanes = [0.0f64; 8];
     for block in elements.chunks(BLOCK) {

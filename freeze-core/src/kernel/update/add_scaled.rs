@@ -58,7 +58,12 @@ impl InplaceOp2 for AddScaled {
 
 fn add<T: Real>(sum: &mut [T], keep: T, grad: &[T], factor: T) {
     let pieces = sum.chunks_mut(STREAM.grain).zip(grad.chunks(STREAM.grain));
-    STREAM.each(grad.len(), pieces, |(sum, grad)| {
-        sum.iter_mut().zip(grad).for_each(|(sum, &g)| *sum = keep * *sum + factor * g);
-    });
+    STREAM.each(
+        grad.len(),
+        pieces,
+        #[inline(always)]
+        |(sum, grad)| {
+            sum.iter_mut().zip(grad).for_each(|(sum, &g)| *sum = keep * *sum + factor * g);
+        },
+    );
 }

@@ -16,6 +16,7 @@ pub(crate) enum GradMap {
 }
 
 impl GradMap {
+    #[inline(always)]
     pub(super) fn apply<T: Real>(self, grads: &mut [T]) {
         match self {
             Self::Identity => {}

@@ -4,7 +4,7 @@ use candle_core::WithDType;
 
 use super::{ElementRule, GradMap, Rows};
 use crate::kernel::pieces::STREAM;
-use crate::kernel::{Element, threads};
+use crate::kernel::{Element, Real, threads, wide};
 
 /// The elements converted at a time: four blocks of them fit into the first-level cache.
 const BLOCK: usize = 512;
@@ -41,7 +41,7 @@ fn serial<P: Element, U: ElementRule>(rule: &U, map: GradMap, lanes: Lanes<'_, P
     if let (GradMap::Identity, Some(grad)) = (map, P::exact(grad))
         && let Some(theta) = P::exact_mut(theta)
     {
-        return rule.run(theta, grad, first, second);
+        return run(rule, theta, grad, first, second);
     }
     let zero = P::Real::from_f64(0.0);
     let (mut grads, mut thetas) = ([zero; BLOCK], [zero; BLOCK]);
@@ -51,9 +51,12 @@ fn serial<P: Element, U: ElementRule>(rule: &U, map: GradMap, lanes: Lanes<'_, P
         rest = behind;
         let grads = &mut grads[..block.grad.len()];
         P::load(block.grad, grads);
-        map.apply(grads);
+        wide(
+            #[inline(always)]
+            || map.apply(grads),
+        );
         if let Some(theta) = P::exact_mut(block.theta) {
-            rule.run(theta, grads, block.first, block.second);
+            run(rule, theta, grads, block.first, block.second);
             continue;
         }
         let thetas = &mut thetas[..block.theta.len()];
@@ -61,10 +64,24 @@ fn serial<P: Element, U: ElementRule>(rule: &U, map: GradMap, lanes: Lanes<'_, P
             true => P::load(block.theta, thetas),
             false => P::recall(block.theta, block.master, thetas),
         }
-        rule.run(thetas, grads, block.first, block.second);
+        run(rule, thetas, grads, block.first, block.second);
         P::store(block.theta, thetas);
         block.master.copy_from_slice(&thetas[..block.master.len()]);
     }
+}
+
+/// The rule at the machine's width: compiled for each type of arithmetic, not of elements.
+fn run<T: Real, U: ElementRule>(
+    rule: &U,
+    theta: &mut [T],
+    grad: &[T],
+    first: &mut [T],
+    second: &mut [T],
+) {
+    wide(
+        #[inline(always)]
+        || rule.run(theta, grad, first, second),
+    );
 }
 
 impl<'a, P: Element> Lanes<'a, P> {

@@ -9,6 +9,7 @@ use crate::kernel::Real;
 /// An update, in forms that give the same numbers.
 pub trait ElementRule: Copy + Send + Sync {
     /// Updates slices of equal length in one pass; moments the rule does not keep are empty.
+    /// `#[inline(always)]`, to be compiled for every width.
     fn run<T: Real>(&self, theta: &mut [T], grad: &[T], first: &mut [T], second: &mut [T]);
 
     /// The kernel of `fused.cu` that does the same, as the numbers that it takes.

@@ -77,9 +77,9 @@ impl Activation {
     fn gradient_here(kind: Kind, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
         by_real!(x.dtype(), T => {
             let dx = with2([x, grad], |x: &[T], grad: &[T]| Ok(match kind {
-                Kind::Relu => zip_map(x, grad, |x, g| relu_slope(x) * g),
-                Kind::Gelu => zip_map(x, grad, |x, g| gelu_slope(x) * g),
-                Kind::GeluErf => zip_map(x, grad, |x, g| gelu_erf_slope(x) * g),
+                Kind::Relu => zip_map(x, grad, #[inline(always)] |x, g| relu_slope(x) * g),
+                Kind::Gelu => zip_map(x, grad, #[inline(always)] |x, g| gelu_slope(x) * g),
+                Kind::GeluErf => zip_map(x, grad, #[inline(always)] |x, g| gelu_erf_slope(x) * g),
             }))?;
             tensor(dx, x.shape(), x.dtype())
         })
@@ -178,9 +178,10 @@ impl Operation<1> for Activation {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device::Cpu, Tensor};
+    use candle_core::{DType, Device::Cpu, Tensor};
 
-    use super::{Activation, Kind};
+    use super::{Activation, Kind, Work, record};
+    use crate::kernel::width::tests::same_at_each_level;
 
     #[test]
     fn the_portable_gradient_is_the_kernels() {
@@ -190,6 +191,24 @@ mod tests {
             let portable = Activation::portable_slope(kind, &x).unwrap();
             let off = (kernel - portable).unwrap().abs().unwrap().max(0).unwrap();
             assert!(off.to_scalar::<f64>().unwrap() < 1e-14);
+        }
+    }
+
+    #[test]
+    fn the_same_bits_at_each_level() {
+        for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
+            for len in [1, 31, 40_003] {
+                let x = Tensor::randn(0f64, 3., len, &Cpu).unwrap();
+                let x = x.to_dtype(dtype).unwrap();
+                for kind in [Kind::Relu, Kind::Gelu, Kind::GeluErf] {
+                    same_at_each_level(&format!("an activation of {len} {dtype:?}"), || {
+                        let y = record::apply([&x], Work::Elements, Activation(kind)).unwrap();
+                        let dx = Activation::gradient_here(kind, &x, &y).unwrap();
+                        let both = Tensor::cat(&[y, dx], 0).unwrap();
+                        both.to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+                    });
+                }
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, Layout, Result, Tensor, bail};
 use super::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
 use crate::kernel::pieces::MAP;
 use crate::kernel::slices::{read, tensor, with2, with3};
-use crate::kernel::{Real, by_real, sum2};
+use crate::kernel::{Real, by_real, sum2, wide};
 use crate::nn::record::{self, Work};
 
 /// The parametric rectifier: `weight` is one slope, or one for each channel (the second dimension of
@@ -51,6 +51,7 @@ fn runs(x: &[usize], spread: &[usize]) -> (usize, usize, usize) {
 
 /// `value` where `x` is above zero, else `value` times the slope: the result for `value = x`, the
 /// gradient of the input for `value = grad`.
+#[inline(always)]
 fn sloped<T: Real>(x: T, value: T, slope: T) -> T {
     if x > T::zero() { value } else { value * slope }
 }
@@ -64,21 +65,26 @@ fn map<T: Real>(
 ) -> Vec<T> {
     let mut out = vec![T::zero(); x.len()];
     let slope = |index: usize| weight[index / inner % weight.len()];
-    let run = |(block, out): (usize, &mut [T])| {
-        let start = block * MAP.grain;
-        // Runs of one slope within the block.
-        let mut at = 0;
-        while at < out.len() {
-            let end = ((start + at) / inner + 1) * inner - start;
-            let (end, slope) = (end.min(out.len()), slope(start + at));
-            let (x, other) = (&x[start + at..start + end], &other[start + at..start + end]);
-            for (out, (&x, &other)) in out[at..end].iter_mut().zip(x.iter().zip(other)) {
-                *out = f(x, other, slope);
+    let blocks = out.chunks_mut(MAP.grain).enumerate();
+    MAP.each(
+        x.len(),
+        blocks,
+        #[inline(always)]
+        |(block, out)| {
+            let start = block * MAP.grain;
+            // Runs of one slope within the block.
+            let mut at = 0;
+            while at < out.len() {
+                let end = ((start + at) / inner + 1) * inner - start;
+                let (end, slope) = (end.min(out.len()), slope(start + at));
+                let (x, other) = (&x[start + at..start + end], &other[start + at..start + end]);
+                for (out, (&x, &other)) in out[at..end].iter_mut().zip(x.iter().zip(other)) {
+                    *out = f(x, other, slope);
+                }
+                at = end;
             }
-            at = end;
-        }
-    };
-    MAP.each(x.len(), out.chunks_mut(MAP.grain).enumerate(), run);
+        },
+    );
     out
 }
 
@@ -90,7 +96,10 @@ fn slope_gradient<T: Real>(x: &[T], grad: &[T], slopes: usize, inner: usize) -> 
     for (index, (x, grad)) in x.chunks(inner).zip(grad.chunks(inner)).enumerate() {
         sums[index % slopes] += match (x, grad) {
             (&[x], &[grad]) => product(x, grad).to_f64(),
-            _ => sum2(x, grad, |x, grad| [product(x, grad)])[0],
+            _ => wide(
+                #[inline(always)]
+                || sum2(x, grad, |x, grad| [product(x, grad)])[0],
+            ),
         };
     }
     sums.into_iter().map(T::from_f64).collect()

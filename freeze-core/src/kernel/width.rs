@@ -1,0 +1,121 @@
+//! Loops at the machine's width: the crate is built for every processor of its target, and a loop is
+//! compiled again for those that compute on more numbers at a time.
+//!
+//! The numbers are the same bits at every level: sums have a fixed number of lanes, and the compiler
+//! never makes one rounding of two. Which of its bits a NaN has is left open.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The environment variable that asks for a level.
+const VARIABLE: &str = "FREEZE_SIMD";
+
+/// The instructions that loops are compiled to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Level {
+    /// What every processor of the target has: SSE2 on x86-64, NEON on aarch64.
+    Baseline = 1,
+    #[cfg(target_arch = "x86_64")]
+    Avx2 = 2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512 = 3,
+}
+
+/// Runs `work` compiled for the level in force. That takes in what is inlined into it and nothing else:
+/// closures and functions on the way to a loop are `#[inline(always)]`.
+#[inline(always)]
+pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
+    match Level::in_force() {
+        Level::Baseline => work(),
+        // SAFETY: the level is in force, so the processor was seen to have these instructions.
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        Level::Avx2 => unsafe { avx2(work) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        Level::Avx512 => unsafe { avx512(work) },
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,f16c,lzcnt,popcnt")]
+fn avx2<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,f16c,lzcnt,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
+fn avx512<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+impl Level {
+    /// The levels that the processor has, the widest last.
+    pub(crate) fn available() -> Vec<Self> {
+        let mut levels = vec![Self::Baseline];
+        #[cfg(target_arch = "x86_64")]
+        {
+            macro_rules! all {
+                ($($feature:tt)*) => { $(is_x86_feature_detected!($feature))&&* };
+            }
+            if all!("avx2" "bmi1" "bmi2" "f16c" "lzcnt" "popcnt") {
+                levels.push(Self::Avx2);
+                if all!("avx512f" "avx512bw" "avx512cd" "avx512dq" "avx512vl") {
+                    levels.push(Self::Avx512);
+                }
+            }
+        }
+        levels
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    #[inline(always)]
+    fn in_force() -> Self {
+        match IN_FORCE.load(Ordering::Relaxed) {
+            level if level == Self::Baseline as u8 => Self::Baseline,
+            #[cfg(target_arch = "x86_64")]
+            level if level == Self::Avx2 as u8 => Self::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            level if level == Self::Avx512 as u8 => Self::Avx512,
+            _ => Self::choose(),
+        }
+    }
+
+    /// The level that the environment asks for, or the widest.
+    #[cold]
+    fn choose() -> Self {
+        let asked = std::env::var(VARIABLE).ok();
+        let level = Self::asked_for(asked.as_deref(), &Self::available());
+        IN_FORCE.store(level as u8, Ordering::Relaxed);
+        level
+    }
+
+    /// The one of `levels` with the name `asked`; the last if there is none.
+    fn asked_for(asked: Option<&str>, levels: &[Self]) -> Self {
+        let widest = levels.last().copied().unwrap_or(Self::Baseline);
+        let Some(asked) = asked else { return widest };
+        levels.iter().copied().find(|level| level.name() == asked).unwrap_or_else(|| {
+            let (has, takes) = (levels.iter().map(|level| level.name()), widest.name());
+            let has = has.collect::<Vec<_>>().join(", ");
+            tracing::warn!(asked, has, takes, "{VARIABLE} names no level that the processor has");
+            widest
+        })
+    }
+}
+
+/// The level in force as a number, or 0 before the first loop. Only [`Level::available`] ones get here.
+static IN_FORCE: AtomicU8 = AtomicU8::new(0);
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,205 @@
+//! Every family of kernels gives the same bits at every level.
+//!
+//! The development profile makes no vectors of loops. So that this says what it means, run it as
+//! `cargo test --lib --workspace --config 'profile.dev.package.freeze-core.opt-level=3' -- level`.
+
+use candle_core::{Device, Layout, Result, Tensor, WithDType};
+use half::{bf16, f16};
+
+use super::{IN_FORCE, Level};
+use crate::kernel::conv::{self, Geometry, Settings};
+use crate::kernel::norm::by_planes::{ByPlanes, From};
+use crate::kernel::norm::planes::{Over, Planes, moments};
+use crate::kernel::norm::{Center, rows};
+use crate::kernel::update::add_scaled;
+use crate::kernel::{
+    Element, Real, Windows, add_to_rows, column_sums, cross_entropy, reduce, softmax, zip_map,
+};
+
+/// Nothing, less than a lane, odd ends, and more than one piece.
+const LENGTHS: [usize; 8] = [0, 1, 7, 16, 33, 515, 4097, 70_003];
+
+/// Runs `work` at every level that the processor has and compares the bits of what it returns; a NaN is a
+/// NaN. Other tests may run at these levels meanwhile: their numbers are the same.
+pub(crate) fn same_at_each_level(what: &str, work: impl Fn() -> Vec<f64>) {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let before = Level::in_force();
+    let mut expected: Option<Vec<u64>> = None;
+    for level in Level::available() {
+        IN_FORCE.store(level as u8, super::Ordering::Relaxed);
+        let numbers = work().into_iter();
+        let bits = numbers.map(|x| if x.is_nan() { f64::NAN.to_bits() } else { x.to_bits() });
+        let bits: Vec<u64> = bits.collect();
+        IN_FORCE.store(before as u8, super::Ordering::Relaxed);
+        match &expected {
+            None => expected = Some(bits),
+            Some(expected) => assert!(bits == *expected, "{what} is other bits at {level:?}"),
+        }
+    }
+}
+
+/// Numbers of both signs and several magnitudes; `odd` ones among them.
+fn numbers<T: WithDType>(len: usize, seed: usize, odd: bool) -> Vec<T> {
+    let number = |i: usize| match i * 31 % 97 {
+        5 if odd => f64::NAN,
+        6 if odd => f64::INFINITY,
+        7 if odd => f64::NEG_INFINITY,
+        8 => -0.0,
+        9 => 1e-6,
+        _ => ((i + seed) as f64 * 0.73).sin() * 3.0,
+    };
+    (0..len).map(|i| T::from_f64(number(i + seed))).collect()
+}
+
+fn wide<T: WithDType>(values: impl AsRef<[T]>) -> Vec<f64> {
+    values.as_ref().iter().map(|value| value.to_f64()).collect()
+}
+
+fn all<T: WithDType>(values: impl IntoIterator<Item = Option<Vec<T>>>) -> Vec<f64> {
+    values.into_iter().flatten().flat_map(wide).collect()
+}
+
+/// The kernels over elements as they are stored.
+fn stored<T: Element>() -> Result<()> {
+    for (len, odd) in LENGTHS.into_iter().flat_map(|len| [(len, false), (len, true)]) {
+        let what = |kernel: &str| format!("{kernel} of {len} {:?}, odd {odd}", T::DTYPE);
+        let (x, grad) = (numbers::<T>(len, 0, odd), numbers::<T>(len, 50, odd));
+        let tensor = Tensor::from_slice(&x, len, &Device::Cpu)?;
+        same_at_each_level(&what("looks"), || {
+            let finite = reduce::all_finite(&[&tensor]).unwrap();
+            vec![f64::from(u8::from(finite)), reduce::norm(&[&tensor]).unwrap().value()]
+        });
+        for width in [1, 9, 65, 515].into_iter().filter(|width| len / width > 0) {
+            let len = len / width * width;
+            let (x, grad) = (&x[..len], &grad[..len]);
+            let (weight, bias) = (numbers::<T>(width, 7, false), numbers::<T>(width, 11, false));
+            same_at_each_level(&what("softmax"), || {
+                let y = softmax::forward(x, width);
+                [wide(&y), wide(softmax::backward(&y, grad, width))].concat()
+            });
+            let class = |i: usize| (i % 5 != 3).then_some((i % width) as u32);
+            let classes: Vec<_> = (0..len / width).map(class).collect();
+            same_at_each_level(&what("cross entropy"), || {
+                let (loss, rows) = cross_entropy::forward(x, width, &classes);
+                let dx = cross_entropy::backward(x, width, &classes, &rows, 0.3);
+                [vec![loss], wide(dx), wide(rows.concat())].concat()
+            });
+            for center in [Center::Mean, Center::Zero] {
+                same_at_each_level(&what("rows"), || {
+                    let bias = (center == Center::Mean).then_some(&bias[..]);
+                    let (y, stats) = rows::forward(x, &weight, bias, 1e-5, center);
+                    let back = rows::backward(x, &weight, grad, &stats, center, [true; 3]);
+                    [wide(y), all(back)].concat()
+                });
+                for (channels, over) in [(1, Over::Batch), (1, Over::Group(1))] {
+                    let planes = Planes { channels, len: width, over };
+                    same_at_each_level(&what("planes"), || {
+                        let moments = moments(x, planes, center);
+                        let by = ByPlanes::new(planes, moments, 1e-5, From::Input(center));
+                        let (weight, bias) = (Some(&weight[..1]), Some(&bias[..1]));
+                        let back = by.backward(x, weight, grad, [true; 3]);
+                        [wide(by.forward(x, weight, bias)), all(back)].concat()
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The kernels over numbers that arithmetic runs in.
+fn real<T: Real>() -> Result<()> {
+    for (len, odd) in LENGTHS.into_iter().flat_map(|len| [(len, false), (len, true)]) {
+        let what = |kernel: &str| format!("{kernel} of {len} {:?}, odd {odd}", T::DTYPE);
+        let (x, y) = (numbers::<T>(len, 0, odd), numbers::<T>(len, 50, odd));
+        same_at_each_level(&what("exponentials"), || {
+            let exp = |x: T, y: T| if x < y { (x - y).exp_of_negative() } else { x * y + y };
+            wide(zip_map(&x, &y, exp))
+        });
+        same_at_each_level(&what("a sum of gradients"), || {
+            let sum = Tensor::from_slice(&x, len, &Device::Cpu).unwrap();
+            let grad = Tensor::from_slice(&y, len, &Device::Cpu).unwrap();
+            add_scaled(&sum, 0.9, &grad, 0.7).unwrap();
+            wide(sum.to_vec1::<T>().unwrap())
+        });
+        for width in [1, 9, 65, 515].into_iter().filter(|width| len / width > 0) {
+            let matrix = &x[..len / width * width];
+            let row = numbers::<T>(width, 3, odd);
+            same_at_each_level(&what("columns"), || {
+                let sums = wide(column_sums(matrix, width));
+                let mut rows = matrix.to_vec();
+                add_to_rows(&mut rows, &row);
+                [sums, wide(rows)].concat()
+            });
+        }
+    }
+    for odd in [false, true] {
+        for (stride, padding) in [(1, 0), (1, 1), (2, 1)] {
+            convolution::<T>(Settings { padding, stride, dilation: 1, groups: 2 }, odd)?;
+        }
+        for (kernel, stride) in [(1, 1), (2, 2), (3, 1), (35, 1)] {
+            pooling::<T>(kernel, stride, odd);
+        }
+    }
+    Ok(())
+}
+
+fn convolution<T: Real>(set: Settings, odd: bool) -> Result<()> {
+    let layouts = [(5, 4, 19, 23), (6, 2, 3, 3)].map(Layout::contiguous);
+    let g = Geometry::new("conv", &layouts[0], &layouts[1], set)?;
+    let x = numbers::<T>(g.batch * g.sample_in(), 0, odd);
+    let grad = numbers::<T>(g.batch * g.sample_out(), 9, odd);
+    let (weight, bias) = (numbers::<T>(g.weights(), 4, false), numbers::<T>(6, 2, false));
+    same_at_each_level(&format!("{set:?} of {:?}, odd {odd}", T::DTYPE), || {
+        let forward = wide(conv::forward(&g, &x, &weight, Some(&bias)));
+        let input = wide(conv::input_gradient(&g, &weight, &grad));
+        let (weight, bias) = (conv::weight_gradient(&g, &x, &grad), conv::bias_gradient(&g, &grad));
+        [forward, input, wide(weight), wide(bias)].concat()
+    });
+    Ok(())
+}
+
+fn pooling<T: Real>(kernel: usize, stride: usize, odd: bool) {
+    let output = |input: usize| (input - kernel) / stride + 1;
+    let windows = Windows {
+        planes: (2, 3),
+        input: (37, 41),
+        output: (output(37), output(41)),
+        kernel: (kernel, kernel),
+        stride: (stride, stride),
+    };
+    let x = numbers::<T>(6 * 37 * 41, 0, odd);
+    let grad = numbers::<T>(6 * windows.output.0 * windows.output.1, 5, odd);
+    same_at_each_level(&format!("{windows:?} of {:?}, odd {odd}", T::DTYPE), || {
+        let (max, mean) = (windows.max(&x), windows.mean(&x));
+        let gradients = [windows.max_gradient(&x, &grad), windows.mean_gradient(&grad)];
+        [wide(max), wide(mean), wide(gradients.concat())].concat()
+    });
+}
+
+#[test]
+fn kernels_over_stored_elements_give_the_same_bits_at_each_level() -> Result<()> {
+    stored::<f32>()?;
+    stored::<f64>()?;
+    stored::<f16>()?;
+    stored::<bf16>()
+}
+
+#[test]
+fn kernels_over_numbers_give_the_same_bits_at_each_level() -> Result<()> {
+    real::<f32>()?;
+    real::<f64>()
+}
+
+#[test]
+fn a_level_is_asked_for_by_its_name() {
+    let levels = Level::available();
+    let widest = levels[levels.len() - 1];
+    assert_eq!(Level::asked_for(None, &levels), widest);
+    assert_eq!(Level::asked_for(Some("nonsense"), &levels), widest);
+    for &level in &levels {
+        assert_eq!(Level::asked_for(Some(level.name()), &levels), level);
+        assert_eq!(Level::asked_for(Some(level.name()), &[Level::Baseline]), Level::Baseline);
+    }
+}
