@@ -57,13 +57,13 @@ fn flow(batch: usize, form: u64, seed: u64) -> All<Tensor> {
         tensor(batch, shape, dtype, seed.wrapping_mul(977).wrapping_add(part))
     };
     let unnamed = |part| {
-        let inside = (form % 3 == 0).then(|| Box3 { inside: make(part + 1) });
+        let inside = form.is_multiple_of(3).then(|| Box3 { inside: make(part + 1) });
         Unnamed(make(part), inside)
     };
     All {
         first: tensor(batch, &[(form % 3) as usize, 2], DType::F32, seed),
         pair: (make(1), [make(2), make(3)]),
-        maybe: (form % 2 == 0).then(|| make(4)),
+        maybe: form.is_multiple_of(2).then(|| make(4)),
         many: (0..form % 4).map(|i| (i != 1).then(|| unnamed(10 + 2 * i))).collect(),
         r#type: unnamed(5),
     }

@@ -193,7 +193,7 @@ fn join(path: &str, name: &str) -> String {
 
 /// The file that defines what lies at `path`.
 fn owner(
-    path: &String,
+    path: &str,
     texts: &BTreeMap<String, String>,
     handed_on: &BTreeMap<String, BTreeMap<String, String>>,
 ) -> Option<String> {
