@@ -1,14 +1,14 @@
-//! What the optimizers allocate and give back, by the allocator's own count. The tests of this file
+//! What optimizers and attention allocate and give back, by the allocator's own count. The tests of this file
 //! take turns, since they share the allocator.
 
 use std::alloc::System;
 use std::sync::{Mutex, MutexGuard};
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Linear, Optimizer, ParamsAdamW};
 use cap::Cap;
-use freeze_core::nn::ops::linear;
+use freeze_core::nn::ops::{AttentionMask, linear, scaled_dot_product_attention};
 use freeze_core::optim::{AdamW, GradAccumulator, PerParam, PlanOptimizer, StatePolicy};
 use freeze_core::{Freezable, Freezer, Result, backward};
 
@@ -154,5 +154,31 @@ fn the_gradient_of_a_weight_is_allocated_once() -> Result<()> {
     let (ours, candles) = (allocated(&|| backward(&loss))?, allocated(&|| loss.backward())?);
     // candle's: zeros, what the operation returns, and their sum.
     assert!(near(ours, LAYER) && near(candles, 3 * LAYER), "{ours} {candles} of {LAYER}");
+    Ok(())
+}
+
+#[test]
+fn attention_needs_memory_in_proportion_to_the_sequence() -> Result<()> {
+    const HEADS: usize = 4;
+    let _turn = turn();
+    let peak = |length: usize| -> Result<usize> {
+        let operand = || Var::randn(0f32, 1., (1, HEADS, length, 16), &Device::Cpu);
+        let (q, k, v) = (operand()?, operand()?, operand()?);
+        let step = || {
+            let y = scaled_dot_product_attention(&q, &k, &v, AttentionMask::None, None)?;
+            y.sum_all()?.backward()
+        };
+        // Threads and what they keep are there from the first step on.
+        step()?;
+        let high = ALLOCATOR.max_allocated();
+        let pad = vec![1u8; high - ALLOCATOR.allocated()];
+        let grads = step()?;
+        let peak = ALLOCATOR.max_allocated() - high;
+        drop((grads, pad));
+        Ok(peak)
+    };
+    let (short, long) = (peak(512)?, peak(1024)?);
+    let scores = HEADS * 1024 * 1024 * 4;
+    assert!(2 * long < 5 * short && long < scores / 4, "{short} {long} of {scores}");
     Ok(())
 }

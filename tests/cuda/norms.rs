@@ -8,9 +8,17 @@ use freeze_core::nn::{self, GRUConfig, LSTMConfig, RNN, ops};
 
 use crate::battery::{check, row};
 
+fn attend(t: &[Tensor], mask: ops::AttentionMask<'_>) -> Result<Tensor> {
+    ops::scaled_dot_product_attention(&t[0], &t[1], &t[2], mask, None)
+}
+
 #[test]
 fn norms_and_softmax() {
+    let shapes: [&[usize]; 3] = [&[2, 4, 7, 5], &[2, 2, 6, 5], &[2, 2, 6, 3]];
     check(&[
+        row("attention", &shapes, false, |t| attend(t, ops::AttentionMask::None)),
+        // The first query sees nothing.
+        row("causal attention", &shapes, false, |t| attend(t, ops::AttentionMask::Causal)),
         row("softmax", &[&[3, 7]], false, |t| ops::softmax_last_dim(&t[0])),
         row("wide softmax", &[&[2, 3, 1025]], false, |t| ops::softmax_last_dim(&t[0])),
         row("layer norm", &[&[3, 2, 7], &[7], &[7]], false, |t| {

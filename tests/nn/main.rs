@@ -2,6 +2,7 @@
 //! own, what is not computed for what is frozen, and what is refused.
 
 mod activation;
+mod attention;
 mod backward;
 mod conv;
 mod dropout;

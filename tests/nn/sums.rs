@@ -66,6 +66,18 @@ fn gradients_of_weights() {
     assert_eq!(gradient(&w, 1, |w| ops::conv1d(&x, w, None, &Conv1dConfig::default())), [SUM]);
 }
 
+/// All queries see one key.
+#[test]
+fn gradients_of_values() {
+    let (q, k) = (filled(1., &[1, 1, COUNT, 1]), filled(1., &[1, 1, 1, 1]));
+    for width in [1, 3] {
+        let v = filled(1., &[1, 1, 1, width]);
+        let mask = ops::AttentionMask::None;
+        let attend = |v: &Tensor| ops::scaled_dot_product_attention(&q, &k, v, mask, None);
+        assert_eq!(gradient(&v, width, attend), vec![SUM; width], "{width}");
+    }
+}
+
 #[test]
 fn gradients_of_slopes() {
     for (shape, slopes) in [(&[COUNT][..], 1), (&[COUNT, 3], 3), (&[1, 1, COUNT], 1)] {

@@ -4,6 +4,7 @@
 //! of code that takes raw pointers, each behind a comparison of all lengths (launches on CUDA), code for
 //! processors that were seen to be there (`width`), and work lent to other threads (`lend`).
 
+pub(crate) mod attention;
 mod blocks;
 mod column_sums;
 pub(crate) mod conv;

@@ -60,7 +60,7 @@ pub(crate) fn exps_of<T: Element>(x: &[T], exps: &mut [T::Real]) -> T::Real {
 
 /// The largest element, in lanes like the sums. A NaN is passed over: its own exponential shows it.
 #[inline(always)]
-fn max<T: Element>(x: &[T]) -> T::Real {
+pub(super) fn max<T: Element>(x: &[T]) -> T::Real {
     let larger = |a: T::Real, b: T::Real| if b > a { b } else { a };
     let mut lanes = [T::Real::from_f64(f64::NEG_INFINITY); 8];
     let (chunks, rest) = x.as_chunks::<8>();

@@ -5,9 +5,8 @@
 //! them is tracked: a frozen layer in the middle pays its whole weight gradient, and the first trained
 //! layer an input gradient that nobody reads. The [`ops`] here return a gradient for the tracked
 //! operands alone, and record nothing where nothing is tracked. On other devices than the CPU norms,
-//! softmax and dropout are made of candle's operations: they give the same numbers, and compute every
-//! gradient once one operand is tracked.
-
+//! softmax, attention and dropout are made of candle's operations: they give the same numbers, and
+//! compute every gradient once one operand is tracked.
 //!
 //! A layer of candle's becomes its counterpart here by `From`, with the same tensors (`BatchNorm` by
 //! `TryFrom`: candle shows one of its settings in its `Debug` text alone). candle's `GroupNorm`, `GRU`

@@ -50,6 +50,8 @@ pub(crate) enum Work {
     Products,
     /// A number of operations per element that does not grow with the operands.
     Elements,
+    /// Said by the operation, all of whose operands are inputs.
+    Inputs(Flops),
 }
 
 /// One call of an operation.
@@ -115,12 +117,16 @@ where
     let operands: Vec<Tensor> =
         operands.into_iter().map(Tensor::contiguous).collect::<Result<_>>()?;
     let operands: [&Tensor; N] = std::array::from_fn(|place| &operands[place]);
-    let (x, weights) = (operands[0], &operands[1..]);
+    let count = match work {
+        Work::Inputs(_) => N,
+        _ => 1,
+    };
+    let (inputs, weights) = operands.split_at(count);
     match detail() {
-        Some(Detail::Costs(part)) => {
-            timed(x, weights, work, |call| operands.apply(Recorded { op, call, part }))
-        }
-        detail => used(detail, x, weights, || operands.apply(op)),
+        Some(Detail::Costs(part)) => timed(inputs, weights, work, |call| {
+            operands.apply(Recorded { op, call, part, inputs: count })
+        }),
+        detail => used(detail, inputs, weights, || operands.apply(op)),
     }
 }
 
@@ -132,9 +138,9 @@ pub(crate) fn lookup(
 ) -> Result<Tensor> {
     match detail() {
         Some(Detail::Costs(_)) => {
-            timed(indices, &[table], Work::Elements, |call| [&run()?].apply(Mark { call }))
+            timed(&[indices], &[table], Work::Elements, |call| [&run()?].apply(Mark { call }))
         }
-        detail => used(detail, indices, &[table], run),
+        detail => used(detail, &[indices], &[table], run),
     }
 }
 
@@ -153,29 +159,29 @@ fn detail() -> Option<Detail> {
 
 fn used(
     detail: Option<Detail>,
-    x: &Tensor,
+    inputs: &[&Tensor],
     weights: &[&Tensor],
     run: impl FnOnce() -> Result<Tensor>,
 ) -> Result<Tensor> {
     if detail.is_some() {
-        push(Call::new(x, weights));
+        push(Call::new(inputs, weights));
     }
     run()
 }
 
 fn timed(
-    x: &Tensor,
+    inputs: &[&Tensor],
     weights: &[&Tensor],
     work: Work,
     run: impl FnOnce(usize) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    x.device().synchronize()?;
-    let index = push(Call::new(x, weights));
+    inputs[0].device().synchronize()?;
+    let index = push(Call::new(inputs, weights));
     let y = run(index)?;
     edit(index, |call| {
-        call.flops = Flops::of(work, x, weights, &y);
+        call.flops = Flops::of(work, inputs[0], weights, &y);
         call.output = bytes(&y);
-        call.moved = weights.iter().map(|w| bytes(w)).sum::<usize>() + bytes(x) + bytes(&y);
+        call.moved = inputs.iter().chain(weights).map(|x| bytes(x)).sum::<usize>() + bytes(&y);
     });
     Ok(y)
 }
@@ -203,10 +209,10 @@ fn bytes(tensor: &Tensor) -> usize {
 }
 
 impl Call {
-    fn new(x: &Tensor, weights: &[&Tensor]) -> Self {
+    fn new(inputs: &[&Tensor], weights: &[&Tensor]) -> Self {
         Self {
             weights: weights.iter().map(|weight| weight.id()).collect(),
-            input_tracked: x.track_op(),
+            input_tracked: inputs.iter().any(|input| input.track_op()),
             weight_tracked: weights.iter().any(|weight| weight.track_op()),
             flops: Flops::default(),
             moved: 0,
@@ -221,6 +227,7 @@ impl Flops {
     fn of(work: Work, x: &Tensor, weights: &[&Tensor], y: &Tensor) -> Self {
         let outputs = y.elem_count() as u64;
         match (work, weights) {
+            (Work::Inputs(flops), _) => flops,
             (Work::Products, [weight, bias @ ..]) => {
                 let channels = weight.dims().first().copied().unwrap_or(1).max(1);
                 let products = 2 * outputs * (weight.elem_count() / channels) as u64;

@@ -7,6 +7,7 @@ use candle_core::{Device, Layout, Result, Tensor, WithDType};
 use half::{bf16, f16};
 
 use super::{IN_FORCE, Level};
+use crate::kernel::attention::{self, Sight, Sizes};
 use crate::kernel::conv::{self, Geometry, Settings};
 use crate::kernel::norm::by_planes::{ByPlanes, From};
 use crate::kernel::norm::planes::{Over, Planes, moments};
@@ -141,8 +142,26 @@ fn real<T: Real>() -> Result<()> {
         for (kernel, stride) in [(1, 1), (2, 2), (3, 1), (35, 1)] {
             pooling::<T>(kernel, stride, odd);
         }
+        for sight in [Sight::All, Sight::Causal] {
+            attend::<T>(sight, odd);
+        }
     }
     Ok(())
+}
+
+fn attend<T: Real>(sight: Sight, odd: bool) {
+    let (batch, heads, key_heads, queries, keys, inner, width) = (1, 4, 2, 70, 300, 9, 33);
+    let sizes = Sizes { batch, heads, key_heads, queries, keys, inner, width };
+    let q = numbers::<T>(heads * queries * inner, 0, odd);
+    let k = numbers::<T>(key_heads * keys * inner, 3, false);
+    let v = numbers::<T>(key_heads * keys * width, 5, odd);
+    let grad = numbers::<T>(heads * queries * width, 7, false);
+    let call = attention::Call { sizes, q: &q, k: &k, v: &v, scale: 0.3, sight, bias: None };
+    same_at_each_level(&format!("{sight:?} attention of {:?}, odd {odd}", T::DTYPE), || {
+        let (y, stats) = attention::forward(&call);
+        let forward = attention::Forward { y: &y, grad: &grad, stats: &stats };
+        [wide(&y), all(attention::backward(&call, forward, [true; 3]))].concat()
+    });
 }
 
 fn convolution<T: Real>(set: Settings, odd: bool) -> Result<()> {

@@ -4,6 +4,7 @@
 //! lack a backward; on other devices the same gradients are put together from candle's operations.
 
 mod activation;
+mod attention;
 mod bias;
 mod conv;
 mod linear;
@@ -14,6 +15,7 @@ mod pool;
 mod prelu;
 
 pub use activation::{gelu, gelu_erf, relu};
+pub use attention::{AttentionMask, scaled_dot_product_attention};
 pub use bias::add_bias;
 pub use conv::{conv1d, conv2d};
 pub use linear::linear;

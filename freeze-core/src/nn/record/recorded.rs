@@ -12,6 +12,8 @@ pub(crate) struct Recorded<O> {
     pub(super) op: O,
     pub(super) call: usize,
     pub(super) part: Part,
+    /// How many of the operands are inputs; the others are weights.
+    pub(super) inputs: usize,
 }
 
 /// Passes its input on: its backward tells when candle comes to what lies below it.
@@ -51,8 +53,8 @@ impl<O: Operation<N>, const N: usize> Operation<N> for Recorded<O> {
         device.synchronize()?;
         let mut taken = Backward::default();
         let gradients = |wanted| self.op.gradients(operands, y, grad, wanted);
-        let input = std::array::from_fn(|place| wanted[place] && place == 0);
-        let weights = std::array::from_fn(|place| wanted[place] && place > 0);
+        let input = std::array::from_fn(|place| wanted[place] && place < self.inputs);
+        let weights = std::array::from_fn(|place| wanted[place] && place >= self.inputs);
         let both = input.contains(&true) && weights.contains(&true);
         let alone = |wanted| Ok::<_, candle_core::Error>(time(device, || gradients(wanted))?.1);
         match self.part {
@@ -67,7 +69,7 @@ impl<O: Operation<N>, const N: usize> Operation<N> for Recorded<O> {
             Part::Whole => taken.span = Some((start, Instant::now())),
             Part::Input => {}
             Part::Weight => {
-                let mut weights = found.iter().skip(1).flatten();
+                let mut weights = found.iter().skip(self.inputs).flatten();
                 let add = || weights.try_for_each(|grad| grad.zeros_like()?.add(grad).map(drop));
                 taken.add_weight = Some(time(device, add)?.1);
             }

@@ -1,0 +1,175 @@
+//! The backward: probabilities made again, block by block. One thread has all of a head of keys, so that
+//! each gradient has one writer and its sums one order.
+
+use std::ops::Range;
+
+use super::scores::{Call, Place, Sizes};
+use super::{KEYS, QUERIES, RowStats, add_product, each_with};
+use crate::kernel::{Matrix, Real, Threads, sum2, wide};
+
+/// What the forward has left, and the gradient of its result.
+#[derive(Clone, Copy)]
+pub(crate) struct Forward<'a, T> {
+    pub(crate) y: &'a [T],
+    pub(crate) grad: &'a [T],
+    pub(crate) stats: &'a [RowStats],
+}
+
+/// The gradients of queries, keys and values that are wanted. With probabilities `p`:
+/// `dv = pᵀ grad`, `ds = p * (grad vᵀ - sum(grad * y))`, `dq = scale * ds k` and `dk = scale * dsᵀ q`.
+pub(crate) fn backward<T: Real>(
+    call: &Call<'_, T>,
+    forward: Forward<'_, T>,
+    wanted: [bool; 3],
+) -> [Option<Vec<T>>; 3] {
+    let Sizes { batch, key_heads, .. } = call.sizes;
+    let [mut dq, mut dk, mut dv] = [(call.q, 0), (call.k, 1), (call.v, 2)]
+        .map(|(operand, place)| wanted[place].then(|| vec![T::ZERO; operand.len()]));
+    let count = batch * key_heads;
+    let parts = parts(&mut dq, count).zip(parts(&mut dk, count)).zip(parts(&mut dv, count));
+    let pieces = parts.enumerate().map(|(index, ((dq, dk), dv))| (index, [dq, dk, dv]));
+    let pieces = pieces.collect();
+    each_with(
+        &call.sizes,
+        pieces,
+        || Room::new(&call.sizes),
+        |room, (index, gradients)| {
+            head(call, forward, index, gradients, room);
+        },
+    );
+    [dq, dk, dv]
+}
+
+/// A gradient in equal parts, if it is wanted.
+fn parts<T>(gradient: &mut Option<Vec<T>>, count: usize) -> impl Iterator<Item = Option<&mut [T]>> {
+    let mut rest = gradient.as_deref_mut();
+    let len = rest.as_ref().map_or(0, |all| all.len() / count.max(1));
+    (0..count).map(move |_| {
+        let (part, others) = rest.take()?.split_at_mut(len);
+        rest = Some(others);
+        Some(part)
+    })
+}
+
+/// What one thread works in.
+struct Room<T> {
+    q: Vec<T>,
+    /// `sum(grad * y)` of each query.
+    dots: Vec<T>,
+    probabilities: Vec<T>,
+    slopes: Vec<T>,
+}
+
+impl<T: Real> Room<T> {
+    fn new(sizes: &Sizes) -> Self {
+        let room = |len| vec![T::ZERO; QUERIES * len];
+        let [probabilities, slopes] = [KEYS, KEYS].map(room);
+        Self { q: room(sizes.inner), dots: room(1), probabilities, slopes }
+    }
+}
+
+/// The gradients of one head of keys, and of the queries that share it.
+fn head<T: Real>(
+    call: &Call<'_, T>,
+    forward: Forward<'_, T>,
+    index: usize,
+    [mut dq, mut dk, mut dv]: [Option<&mut [T]>; 3],
+    room: &mut Room<T>,
+) {
+    let Sizes { queries: count, inner, .. } = call.sizes;
+    let group = call.sizes.group();
+    for (place, head) in (index * group..(index + 1) * group).enumerate() {
+        for queries in call.sizes.query_blocks() {
+            let part = |part: &Range<usize>, len| part.start * len..part.end * len;
+            let first = place * count + queries.start;
+            let rows = part(&(first..first + queries.len()), inner);
+            let gradients =
+                [dq.as_deref_mut().map(|dq| &mut dq[rows]), dk.as_deref_mut(), dv.as_deref_mut()];
+            block(call, forward, (head, queries), gradients, room);
+        }
+    }
+}
+
+/// What a block of queries adds to the gradients.
+fn block<T: Real>(
+    call: &Call<'_, T>,
+    forward: Forward<'_, T>,
+    (head, queries): (usize, Range<usize>),
+    [mut dq, mut dk, mut dv]: [Option<&mut [T]>; 3],
+    room: &mut Room<T>,
+) {
+    let Sizes { queries: all, inner, width, .. } = call.sizes;
+    let (rows, first) = (queries.len(), head * all + queries.start);
+    let of_values = first * width..(first + rows) * width;
+    let (y, grad) = (&forward.y[of_values.clone()], &forward.grad[of_values]);
+    let stats = &forward.stats[first..first + rows];
+    call.load(head, &queries, &mut room.q[..rows * inner]);
+    let q = &room.q[..rows * inner];
+    let dots = &mut room.dots[..rows];
+    wide(
+        #[inline(always)]
+        || {
+            for (dot, (y, grad)) in dots.iter_mut().zip(y.chunks(width).zip(grad.chunks(width))) {
+                *dot = T::from_f64(sum2(y, grad, |y, grad| [y * grad])[0]);
+            }
+        },
+    );
+    let grad = Matrix::new(grad, rows, width);
+    for keys in call.key_blocks(&queries) {
+        let place = Place { head, queries: queries.clone(), keys };
+        let columns = place.keys.len();
+        let part = |len| place.keys.start * len..place.keys.end * len;
+        let [k, v] = call.keys_and_values(&place);
+        let probabilities = &mut room.probabilities[..rows * columns];
+        call.scores(&place, q, probabilities);
+        wide(
+            #[inline(always)]
+            || scores_to_probabilities(probabilities, columns, stats),
+        );
+        if let Some(dv) = &mut dv {
+            let turned = Matrix::new(probabilities, rows, columns).transposed();
+            add_product(turned, grad, [columns, width], &mut dv[part(width)]);
+        }
+        if dq.is_none() && dk.is_none() {
+            continue;
+        }
+        let slopes = &mut room.slopes[..rows * columns];
+        let v = Matrix::new(v, columns, width).transposed();
+        grad.times(v, slopes, false, Threads::One);
+        wide(
+            #[inline(always)]
+            || through_softmax(slopes, columns, probabilities, dots),
+        );
+        let slopes = Matrix::new(slopes, rows, columns);
+        if let Some(dq) = &mut dq {
+            add_product(slopes, Matrix::new(k, columns, inner), [rows, inner], dq);
+        }
+        if let Some(dk) = &mut dk {
+            let q = Matrix::new(q, rows, inner);
+            add_product(slopes.transposed(), q, [columns, inner], &mut dk[part(inner)]);
+        }
+    }
+    let scale = T::from_f64(call.scale);
+    dq.into_iter().flatten().for_each(|dq| *dq *= scale);
+}
+
+#[inline(always)]
+fn scores_to_probabilities<T: Real>(scores: &mut [T], columns: usize, stats: &[RowStats]) {
+    for (row, stats) in scores.chunks_exact_mut(columns).zip(stats) {
+        let (max, scale) = (T::from_f64(stats.max), T::from_f64(stats.scale));
+        for x in row {
+            *x = (*x - max).exp_of_negative() * scale;
+        }
+    }
+}
+
+/// The gradients of scores, in place of those of the probabilities `p`.
+#[inline(always)]
+fn through_softmax<T: Real>(slopes: &mut [T], columns: usize, p: &[T], dots: &[T]) {
+    let rows = slopes.chunks_exact_mut(columns).zip(p.chunks_exact(columns));
+    for ((slopes, p), &dot) in rows.zip(dots) {
+        for (slope, &p) in slopes.iter_mut().zip(p) {
+            *slope = p * (*slope - dot);
+        }
+    }
+}

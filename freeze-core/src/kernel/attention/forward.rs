@@ -1,0 +1,90 @@
+//! The forward: block after block of keys, and what is there scaled down whenever a larger score comes.
+
+use std::ops::Range;
+
+use super::scores::{Call, Place, Sizes};
+use super::{KEYS, QUERIES, RowStats, add_product, each_with};
+use crate::kernel::softmax::max;
+use crate::kernel::{Matrix, Real, sum1, wide};
+
+/// `softmax(scale * q kᵀ + bias) v`, and what the backward needs of each row; rows that see no key are
+/// zeros. There is a key, and the result has elements.
+pub(crate) fn forward<T: Real>(call: &Call<'_, T>) -> (Vec<T>, Vec<RowStats>) {
+    let Sizes { batch, heads, queries, inner, width, .. } = call.sizes;
+    let rows = batch * heads * queries;
+    let mut y = vec![T::ZERO; rows * width];
+    let mut stats = vec![RowStats { max: f64::NEG_INFINITY, scale: 0.0 }; rows];
+    let outputs = y.chunks_mut(queries * width).zip(stats.chunks_mut(queries));
+    let pieces = outputs.enumerate().flat_map(|(head, (y, stats))| {
+        let outputs = y.chunks_mut(QUERIES * width).zip(stats.chunks_mut(QUERIES));
+        call.sizes.query_blocks().zip(outputs).map(move |block| (head, block))
+    });
+    let room = || (vec![T::ZERO; QUERIES * inner], vec![T::ZERO; QUERIES * KEYS]);
+    each_with(&call.sizes, pieces.collect(), room, |(q, scores), (head, (queries, (y, stats)))| {
+        let q = &mut q[..queries.len() * inner];
+        call.load(head, &queries, q);
+        attend(call, (head, queries), (q, scores), y, stats);
+    });
+    (y, stats)
+}
+
+fn attend<T: Real>(
+    call: &Call<'_, T>,
+    (head, queries): (usize, Range<usize>),
+    (q, scores): (&[T], &mut [T]),
+    y: &mut [T],
+    stats: &mut [RowStats],
+) {
+    let width = call.sizes.width;
+    for keys in call.key_blocks(&queries) {
+        let place = Place { head, queries: queries.clone(), keys };
+        let columns = place.keys.len();
+        let scores = &mut scores[..queries.len() * columns];
+        call.scores(&place, q, scores);
+        let rows = scores.chunks_exact_mut(columns).zip(y.chunks_exact_mut(width)).zip(&mut *stats);
+        wide(
+            #[inline(always)]
+            || {
+                for ((scores, y), stats) in rows {
+                    carry(scores, y, stats);
+                }
+            },
+        );
+        let [_, v] = call.keys_and_values(&place);
+        let v = Matrix::new(v, columns, width);
+        let exps = Matrix::new(scores, queries.len(), columns);
+        add_product(exps, v, [queries.len(), width], y);
+    }
+    for (y, stats) in y.chunks_exact_mut(width).zip(stats) {
+        // The largest score of those that are seen adds 1 to a sum.
+        stats.scale = if stats.scale == 0.0 { 0.0 } else { stats.scale.recip() };
+        stats.max = shift(stats.max);
+        if stats.scale == 0.0 {
+            // Nothing was seen, not even what is infinite or NaN among the values.
+            y.fill(T::ZERO);
+        }
+        let scale = T::from_f64(stats.scale);
+        y.iter_mut().for_each(|y| *y *= scale);
+    }
+}
+
+/// Makes exponentials of a row's scores, and scales what the row has come to so far, with its sum in
+/// `stats.scale`, to the largest of all of them.
+#[inline(always)]
+fn carry<T: Real>(scores: &mut [T], y: &mut [T], stats: &mut RowStats) {
+    let before = stats.max;
+    stats.max = max(scores).to_f64().max(before);
+    let to = shift(stats.max);
+    let shift = T::from_f64(to);
+    scores.iter_mut().for_each(|score| *score = (*score - shift).exp_of_negative());
+    let keep = T::from_f64(before - to).exp_of_negative();
+    stats.scale = stats.scale * keep.to_f64() + sum1(scores, |exp| [exp])[0];
+    if keep != T::one() {
+        y.iter_mut().for_each(|y| *y *= keep);
+    }
+}
+
+/// What is taken from scores whose largest is `max`.
+fn shift(max: f64) -> f64 {
+    if max == f64::NEG_INFINITY { 0.0 } else { max }
+}

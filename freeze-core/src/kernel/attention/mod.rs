@@ -1,0 +1,61 @@
+//! Attention in blocks of queries and keys, the softmax carried along (FlashAttention: Dao et al., 2022,
+//! arXiv:2205.14135): a thread has one block of scores at a time, so that memory grows with the sequence
+//! and not with its square.
+
+mod backward;
+mod forward;
+mod scores;
+
+pub(crate) use backward::{Forward, backward};
+pub(crate) use forward::forward;
+pub(crate) use scores::{Bias, Call, Sight, Sizes};
+
+use super::{Matrix, Real, Threads, threads};
+
+/// Queries and keys of a block.
+const QUERIES: usize = 64;
+const KEYS: usize = 256;
+
+/// With fewer multiplications than this, waking other threads costs more than it saves.
+const FROM: usize = 1 << 18;
+
+/// What of a row of scores turns it into probabilities: `exp(score - max) / sum`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowStats {
+    /// The largest score; 0 where there is none.
+    max: f64,
+    /// 1 over the sum; 0 where there is no score.
+    scale: f64,
+}
+
+/// Runs `work` on every piece of a call, with something to work in.
+fn each_with<I: Send, S>(
+    sizes: &Sizes,
+    pieces: Vec<I>,
+    start: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, I) + Sync,
+) {
+    match sizes.multiplications() < FROM {
+        true => {
+            let mut state = start();
+            pieces.into_iter().for_each(|piece| work(&mut state, piece));
+        }
+        false => threads::each_with(pieces.into_iter(), start, work),
+    }
+}
+
+/// Adds a product of so many rows and columns to `to`.
+fn add_product<T: Real>(
+    left: Matrix<'_, T>,
+    right: Matrix<'_, T>,
+    [rows, columns]: [usize; 2],
+    to: &mut [T],
+) {
+    if rows.min(columns) > 1 {
+        return left.times(right, to, true, Threads::One);
+    }
+    // A vector's terms would be added to what is there one by one.
+    let mut product = vec![T::ZERO; to.len()];
+    left.times(right, &mut product, false, Threads::One);
+    to.iter_mut().zip(product).for_each(|(to, product)| *to += product);
+}

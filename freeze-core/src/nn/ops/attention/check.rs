@@ -1,0 +1,87 @@
+//! What attention refuses.
+
+use candle_core::{Error, Result, Tensor, bail};
+
+use super::NAME;
+use crate::kernel::attention::Sizes;
+use crate::kernel::real_dtype;
+use crate::nn::ops::operation::check_dtype;
+
+/// The sizes of a call whose shapes fit.
+pub(super) fn sizes(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Sizes> {
+    let (&[batch, heads, queries, inner], &[key_batch, key_heads, keys, key_inner]) =
+        (four("queries", q)?, four("keys", k)?);
+    let &[value_batch, value_heads, values, width] = four("values", v)?;
+    if (batch, inner) != (key_batch, key_inner) {
+        bail!(
+            "{NAME}: the queries have shape {:?}, the keys {:?}; expected the same batch and the same \
+             last dimension",
+            q.shape(),
+            k.shape()
+        );
+    }
+    if [key_batch, key_heads, keys] != [value_batch, value_heads, values] {
+        bail!(
+            "{NAME}: the keys have shape {:?}, the values {:?}; expected the same but for the last \
+             dimension",
+            k.shape(),
+            v.shape()
+        );
+    }
+    if heads.checked_rem(key_heads).unwrap_or(heads) != 0 {
+        bail!(
+            "{NAME}: {heads} heads of queries cannot share {key_heads} of keys; expected a multiple"
+        );
+    }
+    if real_dtype(q.dtype()).is_none() {
+        return Err(Error::UnsupportedDTypeForOp(q.dtype(), NAME).bt());
+    }
+    check_dtype(NAME, q.dtype(), ("the keys", k.dtype()))?;
+    check_dtype(NAME, q.dtype(), ("the values", v.dtype()))?;
+    Ok(Sizes { batch, heads, key_heads, queries, keys, inner, width })
+}
+
+fn four<'t>(what: &str, tensor: &'t Tensor) -> Result<&'t [usize; 4]> {
+    match tensor.dims().try_into() {
+        Ok(dims) => Ok(dims),
+        Err(_) => bail!(
+            "{NAME}: the {what} have shape {:?}, expected [batch, heads, length, size]",
+            tensor.shape()
+        ),
+    }
+}
+
+/// A mask of four dimensions, outside the graph.
+pub(super) fn bias(mask: &Tensor, q: &Tensor, sizes: &Sizes) -> Result<Tensor> {
+    let scores = [sizes.batch, sizes.heads, sizes.queries, sizes.keys];
+    let dims = mask.dims();
+    let missing = scores.len().checked_sub(dims.len());
+    let fits = |missing: usize| {
+        let fits = dims.iter().zip(&scores[missing..]).all(|(dim, size)| [1, *size].contains(dim));
+        fits && dims.last() == Some(&sizes.keys)
+    };
+    let Some(missing) = missing.filter(|&missing| fits(missing)) else {
+        bail!(
+            "{NAME}: the mask has shape {:?}, expected {scores:?}, where all but the last may be 1 or \
+             left out from the front",
+            mask.shape()
+        );
+    };
+    check_dtype(NAME, q.dtype(), ("the mask", mask.dtype()))?;
+    if mask.track_op() {
+        bail!("{NAME}: the mask is tracked, but gets no gradient here; detach it");
+    }
+    mask.reshape([&[1; 4][..missing], dims].concat())?.contiguous()
+}
+
+/// What scores are multiplied by.
+pub(super) fn scale(scale: Option<f64>, sizes: &Sizes) -> Result<f64> {
+    let value = scale.unwrap_or_else(|| (sizes.inner.max(1) as f64).sqrt().recip());
+    match value.is_finite() {
+        true => Ok(value),
+        false => {
+            let error = crate::Error::Number { name: "scale", value, expected: "a finite number" };
+            Err(error.into())
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Scaled dot-product attention without a matrix of scores.
+
+mod check;
+mod op;
+mod portable;
+
+use candle_core::{Device, Result, Tensor};
+
+use crate::kernel::attention::Sight;
+use crate::nn::record::{self, Work};
+use op::{Attention, Nothing};
+
+const NAME: &str = "scaled_dot_product_attention";
+
+/// Which keys a query sees in [`scaled_dot_product_attention`].
+///
+/// What is added to the scores is a tensor of the queries' dtype, `[.., keys]` with up to three
+/// dimensions before, each as large as that of the scores `[batch, heads, queries, keys]` or 1: `-inf`
+/// hides a key. It gets no gradient.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum AttentionMask<'a> {
+    /// All.
+    #[default]
+    None,
+    /// Those up to its own place, where the last query stands at the last key, as with a cache of keys
+    /// and values: query `i` sees `i + 1 + keys - queries`. PyTorch's `is_causal` counts from the first
+    /// of both, which is the same where there are as many queries as keys.
+    Causal,
+    /// All, with this added to their scores.
+    Additive(&'a Tensor),
+    /// Those up to its own place, with this added to their scores.
+    CausalAdditive(&'a Tensor),
+}
+
+impl<'a> AttentionMask<'a> {
+    fn sight(self) -> Sight {
+        match self {
+            Self::None | Self::Additive(_) => Sight::All,
+            Self::Causal | Self::CausalAdditive(_) => Sight::Causal,
+        }
+    }
+
+    fn added(self) -> Option<&'a Tensor> {
+        match self {
+            Self::None | Self::Causal => None,
+            Self::Additive(mask) | Self::CausalAdditive(mask) => Some(mask),
+        }
+    }
+}
+
+/// `softmax(scale * q kᵀ + mask) v`: queries `[batch, heads, queries, size]`, keys
+/// `[batch, key heads, keys, size]`, values `[batch, key heads, keys, width]`, the result
+/// `[batch, heads, queries, width]`.
+///
+/// The scale is `1 / sqrt(size)` unless given. The heads of the queries are a multiple of those of the
+/// keys, each of which serves as many neighbours (grouped queries: Ainslie et al., 2023). On the CPU no
+/// matrix of scores exists, but for a block of 64 queries by 256 keys a thread: the softmax is carried
+/// along from block to block, and the backward makes the probabilities again from two numbers a query
+/// (FlashAttention: Dao et al., 2022). So memory is linear in the sequence, and a causal call does half of the work.
+/// Halves are computed in f32. Results and gradients are the same on any number of threads, of which a backward
+/// uses at most `batch * key heads`. On other devices it is made of candle's operations, with all scores.
+///
+/// A query that sees no key, since the mask is `-inf` throughout or there is none, gives zeros and
+/// passes no gradient on; PyTorch gives the same, a softmax by itself NaN. NaN stays visible: among the
+/// values or keys it may also reach a query that the mask hides it from.
+///
+/// ```
+/// use candle_core::{DType, Device::Cpu, Tensor};
+/// use freeze_core::nn::ops::{AttentionMask, scaled_dot_product_attention};
+///
+/// let q = Tensor::zeros((1, 2, 3, 4), DType::F32, &Cpu)?;
+/// let v = Tensor::new(&[[3f32], [5.], [7.]], &Cpu)?.reshape((1, 1, 3, 1))?;
+/// let k = q.narrow(1, 0, 1)?;
+/// let y = scaled_dot_product_attention(&q, &k, &v, AttentionMask::Causal, None)?;
+/// // Equal scores: means of the values up to each place, for both heads.
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [3., 4., 5., 3., 4., 5.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// Shapes that do not fit, operands or a mask of different dtypes or on different devices, an element type
+/// other than f32, f64, f16 and bf16, a scale that is not finite, or a tracked mask.
+pub fn scaled_dot_product_attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    mask: AttentionMask<'_>,
+    scale: Option<f64>,
+) -> Result<Tensor> {
+    let sizes = check::sizes(q, k, v)?;
+    let bias = mask.added().map(|mask| check::bias(mask, q, &sizes)).transpose()?;
+    let scale = check::scale(scale, &sizes)?;
+    if sizes.keys == 0 || sizes.result().contains(&0) {
+        return record::apply([q, k, v], Work::Inputs(Default::default()), Nothing { sizes });
+    }
+    let op = Attention::new(sizes, scale, mask.sight(), bias);
+    match q.device() {
+        Device::Cpu => record::apply([q, k, v], Work::Inputs(op.flops()), op),
+        _ => portable::compose(q, k, v, &op),
+    }
+}

@@ -1,0 +1,137 @@
+//! Attention as an operation of candle's graph.
+
+use std::sync::OnceLock;
+
+use candle_core::backend::{BackendDevice, BackendStorage};
+use candle_core::{CpuStorage, Layout, Result, Shape, Tensor};
+
+use super::NAME;
+use crate::kernel::attention::{Bias, Call, Forward, RowStats, Sight, Sizes, backward, forward};
+use crate::kernel::slices::{read, tensor, with, with2, with3};
+use crate::kernel::{Real, by_real};
+use crate::nn::ops::operation::{Operand, Operation, Stored, each_wanted};
+use crate::nn::record::Flops;
+
+/// Of queries, keys and values.
+pub(super) struct Attention {
+    pub(super) sizes: Sizes,
+    pub(super) scale: f64,
+    pub(super) sight: Sight,
+    /// Contiguous, of four dimensions.
+    pub(super) bias: Option<Tensor>,
+    /// Found by the forward, used by the backward.
+    stats: OnceLock<Vec<RowStats>>,
+}
+
+impl Attention {
+    pub(super) fn new(sizes: Sizes, scale: f64, sight: Sight, bias: Option<Tensor>) -> Self {
+        Self { sizes, scale, sight, bias, stats: OnceLock::new() }
+    }
+
+    /// Two products forward, five backward.
+    pub(super) fn flops(&self) -> Flops {
+        let forward = 2 * self.sizes.multiplications() as u64;
+        Flops { forward, input: forward / 2 * 5, weight: 0 }
+    }
+
+    /// Runs `run` on a call with these operands.
+    fn call<T: Real, R>(
+        &self,
+        [q, k, v]: [&[T]; 3],
+        run: impl FnOnce(&Call<'_, T>) -> R,
+    ) -> Result<R> {
+        let Self { sizes, scale, sight, ref bias, .. } = *self;
+        let Some(tensor) = bias else {
+            return Ok(run(&Call { sizes, q, k, v, scale, sight, bias: None }));
+        };
+        let strides = std::array::from_fn(|dim| match tensor.dims()[dim] {
+            1 => 0,
+            _ => tensor.stride()[dim],
+        });
+        with(tensor, |values: &[T]| {
+            let bias = Some(Bias { values, strides });
+            Ok(run(&Call { sizes, q, k, v, scale, sight, bias }))
+        })
+    }
+}
+
+impl Operation<3> for Attention {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn shape(&self, _: [&Layout; 3]) -> Result<Shape> {
+        Ok(Shape::from(self.sizes.result().to_vec()))
+    }
+
+    fn cpu(&self, operands: [Operand<'_, CpuStorage>; 3]) -> Result<CpuStorage> {
+        let [(q, q_l), (k, k_l), (v, v_l)] = operands;
+        let dtype = q.dtype();
+        by_real!(dtype, T => {
+            let (q, k, v) = (read::<T>(q, q_l)?, read::<T>(k, k_l)?, read::<T>(v, v_l)?);
+            let (y, stats) = self.call([&q, &k, &v], |call| forward(call))?;
+            // Set once: an operation runs forward once.
+            let _ = self.stats.set(stats);
+            Ok(T::write(y, dtype))
+        })
+    }
+
+    fn gradients(
+        &self,
+        operands: [&Tensor; 3],
+        y: &Tensor,
+        grad: &Tensor,
+        wanted: [bool; 3],
+    ) -> Result<[Option<Tensor>; 3]> {
+        let stats = self.stats.get().map_or(&[] as &[_], Vec::as_slice);
+        let dtype = grad.dtype();
+        by_real!(dtype, T => {
+            let mut found = with3(operands, |q: &[T], k: &[T], v: &[T]| {
+                with2([y, grad], |y: &[T], grad: &[T]| {
+                    let forward = Forward { y, grad, stats };
+                    self.call([q, k, v], |call| backward(call, forward, wanted))
+                })
+            })?;
+            let mut gradients = [const { None }; 3];
+            for ((to, found), operand) in gradients.iter_mut().zip(&mut found).zip(operands) {
+                let found = found.take();
+                *to = found.map(|values| tensor(values, operand.shape(), dtype)).transpose()?;
+            }
+            Ok(gradients)
+        })
+    }
+}
+
+/// Attention to no keys, or without a result: zeros.
+pub(super) struct Nothing {
+    pub(super) sizes: Sizes,
+}
+
+impl Operation<3> for Nothing {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn shape(&self, _: [&Layout; 3]) -> Result<Shape> {
+        Ok(Shape::from(self.sizes.result().to_vec()))
+    }
+
+    fn cpu(&self, operands: [Operand<'_, CpuStorage>; 3]) -> Result<CpuStorage> {
+        self.portable(operands)
+    }
+
+    fn portable<S: Stored>(&self, [(q, _), ..]: [Operand<'_, S>; 3]) -> Result<S> {
+        let shape = Shape::from(self.sizes.result().to_vec());
+        q.device().zeros_impl(&shape, q.dtype())
+    }
+
+    fn gradients(
+        &self,
+        operands: [&Tensor; 3],
+        _: &Tensor,
+        _: &Tensor,
+        wanted: [bool; 3],
+    ) -> Result<[Option<Tensor>; 3]> {
+        each_wanted(wanted, |place| operands[place].zeros_like())
+    }
+}
