@@ -14,7 +14,8 @@ pub(crate) trait SequenceKit: Kit {
     fn embedding(words: usize, size: usize, vb: VarBuilder<'_>) -> Result<Self::Embedding>;
     fn norm(size: usize, vb: VarBuilder<'_>) -> Result<Self::Norm>;
     fn gelu(xs: &Tensor) -> Result<Tensor>;
-    fn softmax(xs: &Tensor) -> Result<Tensor>;
+    /// Of queries, keys and values `[rows, heads, sequence, size]`.
+    fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor>;
 }
 
 impl SequenceKit for Ours {
@@ -33,8 +34,9 @@ impl SequenceKit for Ours {
         nn::ops::gelu(xs)
     }
 
-    fn softmax(xs: &Tensor) -> Result<Tensor> {
-        nn::ops::softmax_last_dim(xs)
+    fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+        let mask = nn::ops::AttentionMask::None;
+        nn::ops::scaled_dot_product_attention(query, key, value, mask, None)
     }
 }
 
@@ -54,9 +56,18 @@ impl SequenceKit for Stock {
         xs.gelu()
     }
 
-    fn softmax(xs: &Tensor) -> Result<Tensor> {
-        candle_nn::ops::softmax(xs, D::Minus1)
+    fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+        attend_by([query, key, value], |scores| candle_nn::ops::softmax(scores, D::Minus1))
     }
+}
+
+/// Attention with all scores, by products of candle's and a softmax.
+pub(crate) fn attend_by(
+    [query, key, value]: [&Tensor; 3],
+    softmax: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let query = (query * (query.dim(D::Minus1)? as f64).powf(-0.5))?;
+    softmax(&query.matmul(&key.t()?)?)?.matmul(value)
 }
 
 /// candle's layer norm as its own slow path computes it, which has a backward.
@@ -161,12 +172,11 @@ impl<K: SequenceKit> Layer<K> {
         let split = |xs: Tensor| {
             xs.reshape((rows, sequence, self.heads, head))?.transpose(1, 2)?.contiguous()
         };
-        let query = split((self.query.forward(xs)? * (head as f64).powf(-0.5))?)?;
+        let query = split(self.query.forward(xs)?)?;
         let key = split(self.key.forward(xs)?)?;
         let value = split(self.value.forward(xs)?)?;
-        let weights = K::softmax(&query.matmul(&key.t()?)?)?;
-        let mixed = weights.matmul(&value)?.transpose(1, 2)?.reshape((rows, sequence, size))?;
-        self.mix.forward(&mixed)
+        let mixed = K::attention(&query, &key, &value)?;
+        self.mix.forward(&mixed.transpose(1, 2)?.reshape((rows, sequence, size))?)
     }
 
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {

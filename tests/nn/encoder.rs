@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use kit::{Kit, Net, Ours, Stock};
-use transformer::{SequenceKit, Shape, Stage};
+use transformer::{SequenceKit, Shape, Stage, attend_by};
 
 /// candle's layers as a user takes them: fused layer norm and softmax.
 enum Fused {}
@@ -44,8 +44,8 @@ impl SequenceKit for Fused {
         xs.gelu()
     }
 
-    fn softmax(xs: &Tensor) -> Result<Tensor> {
-        candle_nn::ops::softmax_last_dim(xs)
+    fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+        attend_by([query, key, value], candle_nn::ops::softmax_last_dim)
     }
 }
 
