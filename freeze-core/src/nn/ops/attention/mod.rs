@@ -100,3 +100,36 @@ pub fn scaled_dot_product_attention(
         _ => portable::compose(q, k, v, &op),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Var};
+
+    use super::*;
+    use crate::nn::record::{Detail, Flops, Part, record};
+
+    #[test]
+    fn a_calibration_takes_all_operands_for_inputs() -> Result<()> {
+        let zeros = |shape| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+        let (q, k, v) = (zeros((2, 4, 3, 5))?, zeros((2, 2, 6, 5))?, zeros((2, 2, 6, 7))?);
+        let k = Var::from_tensor(&k)?;
+        for part in [Part::Whole, Part::Input, Part::Weight] {
+            let (result, calls) = record(Detail::Costs(part), || {
+                let y = scaled_dot_product_attention(&q, &k, &v, AttentionMask::None, None)?;
+                y.sum_all()?.backward()
+            });
+            result?;
+            let [call] = &calls[..] else { panic!("{} calls", calls.len()) };
+            assert!(call.weights.is_empty() && call.input_tracked && !call.weight_tracked);
+            let products = 2 * (2 * 4 * 3 * 6) * (5 + 7);
+            let flops = Flops { forward: products, input: products / 2 * 5, weight: 0 };
+            assert_eq!(call.flops, flops);
+            // Operands and result, the result alone.
+            let output = 4 * 2 * 4 * 3 * 7;
+            let moved = output + 4 * 2 * (4 * 3 * 5 + 2 * 6 * (5 + 7));
+            assert_eq!((call.moved, call.output), (moved, output));
+            assert!(call.backward.input.is_none() && call.backward.weight.is_none());
+        }
+        Ok(())
+    }
+}

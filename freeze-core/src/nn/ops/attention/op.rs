@@ -69,7 +69,7 @@ impl Operation<3> for Attention {
         let dtype = q.dtype();
         by_real!(dtype, T => {
             let (q, k, v) = (read::<T>(q, q_l)?, read::<T>(k, k_l)?, read::<T>(v, v_l)?);
-            let (y, stats) = self.call([&q, &k, &v], |call| forward(call))?;
+            let (y, stats) = self.call([&q, &k, &v], forward)?;
             // Set once: an operation runs forward once.
             let _ = self.stats.set(stats);
             Ok(T::write(y, dtype))
