@@ -34,5 +34,5 @@ pub(crate) use element::{Element, Real, internal_dtype, real_dtype};
 pub(crate) use pieces::{map, zip_map};
 pub(crate) use product::{Matrix, Threads, gradient_times_input};
 pub(crate) use sums::{sum1, sum2, sum3};
-pub(crate) use width::wide;
+pub(crate) use width::{half_wide, wide};
 pub(crate) use windows::Windows;

@@ -1,5 +1,7 @@
 //! Sums over slices: in lanes that the compiler turns into vector instructions, gathered in f64.
 
+use std::hint::black_box;
+
 use candle_core::WithDType;
 
 use super::{Element, Real};
@@ -8,7 +10,7 @@ const LANES: usize = 16;
 /// Elements after which the lanes are emptied into the f64 total.
 const FLUSH: usize = 4096;
 
-/// The sums of the `K` values that `term` makes of every element.
+/// The sums of the one or two values that `term` makes of every element.
 #[inline(always)]
 pub(crate) fn sum1<T: Element, const K: usize>(
     x: &[T],
@@ -35,31 +37,39 @@ pub(crate) fn sum3<T: Element, const K: usize>(
     z: &[T],
     term: impl Fn(T::Real, T::Real, T::Real) -> [T::Real; K],
 ) -> [f64; K] {
+    const { assert!(K == 1 || K == 2, "one sum or two") };
     let mut total = [0.0; K];
     for ((x, y), z) in x.chunks(FLUSH).zip(y.chunks(FLUSH)).zip(z.chunks(FLUSH)) {
-        let mut lanes = [[T::Real::ZERO; LANES]; K];
-        let (xs, x_rest) = x.as_chunks::<LANES>();
-        let (ys, y_rest) = y.as_chunks::<LANES>();
-        let (zs, z_rest) = z.as_chunks::<LANES>();
-        for ((x, y), z) in xs.iter().zip(ys).zip(zs) {
-            for lane in 0..LANES {
-                let terms = term(x[lane].up(), y[lane].up(), z[lane].up());
-                for (lanes, term) in lanes.iter_mut().zip(terms) {
-                    lanes[lane] += term;
-                }
-            }
-        }
-        for (lane, ((x, y), z)) in x_rest.iter().zip(y_rest).zip(z_rest).enumerate() {
-            let terms = term(x.up(), y.up(), z.up());
-            for (lanes, term) in lanes.iter_mut().zip(terms) {
-                lanes[lane] += term;
-            }
-        }
-        for (total, lanes) in total.iter_mut().zip(lanes) {
-            *total += fold(lanes).to_f64();
+        total[0] += sum_in_lanes(x, y, z, |x, y, z| term(x, y, z)[0]);
+        // Each sum has a pass: of two in one the compiler makes vectors across sums, not along lanes.
+        if let Some(total) = total.get_mut(1) {
+            *total += sum_in_lanes(x, y, z, |x, y, z| term(x, y, z)[1]);
         }
     }
     total
+}
+
+#[inline(always)]
+fn sum_in_lanes<T: Element>(
+    x: &[T],
+    y: &[T],
+    z: &[T],
+    term: impl Fn(T::Real, T::Real, T::Real) -> T::Real,
+) -> f64 {
+    let mut lanes = [T::Real::ZERO; LANES];
+    let (xs, x_rest) = x.as_chunks::<LANES>();
+    let (ys, y_rest) = y.as_chunks::<LANES>();
+    let (zs, z_rest) = z.as_chunks::<LANES>();
+    for ((x, y), z) in xs.iter().zip(ys).zip(zs) {
+        for lane in 0..LANES {
+            lanes[lane] += term(x[lane].up(), y[lane].up(), z[lane].up());
+        }
+    }
+    for (lane, ((x, y), z)) in lanes.iter_mut().zip(x_rest.iter().zip(y_rest).zip(z_rest)) {
+        *lane += term(x.up(), y.up(), z.up());
+    }
+    // Kept apart: together with what adds lanes up, the compiler makes shorter vectors, and shuffles.
+    fold(black_box(lanes)).to_f64()
 }
 
 /// The sum of the lanes, by halves.

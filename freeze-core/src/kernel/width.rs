@@ -38,6 +38,19 @@ pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
     }
 }
 
+/// As [`wide`], but no wider than AVX2: for loops that read and write many arrays at once. Where their
+/// addresses are alike modulo 4 KiB, wider ones are slower.
+#[inline(always)]
+pub(crate) fn half_wide<R>(work: impl FnOnce() -> R) -> R {
+    match Level::in_force() {
+        Level::Baseline => work(),
+        // SAFETY: as above; who has AVX-512 has these.
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        Level::Avx2 | Level::Avx512 => unsafe { avx2(work) },
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2,f16c,lzcnt,popcnt")]
 fn avx2<R>(work: impl FnOnce() -> R) -> R {

@@ -4,7 +4,7 @@ use candle_core::WithDType;
 
 use super::{ElementRule, GradMap, Rows};
 use crate::kernel::pieces::STREAM;
-use crate::kernel::{Element, Real, threads, wide};
+use crate::kernel::{Element, Real, half_wide, threads};
 
 /// The elements converted at a time: four blocks of them fit into the first-level cache.
 const BLOCK: usize = 512;
@@ -51,7 +51,7 @@ fn serial<P: Element, U: ElementRule>(rule: &U, map: GradMap, lanes: Lanes<'_, P
         rest = behind;
         let grads = &mut grads[..block.grad.len()];
         P::load(block.grad, grads);
-        wide(
+        half_wide(
             #[inline(always)]
             || map.apply(grads),
         );
@@ -78,7 +78,7 @@ fn run<T: Real, U: ElementRule>(
     first: &mut [T],
     second: &mut [T],
 ) {
-    wide(
+    half_wide(
         #[inline(always)]
         || rule.run(theta, grad, first, second),
     );
