@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 /// PyTorch in a process of its own, which waits for a line and answers with a turn's times.
 pub(crate) struct Peer {
@@ -35,8 +36,6 @@ impl Peer {
         let mut process = Command::new(&python)
             .arg(root.join("benches/peer/layers.py"))
             .arg(rayon::current_num_threads().to_string())
-            // Its threads sleep in our turns.
-            .env("OMP_WAIT_POLICY", "passive")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -54,6 +53,8 @@ impl Peer {
     pub(crate) fn take(&mut self, model: &str, depth: &str, steps: usize) -> io::Result<Times> {
         writeln!(self.asks, "{model}\t{depth}\t{steps}")?;
         let line = self.line()?;
+        // Its threads go on waiting for work for a while.
+        std::thread::sleep(Duration::from_millis(50));
         let times: Vec<f64> = line.split('\t').filter_map(|time| time.parse().ok()).collect();
         match times[..] {
             [_, backward, _, step] => Ok(Times { backward, step }),

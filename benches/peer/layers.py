@@ -89,19 +89,13 @@ class Encoder(nn.Module):
             return ys.view(rows, sequence, self.heads, size // self.heads).transpose(1, 2)
 
         query, key, value = split(self.query(xs)), split(self.key(xs)), split(self.value(xs))
-        if FUSED_ATTENTION:
-            mixed = F.scaled_dot_product_attention(query, key, value)
-        else:
-            scores = (query * (size // self.heads) ** -0.5) @ key.transpose(-1, -2)
-            mixed = scores.softmax(-1) @ value
+        mixed = F.scaled_dot_product_attention(query, key, value)
         return self.mix(mixed.transpose(1, 2).reshape(rows, sequence, size))
 
     def forward(self, xs):
         xs = xs + self.attend(self.norm1(xs))
         return xs + self.down(F.gelu(self.up(self.norm2(xs)), approximate="tanh"))
 
-
-FUSED_ATTENTION = "sdpa" in sys.argv
 
 MODELS = {
     "mlp": (

@@ -38,8 +38,8 @@ pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
     }
 }
 
-/// As [`wide`], but no wider than AVX2: for loops that read and write many arrays at once. Where their
-/// addresses are alike modulo 4 KiB, wider ones are slower.
+/// As [`wide`], but no wider than AVX2: for loops that read and write many arrays at once, of which wider
+/// ones were slower in one build of two (`docs/PERFORMANCE.md`).
 #[inline(always)]
 pub(crate) fn half_wide<R>(work: impl FnOnce() -> R) -> R {
     match Level::in_force() {

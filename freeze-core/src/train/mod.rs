@@ -3,7 +3,7 @@
 //! [`Training`] holds what a loop is made of: the freezer, the optimizers, the policy that freezes,
 //! accumulation, clipping, the learning rate, metrics, checkpoints. It counts epochs and steps by
 //! itself, and what it holds is saved without being named. The parts are public and work alone for
-//! who has a loop of his own; see [`LayerFreezing`](crate::LayerFreezing).
+//! who has a loop of his own; see [`LayerFreezing`].
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
