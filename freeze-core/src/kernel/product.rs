@@ -98,7 +98,16 @@ fn halves<T>((left, right, to): Piece<'_, T>) -> [Piece<'_, T>; 2] {
     }
 }
 
-fn multiply<T: Real>((left, right, to): Piece<'_, T>, add: bool) {
+fn multiply<T: Real>((left, right, mut to): Piece<'_, T>, add: bool) {
+    let (m, n) = (to.nrows(), to.ncols());
+    if add && m.min(n) == 1 {
+        // A vector's terms would be added to what is there one by one.
+        let mut product = vec![T::ZERO; m * n];
+        let alone = MatMut::from_row_major_slice_mut(&mut product, m, n);
+        matmul(alone, Accum::Replace, left, right, T::one(), Par::Seq);
+        to += MatRef::from_row_major_slice(&product, m, n);
+        return;
+    }
     let accum = if add { Accum::Add } else { Accum::Replace };
     matmul(to, accum, left, right, T::one(), Par::Seq);
 }
@@ -158,6 +167,20 @@ mod tests {
                     assert!(to.iter().zip(&expected).all(|(to, value)| *to == 2.0 * value));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_product_with_a_vector_is_added_as_a_whole() {
+        const LARGE: f32 = (1 << 24) as f32; // to which 1 is nothing
+        let ones = [1f32; 300];
+        let vector = Matrix::new(&ones, 1, 100);
+        let matrix = Matrix::new(&ones, 100, 3);
+        for on in [Threads::One, Threads::All] {
+            let mut to = [LARGE; 3];
+            vector.times(matrix, &mut to, true, on);
+            matrix.transposed().times(vector.transposed(), &mut to, true, on);
+            assert_eq!(to, [LARGE + 200.0; 3]);
         }
     }
 

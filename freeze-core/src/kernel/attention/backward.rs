@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::scores::{Call, Place, Sizes};
-use super::{KEYS, QUERIES, RowStats, add_product, each_with};
+use super::{KEYS, QUERIES, RowStats, each_with};
 use crate::kernel::{Matrix, Real, Threads, sum2, wide};
 
 /// What the forward has left, and the gradient of its result.
@@ -128,7 +128,7 @@ fn block<T: Real>(
         );
         if let Some(dv) = &mut dv {
             let turned = Matrix::new(probabilities, rows, columns).transposed();
-            add_product(turned, grad, [columns, width], &mut dv[part(width)]);
+            turned.times(grad, &mut dv[part(width)], true, Threads::One);
         }
         if dq.is_none() && dk.is_none() {
             continue;
@@ -142,11 +142,11 @@ fn block<T: Real>(
         );
         let slopes = Matrix::new(slopes, rows, columns);
         if let Some(dq) = &mut dq {
-            add_product(slopes, Matrix::new(k, columns, inner), [rows, inner], dq);
+            slopes.times(Matrix::new(k, columns, inner), dq, true, Threads::One);
         }
         if let Some(dk) = &mut dk {
             let q = Matrix::new(q, rows, inner);
-            add_product(slopes.transposed(), q, [columns, inner], &mut dk[part(inner)]);
+            slopes.transposed().times(q, &mut dk[part(inner)], true, Threads::One);
         }
     }
     let scale = T::from_f64(call.scale);

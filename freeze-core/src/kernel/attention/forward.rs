@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::scores::{Call, Place, Sizes};
-use super::{KEYS, QUERIES, RowStats, add_product, each_with};
+use super::{KEYS, QUERIES, RowStats, each_with};
 use crate::kernel::softmax::max;
-use crate::kernel::{Matrix, Real, sum1, wide};
+use crate::kernel::{Matrix, Real, Threads, sum1, wide};
 
 /// `softmax(scale * q kᵀ + bias) v`, and what the backward needs of each row; rows that see no key are
 /// zeros. There is a key, and the result has elements.
@@ -53,7 +53,7 @@ fn attend<T: Real>(
         let [_, v] = call.keys_and_values(&place);
         let v = Matrix::new(v, columns, width);
         let exps = Matrix::new(scores, queries.len(), columns);
-        add_product(exps, v, [queries.len(), width], y);
+        exps.times(v, y, true, Threads::One);
     }
     for (y, stats) in y.chunks_exact_mut(width).zip(stats) {
         // The largest score of those that are seen adds 1 to a sum.

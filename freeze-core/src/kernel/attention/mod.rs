@@ -10,7 +10,7 @@ pub(crate) use backward::{Forward, backward};
 pub(crate) use forward::forward;
 pub(crate) use scores::{Bias, Call, Sight, Sizes};
 
-use super::{Matrix, Real, Threads, threads};
+use super::threads;
 
 /// Queries and keys of a block.
 const QUERIES: usize = 64;
@@ -42,20 +42,4 @@ fn each_with<I: Send, S>(
         }
         false => threads::each_with(pieces.into_iter(), start, work),
     }
-}
-
-/// Adds a product of so many rows and columns to `to`.
-fn add_product<T: Real>(
-    left: Matrix<'_, T>,
-    right: Matrix<'_, T>,
-    [rows, columns]: [usize; 2],
-    to: &mut [T],
-) {
-    if rows.min(columns) > 1 {
-        return left.times(right, to, true, Threads::One);
-    }
-    // A vector's terms would be added to what is there one by one.
-    let mut product = vec![T::ZERO; to.len()];
-    left.times(right, &mut product, false, Threads::One);
-    to.iter_mut().zip(product).for_each(|(to, product)| *to += product);
 }
