@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::{Affine, check_eps, plane_op};
+use super::{Affine, check_eps, check_scales, plane_op};
 use crate::kernel::norm::Center;
 use crate::kernel::norm::by_planes::{ByPlanes, From};
 use crate::kernel::norm::planes::{Moments, Over, Planes, moments};
@@ -94,23 +94,8 @@ fn check(x: &Tensor, affine: Affine<'_>) -> Result<()> {
     if x.elem_count() == 0 {
         candle_core::bail!("the input has shape {:?}: nothing to normalise by", x.dims())
     }
-    for (name, tensor) in [("weight", affine.map(|a| a.0)), ("bias", affine.map(|a| a.1))] {
-        let Some(tensor) = tensor else { continue };
-        if tensor.dims() != [channels] {
-            candle_core::bail!(
-                "the input has {channels} channels, but the {name} has shape {:?}",
-                tensor.dims()
-            )
-        }
-        if tensor.dtype() != x.dtype() {
-            candle_core::bail!(
-                "the input is {:?}, but the {name} is {:?}; convert one with `to_dtype`",
-                x.dtype(),
-                tensor.dtype()
-            )
-        }
-    }
-    Ok(())
+    let scales = [("weight", affine.map(|a| a.0)), ("bias", affine.map(|a| a.1))];
+    check_scales(x, channels, format_args!("the input has {channels} channels"), scales)
 }
 
 fn compose_by_input(

@@ -4,9 +4,11 @@ pub(in crate::nn) mod by_channel;
 mod plane_op;
 pub(in crate::nn) mod row_op;
 
-use candle_core::{Device, Result, Tensor};
+use std::fmt::Display;
 
-use crate::Error;
+use candle_core::{Device, Result, Tensor, bail};
+
+use crate::error::Error;
 use crate::kernel::Element;
 
 /// Weight and bias per channel.
@@ -21,6 +23,28 @@ pub(in crate::nn) fn check_eps(eps: f64) -> Result<()> {
                 .into())
         }
     }
+}
+
+/// Refuses what does not scale `size` numbers of the input's type, of which the input `has` so many.
+fn check_scales(
+    x: &Tensor,
+    size: usize,
+    has: impl Display,
+    scales: [(&str, Option<&Tensor>); 2],
+) -> Result<()> {
+    for (name, tensor) in scales {
+        let Some(tensor) = tensor else { continue };
+        if tensor.dims() != [size] {
+            bail!("{has}, but the {name} has shape {:?}", tensor.dims())
+        }
+        let (dtype, other) = (x.dtype(), tensor.dtype());
+        if dtype != other {
+            bail!(
+                "the input is {dtype:?}, but the {name} is {other:?}; convert one with `to_dtype`"
+            )
+        }
+    }
+    Ok(())
 }
 
 /// Which of input, weight and bias are wanted, of which there may be fewer.

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, D, Result, Tensor, WithDType};
 
-use super::{check_eps, tensors, three};
+use super::{check_eps, check_scales, tensors, three};
 use crate::kernel::norm::Center;
 use crate::kernel::norm::rows::{self, RowStats};
 use crate::kernel::slices::{read, with3};
@@ -39,23 +39,8 @@ pub(crate) fn normalize_rows(
 
 fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
     let size = x.dim(D::Minus1)?;
-    for (name, tensor) in [("weight", Some(weight)), ("bias", bias)] {
-        let Some(tensor) = tensor else { continue };
-        if tensor.dims() != [size] {
-            candle_core::bail!(
-                "the input's last dimension is {size}, but the {name} has shape {:?}",
-                tensor.dims()
-            )
-        }
-        if tensor.dtype() != x.dtype() {
-            candle_core::bail!(
-                "the input is {:?}, but the {name} is {:?}; convert one with `to_dtype`",
-                x.dtype(),
-                tensor.dtype()
-            )
-        }
-    }
-    Ok(())
+    let has = format_args!("the input's last dimension is {size}");
+    check_scales(x, size, has, [("weight", Some(weight)), ("bias", bias)])
 }
 
 /// The same in candle's own operations, each of which has a backward: for other devices.
