@@ -12,6 +12,8 @@ use syn::{Attribute, File, Item, ItemMod, ItemUse, UseTree, Visibility};
 pub(crate) struct Module {
     /// The files whose items it uses; what it only hands on does not count.
     pub(crate) uses: BTreeSet<String>,
+    /// What it imports from the root, which hands it on, and not from its owner.
+    pub(crate) from_root: Vec<String>,
     /// The names of what it defines.
     pub(crate) items: Vec<String>,
 }
@@ -25,9 +27,12 @@ pub(crate) fn modules() -> BTreeMap<String, Module> {
         texts.iter().map(|(name, text)| (name.clone(), handed_on(text, name))).collect();
     let module = |(name, text): (&String, &String)| {
         let owner = |path: &String| owner(path, &texts, &handed_on);
-        let mut uses: BTreeSet<String> = paths(text, name).iter().filter_map(owner).collect();
+        let named = paths(text, name);
+        let is_known = |path: &String| texts.contains_key(path.split("::").next().unwrap_or(""));
+        let from_root = named.iter().filter(|path| !is_known(path)).cloned().collect();
+        let mut uses: BTreeSet<String> = named.iter().filter_map(owner).collect();
         uses.remove(name);
-        (name.clone(), Module { uses, items: items(&parse(text)) })
+        (name.clone(), Module { uses, from_root, items: items(&parse(text)) })
     };
     texts.iter().map(module).collect()
 }

@@ -75,6 +75,17 @@ fn reached<'a>(modules: &'a BTreeMap<String, Module>, from: &str) -> BTreeSet<&'
 }
 
 #[test]
+fn imports_are_from_the_owner() {
+    let modules = modules();
+    let named = modules.iter().filter(|(name, _)| !name.is_empty());
+    let through: Vec<_> = named.filter(|(_, module)| !module.from_root.is_empty()).collect();
+    let line =
+        |(name, module): &(&String, &Module)| format!("{name}: {}", module.from_root.join(", "));
+    let lines: Vec<String> = through.iter().map(line).collect();
+    assert!(lines.is_empty(), "imports through the root:\n{}", lines.join("\n"));
+}
+
+#[test]
 fn the_root_defines_nothing() {
     assert_eq!(modules()[""].items, Vec::<String>::new());
 }

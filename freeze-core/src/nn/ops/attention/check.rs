@@ -80,7 +80,8 @@ pub(super) fn scale(scale: Option<f64>, sizes: &Sizes) -> Result<f64> {
     match value.is_finite() {
         true => Ok(value),
         false => {
-            let error = crate::Error::Number { name: "scale", value, expected: "a finite number" };
+            let error =
+                crate::error::Error::Number { name: "scale", value, expected: "a finite number" };
             Err(error.into())
         }
     }
