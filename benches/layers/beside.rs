@@ -32,13 +32,12 @@ impl Contest {
         );
         for (depth, frozen) in depths(self.stages) {
             let mut contestant = Whole::new(&ours, self.stages)?.contestant(Whose::Ours, frozen)?;
-            contestant.take(self)?;
+            contestant.take(self, STEPS)?;
             let (mut steps, mut backwards) = (Vec::new(), Vec::new());
             for _ in 0..ROUNDS {
-                let samples: Vec<_> =
-                    (0..STEPS + 1).map(|_| contestant.step(self)).collect::<Result<_>>()?;
+                let samples = contestant.take(self, STEPS)?;
                 let ours = |part: fn(&super::table::Sample) -> f64| {
-                    median(samples[1..].iter().map(part).collect())
+                    median(samples.iter().map(part).collect())
                 };
                 let torch = peer.take(model, depth, STEPS).map_err(Error::wrap)?;
                 steps.push((ours(|sample| sample.step.wall), torch.step));

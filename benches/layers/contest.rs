@@ -199,16 +199,16 @@ impl<S: Freezable + Module> Contestant<S> {
         Ok(Self { constant: constant.stages, trained, optimizer, whose: Whose::Ours })
     }
 
-    /// The steps of a turn. Without `alternate` one comes before, which finds caches and allocator as
+    /// So many steps. Without `alternate` one comes before, which finds caches and allocator as
     /// another contestant left them.
-    pub(crate) fn take(&mut self, contest: &Contest) -> Result<Vec<Sample>> {
+    pub(crate) fn take(&mut self, contest: &Contest, steps: usize) -> Result<Vec<Sample>> {
         if !contest.alternate {
             self.step(contest)?;
         }
-        (0..contest.steps()).map(|_| self.step(contest)).collect()
+        (0..steps).map(|_| self.step(contest)).collect()
     }
 
-    pub(crate) fn step(&mut self, contest: &Contest) -> Result<Sample> {
+    fn step(&mut self, contest: &Contest) -> Result<Sample> {
         let start = Moment::now();
         let input = contest.input.clone();
         let input = self.constant.iter().try_fold(input, |xs, stage| stage.forward(&xs))?;
@@ -250,12 +250,13 @@ impl<O: Freezable + Module, S: Freezable + Module> Turn<O, S> {
         if round % 2 == 1 {
             order.reverse();
         }
-        let mut samples = vec![[None; 3]; contest.steps()];
+        let steps = contest.steps();
+        let mut samples = vec![[None; 3]; steps];
         for who in order {
             let taken = match who {
-                STOCK => Some(self.stock.take(contest)?),
-                OURS => Some(self.ours.take(contest)?),
-                _ => self.ideal.as_mut().map(|ideal| ideal.take(contest)).transpose()?,
+                STOCK => Some(self.stock.take(contest, steps)?),
+                OURS => Some(self.ours.take(contest, steps)?),
+                _ => self.ideal.as_mut().map(|ideal| ideal.take(contest, steps)).transpose()?,
             };
             for (samples, sample) in samples.iter_mut().zip(taken.into_iter().flatten()) {
                 samples[who] = Some(sample);
