@@ -170,3 +170,36 @@ fn a_view_is_used_as_the_model() -> freeze_core::Result<()> {
     assert_eq!((view.into_inner().layers.len(), model.layers.len()), (1, 2));
     Ok(())
 }
+
+#[test]
+fn a_refused_change_of_rates_alone_leaves_rates_view_and_optimizer() -> freeze_core::Result<()> {
+    let mut net = freezer(3);
+    let mut opt = Adam::with_names(net.planned_vars(), ParamsAdam::default())?;
+    let rates =
+        |net: &Freezer<Mlp>| -> Vec<_> { net.planned_vars().iter().map(|var| var.state).collect() };
+    let mut plan = net.plan().clone();
+    plan.freeze_front(1)?;
+    plan.train("layers.1", 0.5)?;
+    net.apply(&plan, &mut [&mut opt])?;
+    let (before, view) = (rates(&net), net.layers[0].weight().id());
+
+    let mut wrong = plan.clone();
+    wrong.train("layers.2", 0.25)?;
+    // Twice: nothing stays prepared from the first.
+    for _ in 0..2 {
+        assert!(net.apply(&wrong, &mut []).is_err(), "the optimizer is left out");
+        assert_eq!((rates(&net), net.layers[0].weight().id()), (before.clone(), view));
+        assert_eq!((net.plan(), net.base()), (&plan, &plan));
+    }
+    // Nothing to do, and then rates alone: the view stays, the optimizer follows.
+    assert!(net.apply(&plan, &mut [&mut opt])?.is_empty());
+    plan.train("layers.2", 0.0)?;
+    net.apply(&plan, &mut [&mut opt])?;
+    assert_eq!(net.layers[0].weight().id(), view);
+    let start = weights(&net);
+    opt.step(&square_loss(&net.forward(&randn((2, 3)))?)?.backward()?)?;
+    let moved: Vec<bool> =
+        weights(&net).iter().zip(&start).map(|(now, then)| now != then).collect();
+    assert_eq!(moved, [false, false, true, true, false, false]);
+    Ok(())
+}

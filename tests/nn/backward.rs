@@ -121,3 +121,19 @@ fn threads_do_not_see_each_others_gradients() {
     let together: Vec<Vec<f64>> = together.into_iter().map(|t| t.join().unwrap()).collect();
     assert_eq!(alone, together);
 }
+
+#[test]
+fn the_same_loss_twice_on_another_thread_and_a_loss_that_is_a_variable() {
+    let (x, w) = (random(1, (3, 4), DType::F64), var(2, &[4, 4]));
+    let loss = linear(&x, &w, None).unwrap().sqr().unwrap().sum_all().unwrap();
+    let once = flat(backward(&loss).unwrap().get(&w).unwrap());
+    assert_eq!(flat(backward(&loss).unwrap().get(&w).unwrap()), once, "twice");
+    let (loss, var_of_thread) = (loss.clone(), w.clone());
+    let elsewhere =
+        std::thread::spawn(move || flat(backward(&loss).unwrap().get(&var_of_thread).unwrap()));
+    assert_eq!(elsewhere.join().unwrap(), once, "on another thread");
+    let scalar = var(3, &[]);
+    let grads = backward(&scalar).unwrap();
+    assert_eq!(flat(grads.get(&scalar).unwrap()), [1.0], "a variable");
+    assert!(grads.get(&w).is_none(), "what an earlier call kept");
+}
