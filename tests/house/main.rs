@@ -8,7 +8,7 @@ use imports::{Module, modules};
 
 /// The folders and files of `freeze-core/src`, from the ground up; `docs/ARCHITECTURE.md` says what each
 /// is for.
-const FLOORS: [&str; 14] = [
+const FLOORS: [&str; 15] = [
     "error",
     "bits",
     "kernel",
@@ -20,6 +20,7 @@ const FLOORS: [&str; 14] = [
     "audit",
     "forecast",
     "policy",
+    "cache",
     "checkpoint",
     "load",
     "train",

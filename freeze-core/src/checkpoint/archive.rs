@@ -9,9 +9,8 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::TensorInfo;
 use twox_hash::XxHash3_128;
 
-use super::atomic::file_error;
 use super::header::{Header, MAX_HEADER};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, file_error};
 
 /// An open file whose header has been read and found to agree with the file's length.
 pub(super) struct Archive {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, file_error};
 
 /// What the name of a file that is being written ends with.
 pub(super) const PARTIAL: &str = ".partial";
@@ -60,8 +60,4 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = folder;
     Ok(())
-}
-
-pub(super) fn file_error(path: &Path, doing: &'static str, source: io::Error) -> Error {
-    Error::File { path: path.display().to_string(), doing, source }
 }

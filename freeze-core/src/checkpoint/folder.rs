@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::archive::Archive;
-use super::atomic::{PARTIAL, file_error, sync_folder};
+use super::atomic::{PARTIAL, sync_folder};
 use super::state::{State, id};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, file_error};
 use crate::policy::Elapsed;
 
 /// A folder of one run.

@@ -5,7 +5,6 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use twox_hash::XxHash3_128;
 
-use super::atomic::file_error;
 use super::base::Base;
 use super::bytes::each_chunk;
 use super::columns::columns;
@@ -17,7 +16,7 @@ use super::names::{COLUMNS, MODEL, RANDOM, optimizer_prefix};
 use super::parts::Parts;
 use super::state::{SavedOptimizer, SavedSchedule, State};
 use super::writer::{Checksum, Checksums, write};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, file_error};
 use crate::model::Freezable;
 use crate::plan::OptimizerState;
 use crate::policy::Schedule;

@@ -10,10 +10,10 @@ use safetensors::tensor::{Dtype, TensorInfo};
 use twox_hash::XxHash3_128;
 
 use super::archive::Archive;
-use super::atomic::{file_error, replace};
+use super::atomic::replace;
 use super::bytes::each_chunk;
 use super::header::{Header, MAX_HEADER, METADATA};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, file_error};
 
 /// The checksums of a file's tensors by name; each takes the same room in the header.
 pub(super) type Checksums = BTreeMap<String, Checksum>;

@@ -2,6 +2,8 @@
 
 mod words;
 
+use std::path::Path;
+
 use words::short;
 pub(crate) use words::{cut, listed, near, several};
 
@@ -313,6 +315,11 @@ pub(crate) fn at_least_1(name: &'static str, n: usize) -> Result<usize> {
         0 => Err(Error::count(name, n, "at least 1")),
         n => Ok(n),
     }
+}
+
+/// What the system said when a file or folder was to be read or written.
+pub(crate) fn file_error(path: &Path, doing: &'static str, source: std::io::Error) -> Error {
+    Error::File { path: path.display().to_string(), doing, source }
 }
 
 /// `std::result::Result` with this library's error.

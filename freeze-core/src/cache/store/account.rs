@@ -1,0 +1,114 @@
+//! What the records of a store share: budgets, and what was said already.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use super::disk::Disk;
+
+/// Makes a file in a folder.
+pub(super) type Make = Box<dyn Fn(&Path) -> io::Result<Arc<dyn Disk>> + Send + Sync>;
+
+/// What the records of a store share.
+pub(super) struct Account {
+    pub(super) memory: Budget,
+    pub(super) disk: Budget,
+    folder: Option<PathBuf>,
+    make: Make,
+    full: AtomicBool,
+    failed: AtomicBool,
+    lost: AtomicBool,
+}
+
+/// Bytes that may be held, and those that are.
+#[derive(Debug)]
+pub(super) struct Budget {
+    pub(super) limit: u64,
+    used: AtomicU64,
+}
+
+impl Account {
+    pub(super) fn new(memory: u64, disk: Option<(PathBuf, u64)>, make: Make) -> Self {
+        let (folder, disk) = disk.unzip();
+        let [full, failed, lost] = [(); 3].map(|()| AtomicBool::new(false));
+        let (memory, disk) = (Budget::new(memory), Budget::new(disk.unwrap_or(0)));
+        Self { memory, disk, folder, make, full, failed, lost }
+    }
+
+    /// A new file, if there is a folder and nothing has failed yet.
+    pub(super) fn file(&self) -> Option<Arc<dyn Disk>> {
+        let made = (self.make)(self.folder.as_deref()?);
+        made.inspect_err(|error| self.failed(error)).ok()
+    }
+
+    /// Whether files are still written.
+    pub(super) fn is_writing(&self) -> bool {
+        !self.failed.load(Relaxed)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Relaxed)
+    }
+
+    /// A row found no room.
+    pub(super) fn full(&self) {
+        if !self.full.swap(true, Relaxed) {
+            let (memory, disk) = (self.memory.limit, self.disk.limit);
+            tracing::warn!(memory, disk, "the budgets are used up: further samples are not kept");
+        }
+    }
+
+    /// A file cannot be made or written.
+    pub(super) fn failed(&self, error: &io::Error) {
+        if !self.failed.swap(true, Relaxed) {
+            let folder = self.folder().display();
+            tracing::warn!(%folder, %error, "a file cannot be written: no further samples go there");
+        }
+    }
+
+    /// A row cannot be read, or is not what was written.
+    pub(super) fn lost(&self, error: &io::Error) {
+        if !self.lost.swap(true, Relaxed) {
+            let folder = self.folder().display();
+            tracing::warn!(%folder, %error, "samples cannot be read back: they are computed anew");
+        }
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.as_deref().unwrap_or(Path::new(""))
+    }
+}
+
+impl Budget {
+    fn new(limit: u64) -> Self {
+        Self { limit, used: AtomicU64::new(0) }
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    /// Takes the bytes of as many of the `wanted` rows as fit, and says how many those are.
+    pub(super) fn take(&self, wanted: usize, width: usize) -> usize {
+        let width = width as u64;
+        let fit = |used: u64| (wanted as u64).min(self.limit.saturating_sub(used) / width);
+        let taken = self.used.fetch_update(Relaxed, Relaxed, |used| Some(used + fit(used) * width));
+        taken.map_or(0, fit) as usize
+    }
+
+    pub(super) fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Relaxed);
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account")
+            .field("memory", &self.memory)
+            .field("disk", &self.disk)
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,82 @@
+//! Rows of bytes by key: in memory up to a budget, then in a file up to another.
+
+mod account;
+mod ahead;
+mod disk;
+mod memory;
+mod records;
+mod scratch;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::{Result, file_error};
+
+use account::Account;
+pub(in crate::cache) use records::Records;
+
+/// Where rows may lie, with budgets in bytes. They count rows alone: where each lies takes some fifty
+/// bytes more.
+#[derive(Clone, Debug, Default)]
+pub(in crate::cache) struct Places {
+    pub(in crate::cache) memory: u64,
+    /// A folder for files, and how many bytes they may have together.
+    pub(in crate::cache) disk: Option<(PathBuf, u64)>,
+}
+
+/// What is held, of which budgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cache) struct Usage {
+    pub(in crate::cache) memory: u64,
+    pub(in crate::cache) memory_budget: u64,
+    pub(in crate::cache) disk: u64,
+    pub(in crate::cache) disk_budget: u64,
+    /// Whether a row found no room.
+    pub(in crate::cache) full: bool,
+    /// Whether a file could not be written: nothing more goes there.
+    pub(in crate::cache) disk_failed: bool,
+}
+
+/// Budgets that any number of [`Records`] share. What does not fit is not kept, which is traced once.
+#[derive(Debug)]
+pub(in crate::cache) struct Store {
+    account: Arc<Account>,
+}
+
+impl Store {
+    /// A store that holds nothing; the folder is made if there is none.
+    ///
+    /// # Errors
+    ///
+    /// No file can be made in the folder.
+    pub(in crate::cache) fn new(places: Places) -> Result<Self> {
+        if let Some((folder, _)) = &places.disk {
+            let fault = |doing| move |source| file_error(folder, doing, source);
+            fs::create_dir_all(folder).map_err(fault("make the folder"))?;
+            disk::unnamed(folder).map_err(fault("make a file in"))?;
+        }
+        let account = Account::new(places.memory, places.disk, Box::new(disk::unnamed));
+        Ok(Self { account: Arc::new(account) })
+    }
+
+    /// No rows yet, of `width` bytes each.
+    pub(in crate::cache) fn records(&self, width: usize) -> Records {
+        Records::new(Arc::clone(&self.account), width)
+    }
+
+    /// What all records hold together.
+    pub(in crate::cache) fn usage(&self) -> Usage {
+        let Account { memory, disk, .. } = &*self.account;
+        Usage {
+            memory: memory.used(),
+            memory_budget: memory.limit,
+            disk: disk.used(),
+            disk_budget: disk.limit,
+            full: self.account.is_full(),
+            disk_failed: !self.account.is_writing(),
+        }
+    }
+}

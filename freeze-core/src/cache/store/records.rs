@@ -1,0 +1,172 @@
+//! Rows by key, wherever they lie.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::account::Account;
+use super::ahead::{Ahead, Wanted};
+use super::disk::{OnDisk, read_row};
+use super::memory::{InMemory, Memory};
+use super::scratch::Scratch;
+
+/// Rows of one width by key. Their bytes are given back to the store's budgets on drop.
+#[derive(Debug)]
+pub(in crate::cache) struct Records {
+    account: Arc<Account>,
+    width: usize,
+    places: HashMap<u64, Place>,
+    memory: Memory,
+    scratch: Scratch,
+    ahead: Option<Ahead>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// A row without bytes.
+    Nowhere,
+    Memory(InMemory),
+    Disk(OnDisk),
+}
+
+impl Records {
+    pub(super) fn new(account: Arc<Account>, width: usize) -> Self {
+        let memory = Memory::new(Arc::clone(&account), width);
+        let scratch = Scratch::new(Arc::clone(&account), width);
+        Self { account, width, places: HashMap::new(), memory, scratch, ahead: None }
+    }
+
+    /// Whether there is a row of `key`; it may yet turn out that it cannot be read.
+    pub(in crate::cache) fn contains(&self, key: u64) -> bool {
+        self.places.contains_key(&key)
+    }
+
+    /// The number of rows.
+    pub(in crate::cache) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Appends the rows of those `keys` that are there to `out`, in the order of the keys, and gives
+    /// the indices of those keys. A row that cannot be read, or is not what was written, is not there
+    /// any more, which is traced once.
+    pub(in crate::cache) fn read(&mut self, keys: &[u64], out: &mut Vec<u8>) -> Vec<usize> {
+        out.reserve(keys.len() * self.width);
+        let there = |(i, key): (usize, &u64)| self.read_one(*key, out).then_some(i);
+        keys.iter().enumerate().filter_map(there).collect()
+    }
+
+    /// Keeps rows, one behind the other, in place of those that the keys had; of a key that comes
+    /// twice, the last. Gives the number of keys from the first on whose rows found room.
+    ///
+    /// # Panics
+    ///
+    /// `rows` has not as many bytes as the keys have rows.
+    pub(in crate::cache) fn write(&mut self, keys: &[u64], rows: &[u8]) -> usize {
+        assert_eq!(rows.len(), keys.len() * self.width, "the bytes of {} rows", keys.len());
+        keys.iter().for_each(|key| self.remove(*key));
+        if self.width == 0 {
+            self.places.extend(keys.iter().map(|key| (*key, Place::Nowhere)));
+            return keys.len();
+        }
+        let in_memory = self.write_memory(keys, rows);
+        let on_disk = self.write_disk(&keys[in_memory..], &rows[in_memory * self.width..]);
+        let kept = in_memory + on_disk;
+        // A key that comes twice and found room once only would have an earlier row.
+        keys[kept..].iter().for_each(|key| self.remove(*key));
+        if kept < keys.len() && self.account.is_writing() {
+            self.account.full();
+        }
+        kept
+    }
+
+    /// Forgets the row of `key`, if there is one.
+    pub(in crate::cache) fn remove(&mut self, key: u64) {
+        let Some(place) = self.places.remove(&key) else { return };
+        if let (Place::Disk(_), Some(ahead)) = (place, &mut self.ahead) {
+            ahead.forget(key);
+        }
+        self.free(place);
+    }
+
+    /// Begins to read the rows of `keys` that lie in a file, on a thread, for the next call of
+    /// [`read`](Self::read).
+    pub(in crate::cache) fn read_ahead(&mut self, keys: &[u64]) {
+        let Some(disk) = self.scratch.disk() else { return };
+        let wanted = |key: &u64| match self.places.get(key)? {
+            Place::Disk(at) => Some((*key, Arc::clone(disk), *at)),
+            _ => None,
+        };
+        let wanted: Vec<Wanted> = keys.iter().filter_map(wanted).collect();
+        if wanted.is_empty() {
+            return;
+        }
+        // Without a thread they are read when they are needed.
+        self.ahead = self.ahead.take().or_else(|| Ahead::new(self.width).ok());
+        if let Some(ahead) = &mut self.ahead {
+            ahead.ask(wanted);
+        }
+    }
+
+    fn read_one(&mut self, key: u64, out: &mut Vec<u8>) -> bool {
+        match self.places.get(&key) {
+            None => false,
+            Some(Place::Nowhere) => true,
+            Some(Place::Memory(at)) => {
+                out.extend_from_slice(self.memory.row(*at));
+                true
+            }
+            Some(Place::Disk(at)) => {
+                let at = *at;
+                self.read_disk(key, at, out)
+            }
+        }
+    }
+
+    fn read_disk(&mut self, key: u64, at: OnDisk, out: &mut Vec<u8>) -> bool {
+        if let Some(row) = self.ahead.as_mut().and_then(|ahead| ahead.row(key)) {
+            out.extend_from_slice(row);
+            return true;
+        }
+        let Some(disk) = self.scratch.disk() else { return false };
+        let start = out.len();
+        out.resize(start + self.width, 0);
+        let read = read_row(&**disk, &mut out[start..], at);
+        if let Err(error) = &read {
+            out.truncate(start);
+            self.account.lost(error);
+            self.remove(key);
+        }
+        read.is_ok()
+    }
+
+    /// How many of the rows found room in memory.
+    fn write_memory(&mut self, keys: &[u64], rows: &[u8]) -> usize {
+        for (i, (key, row)) in keys.iter().zip(rows.chunks_exact(self.width)).enumerate() {
+            let Some(at) = self.memory.put(row) else { return i };
+            self.insert(*key, Place::Memory(at));
+        }
+        keys.len()
+    }
+
+    /// How many of the rows found room in a file.
+    fn write_disk(&mut self, keys: &[u64], rows: &[u8]) -> usize {
+        let places = self.scratch.put(rows);
+        for (key, at) in keys.iter().zip(&places) {
+            self.insert(*key, Place::Disk(*at));
+        }
+        places.len()
+    }
+
+    fn insert(&mut self, key: u64, place: Place) {
+        if let Some(earlier) = self.places.insert(key, place) {
+            self.free(earlier);
+        }
+    }
+
+    fn free(&mut self, place: Place) {
+        match place {
+            Place::Nowhere => {}
+            Place::Memory(at) => self.memory.free(at),
+            Place::Disk(at) => self.scratch.free(at),
+        }
+    }
+}
