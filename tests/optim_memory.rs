@@ -2,6 +2,7 @@
 //! take turns, since they share the allocator.
 
 use std::alloc::System;
+use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard};
 
 use candle_core::backprop::GradStore;
@@ -9,8 +10,10 @@ use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Linear, Optimizer, ParamsAdamW};
 use cap::Cap;
 use freeze_core::nn::ops::{AttentionMask, linear, scaled_dot_product_attention};
-use freeze_core::optim::{AdamW, GradAccumulator, PerParam, PlanOptimizer, StatePolicy};
-use freeze_core::{Freezable, Freezer, Result, backward};
+use freeze_core::optim::{
+    AdamW, GradAccumulator, ParamsSgd, PerParam, PlanOptimizer, Sgd, StatePolicy,
+};
+use freeze_core::{Freezable, Freezer, Result, Training, backward};
 
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
@@ -157,6 +160,40 @@ fn the_gradient_of_a_weight_is_allocated_once() -> Result<()> {
     Ok(())
 }
 
+/// The room that a step takes beside what is there before it.
+fn room(run: impl Fn() -> Result<()>) -> Result<usize> {
+    // Threads and what they keep are there from the first step on.
+    run()?;
+    let high = ALLOCATOR.max_allocated();
+    let _pad = vec![1u8; high - ALLOCATOR.allocated()];
+    run()?;
+    Ok(ALLOCATOR.max_allocated() - high)
+}
+
+#[test]
+fn updating_within_the_backward_has_two_gradients_at_a_time() -> Result<()> {
+    const LAYERS: usize = 8;
+    let _turn = turn();
+    let peak = |mode: fn(Training<Net>) -> Training<Net>| -> Result<usize> {
+        let sgd = |vars| Sgd::with_names(vars, ParamsSgd::default());
+        let run = mode(Training::of(net(LAYERS)?)).optimizer(sgd)?.length(1, 2)?;
+        let run = RefCell::new(run);
+        run.borrow_mut().next_epoch()?;
+        room(|| {
+            let mut run = run.borrow_mut();
+            let x = Tensor::ones((1, WIDTH), DType::F32, &Device::Cpu)?;
+            let layers = run.model().layers.iter();
+            let y = layers.fold(Ok(x), |x, layer| linear(&x?, layer.weight(), None));
+            let loss = (y?.mean_all()? * 1e-6)?;
+            run.step(&loss).map(drop)
+        })
+    };
+    let (plain, eager) = (peak(|run| run)?, peak(Training::update_in_backward)?);
+    assert!(near(plain, LAYERS * LAYER), "{plain} of {LAYER} each");
+    assert!(eager <= 2 * LAYER + SMALL, "{eager} of {LAYER} each");
+    Ok(())
+}
+
 #[test]
 fn attention_needs_memory_in_proportion_to_the_sequence() -> Result<()> {
     const HEADS: usize = 4;
@@ -168,14 +205,7 @@ fn attention_needs_memory_in_proportion_to_the_sequence() -> Result<()> {
             let y = scaled_dot_product_attention(&q, &k, &v, AttentionMask::None, None)?;
             y.sum_all()?.backward()
         };
-        // Threads and what they keep are there from the first step on.
-        step()?;
-        let high = ALLOCATOR.max_allocated();
-        let pad = vec![1u8; high - ALLOCATOR.allocated()];
-        let grads = step()?;
-        let peak = ALLOCATOR.max_allocated() - high;
-        drop((grads, pad));
-        Ok(peak)
+        room(|| Ok(drop(step()?)))
     };
     let (short, long) = (peak(512)?, peak(1024)?);
     let scores = HEADS * 1024 * 1024 * 4;

@@ -3,6 +3,7 @@
 mod any_order;
 mod decide;
 mod equal;
+mod in_backward;
 mod misuse;
 mod odd;
 mod parts;

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use candle_core::{Tensor, TensorId, Var};
 
-use super::graph::StorageId;
 use super::probe::{Prober, Step};
 use super::{FrozenWork, weights};
 use crate::error::Result;
+use crate::kernel::StorageId;
 use crate::model::{BatchNormPolicy, Freezable, Leaf};
 use crate::plan::{FreezePlan, LeafState};
 

@@ -48,6 +48,15 @@ pub fn glance<M: Freezable>(
     loss: &Tensor,
     grads: &GradStore,
 ) -> Result<Vec<Finding>> {
+    glance_at(freezer, loss, &|id| grads.get_id(id).is_some())
+}
+
+/// As [`glance`], where `reached` tells which variables have a gradient.
+pub(crate) fn glance_at<M: Freezable>(
+    freezer: &Freezer<M>,
+    loss: &Tensor,
+    reached: &dyn Fn(TensorId) -> bool,
+) -> Result<Vec<Finding>> {
     let (plan, leaves) = (freezer.plan(), freezer.whole().leaves()?);
     let mut audited: Vec<AuditedLeaf> =
         leaves.iter().map(|leaf| AuditedLeaf::start(leaf, plan)).collect();
@@ -59,7 +68,7 @@ pub fn glance<M: Freezable>(
             general.push(Finding::NonFiniteLoss);
         }
         for (leaf, audited) in leaves.iter().zip(&mut audited) {
-            audited.mark_missing(leaf, |id| grads.get_id(id).is_some());
+            audited.mark_missing(leaf, reached);
             if !audited.missing.is_empty() {
                 audited.outcome = Outcome::Missing(Cause::NotTried);
             }

@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use candle_core::{Tensor, TensorId};
 
+use crate::kernel::StorageId;
+
 pub(crate) struct Graph {
     /// Every variable, by the order of its first use.
     pub(super) variables: Vec<Tensor>,
@@ -13,10 +15,6 @@ pub(crate) struct Graph {
     pub(super) storages: Vec<StorageId>,
     pub(super) ids: HashSet<TensorId>,
 }
-
-/// Tells apart what tensors store their values in: a view of a tensor shares its storage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StorageId(usize);
 
 impl Graph {
     pub(super) fn of(loss: &Tensor) -> Self {
@@ -43,11 +41,5 @@ impl Graph {
         self.storages.len() == other.storages.len()
             && self.order.len() == other.order.len()
             && self.order.keys().all(|id| other.order.contains_key(id))
-    }
-}
-
-impl StorageId {
-    pub(super) fn of(tensor: &Tensor) -> Self {
-        Self(std::ptr::from_ref(&*tensor.storage_and_layout().0) as usize)
     }
 }

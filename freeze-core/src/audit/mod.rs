@@ -27,6 +27,7 @@ use cause::Missing;
 pub use finding::Finding;
 use flow::Flow;
 pub use glance::glance;
+pub(crate) use glance::glance_at;
 pub use leaf::{AuditedLeaf, Cause, CutAt, FrozenWork, Outcome};
 use probe::Prober;
 use repeat::Repeats;

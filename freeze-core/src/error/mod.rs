@@ -301,6 +301,19 @@ pub enum Error {
         /// Batches of the epoch that were done.
         batch: usize,
     },
+    /// A step that updates within its backward failed when some of its parameters were updated.
+    #[error(
+        "{updated} of {of} parameters were updated within the backward when it failed; resume the run \
+         from a checkpoint: {source}"
+    )]
+    HalfUpdated {
+        /// How many parameters were updated.
+        updated: usize,
+        /// How many train.
+        of: usize,
+        /// What failed.
+        source: Box<Error>,
+    },
     /// An audit found leaves that do not train as planned.
     #[error("the audit found faults: {faults}")]
     Audit {

@@ -19,6 +19,10 @@ impl PlanOptimizer for SGD {
         Ok(Prepared::new(|| Released { state_bytes: Some(0) }))
     }
 
+    fn steps_in_parts(&self) -> bool {
+        true
+    }
+
     fn kind(&self) -> &'static str {
         "candle_nn::SGD"
     }

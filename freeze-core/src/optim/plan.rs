@@ -44,6 +44,10 @@ impl<R: UpdateRule> PlanOptimizer for Fused<R> {
         Ok(true)
     }
 
+    fn steps_in_parts(&self) -> bool {
+        !matches!(self.clip, GradClip::Norm(_))
+    }
+
     fn kind(&self) -> &'static str {
         R::KIND
     }

@@ -110,6 +110,13 @@ pub trait PlanOptimizer {
         Ok(false)
     }
 
+    /// Whether steps by the gradients of some variables each do what one step by all of them does: what a
+    /// step keeps and computes is of each variable alone. [`Training`](crate::Training) asks where it is to
+    /// [`update_in_backward`](crate::Training::update_in_backward).
+    fn steps_in_parts(&self) -> bool {
+        false
+    }
+
     /// The optimizer's type name, for messages and saved state.
     fn kind(&self) -> &'static str;
 

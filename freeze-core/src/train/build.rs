@@ -44,6 +44,7 @@ impl<M: Freezable> Training<M> {
             rate: None,
             clip: GradClip::None,
             clip_within: false,
+            in_backward: None,
             sums,
             sinks: Vec::new(),
             watch: None,

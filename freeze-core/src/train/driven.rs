@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use candle_core::TensorId;
 use candle_core::backprop::GradStore;
+use candle_core::{TensorId, Var};
 use candle_nn::Optimizer;
 
 use crate::error::Result;
@@ -59,6 +59,20 @@ impl Driven {
     /// The variables that it was built with.
     pub(super) fn owned_ids(&self) -> &HashSet<TensorId> {
         &self.owned
+    }
+
+    /// Updates those of `vars`, all of which have a gradient, that it owns, and returns them.
+    pub(super) fn update_reached(
+        &mut self,
+        vars: &[Var],
+        grads: &GradStore,
+    ) -> Result<Vec<TensorId>> {
+        let own = vars.iter().map(|var| var.id()).filter(|id| self.owned.contains(id));
+        let own: Vec<TensorId> = own.collect();
+        if !own.is_empty() {
+            self.optimizer.update(grads)?;
+        }
+        Ok(own)
     }
 
     /// Sets the learning rate to a share of the one it was built with.

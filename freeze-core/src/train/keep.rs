@@ -25,6 +25,7 @@ impl<M: Freezable> Training<M> {
             let why = "a batch is between two of its losses; save it after the last";
             return Err(Error::training(why));
         }
+        self.check_whole()?;
         self.parts().save(path)
     }
 
@@ -85,6 +86,7 @@ impl<M: Freezable> Training<M> {
             self.clock.stopped = None;
         }
         self.finished = false;
+        self.mend();
         self.planned();
     }
 

@@ -49,12 +49,15 @@
 //! ```
 
 mod build;
+mod clipping;
 mod clock;
 mod driven;
+mod eager;
 mod end;
 mod epoch;
 mod generator;
 mod hook;
+mod in_backward;
 mod keep;
 mod metrics;
 mod plan;

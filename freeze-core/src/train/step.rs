@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Tensor, TensorId};
 
 use super::clock::Length;
 use super::driven::as_plan;
@@ -13,7 +13,7 @@ use super::report::{Progress, Spent, Step};
 use super::stop::{OnNonFinite, Stopped};
 use super::training::Training;
 use super::update::Update;
-use crate::audit::{Finding, glance};
+use crate::audit::{Finding, glance_at};
 use crate::checkpoint::Manager;
 use crate::error::{Error, Result};
 use crate::model::Freezable;
@@ -32,6 +32,7 @@ impl<M: Freezable> Training<M> {
     /// batches are done and [`epoch_end`](Self::epoch_end) was not called; or, before the first one, the
     /// run's folder has checkpoints that it was not resumed from, or it could not be saved.
     pub fn next_epoch(&mut self) -> Result<Option<Epoch>> {
+        self.check_whole()?;
         self.ready()?;
         if self.clock.epoch_is_full() {
             return Err(Error::training("the epoch's batches are done; call `epoch_end`"));
@@ -81,21 +82,19 @@ impl<M: Freezable> Training<M> {
         if !finite && self.on_non_finite != OnNonFinite::Skip {
             return self.unfit_loss(report);
         }
-        let (grads, look) = match finite {
-            true => self.backward(loss).map(|(grads, look)| (Some(grads), look))?,
-            false => (None, None),
+        let (update, look) = match &self.in_backward {
+            Some(_) => self.backward_with_update(loss)?,
+            None => self.backward_then_update(loss, finite, due)?,
         };
-        match self.gathered(grads, due)? {
+        match update {
             None => {}
-            Some(mut grads) => match self.timed_update(&mut grads)? {
-                Update::Done { reached, grad_norm } => {
-                    (report.updated, report.grad_norm) = (reached, grad_norm)
-                }
-                Update::Unfit { names } => match self.on_non_finite {
-                    OnNonFinite::Error => return Err(Error::NonFinite { names }),
-                    OnNonFinite::Stop => return Ok(self.stop(report)),
-                    OnNonFinite::Skip => self.clock.left_out += 1,
-                },
+            Some(Update::Done { reached, grad_norm }) => {
+                (report.updated, report.grad_norm) = (reached, grad_norm)
+            }
+            Some(Update::Unfit { names }) => match self.on_non_finite {
+                OnNonFinite::Error => return Err(Error::NonFinite { names }),
+                OnNonFinite::Stop => return Ok(self.stop(report)),
+                OnNonFinite::Skip => self.clock.left_out += 1,
             },
         }
         if let Some((findings, frozen)) = look {
@@ -125,6 +124,27 @@ impl<M: Freezable> Training<M> {
         Ok(())
     }
 
+    fn backward_with_update(&mut self, loss: &Tensor) -> Result<(Option<Update>, Option<Look>)> {
+        let (update, reached) = self.backward_and_update(loss)?;
+        let look = self.look_if_due(loss, &|id| reached.contains(&id))?;
+        Ok((Some(update), look))
+    }
+
+    fn backward_then_update(
+        &mut self,
+        loss: &Tensor,
+        finite: bool,
+        due: bool,
+    ) -> Result<(Option<Update>, Option<Look>)> {
+        let (grads, look) = match finite {
+            true => self.backward(loss).map(|(grads, look)| (Some(grads), look))?,
+            false => (None, None),
+        };
+        let gathered = self.gathered(grads, due)?;
+        let update = gathered.map(|mut grads| self.timed_update(&mut grads)).transpose()?;
+        Ok((update, look))
+    }
+
     /// The gradients of a loss, and what they show where no step was looked at since leaves froze or
     /// thawed.
     fn backward(&mut self, loss: &Tensor) -> Result<(GradStore, Option<Look>)> {
@@ -134,14 +154,23 @@ impl<M: Freezable> Training<M> {
             true => backward(&(loss * turns as f64)?),
             false => backward(loss),
         })?;
+        let look = self.look_if_due(loss, &|id| grads.get_id(id).is_some())?;
+        Ok((grads, look))
+    }
+
+    /// What a step shows whose gradients reached the variables that `reached` tells.
+    fn look_if_due(
+        &mut self,
+        loss: &Tensor,
+        reached: &dyn Fn(TensorId) -> bool,
+    ) -> Result<Option<Look>> {
         let audited = audited(&mut self.policy, &mut self.audited);
-        let look = match (audited.is_due(&self.freezer), turns) {
+        Ok(match (audited.is_due(&self.freezer), self.clock.length.turns) {
             (None, _) => None,
-            (Some(frozen), 1) => Some((glance(&self.freezer, loss, &grads)?, frozen)),
+            (Some(frozen), 1) => Some((glance_at(&self.freezer, loss, reached)?, frozen)),
             // The loss of one turn is not meant to reach everything that trains.
             (Some(frozen), _) => Some((Vec::new(), frozen)),
-        };
-        Ok((grads, look))
+        })
     }
 
     /// The gradients to update by, if it is time for that.

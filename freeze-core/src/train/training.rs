@@ -9,6 +9,7 @@ use candle_core::Var;
 use super::clock::Clock;
 use super::driven::Driven;
 use super::generator::Generators;
+use super::in_backward::InBackward;
 use super::policy::Policy;
 use super::report::{Progress, Spent};
 use super::stop::{EarlyStop, OnNonFinite, Stopped};
@@ -38,6 +39,8 @@ pub struct Training<M> {
     pub(super) rate: Option<Box<dyn Fn(f64) -> f64 + Send>>,
     pub(super) clip: GradClip,
     pub(super) clip_within: bool,
+    /// Of a run that updates within the backward.
+    pub(super) in_backward: Option<InBackward>,
     pub(super) sums: GradAccumulator,
     pub(super) sinks: Vec<Box<dyn MetricSink>>,
     pub(super) watch: Option<Watch>,

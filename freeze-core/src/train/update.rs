@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use candle_core::Var;
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
 
+use super::clipping::Clipping;
 use super::driven::as_plan;
 use super::training::Training;
 use crate::error::{Error, Result};
-use crate::kernel::reduce::Norm;
 use crate::model::Freezable;
-use crate::optim::{GradClip, Look, apply_map, check_number, reached_nothing, unfit};
+use crate::optim::{GradClip, check_number, reached_nothing};
 use crate::plan::LeafState;
 
 /// What came of an update.
@@ -42,7 +42,7 @@ impl<M: Freezable> Training<M> {
             _ => false,
         };
         self.planned();
-        Ok(())
+        self.check_in_backward()
     }
 
     /// Takes note of what the plan trains.
@@ -67,25 +67,28 @@ impl<M: Freezable> Training<M> {
         self.check_reached(grads)?;
         let reached = self.trained.iter().filter(|(_, var)| grads.get(var).is_some());
         let (names, vars): (Vec<Arc<str>>, Vec<Var>) = reached.cloned().unzip();
-        let found: Vec<&Tensor> = vars.iter().filter_map(|var| grads.get(var)).collect();
-        let look = Look::at(&found, self.clip)?;
-        if !look.fit {
-            let names = unfit(names.into_iter().zip(found))?;
-            return Ok(Update::Unfit { names });
+        let grad_norm = match self.clipping().clip(&names, &vars, grads)? {
+            Ok(norm) => norm,
+            Err(names) => return Ok(Update::Unfit { names }),
+        };
+        self.set_rates()?;
+        for driven in &mut self.optimizers {
+            driven.update_reached(&vars, grads)?;
         }
-        if !self.clip_within {
-            apply_map(grads, &vars, look.map(self.clip))?;
-        }
+        Ok(Update::Done { reached: !vars.is_empty(), grad_norm })
+    }
+
+    pub(super) fn clipping(&self) -> Clipping {
+        Clipping { clip: self.clip, within: self.clip_within }
+    }
+
+    /// Sets every optimizer's learning rate to that of the step to come.
+    pub(super) fn set_rates(&mut self) -> Result<()> {
         if let Some(rate) = &self.rate {
             let share = rate(self.clock.middle_of_step());
             check_number("rate", share, 0.0.., "a finite number of at least 0")?;
             self.optimizers.iter_mut().for_each(|driven| driven.set_share(share));
         }
-        for driven in &mut self.optimizers {
-            if vars.iter().any(|var| driven.owned_ids().contains(&var.id())) {
-                driven.update(grads)?;
-            }
-        }
-        Ok(Update::Done { reached: !vars.is_empty(), grad_norm: look.norm.map(Norm::value) })
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var, bail};
 
 use super::{ElementRule, GradMap, Rows, State, by_tensors, pass};
-use crate::kernel::{Element, by_element, slices};
+use crate::kernel::{Element, StorageId, by_element, slices};
 
 #[cfg(feature = "cuda")]
 use {super::cuda, candle_core::CudaStorage};
@@ -32,12 +32,8 @@ pub(crate) fn update<U: ElementRule>(
     }
     let grad = grad.contiguous()?;
     // candle refuses an operand that shares the target's storage.
-    let grad = if storage_address(&grad) == storage_address(var) { grad.copy()? } else { grad };
+    let grad = if StorageId::of(&grad) == StorageId::of(var) { grad.copy()? } else { grad };
     var.inplace_op2(&grad, &FusedUpdate { rule, map, state })
-}
-
-fn storage_address(tensor: &Tensor) -> *const candle_core::Storage {
-    std::ptr::from_ref(&*tensor.storage_and_layout().0)
 }
 
 struct FusedUpdate<'a, U> {

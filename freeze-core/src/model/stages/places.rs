@@ -4,9 +4,8 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::Range;
 
-use candle_core::Tensor;
-
 use crate::error::{Error, Result, listed};
+use crate::kernel::StorageId;
 use crate::model::LeafTree;
 use crate::model::inspect::visit;
 use crate::model::mapper::{Walk, is_at_or_below};
@@ -41,13 +40,13 @@ pub(super) fn first_moving(
     stages: &[String],
     plan: &FreezePlan,
 ) -> Result<Option<usize>> {
-    let mut tensors: Vec<(usize, usize)> = Vec::new();
-    let heads = visit(walk, |at, tensor| tensors.push((at.leaf, storage(tensor))))?;
+    let mut tensors: Vec<(usize, StorageId)> = Vec::new();
+    let heads = visit(walk, |at, tensor| tensors.push((at.leaf, StorageId::of(tensor))))?;
     let paths: Vec<String> = heads.into_iter().map(|head| head.path).collect();
     plan.check_paths(&paths)?;
     let mut moves: Vec<bool> = plan.states().iter().map(|state| !state.is_frozen()).collect();
     // A frozen leaf moves with the trained one that it is tied to.
-    let moved: HashSet<usize> =
+    let moved: HashSet<StorageId> =
         tensors.iter().filter(|(leaf, _)| moves[*leaf]).map(|(_, storage)| *storage).collect();
     let tied = tensors.iter().filter(|(_, storage)| moved.contains(storage));
     tied.for_each(|(leaf, _)| moves[*leaf] = true);
@@ -58,12 +57,6 @@ pub(super) fn first_moving(
     };
     let moving = moves.iter().zip(&paths).filter(|(moves, _)| **moves);
     Ok(moving.map(|(_, path)| stage_of(path)).min())
-}
-
-/// What a tensor and its views have in common, also when they are detached.
-fn storage(tensor: &Tensor) -> usize {
-    let (storage, _) = tensor.storage_and_layout();
-    std::ptr::from_ref(&*storage).addr()
 }
 
 /// The place of what lies at `path`: of its field among the model's, and of the items in it.

@@ -6,7 +6,7 @@ use candle_core::{
     Shape, Storage, Tensor, bail,
 };
 
-use crate::nn::backward::keep;
+use crate::nn::backward::keeping;
 
 /// A storage, and how a tensor lies in it.
 pub(crate) type Operand<'a, S> = (&'a S, &'a Layout);
@@ -106,14 +106,10 @@ fn backward<const N: usize>(
     let wanted = operands.map(Tensor::track_op);
     let detached = operands.map(Tensor::detach);
     let grad = grad.detach().contiguous()?;
-    let mut gradients = match grad.elem_count() {
+    keeping(operands, y, || match grad.elem_count() {
         0 => each_wanted(wanted, |place| detached[place].zeros_like()),
         _ => op.gradients(detached.each_ref(), y, &grad, wanted),
-    }?;
-    for (operand, gradient) in operands.into_iter().zip(&mut gradients) {
-        keep(operand, gradient)?;
-    }
-    Ok(gradients)
+    })
 }
 
 macro_rules! operation_of {

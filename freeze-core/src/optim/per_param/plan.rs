@@ -43,6 +43,10 @@ where
         Ok(Prepared::new(move || self.take_up(stages)))
     }
 
+    fn steps_in_parts(&self) -> bool {
+        true
+    }
+
     fn kind(&self) -> &'static str {
         std::any::type_name::<Self>()
     }

@@ -1,0 +1,95 @@
+//! A backward that hands each gradient over as soon as it is whole, so that all need not exist together.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use candle_core::backprop::GradStore;
+use candle_core::{Result, Tensor, TensorId, bail};
+
+use super::sink::{Sink, with_sink};
+use super::sums::Sums;
+use crate::kernel::StorageId;
+
+/// Takes the gradient of a variable that no operation has yet to read, so that it may be written to.
+pub(crate) type Receive = Box<dyn FnMut(TensorId, Tensor) -> Result<()>>;
+
+/// `loss.backward()`, where `receive` gets the gradient of each of the `ready` variables once the last
+/// operation that depends on it is done; the others are returned.
+///
+/// # Errors
+///
+/// An operation's backward or `receive` fails; or a variable turns out not to be ready after its gradient
+/// was handed over. See [`survey`](super::survey).
+pub(crate) fn hand_over(
+    loss: &Tensor,
+    ready: &HashSet<TensorId>,
+    receive: Receive,
+) -> Result<GradStore> {
+    let mut last = last_uses(loss);
+    last.values_mut().for_each(|variables| variables.retain(|variable| ready.contains(variable)));
+    let (sums, storages, gone) = Default::default();
+    let sink = Rc::new(RefCell::new(HandOver { sums, storages, last, gone, receive }));
+    let mut grads = with_sink(sink.clone(), || loss.backward())?;
+    let sink = &mut *sink.borrow_mut();
+    if sink.gone.values().any(|variable| grads.get_id(*variable).is_some()) {
+        bail!("{TOO_EARLY}: an operation of candle's made another part of it")
+    }
+    sink.sums.add_to(&mut grads)?;
+    Ok(grads)
+}
+
+const TOO_EARLY: &str = "the gradient of a variable was used before it was whole";
+
+/// The variables whose gradients are whole after a node's backward: that of the last node to depend on them.
+///
+/// candle runs the nodes in this very order. Every node that reads a variable by the graph depends on it,
+/// and the last that depends on it does so directly.
+fn last_uses(loss: &Tensor) -> HashMap<TensorId, Vec<TensorId>> {
+    let (mut unused, mut last) = (HashSet::new(), HashMap::<_, Vec<_>>::new());
+    for node in loss.sorted_nodes().into_iter().rev() {
+        if node.is_variable() {
+            unused.insert(node.id());
+        } else if !unused.is_empty() {
+            let below = node.sorted_nodes().into_iter().map(Tensor::id);
+            let found: Vec<TensorId> = below.filter(|below| unused.remove(below)).collect();
+            last.insert(node.id(), found);
+        }
+    }
+    last
+}
+
+struct HandOver {
+    sums: Sums,
+    /// Where the variables lie whose gradients were kept.
+    storages: HashMap<TensorId, StorageId>,
+    last: HashMap<TensorId, Vec<TensorId>>,
+    /// The variables whose gradients were handed over, by where they lie.
+    gone: HashMap<StorageId, TensorId>,
+    receive: Receive,
+}
+
+impl Sink for HandOver {
+    fn keep(&mut self, variable: &Tensor, gradient: Tensor) -> Result<()> {
+        self.storages.insert(variable.id(), StorageId::of(variable));
+        self.sums.keep(variable, gradient)
+    }
+
+    fn reads(&mut self, operands: &[&Tensor]) -> Result<()> {
+        let gone = |operand: &&Tensor| self.gone.contains_key(&StorageId::of(operand));
+        if !self.gone.is_empty() && operands.iter().any(gone) {
+            bail!("{TOO_EARLY}: another operation reads the variable")
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, node: TensorId) -> Result<()> {
+        for variable in self.last.remove(&node).unwrap_or_default() {
+            let Some(gradient) = self.sums.take(variable) else { continue };
+            let storage = self.storages.remove(&variable);
+            self.gone.extend(storage.map(|storage| (storage, variable)));
+            (self.receive)(variable, gradient)?;
+        }
+        Ok(())
+    }
+}

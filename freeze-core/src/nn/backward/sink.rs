@@ -1,0 +1,73 @@
+//! What operations do with gradients of variables while a backward runs on their thread.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use candle_core::{Result, Tensor, TensorId};
+
+/// Takes gradients of variables from operations, which return none of them to candle.
+pub(super) trait Sink {
+    /// A gradient of a variable.
+    fn keep(&mut self, variable: &Tensor, gradient: Tensor) -> Result<()>;
+
+    /// An operation is about to compute the gradients of these operands, here or in a backward within.
+    fn reads(&mut self, _operands: &[&Tensor]) -> Result<()> {
+        Ok(())
+    }
+
+    /// A backward within this one has a gradient of the variable.
+    fn kept_within(&mut self, _variable: &Tensor) {}
+
+    /// All gradients of the operation that made the node are kept.
+    fn done(&mut self, _node: TensorId) -> Result<()> {
+        Ok(())
+    }
+}
+
+thread_local! {
+    /// One for each backward that is under way: one may run within another.
+    static SINKS: RefCell<Vec<Rc<RefCell<dyn Sink>>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `run` with the sink open, which is closed afterwards, also where `run` panics.
+pub(super) fn with_sink<R>(sink: Rc<RefCell<dyn Sink>>, run: impl FnOnce() -> R) -> R {
+    struct Close;
+    impl Drop for Close {
+        fn drop(&mut self) {
+            SINKS.with_borrow_mut(|sinks| drop(sinks.pop()));
+        }
+    }
+    SINKS.with_borrow_mut(|sinks| sinks.push(sink));
+    let _close = Close;
+    run()
+}
+
+/// Runs the backward of the operation that made `node`, and keeps the gradients of those operands that
+/// are variables, if a sink is open on this thread.
+pub(in crate::nn) fn keeping<const N: usize>(
+    operands: [&Tensor; N],
+    node: &Tensor,
+    gradients: impl FnOnce() -> Result<[Option<Tensor>; N]>,
+) -> Result<[Option<Tensor>; N]> {
+    let open = SINKS.with_borrow(Vec::clone);
+    let Some((sink, around)) = open.split_last() else { return gradients() };
+    for sink in &open {
+        if let Ok(mut sink) = sink.try_borrow_mut() {
+            sink.reads(&operands)?;
+        }
+    }
+    let mut gradients = gradients()?;
+    // It is borrowed while it uses a gradient: a backward that runs for that is no part of this one.
+    let Ok(mut sink) = sink.try_borrow_mut() else { return Ok(gradients) };
+    for (operand, gradient) in operands.into_iter().zip(&mut gradients) {
+        let Some(gradient) = gradient.take_if(|_| operand.is_variable()) else { continue };
+        sink.keep(operand, gradient.detach())?;
+        for sink in around {
+            if let Ok(mut sink) = sink.try_borrow_mut() {
+                sink.kept_within(operand);
+            }
+        }
+    }
+    sink.done(node.id())?;
+    Ok(gradients)
+}

@@ -1,0 +1,131 @@
+//! Gradients that are used one after the other, as the backward hands them over.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, TensorId, Var, bail};
+
+use super::clipping::Clipping;
+use super::driven::Driven;
+use crate::error::{Error, Result};
+
+/// Bytes of gradients that are used together, so that small ones are not used one by one; fewer where the
+/// largest parameter is smaller.
+const TOGETHER: usize = 1 << 20;
+
+/// Updates by gradients as they come.
+pub(super) struct Eager {
+    optimizers: Vec<Driven>,
+    clipping: Clipping,
+    /// What trains, by full name.
+    trained: HashMap<TensorId, (Arc<str>, Var)>,
+    /// Whole gradients that wait for others, and their bytes.
+    waiting: (GradStore, usize),
+    /// How many bytes wait at most.
+    room: usize,
+    /// The variables that moved.
+    pub(super) updated: HashSet<TensorId>,
+    /// What the updates took.
+    pub(super) took: Duration,
+    /// Why the backward was broken off.
+    error: Option<Error>,
+}
+
+impl Eager {
+    /// Takes a gradient that is whole, whose variable no operation will read.
+    pub(super) fn receive(&mut self, id: TensorId, gradient: Tensor) -> candle_core::Result<()> {
+        let (grads, bytes) = &mut self.waiting;
+        *bytes += size(&gradient);
+        grads.insert_id(id, gradient);
+        if *bytes < self.room {
+            return Ok(());
+        }
+        match self.use_waiting() {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let message = error.to_string();
+                self.error = Some(error);
+                bail!("{message}")
+            }
+        }
+    }
+
+    /// Uses what is left once the backward is done.
+    pub(super) fn finish(&mut self, rest: candle_core::Result<GradStore>) -> Result<()> {
+        match (self.error.take(), rest) {
+            (Some(error), _) => Err(error),
+            (None, rest) => {
+                let rest = rest?;
+                self.use_waiting()?;
+                self.update(rest)
+            }
+        }
+    }
+
+    fn use_waiting(&mut self) -> Result<()> {
+        let (grads, _) = std::mem::take(&mut self.waiting);
+        self.update(grads)
+    }
+
+    fn update(&mut self, mut grads: GradStore) -> Result<()> {
+        let start = Instant::now();
+        let reached = grads.get_ids().filter_map(|id| self.trained.get(id));
+        let (names, vars): (Vec<Arc<str>>, Vec<Var>) = reached.cloned().unzip();
+        let look = self.clipping.clip(&names, &vars, &mut grads)?;
+        if let Err(names) = look {
+            return Err(match self.updated.is_empty() {
+                true => Error::NonFinite { names },
+                false => Error::training(format!("the gradients of {names} are infinite or NaN")),
+            });
+        }
+        for driven in &mut self.optimizers {
+            self.updated.extend(driven.update_reached(&vars, &grads)?);
+        }
+        self.took += start.elapsed();
+        Ok(())
+    }
+}
+
+fn size(tensor: &Tensor) -> usize {
+    tensor.elem_count() * tensor.dtype().size_in_bytes()
+}
+
+/// A run's optimizers, which it gets back when this is dropped, also after a panic.
+pub(super) struct Lent<'a> {
+    home: &'a mut Vec<Driven>,
+    pub(super) eager: Rc<RefCell<Eager>>,
+}
+
+impl<'a> Lent<'a> {
+    pub(super) fn new(
+        home: &'a mut Vec<Driven>,
+        clipping: Clipping,
+        trained: &[(Arc<str>, Var)],
+    ) -> Self {
+        let largest = trained.iter().map(|(_, var)| size(var)).max().unwrap_or(0);
+        let trained = trained.iter().map(|(name, var)| (var.id(), (name.clone(), var.clone())));
+        let eager = Eager {
+            optimizers: std::mem::take(home),
+            clipping,
+            trained: trained.collect(),
+            waiting: Default::default(),
+            room: largest.min(TOGETHER),
+            updated: HashSet::new(),
+            took: Duration::ZERO,
+            error: None,
+        };
+        Self { home, eager: Rc::new(RefCell::new(eager)) }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut eager) = self.eager.try_borrow_mut() {
+            std::mem::swap(self.home, &mut eager.optimizers);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Updates within the backward pass: a gradient is used as soon as it is whole, and given back.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, TensorId};
+
+use super::eager::Lent;
+use super::stop::OnNonFinite;
+use super::training::Training;
+use super::update::Update;
+use crate::error::{Error, Result};
+use crate::kernel::StorageId;
+use crate::model::Freezable;
+use crate::nn::{hand_over, survey};
+use crate::optim::GradClip;
+
+/// What a run that updates within the backward knows.
+#[derive(Debug, Default)]
+pub(super) struct InBackward {
+    /// Which leaves were frozen when graphs were looked at.
+    frozen: Vec<bool>,
+    /// The variables that were looked for in a graph.
+    known: HashSet<TensorId>,
+    /// Those of them whose gradients come whole.
+    ready: HashSet<TensorId>,
+    /// Whether a step failed after it had updated some.
+    torn: bool,
+}
+
+impl<M: Freezable> Training<M> {
+    /// Updates each parameter within the backward pass, as soon as its gradient is whole, and gives the
+    /// gradient back (LOMO: Lv et al. 2023, arXiv:2306.09782): gradients then take the memory of the largest
+    /// few and not of all. Weights are bit for bit those of a run without.
+    ///
+    /// This holds for what operations of [`nn`](crate::nn) make. A gradient of which candle's own make a part is
+    /// used after the backward, with all others of its kind. The first step, and the first after a plan froze
+    /// or thawed, runs its backward twice, once to find out which is which.
+    ///
+    /// Each gradient is looked at before it is used. Since an update cannot be undone, one that is infinite or
+    /// NaN, or any other error after the first update, leaves a run that takes no further step until it is
+    /// resumed, and only [`OnNonFinite::Error`] is possible. Clipping by the norm of all gradients and
+    /// accumulation are not: [`next_epoch`](Self::next_epoch) and [`step`](Self::step) refuse them. Where a
+    /// weight that trains is also used by `detach`, use it so in operations of [`nn`](crate::nn): candle's own
+    /// would read it in their backward after it was updated, which nothing notices.
+    pub fn update_in_backward(self) -> Self {
+        Self { in_backward: Some(InBackward::default()), ..self }
+    }
+
+    /// Refuses what cannot be done while gradients come and go.
+    pub(super) fn check_in_backward(&self) -> Result<()> {
+        if self.in_backward.is_none() {
+            return Ok(());
+        }
+        let refuse = |what: String| {
+            Err(Error::training(format!(
+                "`update_in_backward` has no place for {what}; leave one of them out"
+            )))
+        };
+        if let GradClip::Norm(_) = self.clip {
+            return refuse("`GradClip::Norm`, which needs all gradients at once".into());
+        }
+        if self.clock.length.accumulate > 1 {
+            return refuse("`accumulate`, which adds gradients up over batches".into());
+        }
+        if self.on_non_finite != OnNonFinite::Error {
+            let what =
+                format!("`OnNonFinite::{:?}`, as updates cannot be undone", self.on_non_finite);
+            return refuse(what);
+        }
+        match self.optimizers.iter().find(|driven| !driven.steps_in_parts()) {
+            Some(driven) => {
+                let kind = driven.kind();
+                refuse(format!("{kind} as it is set, which must step by all gradients at once"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a run that a step left half updated.
+    pub(super) fn check_whole(&self) -> Result<()> {
+        match self.in_backward {
+            Some(InBackward { torn: true, .. }) => {
+                let why = "a step failed when some of its parameters were updated; resume the run \
+                           from a checkpoint";
+                Err(Error::training(why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The run is whole again.
+    pub(super) fn mend(&mut self) {
+        if let Some(state) = &mut self.in_backward {
+            state.torn = false;
+        }
+    }
+
+    /// The backward of a loss with the update in it; also the variables that got a gradient.
+    pub(super) fn backward_and_update(
+        &mut self,
+        loss: &Tensor,
+    ) -> Result<(Update, HashSet<TensorId>)> {
+        let start = Instant::now();
+        self.check_whole()?;
+        self.check_in_backward()?;
+        self.look_at_graph(loss)?;
+        self.set_rates()?;
+        let ready = self.in_backward.iter().flat_map(|state| &state.ready).copied().collect();
+        let clipping = self.clipping();
+        let lent = Lent::new(&mut self.optimizers, clipping, &self.trained);
+        let eager = lent.eager.clone();
+        let receive = move |id, gradient| eager.borrow_mut().receive(id, gradient);
+        let rest = hand_over(loss, &ready, Box::new(receive));
+        let done = lent.eager.borrow_mut().finish(rest);
+        let (updated, took) = {
+            let mut eager = lent.eager.borrow_mut();
+            (std::mem::take(&mut eager.updated), eager.took)
+        };
+        drop(lent);
+        self.spent.update += took;
+        self.spent.backward += start.elapsed().saturating_sub(took);
+        self.done(done, updated)
+    }
+
+    /// Finds out which gradients of a loss come whole, where it has variables that were not looked for yet.
+    fn look_at_graph(&mut self, loss: &Tensor) -> Result<()> {
+        let Some(state) = &mut self.in_backward else { return Ok(()) };
+        let frozen = self.freezer.plan().states().iter().map(|state| state.is_frozen());
+        if !frozen.clone().eq(state.frozen.iter().copied()) {
+            *state = InBackward { frozen: frozen.collect(), ..InBackward::default() };
+        }
+        let nodes = loss.sorted_nodes().into_iter();
+        let used: HashSet<TensorId> =
+            nodes.filter(|node| node.is_variable()).map(Tensor::id).collect();
+        if used.is_subset(&state.known) {
+            return Ok(());
+        }
+        // A leaf that is frozen may hold a weight that another one trains.
+        let model: &M = &self.freezer;
+        let frozen = model.named_tensors()?.into_iter().filter(|(_, tensor)| !tensor.is_variable());
+        let frozen: HashSet<StorageId> = frozen.map(|(_, tensor)| StorageId::of(&tensor)).collect();
+        let apart = self.trained.iter().filter(|(_, var)| !frozen.contains(&StorageId::of(var)));
+        let apart: HashSet<TensorId> = apart.map(|(_, var)| var.id()).collect();
+        let whole = survey(loss)?;
+        let whole: HashSet<&TensorId> = whole.intersection(&apart).collect();
+        for id in used {
+            match (state.known.insert(id), whole.contains(&id)) {
+                (true, true) => drop(state.ready.insert(id)),
+                (false, false) => drop(state.ready.remove(&id)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn done(
+        &mut self,
+        done: Result<()>,
+        updated: HashSet<TensorId>,
+    ) -> Result<(Update, HashSet<TensorId>)> {
+        match done {
+            Ok(()) if updated.is_empty() => {
+                self.check_reached(&GradStore::default())?;
+            }
+            Ok(()) => {}
+            Err(error) if updated.is_empty() => return Err(error),
+            Err(source) => {
+                if let Some(state) = &mut self.in_backward {
+                    state.torn = true;
+                }
+                let (updated, of) = (updated.len(), self.trained.len());
+                return Err(Error::HalfUpdated { updated, of, source: Box::new(source) });
+            }
+        }
+        Ok((Update::Done { reached: !updated.is_empty(), grad_norm: None }, updated))
+    }
+}
