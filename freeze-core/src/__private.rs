@@ -1,11 +1,12 @@
-//! What the derive's output uses and nobody else.
+//! Items for the derive's output only.
 
 pub use crate::model::{StageList, recursion};
 
-/// The index of no item.
+/// The empty index.
 pub const fn no_index() -> Vec<usize> {
     Vec::new()
 }
 
-/// What the derive of this version asks for: the output of another names what it lacks here.
+/// Used by the output of this version's derive; that of another version fails to compile and names
+/// the missing module.
 pub mod freeze_derive_0_1_0 {}

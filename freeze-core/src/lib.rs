@@ -9,7 +9,7 @@
 //! |---|---|
 //! | freeze layers, by number or by name | [`Freezer::freeze_front`], [`FreezePlan`]; in a view: [`Freezable::freeze_upto`] |
 //! | run a whole training loop | [`Training`] |
-//! | evaluate, teach or judge without a graph, beside the plan | [`Freezer::frozen_view`] |
+//! | evaluate, or use the model as a teacher, without recording a graph | [`Freezer::frozen_view`] |
 //! | freeze on a schedule | [`LayerFreezing`], [`freeze_layers`], [`policy`] |
 //! | use a layer or model that hides its tensors | [`Rebuilt`] |
 //! | begin from the same weights every time | [`init::Seeded`] |
@@ -18,16 +18,16 @@
 //! | update parameters at the speed of memory, clip, accumulate | [`optim`] |
 //! | use any other candle optimizer | [`optim::PerParam`] |
 //! | enter a model in the middle, or leave it early | [`Stages`], [`Staged`], [`Flow`] |
-//! | save backward work wherever the frozen layers lie | [`nn`] |
+//! | save backward work wherever the frozen layers are | [`nn`] |
 //! | find out why a layer does not learn, or what a plan would cost | [`audit`], [`forecast`] |
 //! | stop and resume exactly | [`checkpoint`] |
 //!
 //! # Environment
 //!
-//! On the CPU loops run at the width of the processor that the program finds itself on, with the same bits
-//! at every width. `FREEZE_SIMD=baseline`, `avx2` or `avx512` asks for one, to compare or to look for a
-//! fault; one that the processor does not have is warned of, once, through `tracing`, and passed over.
-//! Matrix products choose for themselves. `RAYON_NUM_THREADS` says how many threads there are.
+//! On the CPU, loops use the widest SIMD instructions that the processor has; results are
+//! bit-identical at every width. `FREEZE_SIMD=baseline`, `avx2` or `avx512` selects one, to compare
+//! or to debug; one that the processor does not have is ignored, with one warning through
+//! `tracing`. Matrix products choose on their own. `RAYON_NUM_THREADS` sets the number of threads.
 
 #![warn(missing_debug_implementations)]
 

@@ -17,7 +17,7 @@ pub enum Error {
     /// candle itself failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
-    /// A number is outside the range that makes sense.
+    /// A number is outside its accepted range.
     #[error("`{name}` is {}, expected {expected}", short(.value))]
     Number {
         /// The argument's name.
@@ -27,7 +27,7 @@ pub enum Error {
         /// The accepted range, in words.
         expected: &'static str,
     },
-    /// A count is outside the range that makes sense.
+    /// A count is outside its accepted range.
     #[error("`{name}` is {value}, expected {expected}")]
     Count {
         /// The argument's name.
@@ -37,7 +37,7 @@ pub enum Error {
         /// The accepted range, in words.
         expected: &'static str,
     },
-    /// Progress of a run goes back.
+    /// The reported progress of a run went backwards.
     #[error(
         "`{name}` goes back from {} of {} to {} of {}; it counts completed ones over the whole run, \
          and may go back only after `LayerFreezing::rewind`, as when an older checkpoint is resumed",
@@ -46,9 +46,9 @@ pub enum Error {
     Backwards {
         /// `epoch` or `step`.
         name: &'static str,
-        /// How many were completed, and of how many.
+        /// What was reported before: how many were completed, and of how many.
         from: (usize, usize),
-        /// What is said now.
+        /// What is reported now.
         to: (usize, usize),
     },
     /// More leaves were asked for than the model has.
@@ -59,7 +59,7 @@ pub enum Error {
         /// The number of leaves there are.
         leaves: usize,
     },
-    /// No leaf lies at or below a path.
+    /// No leaf is at or below a path.
     #[error("no leaf at or below `{}`{near}", cut(.path))]
     Path {
         /// The path asked for.
@@ -67,18 +67,18 @@ pub enum Error {
         /// The near names, as the end of the sentence.
         near: String,
     },
-    /// A model has no such stage, or not where it was asked for.
+    /// A model has no such stage, or has it elsewhere than asked for.
     #[error("cannot enter or leave the model at stage `{stage}`: {why}")]
     Stage {
         /// The stage's path.
         stage: String,
-        /// The reason, and the stages that there are.
+        /// The reason, and the stages that exist.
         why: String,
     },
-    /// What flows between the stages of a model has not the form that was asked for.
+    /// A value that flows between the stages of a model does not have the expected form.
     #[error("the flow between stages, at `{part}`: {why}")]
     Flow {
-        /// The part of it: fields and indices joined by dots.
+        /// The part that differs: fields and indices joined by dots.
         part: String,
         /// The difference, and the remedy.
         why: String,
@@ -111,7 +111,7 @@ pub enum Error {
         /// The first difference.
         why: String,
     },
-    /// A plan made by hand trains leaves that hold plain tensors alone.
+    /// A plan made by hand trains leaves that hold only plain tensors, no variables.
     #[error(
         "no gradient step can move {names}, which the plan trains: their tensors are no variables; \
          call `into_trainable()` on the model before a freezer holds it, or freeze the leaf"
@@ -130,7 +130,7 @@ pub enum Error {
         /// The reason and the remedy.
         why: String,
     },
-    /// A trained parameter belongs to none of the optimizers that were handed over.
+    /// A trained parameter belongs to none of the optimizers that were passed.
     #[error(
         "no optimizer owns {names}, which the plan trains; build one from `planned_vars()` of the \
          freezer and hand it over, or freeze the leaf"
@@ -139,8 +139,8 @@ pub enum Error {
         /// The parameters' full names.
         names: String,
     },
-    /// An optimizer that was handed over before is not among those handed over now, and the plan
-    /// changes what it owns.
+    /// An optimizer that was passed before is missing now, and the plan changes variables that it
+    /// owns.
     #[error(
         "the plan changes {names}, whose optimizer was handed over before and is not now; hand over \
          every optimizer in use, or one built anew from `vars()` of the freezer"
@@ -167,7 +167,7 @@ pub enum Error {
         /// The reason and the remedy.
         why: String,
     },
-    /// A hand-written `map_params` handed over a tensor outside a leaf, or a leaf inside a leaf.
+    /// A hand-written `map_params` passed a tensor outside a leaf, or a leaf inside a leaf.
     #[error("`map_params` at `{path}`: {why}")]
     Mapping {
         /// Where in the model.
@@ -191,7 +191,7 @@ pub enum Error {
         /// The optimizer's type.
         optimizer: &'static str,
     },
-    /// An optimizer needs names it was never given.
+    /// An optimizer needs parameter names that it was never given.
     #[error(
         "{optimizer} has parameters without a name, which groups and saved state need; build it \
          with `with_names` or apply a plan through a freezer first"
@@ -224,7 +224,7 @@ pub enum Error {
         path: String,
         /// What was tried.
         doing: &'static str,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// A file is not a whole safetensors file, or its bytes have changed since it was written.
@@ -258,7 +258,7 @@ pub enum Error {
         /// The format that can be read.
         known: u32,
     },
-    /// A checkpoint is of another run: another model, optimizer, schedule or generator.
+    /// A checkpoint belongs to another run: another model, optimizer, schedule or generator.
     #[error("`{path}` does not fit, nothing was changed: {why}")]
     Misfit {
         /// The file.
@@ -266,7 +266,7 @@ pub enum Error {
         /// Every difference.
         why: String,
     },
-    /// Something that was handed over cannot be saved.
+    /// Something that was passed cannot be saved.
     #[error("cannot save {what}: {why}")]
     Unsaved {
         /// What it is.
@@ -274,15 +274,15 @@ pub enum Error {
         /// The reason and the remedy.
         why: String,
     },
-    /// The plan has been applied, but a metric's sink failed.
+    /// The plan has been applied, but a metric could not be recorded.
     #[error("the plan has been applied, but its metric `{metric}` could not be recorded: {source}")]
     Unrecorded {
         /// The metric.
         metric: String,
-        /// What the sink said.
+        /// The error of the metrics sink.
         source: Box<Error>,
     },
-    /// A call does not fit where a training run stands, or the run is not whole.
+    /// A call does not fit the state of a training run, or the run lacks a part.
     #[error("the training run: {why}")]
     Training {
         /// The reason and the remedy.
@@ -322,7 +322,7 @@ pub enum Error {
     },
 }
 
-/// A count of at least 1.
+/// `n`, if it is at least 1; otherwise an error that names the argument.
 pub(crate) fn at_least_1(name: &'static str, n: usize) -> Result<usize> {
     match n {
         0 => Err(Error::count(name, n, "at least 1")),
@@ -330,7 +330,7 @@ pub(crate) fn at_least_1(name: &'static str, n: usize) -> Result<usize> {
     }
 }
 
-/// What the system said when a file or folder was to be read or written.
+/// The error for a file or folder that could not be read or written.
 pub(crate) fn file_error(path: &Path, doing: &'static str, source: std::io::Error) -> Error {
     Error::File { path: path.display().to_string(), doing, source }
 }
@@ -339,7 +339,7 @@ pub(crate) fn file_error(path: &Path, doing: &'static str, source: std::io::Erro
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// A count that is outside of what was `expected`.
+    /// The error for a count outside the `expected` range.
     pub(crate) fn count(
         name: &'static str,
         value: impl TryInto<u128>,

@@ -1,6 +1,6 @@
-//! How names and numbers are put into a sentence: short, whatever they are.
+//! Names and numbers in error messages, shortened where they are long.
 
-/// The longest name that is shown whole, in signs.
+/// The longest name that is shown whole, in characters.
 const WHOLE: usize = 80;
 
 /// How many names of a list are shown.
@@ -21,7 +21,7 @@ pub(crate) fn several(faults: impl IntoIterator<Item = String>, between: &str) -
     }
 }
 
-/// A name or pattern, the middle of a long one left out.
+/// A name or pattern; a long one without its middle.
 pub(crate) fn cut(text: &str) -> String {
     let mut after = text.char_indices().skip(WHOLE);
     if after.next().is_none() {
@@ -32,7 +32,7 @@ pub(crate) fn cut(text: &str) -> String {
     format!("{}…{}", &text[..at(WHOLE - 21)], &text[tail..])
 }
 
-/// A number that reads back as the same, without its zeros written out.
+/// A number in the shortest form that parses back to the same value.
 pub(super) fn short(value: &f64) -> String {
     let size = value.abs();
     match size == 0.0 || !size.is_finite() || (1e-5..1e16).contains(&size) {

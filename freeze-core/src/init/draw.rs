@@ -1,4 +1,4 @@
-//! Numbers from a seed and a name.
+//! Random numbers from a seed and a name.
 
 use candle_core::Shape;
 use candle_nn::Init;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 ///
-/// A distribution's number is not finite or makes no sense.
+/// A parameter of the distribution is not finite or out of range.
 pub(super) fn draw(seed: u64, name: &str, shape: &Shape, init: Init) -> Result<Vec<f64>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(fnv1a(name));
@@ -49,8 +49,8 @@ fn uniform(rng: &mut ChaCha8Rng, count: usize, lo: f64, up: f64) -> Result<Vec<f
     Ok((0..count).map(|_| lo + (up - lo) * unit(rng)).collect())
 }
 
-/// Normally distributed numbers by the Box-Muller transform. A machine's own logarithm and cosine
-/// may differ from another's in the last bit.
+/// Normally distributed numbers by the Box-Muller transform. Logarithm and cosine are computed in
+/// software, because those of two platforms may differ in the last bit.
 fn normal(rng: &mut ChaCha8Rng, count: usize, mean: f64, stdev: f64) -> Result<Vec<f64>> {
     if !mean.is_finite() {
         return Err(Error::Number { name: "mean", value: mean, expected: "a finite number" });

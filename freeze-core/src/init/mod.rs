@@ -10,14 +10,13 @@ use candle_core::{DType, Device, Error, Result, Shape, Tensor, Var};
 use candle_nn::Init;
 use candle_nn::var_builder::{SimpleBackend, VarBuilder};
 
-/// A backend for [`VarBuilder`] that draws each tensor from a generator of its own, seeded by the
-/// seed and the tensor's name: neither the order of the layers nor a layer added in between changes
-/// the others.
+/// A backend for [`VarBuilder`] that draws each tensor from its own generator, seeded by the seed
+/// and the tensor's name. So neither the order of the layers nor an added layer changes the weights
+/// of the others.
 ///
 /// Numbers are drawn in f64 on the host (ChaCha8, Box and Muller's transform, 1958, in software
-/// arithmetic) and rounded to the type asked for: every machine, device and type has the same weights,
-/// as far as the type can tell. What it hands out are variables; a name asked for twice gives the same
-/// one.
+/// arithmetic) and rounded to the requested type, so every machine and device has the same weights,
+/// up to that rounding. It returns variables; the same name returns the same variable.
 ///
 /// ```
 /// use candle_core::{DType, Device};
@@ -36,18 +35,18 @@ pub struct Seeded {
 }
 
 impl Seeded {
-    /// Weights that depend on `seed` and their names alone.
+    /// A backend whose weights depend only on `seed` and their names.
     pub fn new(seed: u64) -> Self {
         Self { seed, made: Mutex::default() }
     }
 
-    /// A builder over a fresh backend.
+    /// A `VarBuilder` over a new backend.
     pub fn builder(seed: u64, dtype: DType, device: &Device) -> VarBuilder<'static> {
         VarBuilder::from_backend(Box::new(Self::new(seed)), dtype, device.clone())
     }
 
     fn made(&self) -> MutexGuard<'_, HashMap<String, Var>> {
-        // A variable is whole when it is put in: a panic elsewhere does no harm.
+        // Variables are complete when inserted, so a panic in another thread does no harm.
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -71,14 +70,14 @@ impl SimpleBackend for Seeded {
             return known(name, var, dtype, device);
         }
         let values = draw::draw(self.seed, name, &shape, init)?;
-        // A device may have no f64.
+        // Some devices have no f64.
         let values = Tensor::from_vec(values, &shape, &Device::Cpu)?.to_dtype(dtype)?;
         let var = Var::from_tensor(&values.to_device(device)?)?;
         made.insert(name.to_string(), var.clone());
         Ok(var.into_inner())
     }
 
-    /// Only what was drawn before: without a shape nothing can be drawn.
+    /// Returns only a tensor that was drawn before, because drawing needs a shape.
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
         match self.made().get(name) {
             Some(var) => known(name, var, dtype, device),
@@ -86,13 +85,13 @@ impl SimpleBackend for Seeded {
         }
     }
 
-    /// Every name can be drawn.
+    /// Always true: every name can be drawn.
     fn contains_tensor(&self, _: &str) -> bool {
         true
     }
 }
 
-/// What was handed out before, if it is what is asked for now.
+/// The variable that was returned before, if it has the requested type and device.
 fn known(name: &str, var: &Var, dtype: DType, device: &Device) -> Result<Tensor> {
     if var.dtype() != dtype || !var.device().same_device(device) {
         candle_core::bail!(

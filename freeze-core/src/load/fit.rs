@@ -1,4 +1,4 @@
-//! Which tensor goes where: found from the headers, checked, and only then read.
+//! Matches tensors in files to those of a model by the files' headers, before any data is read.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,9 +11,9 @@ use crate::checkpoint::WeightFile;
 use crate::error::{Error, Result, listed};
 
 pub(super) struct Fit {
-    /// The model's tensors, with their names, and what is written to them.
+    /// The model's tensors, with their names, and the tensor in a file that each is loaded from.
     pairs: Vec<(String, Tensor, Source)>,
-    /// The model's and the files' names, for the remedy where nothing fits.
+    /// The model's and the files' names, to suggest a remedy where nothing fits.
     names: (Vec<String>, Vec<String>),
     pub(super) report: Loaded,
 }
@@ -49,7 +49,7 @@ impl Fit {
                 report.misshaped.push(Misshaped { name, found: (dims.to_vec(), dtype), expected });
             }
         }
-        // Of a tied tensor one name is enough, and one is missed.
+        // A tied tensor needs only one of its names, and counts as missing once.
         without.retain(|(_, id)| met.insert(*id));
         report.missing = without.into_iter().map(|(name, _)| name).collect();
         report.unexpected = wanted.into_values().map(|source| source.name).collect();
@@ -57,7 +57,7 @@ impl Fit {
         Ok(Self { pairs, names, report })
     }
 
-    /// Whether anything fits, and all that does can be written to.
+    /// An error if nothing fits, or if a tensor that fits cannot be written to.
     pub(super) fn check(&self, files: &[WeightFile]) -> Result<()> {
         let path = paths(files);
         let misfit = |why: String| Err(Error::Misfit { path: path.clone(), why });
@@ -90,7 +90,7 @@ impl Fit {
         Ok(())
     }
 
-    /// The rule that would make names fit.
+    /// Suggests the rule that would make the names fit.
     fn remedy(&self) -> String {
         let (model, files) = &self.names;
         for name in model {
@@ -112,7 +112,7 @@ impl Fit {
         String::new()
     }
 
-    /// Every variable with its value, of its type and on its device.
+    /// Every variable with its new value, in the variable's type and on its device.
     pub(super) fn read(&self, files: &mut [WeightFile]) -> Result<Vec<(Var, Tensor)>> {
         let mut sets: Vec<(Var, Tensor)> = Vec::new();
         let mut first: HashMap<TensorId, (usize, &str)> = HashMap::new();
@@ -143,7 +143,7 @@ impl Fit {
     }
 }
 
-/// Whether one type can stand for the other.
+/// Whether one type can be converted to the other: both floats or both integers.
 fn alike(found: DType, expected: DType) -> bool {
     found == expected || (found.is_float() && expected.is_float())
 }

@@ -1,4 +1,4 @@
-//! Weights from a file into a model that is there: by name, in part, under other names.
+//! Loads weights from files into an existing model: by name, in part, or under other names.
 
 mod fit;
 mod names;
@@ -15,9 +15,9 @@ use fit::Fit;
 use names::Rule;
 pub use report::{Loaded, Misshaped};
 
-/// Writes the tensors of a safetensors file, or of a checkpoint, into the model's variables of the
-/// same names; what has no counterpart is reported. [`Load`] does it under other names, from several
-/// files, or all or nothing.
+/// Loads the tensors of a safetensors file, or of a checkpoint, into the model's variables of the
+/// same names, and reports what has no counterpart. [`Load`] also renames, reads several files, and
+/// can refuse anything but a complete match.
 ///
 /// ```
 /// use candle_core::{DType, Device};
@@ -54,7 +54,7 @@ pub fn load_into<T: Whole>(target: &T, path: impl AsRef<Path>) -> Result<Loaded>
     Load::new(path).into_model(target)
 }
 
-/// From which files to load, and under what names.
+/// The files to load from, and how their names map to those of the model.
 ///
 /// ```no_run
 /// # fn load(net: &candle_nn::Linear) -> freeze_core::Result<()> {
@@ -90,34 +90,35 @@ impl Load {
         Self { files, rules: Vec::new(), complete: Complete::Reported }
     }
 
-    /// Also from the file at `path`; no name may be in two of them.
+    /// Adds the file at `path`; no name may be in two files.
     pub fn and(mut self, path: impl AsRef<Path>) -> Self {
         self.files.push(path.as_ref().to_path_buf());
         self
     }
 
-    /// Takes `prefix` from the names that begin with it. Rules see the names that the rules before
-    /// them made.
+    /// Removes `prefix` from the names that begin with it. Rules apply in order, each to the result
+    /// of the one before.
     pub fn strip(self, prefix: impl Into<String>) -> Self {
         self.rename(prefix, "")
     }
 
-    /// Names that begin with `from` begin with `to` instead; an empty `from` puts `to` before all.
+    /// Replaces the prefix `from` by `to`; an empty `from` puts `to` before every name.
     pub fn rename(self, from: impl Into<String>, to: impl Into<String>) -> Self {
         self.rule(Rule::Rename { from: from.into(), to: to.into() })
     }
 
-    /// Gives every name the one that `rename` makes of it.
+    /// Replaces every name by what `rename` returns for it.
     pub fn rename_with(self, rename: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         self.rule(Rule::With(Box::new(rename)))
     }
 
-    /// Leaves out the names that begin with `prefix`, as if the files did not hold them.
+    /// Ignores the tensors whose names begin with `prefix`.
     pub fn skip(self, prefix: impl Into<String>) -> Self {
         self.rule(Rule::Skip(prefix.into()))
     }
 
-    /// Refuses, instead of reporting it, whatever has no counterpart or another shape.
+    /// Makes it an error, instead of a line of the report, if a tensor has no counterpart or
+    /// another shape.
     pub fn strict(self) -> Self {
         Self { complete: Complete::Required, ..self }
     }
@@ -127,17 +128,17 @@ impl Load {
         self
     }
 
-    /// Writes into the model's variables, buffers included. They stay the variables they are: views
-    /// and optimizers see the new values. Numbers are converted to the variable's type and brought to
-    /// its device. A tied parameter needs one of its names; of each file no more is read than is
-    /// wanted.
+    /// Writes the values into the model's variables, buffers included. The variables stay the same,
+    /// so views and optimizers see the new values. Values are converted to the variable's type and
+    /// moved to its device. A tied parameter needs only one of its names. Only the tensors that are
+    /// used are read.
     ///
     /// # Errors
     ///
-    /// A file cannot be read or is damaged; a rule fits no name; two tensors come to one name, or a
-    /// tied parameter to two values; nothing fits; the model's tensor is a plain one, which cannot be
-    /// written to; a number is too large for the variable's type; or, if [`strict`](Self::strict),
-    /// anything lacks its counterpart. Nothing has changed then.
+    /// A file cannot be read or is damaged; a rule matches no name; two tensors get the same name,
+    /// or a tied parameter two different values; nothing fits; the model's tensor is not a
+    /// variable, so it cannot be written to; a number is too large for the variable's type; or, if
+    /// [`strict`](Self::strict), a tensor has no counterpart. The model is unchanged then.
     pub fn into_model<T: Whole>(&self, target: &T) -> Result<Loaded> {
         let files = self.files.iter().map(|path| WeightFile::open(path));
         let mut files = files.collect::<Result<Vec<_>>>()?;

@@ -1,4 +1,4 @@
-//! From the names in files to those in the model.
+//! Maps the names in files to those in the model.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use crate::checkpoint::WeightFile;
 use crate::error;
 use crate::error::{Error, Result};
 
-/// What becomes of a name.
+/// One rule that changes or drops names.
 pub(super) enum Rule {
     Rename { from: String, to: String },
     With(Box<dyn Fn(&str) -> String + Send + Sync>),
@@ -21,7 +21,7 @@ pub(super) struct Source {
     pub(super) file: usize,
     /// Its name there.
     pub(super) name: String,
-    /// The name that the rules make of it.
+    /// Its name after the rules.
     pub(super) wanted: String,
 }
 
@@ -35,11 +35,11 @@ impl fmt::Debug for Rule {
     }
 }
 
-/// Every tensor of the files that is not left out, under its new name.
+/// Every tensor of the files that no rule drops, with its new name.
 ///
 /// # Errors
 ///
-/// A rule fits no name, or two tensors come to one name.
+/// A rule matches no name, or two tensors get the same name.
 pub(super) fn sources(files: &[WeightFile], rules: &[Rule]) -> Result<Vec<Source>> {
     let mut sources: Vec<Source> = Vec::new();
     for (file, weights) in files.iter().enumerate() {
@@ -62,7 +62,7 @@ pub(super) fn sources(files: &[WeightFile], rules: &[Rule]) -> Result<Vec<Source
     Ok(sources)
 }
 
-/// The files' paths, to stand between backticks.
+/// The files' paths, joined for use between backticks.
 pub(super) fn paths(files: &[WeightFile]) -> String {
     files.iter().map(WeightFile::path).collect::<Vec<_>>().join("`, `")
 }

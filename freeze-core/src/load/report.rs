@@ -1,4 +1,4 @@
-//! What was loaded and what was not.
+//! The report of what was loaded and what was not.
 
 use std::fmt;
 
@@ -6,28 +6,29 @@ use candle_core::DType;
 
 use crate::error::{listed, several};
 
-/// What became of every tensor of model and files. Prints as a few lines.
+/// The result for every tensor of the model and the files. `Display` prints a few lines.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use = "it says what was not loaded"]
 #[non_exhaustive]
 pub struct Loaded {
-    /// The model's tensors that have the files' values now, in the order of the leaves.
+    /// The model's tensors that were loaded, in the order of the leaves.
     pub loaded: Vec<String>,
-    /// The model's tensors of which the files have nothing; a tied one under the first of its names.
+    /// The model's tensors that are not in the files; a tied one by the first of its names.
     pub missing: Vec<String>,
-    /// The files' tensors, by their names there, of which the model has nothing.
+    /// The files' tensors that are not in the model, by their names in the files.
     pub unexpected: Vec<String>,
-    /// Those that both have, of other shapes.
+    /// The tensors that are in both with different shapes.
     pub misshaped: Vec<Misshaped>,
 }
 
-/// A tensor of which model and file have other shapes, or one numbers and the other integers.
+/// A tensor whose shape differs between model and file, or that is floating-point in one and
+/// integer in the other.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Misshaped {
     /// Its name in the model.
     pub name: String,
-    /// Shape and type in the file; `None` is a type that candle does not have.
+    /// Shape and type in the file; `None` for a type that candle does not have.
     pub found: (Vec<usize>, Option<DType>),
     /// Shape and type in the model.
     pub expected: (Vec<usize>, DType),
@@ -39,7 +40,7 @@ impl Loaded {
         self.missing.is_empty() && self.unexpected.is_empty() && self.misshaped.is_empty()
     }
 
-    /// All that is not as it should be, as the end of a sentence.
+    /// Everything that does not match, as the end of a sentence.
     pub(super) fn shortfall(&self) -> String {
         let mut parts = Vec::new();
         for (what, names) in [("missing", &self.missing), ("unexpected", &self.unexpected)] {

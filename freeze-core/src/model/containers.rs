@@ -15,7 +15,7 @@ use crate::model::{Freezable, LeafTree, Mapper, Part};
 pub use param::TensorParam;
 pub use skipped::Skipped;
 
-/// Items in a row, below the segments `0`, `1`, ..
+/// Implements `Freezable` for lists, whose items have the path segments `0`, `1`, ..
 macro_rules! list {
     ($kind:literal, $list:ty) => {
         impl<T: Freezable> Freezable for $list {
@@ -46,7 +46,7 @@ list!("Vec", Vec<T>);
 list!("VecDeque", VecDeque<T>);
 list!("slice", Box<[T]>);
 
-/// The items of a list, or the list itself where that is deep enough.
+/// Shows the items of a list, or the list itself at depth 0.
 fn each_of<'t, T: Freezable + 't>(
     items: impl Iterator<Item = &'t T>,
     depth: usize,
@@ -61,8 +61,8 @@ fn each_of<'t, T: Freezable + 't>(
     }
 }
 
-/// What holds one thing and adds nothing to the path. A view holds a new one; that two of them were
-/// the same shows in their tensors, which stay tied.
+/// Implements `Freezable` for pointers to one value, which add nothing to the path. A view holds a
+/// new pointer; two pointers to one value become two, whose tensors stay tied.
 macro_rules! pointer {
     ($($pointer:ident),+) => {$(
         impl<T: Freezable> Freezable for $pointer<T> {
@@ -110,7 +110,7 @@ impl<T: Freezable> Freezable for Option<T> {
     }
 }
 
-/// In the order of the keys, each a segment of the path.
+/// In the order of the keys; each key is a path segment.
 impl<T: Freezable> Freezable for BTreeMap<String, T> {
     const LEAVES: LeafTree = open::<T>("BTreeMap", || T::LEAVES);
     const HAS_LEAVES: bool = T::HAS_LEAVES;
@@ -126,7 +126,7 @@ impl<T: Freezable> Freezable for BTreeMap<String, T> {
     }
 }
 
-/// The key as a segment of the path.
+/// The key, if it can be a path segment.
 fn segment<'k>(key: &'k str, mapper: &Mapper<'_>) -> Result<&'k str> {
     if key.is_empty() || key.contains('.') {
         let path = format!("{}[{key:?}]", mapper.path());
@@ -144,8 +144,8 @@ fn visit<'i, T: Freezable + 'i>(
     items.enumerate().try_for_each(|(i, item)| mapper.visit_part(&i.to_string(), item))
 }
 
-/// An array of what was mapped. The lengths agree by construction: one item was mapped for each of the
-/// array's.
+/// The mapped items as an array. The lengths agree because one item was mapped for each of the
+/// array.
 fn as_array<T, const N: usize>(mapped: Vec<T>, mapper: &Mapper<'_>) -> Result<[T; N]> {
     let why = "an array changed its length";
     mapped.try_into().map_err(|_| Error::Mapping { path: mapper.path().to_string(), why })
@@ -205,7 +205,7 @@ tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
 tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
 tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);
 
-/// The layout of any number of `T`: none where there can be no leaf.
+/// The layout of any number of `T`; empty if `T` can have no leaf.
 const fn open<T: Freezable>(kind: &'static str, inside: fn() -> LeafTree) -> LeafTree {
     if T::HAS_LEAVES { LeafTree::open(kind, inside) } else { LeafTree::EMPTY }
 }

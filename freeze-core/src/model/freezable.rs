@@ -1,5 +1,5 @@
-//! The trait that `#[derive(Freezable)]` implements: a constant layout, and one walk in two ways, to
-//! map and to look.
+//! The trait that `#[derive(Freezable)]` implements: a constant layout, and a walk that maps the
+//! model or only visits it.
 
 use candle_core::{Tensor, Var};
 
@@ -8,26 +8,27 @@ use crate::model::leaf::prefixes;
 use crate::model::{Leaf, LeafTree, Mapper, Summary, View, inspect, mapped};
 use crate::plan::FreezePlan;
 
-/// A layer, or a group of layers, whose front can be frozen.
+/// A layer, or a group of layers, that can be frozen.
 ///
-/// Derive it. Of an impl by hand, everything but [`LEAVES`](Self::LEAVES) and
-/// [`map_params`](Self::map_params) is provided. Freezing is a function of model and plan, not a mode: methods that freeze return a
-/// *view*, a copy of the model that shares every tensor's storage with the original and in which
-/// frozen parameters are detached, so that no gradient is computed for them and no graph is recorded
-/// for what depends on them alone. A training step through a view moves the original, and so does a
-/// forward pass that moves running statistics.
+/// Derive it; an impl by hand needs only [`LEAVES`](Self::LEAVES) and
+/// [`map_params`](Self::map_params). Freezing is a function of model and plan, not a mode: methods
+/// that freeze return a *view*, a copy of the model that shares every tensor's storage with the
+/// original and in which frozen parameters are detached. No gradient is computed for them, and no
+/// graph is recorded for operations that depend only on them. A training step through a view
+/// changes the original, and so does a forward pass that updates running statistics.
 ///
 /// # What is `Freezable`
 ///
-/// Layers: candle-nn's and those of [`nn`](crate::nn), each a leaf; [`Rebuilt`](crate::Rebuilt).
+/// Layers: those of candle-nn and of [`nn`](crate::nn), each a leaf, and
+/// [`Rebuilt`](crate::Rebuilt).
 ///
-/// Containers of what is `Freezable`: tuples of up to 12, arrays, `Vec`, `VecDeque`, `Box<[T]>` (a
-/// segment for each index), `BTreeMap<String, T>` (for each key, in their order), `Option`, `Box`,
-/// `Rc`, `Arc` (no segment). A view holds a new `Arc` or `Rc`; two that were the same stay tied, as
-/// their tensors are the same.
+/// Containers of `Freezable` types: tuples of up to 12, arrays, `Vec`, `VecDeque`, `Box<[T]>` (a
+/// path segment for each index), `BTreeMap<String, T>` (one for each key, in order of the keys),
+/// `Option`, `Box`, `Rc`, `Arc` (no segment). A view holds a new `Arc` or `Rc`; where two point to
+/// one value, its tensors stay tied in the view.
 ///
-/// Types without parameters, which count for nothing. These and no others; a type of your own needs
-/// `#[freeze(skip)]`, or an impl with [`LeafTree::EMPTY`](crate::LeafTree::EMPTY):
+/// The following types without parameters, which add no leaf. Any other needs `#[freeze(skip)]`, or
+/// an impl with [`LeafTree::EMPTY`](crate::LeafTree::EMPTY):
 ///
 /// ```
 /// # use std::{borrow::Cow, cmp::Ordering, ffi::OsString, marker::PhantomData, num::NonZero};
@@ -67,21 +68,22 @@ use crate::plan::FreezePlan;
     note = "a layer in a lock: hold it without, or in an `Arc` alone; a step through a view moves the original"
 )]
 pub trait Freezable: Sized {
-    /// The ordered tree of leaf layers, as far as the type alone decides it.
+    /// The ordered tree of leaf layers, as far as it is known from the type alone.
     const LEAVES: LeafTree;
 
-    /// Whether a value can have leaves at all. Of what cannot, a container such as `Vec<usize>` has
-    /// none either, however long it is.
+    /// Whether a value can have leaves at all. If not, neither can a container of it, such as
+    /// `Vec<usize>`, however long it is.
     const HAS_LEAVES: bool = true;
 
-    /// Shows the index of every item that is there, `depth` lists deep: none of an `Option` without
-    /// a value, and an empty index for what is no list, or one of no depth.
+    /// Calls `see` with the index of every item that exists, `depth` lists deep: not at all for an
+    /// `Option` without a value, and with an empty index for a value that is no list or if `depth`
+    /// is 0.
     #[doc(hidden)]
     fn each_item(_: &Self, _depth: usize, index: &mut Vec<usize>, see: &mut dyn FnMut(&[usize])) {
         see(index);
     }
 
-    /// Rebuilds the value with every parameter tensor replaced by what `mapper` makes of it, in
+    /// Rebuilds the value with every parameter tensor replaced by what `mapper` returns for it, in
     /// declaration order.
     ///
     /// # Errors
@@ -89,12 +91,12 @@ pub trait Freezable: Sized {
     /// Whatever the mapper's function returns, or a layer that cannot be rebuilt.
     fn map_params(&self, mapper: &mut Mapper<'_>) -> Result<Self>;
 
-    /// Shows `mapper` what [`map_params`](Self::map_params) would, in its order, and makes nothing:
-    /// whatever is asked about a model is asked this way.
+    /// Passes to `mapper` what [`map_params`](Self::map_params) would, in the same order, but
+    /// builds nothing. All queries about a model use it.
     ///
-    /// Provided by mapping and dropping the result, which is right for a layer that is little more
-    /// than its tensors. One that is costly to rebuild, or has parts, does the same calls of `mapper`
-    /// here and leaves the rest out. The derive writes both.
+    /// The provided method maps and drops the result, which is fine for a layer that is little more
+    /// than its tensors. A layer that is costly to rebuild, or has parts, makes the same calls of
+    /// `mapper` here and nothing else. The derive writes both.
     ///
     /// ```
     /// use candle_nn::Linear;
@@ -121,14 +123,13 @@ pub trait Freezable: Sized {
     ///
     /// # Errors
     ///
-    /// What [`map_params`](Self::map_params) returns for the same value, but for layers that can be
-    /// visited and not rebuilt.
+    /// As [`map_params`](Self::map_params), except for layers that can be visited but not rebuilt.
     fn visit_params(&self, mapper: &mut Mapper<'_>) -> Result<()> {
         self.map_params(mapper).map(drop)
     }
 
-    /// A view of the model in which the first `n` leaves are frozen but those declared `always`, and
-    /// the rest is as declared.
+    /// A view of the model in which the first `n` leaves are frozen, except those declared
+    /// `always`, and all others are as declared.
     ///
     /// # Errors
     ///
@@ -138,7 +139,7 @@ pub trait Freezable: Sized {
         self.view(plan.freeze_front(n)?)
     }
 
-    /// The model as `plan` has it: same storage, frozen tensors detached.
+    /// A view of the model under `plan`: same storage, frozen tensors detached.
     ///
     /// # Errors
     ///
@@ -190,7 +191,7 @@ pub trait Freezable: Sized {
     ///
     /// # Errors
     ///
-    /// Nothing lies at `path`; the near names are listed.
+    /// There is nothing at `path`; similar names are listed.
     fn leaf_before(&self, path: &str) -> Result<usize> {
         let leaves = self.leaves()?;
         leaves.iter().position(|leaf| leaf.is_at_or_below(path)).ok_or_else(|| Error::Path {
@@ -200,8 +201,8 @@ pub trait Freezable: Sized {
     }
 
     /// Turns plain floating-point tensors, such as those of a safetensors file, into variables that
-    /// can train. Tensors that are variables already, and buffers, stay as they are; tied tensors
-    /// stay tied. Each new variable is a copy: candle has no other way.
+    /// can train. Buffers and tensors that are already variables stay as they are; tied tensors
+    /// stay tied. Each new variable is a copy, because candle offers no other way.
     ///
     /// # Errors
     ///
@@ -210,9 +211,9 @@ pub trait Freezable: Sized {
         mapped::into_trainable(|_| true, |mapper| self.map_params(mapper))
     }
 
-    /// As [`into_trainable`](Self::into_trainable) for the leaves that a pattern over their paths
-    /// matches, such as `head.**`; the others' tensors stay what they are. A tensor that is tied to
-    /// one of them becomes the same variable.
+    /// As [`into_trainable`](Self::into_trainable), but only for the leaves whose paths `pattern`
+    /// matches, such as `head.**`. A tensor elsewhere that is tied to one of theirs becomes the
+    /// same variable.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The one stateful holder: a model, its plan, and the view that training goes through.
+//! The one stateful type: it holds a model, its plan, and the view that training uses.
 
 mod look;
 mod owners;
@@ -17,14 +17,15 @@ use crate::plan::{Change, Declared, FreezePlan, LeafState, PlanOptimizer, Prepar
 
 pub(crate) use owners::check_owners;
 
-/// A model under a plan. Derefs to the current view, so that fields and forward passes are the
-/// view's; the whole model is behind [`whole`](Self::whole), and the methods here, such as
-/// [`named_tensors`](Self::named_tensors) and [`view`](Self::view), speak of it.
+/// A model under a plan. Derefs to the current view, so fields and forward passes are those of the
+/// view. [`whole`](Self::whole) is the whole model, and the methods here, such as
+/// [`named_tensors`](Self::named_tensors) and [`view`](Self::view), refer to it.
 ///
-/// Model and optimizers change in one call, so they cannot disagree, and an error leaves both as
-/// they were. Handing over an empty list says that there is no optimizer yet; one that was handed over
-/// is handed over again with every plan that changes what it owns. Optimizers are best built from
-/// [`planned_vars`](Self::planned_vars): they know names and the plan in force from the start.
+/// Model and optimizers change in one call, so they cannot disagree, and an error leaves both
+/// unchanged. An empty list means that there is no optimizer yet; an optimizer that was passed once
+/// must be passed again with every plan that changes its variables. Build optimizers from
+/// [`planned_vars`](Self::planned_vars), so that they know names and the current plan from the
+/// start.
 ///
 /// ```
 /// use candle_core::{DType, Device};
@@ -57,21 +58,20 @@ pub struct Freezer<M> {
     pub(crate) base: FreezePlan,
     pub(crate) plan: FreezePlan,
     pub(crate) batch_norm: BatchNormPolicy,
-    /// What the optimizers own that were ever handed over.
+    /// The variables of all optimizers that were ever passed.
     pub(crate) known: HashSet<TensorId>,
 }
 
 impl<M: Freezable> Freezer<M> {
-    /// Holds `model` as its type [declares](FreezePlan::declared) it, with everything trained where
-    /// nothing is declared; this is the base that schedules refine. Leaves whose tensors are no
-    /// variables, as after loading, are accepted with a `tracing` warning that names them: they cannot
-    /// train before
-    /// [`into_trainable`](Freezable::into_trainable).
+    /// Holds `model` under the plan that its type [declares](FreezePlan::declared), with undeclared
+    /// leaves trained; this is the base plan that schedules refine. Leaves whose tensors are not
+    /// variables, as after loading, are accepted with a `tracing` warning that names them: they
+    /// cannot train before [`into_trainable`](Freezable::into_trainable).
     ///
     /// # Errors
     ///
-    /// A layer of the model cannot be rebuilt, or declared shares of the learning rate multiply to
-    /// what is not finite.
+    /// A layer of the model cannot be rebuilt, or the product of declared shares of the learning
+    /// rate is not finite.
     pub fn new(model: M) -> Result<Self> {
         let inventory = Inventory::new(&model)?;
         let plan = inventory.plan(Declared::state)?;
@@ -83,11 +83,11 @@ impl<M: Freezable> Freezer<M> {
         Ok(Self { whole: model, view, inventory, base: plan.clone(), plan, batch_norm, known })
     }
 
-    /// What frozen batch norms normalise by, from now on.
+    /// Sets what frozen batch norms normalise by from now on.
     ///
     /// # Errors
     ///
-    /// A frozen layer cannot follow the policy; nothing has changed then.
+    /// A frozen layer does not support the policy; nothing has changed then.
     pub fn set_batch_norm(&mut self, policy: BatchNormPolicy) -> Result<()> {
         if policy != self.batch_norm {
             self.view = mapped::view(&self.plan, policy, |mapper| self.whole.map_params(mapper))?;
@@ -96,8 +96,9 @@ impl<M: Freezable> Freezer<M> {
         Ok(())
     }
 
-    /// Freezes the first `n` leaves but those declared `always`; the rest is as declared, trained at
-    /// the full learning rate where nothing is. Becomes the base that schedules refine.
+    /// Freezes the first `n` leaves except those declared `always`; all others are as declared, or
+    /// trained at the full learning rate if nothing is declared. This becomes the base plan that
+    /// schedules refine.
     ///
     /// # Errors
     ///
@@ -112,8 +113,8 @@ impl<M: Freezable> Freezer<M> {
         self.apply(&plan, optimizers)
     }
 
-    /// Trains every leaf, also what is declared `frozen`, at the declared share of the learning rate;
-    /// becomes the base that schedules refine.
+    /// Trains every leaf, even those declared `frozen`, at the declared share of the learning rate.
+    /// This becomes the base plan that schedules refine.
     ///
     /// # Errors
     ///
@@ -123,14 +124,15 @@ impl<M: Freezable> Freezer<M> {
         self.apply(&self.inventory.plan(trained)?, optimizers)
     }
 
-    /// Applies a plan made by hand to model and optimizers; it becomes the base that schedules
+    /// Applies a plan made by hand to model and optimizers. It becomes the base plan that schedules
     /// refine.
     ///
     /// # Errors
     ///
-    /// The plan is of another model, it trains a leaf that has no variables, an optimizer cannot
-    /// follow it, a trained variable has no owner among them, or two, or an optimizer that was handed
-    /// over before and owns what the plan changes is left out. Nothing has changed then.
+    /// The plan belongs to another model or trains a leaf that has no variables; an optimizer
+    /// cannot follow it; a trained variable belongs to none of the optimizers, or to two; or an
+    /// optimizer that was passed before and owns variables that the plan changes is missing.
+    /// Nothing has changed then.
     pub fn apply(
         &mut self,
         plan: &FreezePlan,
@@ -146,12 +148,12 @@ impl<M: Freezable> Freezer<M> {
         Ok(change)
     }
 
-    /// Applies a schedule's plan to model and optimizers; the base plan stays, and what is declared
-    /// `always` goes on training as there, whatever the plan says.
+    /// Applies a schedule's plan to model and optimizers. The base plan does not change, and leaves
+    /// declared `always` keep their state in it, whatever `plan` says.
     ///
     /// # Errors
     ///
-    /// As [`apply`](Self::apply), but a leaf without variables that thaws is only warned of.
+    /// As [`apply`](Self::apply), except that thawing a leaf without variables is only a warning.
     pub fn refine(
         &mut self,
         plan: &FreezePlan,
@@ -171,8 +173,8 @@ impl<M: Freezable> Freezer<M> {
         let before = self.inventory.planned(&self.plan);
         let owned = check_owners(&planned, optimizers)?;
         owners::check_known(&self.known, &owned, &before, &planned)?;
-        // A plan that freezes the same keeps the view, and with it whatever a `&mut self` forward
-        // stores there.
+        // A plan that freezes the same leaves keeps the view, and with it whatever a `&mut self`
+        // forward stores there.
         let view = match plan.freezes_as(&self.plan) {
             true => None,
             false => {
@@ -218,8 +220,8 @@ impl<M> Deref for Freezer<M> {
     }
 }
 
-/// With it comes candle's `ModuleT`. A model that is `ModuleT` alone is called through the deref,
-/// `net.forward_t(xs, train)`; where a `&impl ModuleT` is wanted, hand over `&*net`.
+/// This also gives candle's `ModuleT`. A model that implements only `ModuleT` is called through the
+/// deref, `net.forward_t(xs, train)`; where a `&impl ModuleT` is wanted, pass `&*net`.
 impl<M: Module> Module for Freezer<M> {
     fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
         self.view.forward(xs)

@@ -1,4 +1,4 @@
-//! The generator of a dropout: one, however many clones and views draw from it.
+//! The random generator of a dropout, which all its clones and views share.
 
 mod rewind;
 
@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use rewind::Rewind;
 
-/// Where a dropout's generator stands: ChaCha8 from `seed`, `position` words of 32 bits into its
-/// stream. Every element of an input takes one word.
+/// The state of a dropout's generator: ChaCha8 from `seed`, `position` 32-bit words into its
+/// stream. Every element of an input uses one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DropoutState {
-    /// What the generator was seeded with.
+    /// The seed of the generator.
     pub seed: u64,
     /// The number of words drawn so far.
     pub position: u64,
@@ -36,12 +36,12 @@ impl Generator {
         *self.lock() = state;
     }
 
-    /// Whether the other is this one.
+    /// Whether both are the same generator.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The state to draw `words` from, which counts as done.
+    /// Returns the current state and moves it on by `words`, which the caller draws.
     pub(crate) fn advance(&self, words: usize) -> DropoutState {
         let mut state = self.lock();
         let start = *state;
@@ -51,16 +51,16 @@ impl Generator {
     }
 
     fn lock(&self) -> MutexGuard<'_, DropoutState> {
-        // The state is whole at any time: a panic elsewhere does no harm to it.
+        // The state is always consistent, so a panic in another thread does no harm.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What was drawn: each generator with the state that a draw started from, the earliest first.
+/// Each draw's generator with the state before the draw, the earliest first.
 type Drawn = Vec<(Generator, DropoutState)>;
 
 thread_local! {
-    /// The draws on this thread, while somebody wants to take them back.
+    /// The draws on this thread, while a [`Rewind`] lives.
     static DRAWN: RefCell<Option<Drawn>> = const { RefCell::new(None) };
 }
 

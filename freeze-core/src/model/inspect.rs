@@ -1,4 +1,4 @@
-//! What a model is made of, found by a walk that only looks.
+//! Queries about a model, by a walk that does not rebuild it.
 
 use std::collections::HashSet;
 
@@ -72,8 +72,8 @@ pub(crate) fn named_tensors(walk: &Walk<'_>) -> Result<Vec<(String, Tensor)>> {
     Ok(found)
 }
 
-/// The random generators passed, under the paths of the parts that draw from them; a shared one
-/// under each.
+/// The random generators of a model, with the paths of the parts that draw from them; a shared one
+/// once for each part.
 pub(crate) fn generators(walk: &Walk<'_>) -> Result<Vec<(String, Generator)>> {
     let mut keep = |_: At<'_>, tensor: &Tensor| Ok(tensor.clone());
     let mut mapper = Mapper::new(&mut keep, &[], BatchNormPolicy::AsCaller);
@@ -81,7 +81,7 @@ pub(crate) fn generators(walk: &Walk<'_>) -> Result<Vec<(String, Generator)>> {
     Ok(mapper.into_generators())
 }
 
-/// A plan of the leaves as they are declared.
+/// The plan that the model declares.
 pub(crate) fn declared(walk: &Walk<'_>) -> Result<FreezePlan> {
     let heads = visit(walk, |_, _| {})?.into_iter().map(|head| (head.path, head.declared));
     let (paths, declared): (Vec<String>, Vec<Declared>) = heads.unzip();

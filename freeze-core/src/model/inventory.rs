@@ -1,4 +1,4 @@
-//! A model's variables with every leaf that uses them, and what a plan makes of each.
+//! A model's variables, the leaves that use each, and their state under a plan.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,25 +10,25 @@ use crate::model::inspect::{is_trainable, visit};
 use crate::model::{Freezable, Role};
 use crate::plan::{Declared, FreezePlan, LeafState, PlannedVar, Tie};
 
-/// What a [`Freezer`](crate::Freezer) knows of its model, found once.
+/// What a [`Freezer`](crate::Freezer) needs to know about its model, collected once.
 pub(crate) struct Inventory {
     pub(crate) paths: Arc<[String]>,
-    /// What is declared of each leaf.
+    /// The attributes declared for each leaf.
     declared: Vec<Declared>,
     vars: Vec<Tracked>,
-    /// For each leaf, whether it has weights that could train and none of them is a variable.
+    /// For each leaf, whether it has floating-point weights and none of them is a variable.
     plain: Vec<bool>,
 }
 
 struct Tracked {
     name: Arc<str>,
-    /// The path of the leaf that holds it first.
+    /// The path of the first leaf that holds it.
     leaf: Arc<str>,
     kind: &'static str,
     var: Var,
     /// The leaves that hold the variable, in order.
     uses: Vec<usize>,
-    /// Declared to have no weight decay, in any of them.
+    /// Whether any of them declares it to have no weight decay.
     no_decay: bool,
 }
 
@@ -74,7 +74,7 @@ impl Inventory {
         Ok(Self { paths, declared, vars, plain })
     }
 
-    /// Every leaf in the state that `state` makes of its declaration.
+    /// A plan with every leaf in the state that `state` returns for its declaration.
     pub(crate) fn plan(&self, state: impl Fn(&Declared) -> LeafState) -> Result<FreezePlan> {
         FreezePlan::of(self.paths.clone(), &self.declared, state)
     }
@@ -83,8 +83,8 @@ impl Inventory {
         self.vars.iter().map(|tracked| (&*tracked.name, &tracked.var))
     }
 
-    /// Every variable with its state: frozen when every leaf that holds it is, otherwise at the
-    /// rate of the last trained one.
+    /// Every variable with its state: frozen if every leaf that holds it is, otherwise trained at
+    /// the rate of the last trained one.
     pub(crate) fn planned(&self, plan: &FreezePlan) -> Vec<PlannedVar> {
         let planned = |tracked: &Tracked| PlannedVar {
             name: tracked.name.clone(),

@@ -87,7 +87,7 @@ impl Freezable for LayerNorm {
         mapper.leaf("LayerNorm", |mapper| {
             let weight = mapper.weight("weight", self.weight())?;
             let bias = mapper.optional("bias", self.bias())?;
-            // Without a bias it takes another way.
+            // Without a bias it computes differently.
             if bias.is_some() {
                 mapper.has_no_backward("LayerNorm");
             }
@@ -107,7 +107,7 @@ pub(crate) fn layer_norm_of(
         (Some(bias), true) => LayerNorm::new(weight, bias, eps),
         (None, true) => LayerNorm::new_no_bias(weight, eps),
         (None, false) => LayerNorm::rms_norm(weight, eps),
-        // No constructor takes these together, but the builder's does.
+        // Only the constructor over a `VarBuilder` accepts this combination.
         (Some(bias), false) => {
             let config = LayerNormConfig { eps, remove_mean: false, affine: true };
             let size = weight.elem_count();
@@ -168,7 +168,7 @@ impl Freezable for BatchNorm {
     }
 }
 
-/// candle shows this setting in the `Debug` text alone.
+/// Read from the `Debug` output: candle has no accessor for this setting.
 pub(crate) fn remove_mean(layer: &BatchNorm) -> Option<bool> {
     let text = format!("{layer:?}");
     match (text.contains("remove_mean: true"), text.contains("remove_mean: false")) {
@@ -178,7 +178,7 @@ pub(crate) fn remove_mean(layer: &BatchNorm) -> Option<bool> {
     }
 }
 
-/// A builder that hands these very tensors over, whatever their dtype and device.
+/// A builder that returns exactly these tensors, whatever type and device are asked for.
 fn builder<'n>(tensors: impl IntoIterator<Item = (&'n str, Tensor)>) -> VarBuilder<'static> {
     let tensors: HashMap<String, Tensor> =
         tensors.into_iter().map(|(name, tensor)| (name.to_string(), tensor)).collect();

@@ -10,17 +10,17 @@ use crate::plan::Declared;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Leaf {
-    /// Counted from the front of the model.
+    /// The index from the front of the model, starting at 0.
     pub index: usize,
     /// Field names and indices joined by dots; empty if the model itself is a leaf.
     pub path: String,
     /// The layer's type name.
     pub kind: &'static str,
-    /// What the model's type declares of it.
+    /// The attributes that the model's type declares for it.
     pub declared: Declared,
     /// Its tensors in order.
     pub params: Vec<Param>,
-    /// The type of the layer of candle in it whose forward records no backward.
+    /// The type of the candle layer in it whose forward records no backward, if there is one.
     pub(crate) no_backward: Option<&'static str>,
 }
 
@@ -38,23 +38,23 @@ pub struct Param {
     pub dtype: DType,
     /// Parameter or running statistic.
     pub role: Role,
-    /// Whether a gradient step can move it: a parameter that is a candle variable. A frozen view's
-    /// frozen parameters, buffers and plain tensors are not.
+    /// Whether a gradient step can change it: it is a parameter and a candle variable. False for
+    /// buffers, plain tensors, and the frozen parameters of a view.
     pub trainable: bool,
-    /// Declared to have no weight decay, by itself or with its leaf.
+    /// Whether it, or its leaf, is declared to have no weight decay.
     pub no_decay: bool,
-    /// candle's identity of the tensor: equal for tied parameters.
+    /// candle's id of the tensor: equal for tied parameters.
     pub id: TensorId,
 }
 
 impl Leaf {
-    /// The number of trained-by-gradient elements: buffers are not counted.
+    /// The number of elements of all parameters; buffers are not counted.
     pub fn elements(&self) -> usize {
         let weights = self.params.iter().filter(|param| param.role == Role::Weight);
         weights.map(|param| param.shape.elem_count()).sum()
     }
 
-    /// Whether any parameter can be moved by a gradient step.
+    /// Whether a gradient step can change any of its parameters.
     pub fn is_trainable(&self) -> bool {
         self.params.iter().any(|param| param.trainable)
     }
@@ -64,7 +64,7 @@ impl Leaf {
     }
 }
 
-/// Every path of a leaf or a group, for near names.
+/// The paths of all leaves and groups, to suggest similar names.
 pub(crate) fn prefixes(leaves: &[Leaf]) -> impl Iterator<Item = &str> {
     leaves.iter().flat_map(|leaf| {
         let dots = leaf.path.match_indices('.').map(|(end, _)| &leaf.path[..end]);

@@ -1,4 +1,4 @@
-//! What the type alone says about a model: the compile-time ordered tree of its leaf layers.
+//! The ordered tree of a model's leaf layers, as far as the type determines it at compile time.
 
 mod render;
 #[cfg(test)]
@@ -8,8 +8,8 @@ use crate::plan::Declared;
 
 /// The ordered tree of a type's parameterised leaf layers, known at compile time.
 ///
-/// `#[derive(Freezable)]` writes it down in field declaration order. What only the value decides
-/// (a `Vec`, an `Option`, an enum) has no length here: [`LeafTree::len`] is then `None` and
+/// `#[derive(Freezable)]` writes it in field declaration order. What depends on the value (a `Vec`,
+/// an `Option`, an enum) has no length here: [`LeafTree::len`] is then `None`, and
 /// [`Freezable::leaf_before`](crate::Freezable::leaf_before) answers at run time.
 ///
 /// ```
@@ -49,12 +49,12 @@ enum Node {
     Leaf { kind: &'static str },
     Group { kind: &'static str, parts: &'static [Part] },
     Array { item: &'static LeafTree, len: usize },
-    // A function, not a reference: a recursive type would otherwise contain itself.
+    // A function, not a reference, because a recursive type would otherwise contain itself.
     Open { kind: &'static str, inside: fn() -> LeafTree },
 }
 
 impl LeafTree {
-    /// A type without parameters: it counts for nothing and needs no attribute.
+    /// The tree of a type without parameters: it has no leaf and needs no attribute.
     pub const EMPTY: Self = Self::of(Node::Empty);
 
     /// One leaf; `kind` is the layer's type name.
@@ -67,7 +67,7 @@ impl LeafTree {
         Self::of(Node::Group { kind, parts })
     }
 
-    /// `len` times the same layout, below the segments `0`, `1`, ..
+    /// `len` times the same layout, below the path segments `0`, `1`, ..
     pub const fn array(item: &'static LeafTree, len: usize) -> Self {
         Self::of(Node::Array { item, len })
     }
@@ -81,12 +81,12 @@ impl LeafTree {
         Self { node, declared: Declared::NOTHING }
     }
 
-    /// The same tree with something said about all of it, from outside.
+    /// The same tree with `declared` applied to all of it from outside.
     pub const fn declare(self, declared: Declared) -> Self {
         Self { declared: declared.around(self.declared), ..self }
     }
 
-    /// The number of leaves, where the type alone decides it.
+    /// The number of leaves, if the type determines it.
     #[allow(clippy::len_without_is_empty, reason = "an unknown length is neither")]
     pub const fn len(&self) -> Option<usize> {
         match self.node {
@@ -116,8 +116,8 @@ impl LeafTree {
     ///
     /// # Panics
     ///
-    /// In const context a panic is a compile error: no part of that name, or a part of unknown
-    /// length lies in front of it. At run time call
+    /// There is no part of that name, or a part of unknown length is in front of it. In const
+    /// context a panic is a compile error. At run time call
     /// [`Freezable::leaf_before`](crate::Freezable::leaf_before), which returns an error instead.
     #[track_caller]
     pub const fn before(&self, path: &str) -> usize {
@@ -138,20 +138,20 @@ impl LeafTree {
         }
     }
 
-    /// What the declaration says about the part at `path`, all around it included. What is said
-    /// further in, and below a part of unknown length, is in
+    /// The attributes that apply to the part at `path`, including those of the types around it.
+    /// Those further in, and those below a part of unknown length, are in
     /// [`Leaf::declared`](crate::Leaf::declared).
     ///
     /// # Panics
     ///
-    /// In const context a panic is a compile error: no part of that name, or one below a part of
-    /// unknown length.
+    /// There is no part of that name, or it is below a part of unknown length. In const context a
+    /// panic is a compile error.
     #[track_caller]
     pub const fn declared(&self, path: &str) -> Declared {
         self.find(path.as_bytes(), 0).1.declared
     }
 
-    /// The place of the field called `name` among those of a struct.
+    /// The index of the field called `name` in a struct.
     pub(crate) fn position(&self, name: &str) -> Option<usize> {
         match self.node {
             Node::Group { parts, .. } => parts.iter().position(|part| part.name == name),
@@ -159,8 +159,8 @@ impl LeafTree {
         }
     }
 
-    /// Leaves before the part at `path[from..]`, or `UNKNOWN`, and that part with all that is said
-    /// about it.
+    /// The number of leaves before the part at `path[from..]`, or `UNKNOWN`, and that part with the
+    /// attributes that apply to it.
     #[track_caller]
     const fn find(&self, path: &[u8], from: usize) -> (usize, LeafTree) {
         let mut end = from;
@@ -178,7 +178,8 @@ impl LeafTree {
                         break (sum, parts[i].layout);
                     }
                     i += 1;
-                    // Only now: a part of unknown length matters to what lies behind it alone.
+                    // Added only now, because a part of unknown length matters only to what is
+                    // behind it.
                     sum = match (sum, parts[i - 1].layout.len()) {
                         (UNKNOWN, _) | (_, None) => UNKNOWN,
                         (sum, Some(n)) => sum + n,
@@ -214,7 +215,7 @@ impl LeafTree {
     }
 }
 
-/// What tuples call themselves; they have no name of their own.
+/// The kind of tuples, which have no type name.
 pub(crate) const TUPLE: &str = "tuple";
 
 const UNKNOWN: usize = usize::MAX;

@@ -1,4 +1,4 @@
-//! What a model is mapped to: views, and models that can train.
+//! Builds views, and models whose tensors can train, by mapping a model.
 
 use std::collections::HashMap;
 
@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::model::{At, BatchNormPolicy, Mapper, Role};
 use crate::plan::{FreezePlan, LeafState};
 
-/// The model that `map` maps as `plan` has it, over the same tensors: frozen parameters are
-/// detached, running statistics are the model's own.
+/// The view under `plan` of the model that `map` maps, over the same tensors: frozen parameters are
+/// detached, running statistics are shared.
 pub(crate) fn view<M>(
     plan: &FreezePlan,
     policy: BatchNormPolicy,
@@ -26,7 +26,7 @@ pub(crate) fn view<M>(
     Ok(view)
 }
 
-/// The model with the plain floating-point parameters that are `wanted` turned into variables.
+/// The model with those plain floating-point parameters turned into variables that are `wanted`.
 pub(crate) fn into_trainable<M>(
     wanted: impl Fn(TensorId) -> bool,
     map: impl FnOnce(&mut Mapper<'_>) -> Result<M>,

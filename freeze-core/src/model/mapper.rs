@@ -1,4 +1,4 @@
-//! The visitor that both walks over a model drive: it knows where in the model it is.
+//! The visitor that both walks over a model call: it keeps track of where in the model it is.
 
 mod ask;
 mod at;
@@ -17,10 +17,10 @@ use crate::plan::{Declared, FreezePlan, LeafState};
 pub use at::{At, Role};
 pub(crate) use paths::{is_at_or_below, join};
 
-/// The type of the function that sees every tensor and returns its replacement.
+/// The function that is called with every tensor and returns its replacement.
 pub type Visit<'a> = dyn FnMut(At<'_>, &Tensor) -> Result<Tensor> + 'a;
 
-/// A walk that only looks: some model's [`visit_params`](crate::Freezable::visit_params).
+/// A walk that builds nothing: a model's [`visit_params`](crate::Freezable::visit_params).
 pub(crate) type Walk<'a> = dyn Fn(&mut Mapper<'_>) -> Result<()> + 'a;
 
 /// Walks a model in declaration order. Created by this library; a hand-written
@@ -35,20 +35,20 @@ pub struct Mapper<'a> {
     /// The leaf being mapped: where its path ends, and its type.
     open: Option<(usize, &'static str)>,
     heads: Vec<Head>,
-    /// For each group of the plan's leaves whether all are frozen, once somebody asked.
+    /// For each group of the plan's leaves, whether all are frozen; computed on first use.
     frozen_groups: OnceCell<HashMap<&'a str, bool>>,
-    /// What is declared of the part being mapped, all around it included.
+    /// The attributes that apply to the part being mapped, including those of the types around it.
     declared: Declared,
-    /// The generators passed, with the paths of the parts that hold them.
+    /// The generators seen so far, with the paths of the parts that hold them.
     generators: Vec<(String, Generator)>,
 }
 
-/// A leaf that was passed, with or without tensors.
+/// A leaf that was walked over, with or without tensors.
 pub(crate) struct Head {
     pub(crate) path: String,
     pub(crate) kind: &'static str,
     pub(crate) declared: Declared,
-    /// The layer of candle in it that has no backward.
+    /// The type of the candle layer in it that has no backward, if there is one.
     pub(crate) no_backward: Option<&'static str>,
 }
 
@@ -73,7 +73,8 @@ impl<'a> Mapper<'a> {
         }
     }
 
-    /// A mapper over the leaves of a plan, which also knows what lies around a part.
+    /// A mapper over the leaves of a plan, which also knows whether the group around a part is
+    /// frozen.
     pub(crate) fn of_plan(
         visit: &'a mut Visit<'a>,
         plan: &'a FreezePlan,
@@ -82,13 +83,13 @@ impl<'a> Mapper<'a> {
         Self { paths: plan.paths(), ..Self::new(visit, plan.states(), batch_norm) }
     }
 
-    /// The leaves passed so far.
+    /// The leaves seen so far.
     pub(crate) fn into_heads(self) -> Vec<Head> {
         self.heads
     }
 
-    /// The random generators passed so far, under the paths of the parts that hold them; a shared
-    /// one under each.
+    /// The random generators seen so far, with the paths of the parts that hold them; a shared one
+    /// once for each part.
     pub(crate) fn into_generators(self) -> Vec<(String, Generator)> {
         self.generators
     }
@@ -113,8 +114,8 @@ impl<'a> Mapper<'a> {
         result
     }
 
-    /// Maps one leaf: inside, [`weight`](Self::weight) and [`buffer`](Self::buffer) hand its tensors
-    /// over. Inside a [`unit`](Self::unit) the tensors belong to the unit.
+    /// Maps one leaf; `inside` passes its tensors by [`weight`](Self::weight) and
+    /// [`buffer`](Self::buffer). Within a [`unit`](Self::unit) the tensors belong to the unit.
     ///
     /// # Errors
     ///
@@ -148,7 +149,8 @@ impl<'a> Mapper<'a> {
         result
     }
 
-    /// Maps what `declared` is said about. Within a leaf only weight decay has a meaning.
+    /// Maps a part to which the attributes `declared` apply. Within a leaf only `no_decay` and `lr`
+    /// are allowed.
     ///
     /// # Errors
     ///
@@ -188,8 +190,8 @@ impl<'a> Mapper<'a> {
         tensor.map(|tensor| self.weight(name, tensor)).transpose()
     }
 
-    /// The replacement of a running statistic called `name`, which all views share, frozen or not: hold
-    /// one that the forward moves as a `Var`, and compute with it detached.
+    /// The replacement of a running statistic called `name`, which all views share, frozen or not.
+    /// Hold one that the forward updates as a `Var`, and compute with it detached.
     ///
     /// # Errors
     ///
@@ -198,7 +200,7 @@ impl<'a> Mapper<'a> {
         self.tensor(name, tensor, Role::Buffer)
     }
 
-    /// Says that the leaf being mapped is, or has in it, candle's layer of type `kind`, whose forward
+    /// Marks the leaf being mapped as containing a candle layer of type `kind`, whose forward
     /// records no backward.
     pub(crate) fn has_no_backward(&mut self, kind: &'static str) {
         if let (Some(_), Some(head)) = (self.open, self.heads.last_mut()) {
@@ -206,8 +208,8 @@ impl<'a> Mapper<'a> {
         }
     }
 
-    /// Says that the part being mapped draws from `generator`, which views share: it is saved and put
-    /// back with the model.
+    /// Registers the generator that the part being mapped draws from; views share it, and it is
+    /// saved and restored with the model.
     pub(crate) fn generator(&mut self, generator: &Generator) {
         self.generators.push((self.path.clone(), generator.clone()));
     }

@@ -1,4 +1,4 @@
-//! What a model is made of, and how it looks under a plan.
+//! A model's leaves, tensors and stages, and its views under a plan.
 
 mod batch_norm;
 mod containers;

@@ -1,16 +1,16 @@
-//! The plans that a model begins with.
+//! Plans made from a model.
 
 use crate::error::Result;
 use crate::model::{Freezable, inspect};
 use crate::plan::{FreezePlan, LeafState};
 
 impl FreezePlan {
-    /// Every leaf of `model` as its type [declares](crate::Declared) it: what is said to be `frozen` is,
-    /// the rest trains at the declared share of the learning rate.
+    /// Every leaf of `model` as its type [declares](crate::Declared) it: frozen if declared
+    /// `frozen`, otherwise trained at the declared share of the learning rate.
     ///
     /// # Errors
     ///
-    /// A layer of the model cannot be rebuilt, or declared shares multiply to what is not finite.
+    /// A layer of the model cannot be rebuilt, or the product of declared shares is not finite.
     pub fn declared<M: Freezable>(model: &M) -> Result<Self> {
         inspect::declared(&|mapper| model.visit_params(mapper))
     }
@@ -24,8 +24,8 @@ impl FreezePlan {
         Ok(Self::declared(model)?.all(LeafState::TRAINED))
     }
 
-    /// The first `n` leaves of `model` are frozen but those declared `always`, the rest is as
-    /// declared.
+    /// The first `n` leaves of `model` are frozen, except those declared `always`; all others are
+    /// as declared.
     ///
     /// # Errors
     ///

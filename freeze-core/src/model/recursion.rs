@@ -1,8 +1,9 @@
-//! What the derive asks about generic types that may hold themselves. Not for use by hand.
+//! Used by the derive for generic types that may contain themselves. Not for use by hand.
 //!
-//! A call picks the first of several impls whose conditions hold, by the number of references in
-//! front of its type. The first answer, whether a field's type is `Freezable` by itself, reaches the
-//! second question behind `impl Sized`, through which the compiler sees `Send` alone.
+//! A method call picks the first of several impls whose bounds hold, by the number of references in
+//! front of its type (autoref specialization). The first answer, whether a field's type is
+//! `Freezable` by itself, is passed to the second question as `impl Sized`, through which the
+//! compiler sees only whether it is `Send`.
 
 use std::marker::PhantomData;
 
@@ -10,14 +11,14 @@ use crate::model::Freezable;
 
 /// One question, answered by the impl that applies.
 pub trait Ask {
-    /// What the answer is.
+    /// The type that encodes the answer.
     type Answer;
 
     /// The answer.
     fn __freeze_ask(&self) -> Self::Answer;
 }
 
-/// Is `T` freezable by itself?
+/// The question whether `T` is freezable by itself.
 #[derive(Debug)]
 pub struct Alone<T>(PhantomData<T>);
 
@@ -26,7 +27,7 @@ impl<T> Alone<T> {
     pub const NEW: Self = Self(PhantomData);
 }
 
-/// Not as far as is known; not `Send`.
+/// The answer "not known to be"; it is not `Send`.
 #[derive(Debug)]
 pub struct Unknown(PhantomData<*const ()>);
 
@@ -44,37 +45,37 @@ impl<T> Ask for Alone<T> {
     }
 }
 
-/// Is `T` freezable only now that the type that holds it is taken to be?
+/// The question whether `T` is freezable only if the type that holds it is.
 #[derive(Debug)]
 pub struct Within<A, T>(PhantomData<(A, T)>);
 
 impl<A, T> Within<A, T> {
-    /// The question, with the answer to that about `T` alone.
+    /// The question, given the answer of [`Alone`].
     pub fn new(_: A) -> Self {
         Self(PhantomData)
     }
 }
 
-/// `T` asks for nothing that leads back.
+/// The answer that `T` does not lead back to the type that holds it.
 #[derive(Debug)]
 pub struct Straight;
 
 impl Straight {
-    /// Nothing to say.
+    /// Does nothing: no error.
     pub fn pass<T>(self) {}
 }
 
-/// `T` leads back to the type that holds it.
+/// The answer that `T` leads back to the type that holds it.
 #[derive(Debug)]
 pub struct Circle;
 
 impl Circle {
-    /// An error, by its bound.
+    /// A compile error, because the bound does not hold.
     pub fn pass<T: Straightforward>(self) {}
 }
 
-/// A field's type that does not lead back to the type that is derived. No type has this trait: it is
-/// asked for where the answer is known to be no.
+/// A field's type that does not lead back to the type that is derived. No type implements this
+/// trait: it is required only where the answer is known to be no, for its error message.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` leads back to the type that holds it, so the bounds of the impl cannot be inferred",
     label = "holds the derived type again, by another name or within another type",

@@ -11,8 +11,8 @@ use crate::plan::LeafState;
 use ties::Ties;
 
 /// A table of leaves: kind, shapes, number of parameters, trained or frozen, and the totals. A tied
-/// parameter has another of its names beside it, and a leaf that does not decide alone how it trains
-/// says which does.
+/// parameter is shown with another of its names, and if it trains differently from its leaf, the
+/// row says which leaf decides.
 ///
 /// `println!("{}", model.summary()?)`; for a model under a plan, [`Freezer::summary`](crate::Freezer::summary).
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// One state a leaf, in order.
+    /// `states` has one state per leaf, in order.
     pub(crate) fn new(leaves: Vec<Leaf>, states: &[LeafState]) -> Self {
         Self { rows: leaves.into_iter().zip(states.iter().copied()).collect() }
     }
@@ -31,7 +31,7 @@ impl Summary {
         self.count(|_, _| true)
     }
 
-    /// The number of parameters that a gradient step moves under the plan.
+    /// The number of parameters (elements) that train under the plan.
     pub fn trained(&self) -> usize {
         self.count(|trainable, state| trainable && !state.is_frozen())
     }
@@ -52,7 +52,7 @@ fn always(leaf: &Leaf) -> &'static str {
     if leaf.declared.is_always() { ", always" } else { "" }
 }
 
-/// Which of the leaf's parameters have no weight decay.
+/// Names the leaf's parameters that have no weight decay.
 fn spared(leaf: &Leaf) -> String {
     let weights = || leaf.params.iter().filter(|param| param.role == Role::Weight);
     let names: Vec<&str> =

@@ -1,14 +1,14 @@
-//! What freezing returns: a model as a plan has it.
+//! The model under a plan that freezing returns.
 
 use std::ops::{Deref, DerefMut};
 
 use candle_core::Tensor;
 use candle_nn::Module;
 
-/// A model as a plan has it: the same storage and the same running statistics, frozen tensors
-/// detached. Derefs to the model; a `Module` where the model is one.
+/// A model under a plan: the same storage and running statistics, frozen tensors detached. Derefs
+/// to the model; a `Module` if the model is one.
 ///
-/// Taking a view changes nothing, so one that is dropped at once is warned of:
+/// Taking a view changes nothing, so the compiler warns if one is unused:
 ///
 /// ```compile_fail
 /// #![deny(unused_must_use)]
@@ -51,7 +51,7 @@ impl<M> DerefMut for View<M> {
     }
 }
 
-/// A model that is `ModuleT` alone is called through the deref.
+/// A model that implements only `ModuleT` is called through the deref.
 impl<M: Module> Module for View<M> {
     fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
         self.0.forward(xs)

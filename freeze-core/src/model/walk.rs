@@ -1,4 +1,4 @@
-//! A step of either walk, into a part by its name.
+//! Steps of either walk into a named part.
 
 #[cfg(test)]
 mod tests;
@@ -16,7 +16,7 @@ impl Mapper<'_> {
         self.at(name, |mapper| part.map_params(mapper))
     }
 
-    /// Visits the part called `name`: of [`part`](Self::part) what only looks.
+    /// Visits the part called `name`: [`part`](Self::part) without building anything.
     ///
     /// # Errors
     ///

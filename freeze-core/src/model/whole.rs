@@ -1,9 +1,9 @@
-//! Whatever stands for one whole model.
+//! Types that hold one whole model.
 
 use crate::model::{Freezable, Freezer};
 
-/// A model, or what holds one: a [`Freezer`] or a [`Training`](crate::Training), which stand for
-/// their whole model and not for the view that they show. What is saved and loaded takes any of them.
+/// A model, or a [`Freezer`] or [`Training`](crate::Training) that holds one; of these the whole
+/// model is meant, not the view. Functions that save and load accept any of them.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not stand for a whole model",
     label = "neither a model nor its holder",

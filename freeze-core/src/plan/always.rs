@@ -1,12 +1,12 @@
-//! What always trains, whoever decides.
+//! Leaves declared `always`.
 
 use std::borrow::Cow;
 
 use super::FreezePlan;
 
 impl FreezePlan {
-    /// The plan with what is declared `always` in the state that it has in `base`, a plan of the same
-    /// leaves, unless that has it frozen by hand.
+    /// This plan, but every leaf declared `always` that it freezes has its state from `base`, a
+    /// plan of the same leaves. A leaf that `base` freezes stays frozen.
     pub(crate) fn keeping_always(&self, base: &Self) -> Cow<'_, Self> {
         let (always, states) = (base.always.iter(), base.states.iter());
         let frozen = self.states.iter().map(|state| state.is_frozen());

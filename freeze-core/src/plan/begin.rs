@@ -1,4 +1,4 @@
-//! What a plan begins as.
+//! The plan that a model starts with.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use super::{Declared, FreezePlan, LeafState};
 use crate::error::Result;
 
 impl FreezePlan {
-    /// The same leaves, all in one state.
+    /// A plan of the same leaves, all in one state.
     pub(crate) fn all(&self, state: LeafState) -> Self {
         Self { states: vec![state; self.len()], ..self.clone() }
     }
 
-    /// The leaves at `paths`, each in the state that `state` makes of its declaration.
+    /// A plan of the leaves at `paths`, each in the state that `state` returns for its declaration.
     pub(crate) fn of(
         paths: Arc<[String]>,
         declared: &[Declared],

@@ -2,7 +2,7 @@
 
 use super::{FreezePlan, PlannedVar, Released, Tie};
 
-/// What applying a plan changed, in model and optimizers.
+/// What applying a plan changed in model and optimizers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change {
@@ -10,15 +10,15 @@ pub struct Change {
     pub frozen: Vec<String>,
     /// Paths of the leaves that thawed.
     pub thawed: Vec<String>,
-    /// Tied parameters that train on although a leaf that holds them is frozen.
+    /// Tied parameters that go on training although a leaf that holds them is frozen.
     pub ties: Vec<Tie>,
     /// Parameters (elements) that stopped training.
     pub parameters_released: usize,
-    /// Bytes that those parameters' gradients took at every step.
+    /// Bytes that the gradients of those parameters took at every step.
     pub gradient_bytes_released: usize,
-    /// Bytes of optimizer state given back; `None` if an optimizer cannot tell.
+    /// Bytes of optimizer state freed; `None` if an optimizer cannot tell.
     pub state_bytes_released: Option<usize>,
-    /// Parameters (elements) that train from now on.
+    /// Parameters (elements) that train under the new plan.
     pub parameters_trained: usize,
 }
 
@@ -56,7 +56,7 @@ impl Change {
         self.frozen.is_empty() && self.thawed.is_empty()
     }
 
-    /// One event for each plan that froze or thawed something.
+    /// Emits one `tracing` event if the plan froze or thawed something.
     pub(crate) fn trace(&self) {
         if self.is_empty() {
             return;

@@ -1,14 +1,15 @@
-//! What a model's declaration says about how it trains.
+//! The training attributes that a model declares for its leaves.
 
 use std::fmt;
 
 use super::LeafState;
 
-/// What `#[freeze(frozen)]`, `always`, `lr = ..` and `no_decay` say: one place's own words, or all
-/// that is said about one leaf.
+/// The attributes `#[freeze(frozen)]`, `always`, `lr = ..` and `no_decay`: those of one place, or
+/// all that apply to one leaf.
 ///
-/// Of a leaf, the words nearest to it count, those on its field before those on the type around it;
-/// rates multiply on the way in, and what is spared weight decay further out stays spared.
+/// The attribute nearest to a leaf wins: one on its field before one on the type around it.
+/// Learning rates multiply from the outside in, and `no_decay` further out holds for all leaves
+/// inside.
 ///
 /// ```
 /// use candle_nn::Linear;
@@ -57,20 +58,20 @@ enum Decay {
 }
 
 impl Declared {
-    /// Nothing is said: trained at the full rate until a schedule freezes it.
+    /// No attribute: trained at the full rate until a schedule freezes it.
     pub const NOTHING: Self = Self { training: Training::Unsaid, lr: 1.0, decay: Decay::Unsaid };
 
-    /// And frozen from the start.
+    /// Adds `frozen`: frozen from the start.
     pub const fn frozen(self) -> Self {
         Self { training: Training::Frozen, ..self }
     }
 
-    /// And trained always: no schedule freezes it.
+    /// Adds `always`: no schedule freezes it.
     pub const fn always(self) -> Self {
         Self { training: Training::Always, ..self }
     }
 
-    /// And trained at `share` times the rate around it.
+    /// Adds `lr`: trained at `share` times the rate of the surrounding type.
     ///
     /// # Panics
     ///
@@ -87,16 +88,16 @@ impl Declared {
         Self { training, lr: self.lr * share, ..self }
     }
 
-    /// And without weight decay.
+    /// Adds `no_decay`: no weight decay.
     pub const fn no_decay(self) -> Self {
         Self { decay: Decay::Spared, ..self }
     }
 
-    /// All that is said where `inner` is said within `self`.
+    /// The attributes of a field declared `inner` inside a type declared `self`.
     pub const fn around(self, inner: Self) -> Self {
         let training = match (self.training, inner.training) {
             (outer, Training::Unsaid) => outer,
-            // A rate takes nothing back but `frozen`.
+            // An `lr` inside overrides only `frozen`.
             (Training::Always, Training::Trained) => Training::Always,
             (_, inner) => inner,
         };
@@ -107,27 +108,27 @@ impl Declared {
         Self { training, lr: self.lr * inner.lr, decay }
     }
 
-    /// Frozen from the start.
+    /// Whether it is frozen from the start.
     pub const fn is_frozen(&self) -> bool {
         matches!(self.training, Training::Frozen)
     }
 
-    /// Trained always: no schedule freezes it.
+    /// Whether it always trains: no schedule freezes it.
     pub const fn is_always(&self) -> bool {
         matches!(self.training, Training::Always)
     }
 
-    /// Without weight decay, unless an optimizer's group says otherwise.
+    /// Whether it has no weight decay, unless an optimizer's group says otherwise.
     pub const fn is_spared_decay(&self) -> bool {
         matches!(self.decay, Decay::Spared)
     }
 
-    /// The share of the learning rate, once it trains.
+    /// The share of the learning rate while it trains.
     pub const fn lr_scale(&self) -> f64 {
         self.lr
     }
 
-    /// The state that a plan begins with.
+    /// The state in the plan that the model starts with.
     pub const fn state(&self) -> LeafState {
         match self.is_frozen() {
             true => LeafState::Frozen,
@@ -135,13 +136,13 @@ impl Declared {
         }
     }
 
-    /// Whether anything is said that is of whole leaves.
+    /// Whether an attribute applies to whole leaves: any but `no_decay`.
     pub(crate) const fn is_of_leaves(&self) -> bool {
         !matches!(self.training, Training::Unsaid)
     }
 }
 
-/// The words as in the attribute, joined by commas; nothing where nothing is said.
+/// The attributes joined by commas; empty if there are none.
 impl fmt::Display for Declared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = Vec::new();

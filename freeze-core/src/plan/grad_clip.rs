@@ -1,14 +1,14 @@
-//! Clipping, as an optimizer is asked for it.
+//! How an optimizer is to clip gradients.
 
-/// What a step does to the gradients before it uses them; the gradient store stays as it is.
+/// How a step clips gradients before it uses them; the gradient store itself is not changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum GradClip {
-    /// Nothing.
+    /// No clipping.
     #[default]
     None,
     /// All gradients are scaled by one factor, so that the norm of all of them together is at most
     /// this (Pascanu, Mikolov and Bengio 2013, <https://arxiv.org/abs/1211.5063>).
     Norm(f64),
-    /// Each element is cut off at plus and minus this.
+    /// Each element is clamped to plus and minus this.
     Value(f64),
 }

@@ -1,4 +1,4 @@
-//! Which leaves train, and at what share of the learning rate: pure data.
+//! Which leaves train, and at what share of the learning rate, as plain data.
 
 mod always;
 mod begin;
@@ -61,7 +61,7 @@ impl LeafState {
     }
 }
 
-/// The state of every leaf of a model, by path: pure data that can be compared, saved and sent.
+/// The state of every leaf of a model, by path: plain data that can be compared, saved and sent.
 ///
 /// ```
 /// # use candle_core::{DType, Device};
@@ -88,8 +88,8 @@ pub struct FreezePlan {
 }
 
 impl FreezePlan {
-    /// Freezes the first `n` leaves but those declared `always`, which only the methods that name a
-    /// leaf can freeze; the rest stay as they are.
+    /// Freezes the first `n` leaves except those declared `always`, which only the methods that
+    /// name a leaf can freeze; the others keep their state.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ impl FreezePlan {
     ///
     /// # Errors
     ///
-    /// There is no such leaf; the near names are listed.
+    /// There is no such leaf; similar names are listed.
     pub fn set_path(&mut self, path: &str, state: LeafState) -> Result<&mut Self> {
         let index = self.paths.iter().position(|p| p == path).ok_or_else(|| self.no_match(path))?;
         self.set(index, state)
@@ -171,7 +171,7 @@ impl FreezePlan {
         self.states.get(index).copied()
     }
 
-    /// Whether the leaf at `index` is declared `always`: no schedule freezes it.
+    /// Whether the leaf at `index` is declared `always`, so that no schedule freezes it.
     pub fn is_always(&self, index: usize) -> bool {
         self.always.get(index).copied().unwrap_or(false)
     }
@@ -196,22 +196,22 @@ impl FreezePlan {
         self.states.is_empty()
     }
 
-    /// The number of frozen leaves, wherever they lie.
+    /// The number of frozen leaves, not only those at the front.
     pub fn frozen_leaves(&self) -> usize {
         self.states.iter().filter(|state| state.is_frozen()).count()
     }
 
-    /// Whether the other plan, of the same leaves, freezes those that this one freezes.
+    /// Whether `other`, a plan of the same leaves, freezes the same leaves as this one.
     pub(crate) fn freezes_as(&self, other: &Self) -> bool {
         let frozen = |state: &LeafState| state.is_frozen();
         self.states.iter().map(frozen).eq(other.states.iter().map(frozen))
     }
 
-    /// Says whether the plan's leaves are exactly `paths`, in their order.
+    /// Checks that the plan's leaves are exactly `paths`, in that order.
     ///
     /// # Errors
     ///
-    /// The first difference.
+    /// They are not; the error names the first difference.
     pub(crate) fn check_paths(&self, paths: &[String]) -> Result<()> {
         // Plans of one freezer share their paths.
         if std::ptr::eq(&*self.paths, paths) {

@@ -1,4 +1,4 @@
-//! What an optimizer is asked when a plan is applied, saved or resumed.
+//! The contract between a plan and the optimizers that follow it.
 
 use std::collections::BTreeMap;
 
@@ -7,22 +7,22 @@ use candle_core::{Tensor, TensorId};
 use super::{GradClip, PlannedVar, Prepared};
 use crate::error::{Error, Result};
 
-/// What an optimizer let go when a plan was applied.
+/// What an optimizer freed when a plan was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Released {
-    /// Bytes of optimizer state given back; `None` if the optimizer cannot tell.
+    /// Bytes of optimizer state freed; `None` if the optimizer cannot tell.
     pub state_bytes: Option<usize>,
 }
 
 /// An optimizer that follows a plan.
 ///
-/// [`optim::AdamW`](crate::optim::AdamW), `Adam`, `Sgd` and candle's `SGD` are; any other candle
-/// optimizer becomes one in [`PerParam`](crate::optim::PerParam).
+/// [`optim::AdamW`](crate::optim::AdamW), `Adam`, `Sgd` and candle's `SGD` implement it;
+/// [`PerParam`](crate::optim::PerParam) implements it for any other candle optimizer.
 ///
-/// It knows variables by identity and remembers every one it was built with, so that thawing brings
-/// a variable back. A change reaches it in two phases: all optimizers prepare it, which may fail and
-/// changes nothing; only then does the [`Freezer`](crate::Freezer) commit what they gave, which
-/// cannot fail, or drop it after a refusal.
+/// It identifies variables by their tensor id and remembers every one it was built with, so that a
+/// frozen variable can be thawed. A plan is applied in two phases: first all optimizers prepare the
+/// change, which may fail and changes nothing; then the [`Freezer`](crate::Freezer) commits what
+/// they prepared, which cannot fail, or drops it if one of them failed.
 ///
 /// ```
 /// use std::collections::HashSet;
@@ -89,19 +89,19 @@ pub struct Released {
 pub trait PlanOptimizer {
     /// Every variable the optimizer was built with, frozen or not.
     ///
-    /// `&mut`, since candle's `SGD` shows its variables only to whoever takes it apart.
+    /// `&mut`, because candle's `SGD` gives access to its variables only by taking it apart.
     fn owned(&mut self) -> Vec<TensorId>;
 
-    /// Makes ready what the plan asks for, without changing what the next step does. `vars` is every
-    /// variable of the model; those the optimizer does not own are not its concern.
+    /// Prepares the change that the plan asks for, without affecting the next step. `vars` are all
+    /// variables of the model; those that the optimizer does not own are to be ignored.
     ///
     /// # Errors
     ///
     /// The optimizer cannot do what the plan asks, or new state cannot be allocated.
     fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<Prepared<'_, Released>>;
 
-    /// Clips within the step from now on, at no copy, if the optimizer can; whether it does. Those
-    /// that cannot are handed gradients that are clipped already.
+    /// Asks the optimizer to clip within its step from now on, without a copy of the gradients.
+    /// Returns whether it can; if not, the caller passes gradients that are already clipped.
     ///
     /// # Errors
     ///
@@ -120,17 +120,17 @@ pub trait PlanOptimizer {
     /// The optimizer's type name, for messages and saved state.
     fn kind(&self) -> &'static str;
 
-    /// Everything needed to go on exactly here, by full names.
+    /// All state needed to resume exactly, by full names.
     ///
     /// # Errors
     ///
-    /// The optimizer hides its state, was never given names, or two variables have one.
+    /// The optimizer hides its state, was never given names, or two variables have the same name.
     fn save_state(&mut self) -> Result<OptimizerState> {
         Err(Error::HiddenState { optimizer: self.kind() })
     }
 
-    /// As [`save_state`](Self::save_state), where variables that the optimizer has no names for go
-    /// by those of `vars`, which are lent for this call: what the optimizer knows and does stays.
+    /// As [`save_state`](Self::save_state), with names from `vars` for variables that the optimizer
+    /// has no name for. The names are used for this call only; the optimizer does not keep them.
     ///
     /// # Errors
     ///
@@ -140,13 +140,14 @@ pub trait PlanOptimizer {
         self.save_state()
     }
 
-    /// Checks a saved state against this optimizer and makes it ready, its learning rate and the plan
-    /// of `vars` with it, without changing what the next step does. Names are lent as in
-    /// [`save_state_as`](Self::save_state_as); with no `vars` the plan stays.
+    /// Checks a saved state against this optimizer and prepares to load it, together with its
+    /// learning rate and the plan of `vars`, without affecting the next step. Names from `vars` are
+    /// used as in [`save_state_as`](Self::save_state_as); if `vars` is empty the plan does not
+    /// change.
     ///
     /// # Errors
     ///
-    /// Unknown, missing or misshaped names, all listed; another type of optimizer; or as
+    /// Unknown or missing names or wrong shapes, all listed; another type of optimizer; or as
     /// [`prepare_plan`](Self::prepare_plan).
     fn prepare_state(
         &mut self,
@@ -163,7 +164,7 @@ pub trait PlanOptimizer {
 pub struct OptimizerState {
     /// The optimizer's type name.
     pub kind: String,
-    /// The learning rate at which it stood.
+    /// The learning rate at the time of saving.
     pub learning_rate: f64,
     /// Moments and the like: `first_moment/blocks.0.weight`.
     pub tensors: BTreeMap<String, Tensor>,

@@ -1,4 +1,4 @@
-//! Patterns over the paths of leaves.
+//! Glob patterns over the paths of leaves.
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -19,7 +19,8 @@ pub(crate) fn matching<'a>(
         .collect())
 }
 
-/// The parameters whose full name, or the path of whose leaf, matches a pattern; at least one.
+/// The indices of the parameters whose full name or leaf path matches `pattern`; an error if there
+/// are none.
 pub(crate) fn matching_params(pattern: &str, params: &[(&str, &str)]) -> Result<Vec<usize>> {
     let mut hits = matching(pattern, params.iter().map(|(name, _)| *name))?;
     hits.extend(matching(pattern, params.iter().map(|(_, leaf)| *leaf))?);

@@ -1,4 +1,4 @@
-//! A variable as a plan has it.
+//! A variable with its state in a plan.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,31 +7,32 @@ use candle_core::{TensorId, Var};
 
 use super::LeafState;
 
-/// A variable as a plan has it.
+/// A variable with its state in a plan.
 ///
-/// A pair of a name and a variable becomes one that is trained, in a leaf whose path is the name up
-/// to its last dot and whose type is not known.
+/// A pair of a name and a variable converts to one that is trained, in a leaf of unknown type whose
+/// path is the name up to its last dot.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PlannedVar {
-    /// The full name; of a tied variable, the first of its names.
+    /// The full name; the first one of a tied variable.
     pub name: Arc<str>,
-    /// The path of the leaf that holds it first.
+    /// The path of the first leaf that holds it.
     pub leaf: Arc<str>,
     /// The type name of that leaf.
     pub kind: &'static str,
     /// The variable itself.
     pub var: Var,
-    /// Frozen, or trained at a share of the learning rate. A tied variable is frozen when every
+    /// Frozen, or trained at a share of the learning rate. A tied variable is frozen only if every
     /// leaf that holds it is.
     pub state: LeafState,
-    /// Declared to have no weight decay; a group of the optimizer's may say otherwise.
+    /// Whether it is declared to have no weight decay; a parameter group of the optimizer overrides
+    /// this.
     pub no_decay: bool,
 }
 
 impl PlannedVar {
-    /// As one within `prefix`: `weight` becomes `prefix.weight`. It sets the variables of several
-    /// models apart in one optimizer.
+    /// Puts `prefix` before the name: `weight` becomes `prefix.weight`. This tells the variables of
+    /// several models apart in one optimizer.
     ///
     /// ```
     /// use candle_core::{DType, Device, Var};

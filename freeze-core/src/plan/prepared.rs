@@ -1,12 +1,11 @@
-//! A change that is ready and waits for all others to be.
+//! A prepared change: the first of two phases.
 
 use std::fmt;
 
-/// A change that is made ready and cannot fail any more: [`commit`](Self::commit) makes it, and
-/// dropping it leaves everything as it was.
+/// A prepared change that can no longer fail: [`commit`](Self::commit) makes it, and dropping it
+/// changes nothing.
 ///
-/// It borrows what it would change, so nothing can happen to that in between, and nothing stays
-/// prepared.
+/// It borrows what it would change, so that cannot be used in between, and nothing stays prepared.
 ///
 /// ```
 /// use freeze_core::Prepared;
@@ -21,7 +20,7 @@ use std::fmt;
 pub struct Prepared<'a, T>(Box<dyn FnOnce() -> T + 'a>);
 
 impl<'a, T> Prepared<'a, T> {
-    /// What `change` will do; it must not fail.
+    /// A change that is made by calling `change`, which must not fail.
     pub fn new(change: impl FnOnce() -> T + 'a) -> Self {
         Self(Box::new(change))
     }

@@ -1,4 +1,4 @@
-//! Parameters that one leaf freezes and another trains.
+//! Tied parameters that are frozen in one leaf and trained in another.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::error::{cut, listed};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tie {
-    /// The parameter's full name; of a tied one, the first.
+    /// The parameter's full name: the first of its names.
     pub name: String,
     /// The paths of the frozen leaves that hold it.
     pub frozen_in: Vec<String>,

@@ -17,7 +17,7 @@ pub trait TensorParam: Sized {
     /// One leaf, or none where the value has no tensor.
     const LEAVES: LeafTree;
 
-    /// Whether the value has no tensor: no stage of a model then.
+    /// Whether the value has no tensor, so that it is no stage of a model.
     #[doc(hidden)]
     fn is_absent(_: &Self) -> bool {
         false
@@ -63,7 +63,7 @@ impl TensorParam for Option<Tensor> {
     }
 }
 
-/// All tensors together are one leaf; an empty list is none.
+/// All tensors together are one leaf; an empty list is no leaf.
 impl TensorParam for Vec<Tensor> {
     const LEAVES: LeafTree = LeafTree::open("Vec", || TENSOR);
 
@@ -77,7 +77,7 @@ impl TensorParam for Vec<Tensor> {
     }
 }
 
-/// As a `Vec<Tensor>`; a tensor is named by its place, absent ones counted.
+/// As a `Vec<Tensor>`; a tensor is named by its index, with absent ones counted.
 impl TensorParam for Vec<Option<Tensor>> {
     const LEAVES: LeafTree = LeafTree::open("Vec", || TENSOR);
 
@@ -90,7 +90,7 @@ impl TensorParam for Vec<Option<Tensor>> {
     }
 }
 
-/// All tensors together are one leaf; an empty array is none.
+/// All tensors together are one leaf; an empty array is no leaf.
 impl<const N: usize> TensorParam for [Tensor; N] {
     const LEAVES: LeafTree = if N == 0 { LeafTree::EMPTY } else { TENSOR };
 
@@ -101,7 +101,8 @@ impl<const N: usize> TensorParam for [Tensor; N] {
     }
 }
 
-/// Maps the tensors of a list as one leaf, each under its index; none is no leaf.
+/// Maps the tensors of a list as one leaf, each named by its index; a list without tensors is no
+/// leaf.
 fn map<'t>(
     tensors: impl Iterator<Item = Option<&'t Tensor>> + Clone,
     mapper: &mut Mapper<'_>,

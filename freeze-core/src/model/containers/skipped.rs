@@ -1,6 +1,6 @@
-//! What a view does with a field that has no leaf.
+//! How views copy a skipped field.
 
-/// A field that `#[freeze(skip)]` can stand on: every type that is `Clone`.
+/// A field that can be marked `#[freeze(skip)]`: every type that is `Clone`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be skipped as it is: a skipped field is cloned into each view",
     label = "not `Clone`",
@@ -8,12 +8,12 @@
     note = "or implement `Clone` for it: each view then has its own"
 )]
 pub trait Skipped: Sized {
-    /// The view's own.
+    /// The copy for the view.
     #[must_use]
     fn cloned(&self) -> Self;
 }
 
-// Without it the message would be that of `Clone`.
+// A trait of its own, so that the compile error is ours and not that of `Clone`.
 #[diagnostic::do_not_recommend]
 impl<T: Clone> Skipped for T {
     fn cloned(&self) -> Self {

@@ -1,4 +1,4 @@
-//! Batches put together.
+//! Concatenates batches.
 
 use candle_core::Tensor;
 
@@ -6,7 +6,7 @@ use super::flat::{Flat, unlike};
 use super::layout::FlowLayout;
 use crate::error::{Error, Result};
 
-/// All samples of `flats`, which are to be alike but for their number.
+/// All samples of `flats`; these may differ only in the number of samples.
 pub(super) fn concatenate(flats: &[Flat]) -> Result<Flat> {
     let Some((first, others)) = flats.split_first() else {
         return Err(unlike(String::new(), "there is nothing to concatenate"));

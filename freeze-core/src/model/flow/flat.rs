@@ -1,4 +1,4 @@
-//! A flow as a row of tensors.
+//! A flow as a list of tensors.
 
 use std::collections::VecDeque;
 
@@ -7,9 +7,9 @@ use candle_core::Tensor;
 use crate::error::{Error, Result};
 use crate::model::mapper::join;
 
-/// A flow as a row of tensors, and of the counts that decide its form: what
-/// [`Flow::flatten`](crate::Flow::flatten) fills and [`Flow::unflatten`](crate::Flow::unflatten)
-/// empties, in the same order.
+/// A flow as a list of its tensors and of the counts that determine its form.
+/// [`Flow::flatten`](crate::Flow::flatten) fills it and [`Flow::unflatten`](crate::Flow::unflatten)
+/// empties it, in the same order.
 #[derive(Clone, Debug, Default)]
 pub struct Flat {
     pieces: VecDeque<Piece>,
@@ -18,7 +18,7 @@ pub struct Flat {
 
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
-    /// Fields and indices, joined by dots; nothing for a flow that is one tensor.
+    /// Fields and indices, joined by dots; empty for a flow that is one tensor.
     pub(super) name: String,
     pub(super) what: What,
 }
@@ -35,7 +35,7 @@ impl Flat {
         self.push(self.path.clone(), What::Tensor(tensor.clone()));
     }
 
-    /// Adds a number that decides the form, such as how many items follow.
+    /// Adds a number that determines the form, such as how many items follow.
     pub fn count(&mut self, count: usize) {
         self.push(self.path.clone(), What::Count(count));
     }
@@ -52,7 +52,7 @@ impl Flat {
     ///
     /// # Errors
     ///
-    /// It is a count, or there is none.
+    /// The next piece is a count, or there is none.
     pub fn take_tensor(&mut self) -> Result<Tensor> {
         match self.pieces.pop_front() {
             Some(Piece { what: What::Tensor(tensor), .. }) => Ok(tensor),
@@ -65,7 +65,7 @@ impl Flat {
     ///
     /// # Errors
     ///
-    /// It is a tensor, or there is none.
+    /// The next piece is a tensor, or there is none.
     pub fn take_count(&mut self) -> Result<usize> {
         match self.pieces.pop_front() {
             Some(Piece { what: What::Count(count), .. }) => Ok(count),
@@ -100,12 +100,12 @@ impl Flat {
         })
     }
 
-    /// The name of what would be taken next.
+    /// The name of the next piece.
     pub(super) fn next_name(&self) -> Option<&str> {
         self.pieces.front().map(|piece| piece.name.as_str())
     }
 
-    /// The number of samples, which is that of every tensor.
+    /// The number of samples, which must be the same in every tensor.
     pub(super) fn batch(&self) -> Result<usize> {
         let mut batch: Option<(&str, usize)> = None;
         for (name, tensor) in self.named() {

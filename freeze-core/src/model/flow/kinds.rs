@@ -1,4 +1,4 @@
-//! What flows: tensors, and what is made of them.
+//! The types that can flow: tensors, and tuples, arrays, lists and options of them.
 
 use candle_core::Tensor;
 
@@ -31,7 +31,7 @@ impl<F: Flow> Flow for Option<F> {
     }
 }
 
-/// Of one length in every batch that is mixed with others.
+/// Batches whose samples are mixed must have lists of the same length.
 impl<F: Flow> Flow for Vec<F> {
     fn flatten(&self, into: &mut Flat) {
         into.count(self.len());

@@ -1,4 +1,4 @@
-//! The form of one sample of a flow.
+//! The form of one sample of a flow: types, shapes and counts.
 
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::flat::{Flat, Piece, What, unlike};
 use crate::error::Result;
 
-/// The form of one sample of a flow: types, shapes and counts. Two batches of one layout can be
-/// mixed, whatever their sizes; it can be saved beside the rows.
+/// The form of one sample of a flow: types, shapes and counts. Batches of the same layout can be
+/// mixed, whatever their sizes. It can be saved beside the rows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Part>", into = "Vec<Part>")]
 pub struct FlowLayout {
@@ -28,7 +28,7 @@ pub(super) enum Form {
     Tensor {
         #[serde(with = "by_name")]
         dtype: DType,
-        /// Of one sample.
+        /// The shape for one sample.
         shape: Vec<usize>,
     },
     Count(usize),
@@ -65,7 +65,7 @@ impl FlowLayout {
         Ok(Self { width: width.ok_or_else(large)?, parts })
     }
 
-    /// The bytes of one sample.
+    /// The number of bytes of one sample.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -74,7 +74,7 @@ impl FlowLayout {
         &self.parts
     }
 
-    /// The first part in which `other` differs, and how.
+    /// The first part in which `other` differs, with a description; `None` if they are equal.
     pub(super) fn difference(&self, other: &Self) -> Option<(String, String)> {
         let pairs = self.parts.iter().zip(&other.parts);
         if let Some((ours, theirs)) = pairs.into_iter().find(|(ours, theirs)| ours != theirs) {
@@ -88,7 +88,7 @@ impl FlowLayout {
 }
 
 impl Form {
-    /// The bytes of one sample, if shape and strides can be computed without overflow, even where a
+    /// The number of bytes of one sample; `None` if the shape or strides overflow, even where a
     /// dimension is 0.
     pub(super) fn width(&self) -> Option<usize> {
         let Self::Tensor { dtype, shape } = self else { return Some(0) };
@@ -126,7 +126,7 @@ fn is_read(dtype: DType) -> bool {
     matches!(dtype, U8 | U32 | I16 | I32 | I64 | BF16 | F16 | F32 | F64 | F8E4M3)
 }
 
-/// Types by candle's names for them.
+/// Serializes element types by candle's names for them.
 mod by_name {
     use std::str::FromStr as _;
 

@@ -1,4 +1,4 @@
-//! What flows between the stages of a model.
+//! Values that flow between the stages of a model.
 
 mod concatenate;
 mod flat;
@@ -14,8 +14,8 @@ pub use flat::Flat;
 pub use layout::FlowLayout;
 pub use rows::FlowRows;
 
-/// What flows from one stage of a model to the next: a `Tensor`, or a tuple, array, `Vec`, `Option` or
-/// struct of what flows. The first dimension of every tensor is the batch.
+/// A value that flows from one stage of a model to the next: a `Tensor`, or a tuple, array, `Vec`,
+/// `Option` or struct of such values. The first dimension of every tensor is the batch.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -48,14 +48,14 @@ pub use rows::FlowRows;
     note = "what all samples share, such as a length or a switch, belongs in `Context`"
 )]
 pub trait Flow: Sized {
-    /// Hands over every tensor in order, and whatever else decides the form.
+    /// Adds every tensor in order, and whatever else determines the form.
     fn flatten(&self, into: &mut Flat);
 
     /// The inverse of [`flatten`](Self::flatten).
     ///
     /// # Errors
     ///
-    /// `from` has another form.
+    /// `from` has a different form.
     fn unflatten(from: &mut Flat) -> Result<Self>;
 
     /// Every tensor in order.
@@ -67,12 +67,14 @@ pub trait Flow: Sized {
     ///
     /// # Errors
     ///
-    /// Two tensors have another number, one has none, or there is no tensor at all.
+    /// Two tensors have a different number of samples, a tensor has no dimension, or there is no
+    /// tensor at all.
     fn batch(&self) -> Result<usize> {
         flat(self).batch()
     }
 
-    /// The same with each tensor replaced, as by one of another type or on another device.
+    /// The same value with each tensor replaced, such as by one of another type or on another
+    /// device.
     ///
     /// # Errors
     ///
@@ -81,11 +83,11 @@ pub trait Flow: Sized {
         whole(flat(self).map(map)?)
     }
 
-    /// The same without the graph behind it.
+    /// The same value, detached from the graph.
     ///
     /// # Errors
     ///
-    /// None but those of a faulty [`unflatten`](Self::unflatten).
+    /// Only those of a faulty [`unflatten`](Self::unflatten).
     fn detached(&self) -> Result<Self> {
         self.map_tensors(|tensor| Ok(tensor.detach()))
     }
@@ -99,16 +101,16 @@ pub trait Flow: Sized {
         self.map_tensors(|tensor| Ok(tensor.contiguous()?.index_select(rows, 0)?))
     }
 
-    /// The samples of all `flows`, one behind the other.
+    /// The samples of all `flows`, one after the other.
     ///
     /// # Errors
     ///
-    /// There is none, or two differ in form, type or the size of a sample.
+    /// `flows` is empty, or two differ in form, type or the size of a sample.
     fn concatenate(flows: &[Self]) -> Result<Self> {
         whole(concatenate::concatenate(&flows.iter().map(flat).collect::<Vec<_>>())?)
     }
 
-    /// Form, types and sizes of one sample.
+    /// The form, types and sizes of one sample.
     ///
     /// # Errors
     ///
@@ -117,7 +119,8 @@ pub trait Flow: Sized {
         FlowLayout::of(&flat(self))
     }
 
-    /// Every sample as a row of bytes, all of one width: exact, and on this machine alone.
+    /// Every sample as a row of bytes, all of the same width. Exact, but readable only on machines
+    /// with the same byte order.
     ///
     /// # Errors
     ///
@@ -126,11 +129,11 @@ pub trait Flow: Sized {
         FlowRows::of(&flat(self))
     }
 
-    /// Samples out of their rows, those of one batch or of several, in the order given.
+    /// Builds a batch from rows of samples, of one batch or of several, in the order given.
     ///
     /// # Errors
     ///
-    /// A row has another width, or `layout` is of another type.
+    /// A row has another width, or `layout` belongs to another type.
     fn from_rows<'r>(
         layout: &FlowLayout,
         rows: impl IntoIterator<Item = &'r [u8]>,

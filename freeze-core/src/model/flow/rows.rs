@@ -7,8 +7,8 @@ use super::flat::{Flat, What, unlike};
 use super::layout::{FlowLayout, Form};
 use crate::error::Result;
 
-/// The samples of a batch, each a row of [`FlowLayout::width`] bytes: exact, in this machine's order
-/// of bytes.
+/// The samples of a batch, each a row of [`FlowLayout::width`] bytes, exact and in this machine's
+/// byte order.
 #[derive(Clone, Debug)]
 pub struct FlowRows {
     layout: FlowLayout,
@@ -30,7 +30,7 @@ impl FlowRows {
                 break;
             }
             bytes.resize(len * width, 0);
-            // The batch is empty where there is no row, the part where it has no elements.
+            // Without rows the batch is empty; with a width of 0 the part has no elements.
             let part_width = part.len().checked_div(len).unwrap_or(0);
             if part_width > 0 {
                 let rows = bytes.chunks_exact_mut(width).zip(part.chunks_exact(part_width));
@@ -41,7 +41,7 @@ impl FlowRows {
         Ok(Self { layout, len, bytes })
     }
 
-    /// What the bytes mean.
+    /// The layout of a row.
     pub fn layout(&self) -> &FlowLayout {
         &self.layout
     }
@@ -73,7 +73,7 @@ impl FlowRows {
     }
 }
 
-/// The flow that the rows are of.
+/// Builds the flow whose samples the rows are.
 pub(super) fn flat(layout: &FlowLayout, rows: &[&[u8]], device: &Device) -> Result<Flat> {
     let width = layout.width();
     if let Some((i, row)) = rows.iter().enumerate().find(|(_, row)| row.len() != width) {

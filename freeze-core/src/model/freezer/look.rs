@@ -1,4 +1,4 @@
-//! What the holder shows. All of it speaks of the whole model, not of the view behind the deref.
+//! Queries of the freezer. They refer to the whole model, not to the view behind the deref.
 
 use candle_core::{Tensor, Var};
 
@@ -7,25 +7,25 @@ use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf, Summary, View, map
 use crate::plan::{Declared, FreezePlan, LeafState, PlannedVar};
 
 impl<M: Freezable> Freezer<M> {
-    /// The whole model: what checkpoints, summaries and evaluation without a plan read. It shares
-    /// storage and running statistics with the view.
+    /// The whole model, for checkpoints, summaries and evaluation without a plan. It shares storage
+    /// and running statistics with the view.
     pub fn whole(&self) -> &M {
         &self.whole
     }
 
-    /// The whole model as `plan` has it, without a change to the plan in force or to an optimizer.
+    /// A view of the whole model under `plan`; the current plan and the optimizers do not change.
     ///
     /// # Errors
     ///
-    /// The plan was made for another model, or a frozen layer cannot follow
+    /// The plan was made for another model, or a frozen layer does not support
     /// [`batch_norm`](Self::batch_norm).
     pub fn view(&self, plan: &FreezePlan) -> Result<View<M>> {
         self.view_by(plan, self.batch_norm)
     }
 
-    /// A view of the whole model in which the first `n` leaves are frozen but those declared
-    /// `always`, and the rest is as declared, whatever the plan in force says, which stays. To change
-    /// it is [`freeze_front`](Self::freeze_front).
+    /// A view of the whole model in which the first `n` leaves are frozen, except those declared
+    /// `always`, and all others are as declared. It ignores the current plan and does not change
+    /// it; [`freeze_front`](Self::freeze_front) does.
     ///
     /// # Errors
     ///
@@ -35,14 +35,14 @@ impl<M: Freezable> Freezer<M> {
         self.view(plan.freeze_front(n)?)
     }
 
-    /// The whole model with every leaf frozen, for evaluation, as a teacher, or as the discriminator
-    /// while the generator trains: it records no graph of its own and gets no gradient, while one
-    /// for its input passes through. Plan and optimizers, and with them what the optimizers
-    /// remember, stay as they are; freezing through a plan would give their state back.
+    /// The whole model with every leaf frozen, for evaluation, as a teacher, or as the
+    /// discriminator while the generator trains. It records no graph for its parameters and they
+    /// get no gradient, but a gradient for its input passes through. Plan, optimizers and optimizer
+    /// state do not change, whereas freezing through a plan would free that state.
     ///
-    /// Batch norms and dropouts do as the caller says: `forward_t(x, false)` normalises by the
-    /// running statistics and drops nothing, `forward_t(x, true)` moves the statistics, which are
-    /// the model's.
+    /// Batch norms and dropouts follow the caller: `forward_t(x, false)` normalises by the running
+    /// statistics and drops nothing, `forward_t(x, true)` updates the statistics, which are shared
+    /// with the model.
     ///
     /// ```
     /// use candle_core::{DType, Device, Tensor};
@@ -74,13 +74,13 @@ impl<M: Freezable> Freezer<M> {
         self.view_by(&plan, BatchNormPolicy::AsCaller)
     }
 
-    /// As [`frozen_view`](Self::frozen_view), with the leaves that `pattern` matches frozen beside
+    /// As [`frozen_view`](Self::frozen_view), but freezes the leaves that `pattern` matches and
     /// those that the plan freezes; everything else, frozen batch norms included, is as under the
     /// plan.
     ///
     /// # Errors
     ///
-    /// As [`FreezePlan::freeze`], or a frozen layer cannot follow
+    /// As [`FreezePlan::freeze`], or a frozen layer does not support
     /// [`batch_norm`](Self::batch_norm).
     pub fn frozen_view_of(&self, pattern: &str) -> Result<View<M>> {
         let mut plan = self.plan.clone();
@@ -88,24 +88,24 @@ impl<M: Freezable> Freezer<M> {
         self.view(&plan)
     }
 
-    /// The view, for models whose forward takes `&mut self`. What such a forward keeps in the view
-    /// itself is gone with the next plan that freezes other leaves; what must live on belongs behind
+    /// The view, for models whose forward takes `&mut self`. Whatever such a forward stores in the
+    /// view itself is lost with the next plan that freezes other leaves; hold what must be kept in
     /// an `Arc`.
     pub fn view_mut(&mut self) -> &mut M {
         &mut self.view
     }
 
-    /// Gives the whole model back.
+    /// Returns the whole model.
     pub fn into_whole(self) -> M {
         self.whole
     }
 
-    /// The plan in force.
+    /// The current plan.
     pub fn plan(&self) -> &FreezePlan {
         &self.plan
     }
 
-    /// The plan that the user made by hand, which schedules refine.
+    /// The base plan, made by hand, which schedules refine.
     pub fn base(&self) -> &FreezePlan {
         &self.base
     }
@@ -132,8 +132,8 @@ impl<M: Freezable> Freezer<M> {
         planned.into_iter().filter(trained).map(|var| var.var).collect()
     }
 
-    /// Every variable with its name, its leaf and its state under the plan: what optimizers are best
-    /// built from, by [`Fused::with_names`](crate::optim::Fused::with_names) or
+    /// Every variable with its name, its leaf and its state under the plan. Build optimizers from
+    /// this, by [`Fused::with_names`](crate::optim::Fused::with_names) or
     /// [`PerParam::with_names`](crate::optim::PerParam::with_names).
     pub fn planned_vars(&self) -> Vec<PlannedVar> {
         self.inventory.planned(&self.plan)
@@ -161,7 +161,7 @@ impl<M: Freezable> Freezer<M> {
     ///
     /// # Errors
     ///
-    /// Nothing lies at `path`; the near names are listed.
+    /// There is nothing at `path`; similar names are listed.
     pub fn leaf_before(&self, path: &str) -> Result<usize> {
         self.whole.leaf_before(path)
     }

@@ -1,4 +1,4 @@
-//! Which optimizer owns what.
+//! Checks of which optimizer owns which variables.
 
 use std::collections::HashSet;
 
@@ -7,8 +7,8 @@ use candle_core::TensorId;
 use crate::error::{Error, Result, listed};
 use crate::plan::{PlanOptimizer, PlannedVar};
 
-/// What the optimizers own: every trained variable has exactly one owner among them, unless there
-/// is no optimizer yet.
+/// The variables that the optimizers own. An error unless every trained variable has exactly one
+/// owner, or there is no optimizer yet.
 pub(crate) fn check_owners(
     vars: &[PlannedVar],
     optimizers: &mut [&mut dyn PlanOptimizer],
@@ -35,8 +35,8 @@ pub(crate) fn check_owners(
     }
 }
 
-/// Whatever changes has its optimizer among those that own `owned`, if it was in `known`: the
-/// others would keep the state of what froze, or leave untrained what thawed.
+/// An error if a variable in `known` changes and is not in `owned`. Its optimizer would keep the
+/// state of what froze, or leave untrained what thawed.
 pub(super) fn check_known(
     known: &HashSet<TensorId>,
     owned: &HashSet<TensorId>,

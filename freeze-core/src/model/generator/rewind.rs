@@ -1,9 +1,10 @@
-//! Puts the generators of dropouts back after a trial, so that a trial repeats and leaves no trace.
+//! Resets the generators of dropouts after a trial, so that a trial can be repeated and changes
+//! nothing.
 
 use super::{DRAWN, Drawn, Generator};
 
-/// While it lives, every generator that a dropout on this thread draws from is remembered; dropped,
-/// it puts them back, and with them the given ones, whichever thread drew from those.
+/// While it lives, every generator that a dropout on this thread draws from is recorded. When
+/// dropped it resets them, and also the given ones, whichever thread drew from those.
 pub(crate) struct Rewind {
     given: Drawn,
     outer: Option<Drawn>,

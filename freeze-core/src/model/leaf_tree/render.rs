@@ -1,10 +1,11 @@
-//! The layout as text: a tree with one part a line.
+//! The layout as text: a tree with one part per line.
 
 use std::fmt;
 
 use super::{LeafTree, Node, TUPLE};
 
-/// The tree, one part a line, with what is declared of it there; parts without leaves are left out.
+/// The tree, one part per line, each with the attributes declared for it; parts without leaves are
+/// left out.
 impl fmt::Display for LeafTree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.render(f, "", 0, &mut Vec::new())
@@ -20,8 +21,8 @@ impl fmt::Debug for LeafTree {
 const OPEN: &str = " (length known at run time)";
 
 impl LeafTree {
-    /// Writes the tree, `depth` steps in. `above` holds the named types on the way here: only
-    /// through one of these can a type contain itself.
+    /// Writes the tree, `depth` levels indented. `above` holds the named types that contain it: a
+    /// type can contain itself only through one of these.
     fn render(
         &self,
         f: &mut fmt::Formatter<'_>,

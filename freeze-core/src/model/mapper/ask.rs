@@ -1,4 +1,4 @@
-//! What a layer asks while it is mapped.
+//! Queries for a layer that is being mapped.
 
 use super::Mapper;
 use super::paths::frozen_groups;
@@ -8,8 +8,9 @@ use crate::plan::LeafState;
 impl Mapper<'_> {
     /// The state of the leaf being mapped; outside a leaf, trained.
     ///
-    /// A layer that behaves otherwise when frozen asks here: it never infers it from its tensors. Of a
-    /// trained leaf the rate is not for the layer: a plan that changes rates alone makes no new view.
+    /// A layer that behaves differently when frozen asks here and never infers it from its tensors.
+    /// It must not use the rate of a trained leaf, because a plan that changes only rates makes no
+    /// new view.
     pub fn state(&self) -> LeafState {
         let index = self.heads.len().wrapping_sub(1);
         match self.open {

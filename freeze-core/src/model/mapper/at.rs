@@ -1,9 +1,9 @@
-//! Where a tensor sits in the model, and what it is for.
+//! The position of a tensor in the model, and its role.
 
 use super::paths::join;
 use crate::plan::{Declared, LeafState};
 
-/// Where a tensor sits.
+/// The position of a tensor in the model.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct At<'a> {
@@ -17,9 +17,9 @@ pub struct At<'a> {
     pub param: &'a str,
     /// Parameter or running statistic.
     pub role: Role,
-    /// The leaf's place in the plan.
+    /// The leaf's state in the plan.
     pub state: LeafState,
-    /// What is declared of the tensor.
+    /// The attributes declared for the tensor.
     pub declared: Declared,
 }
 
@@ -35,6 +35,6 @@ impl At<'_> {
 pub enum Role {
     /// Trained by gradients.
     Weight,
-    /// Moved by the forward pass, like a batch norm's running statistics.
+    /// Updated by the forward pass, like a batch norm's running statistics.
     Buffer,
 }

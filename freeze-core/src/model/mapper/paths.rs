@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::plan::LeafState;
 
-/// Every path at or above a leaf, with whether all leaves there are frozen.
+/// Every path of a leaf or group, with whether all its leaves are frozen.
 pub(super) fn frozen_groups<'a>(
     paths: &'a [String],
     states: &[LeafState],
@@ -19,7 +19,7 @@ pub(super) fn frozen_groups<'a>(
     groups
 }
 
-/// Whether `path` is `group` or lies below it; everything lies below the empty path.
+/// Whether `path` is `group` or below it; everything is below the empty path.
 pub(crate) fn is_at_or_below(path: &str, group: &str) -> bool {
     match path.strip_prefix(group) {
         Some(rest) => group.is_empty() || rest.is_empty() || rest.starts_with('.'),
@@ -27,7 +27,7 @@ pub(crate) fn is_at_or_below(path: &str, group: &str) -> bool {
     }
 }
 
-/// Joins two halves of a name with a dot; either may be empty.
+/// Joins two parts of a name with a dot, which is left out if either is empty.
 pub(crate) fn join(path: &str, name: &str) -> String {
     match (path, name) {
         ("", name) => name.to_string(),

@@ -1,5 +1,5 @@
-//! Layers and whole models that hide their tensors: recorded while they are built, built again with
-//! other ones.
+//! Layers and whole models that hide their tensors: the tensors are recorded while the constructor
+//! runs, and it runs again with other tensors.
 
 mod record;
 mod replay;
@@ -16,22 +16,23 @@ use crate::error::{Error, Result};
 use crate::model::{BatchNormPolicy, Freezable, LeafTree, Mapper};
 use replay::{Build, Recording, replay};
 
-/// Any layer or whole model that is made from a [`VarBuilder`] and keeps its tensors to itself:
+/// Any layer or whole model that is built from a [`VarBuilder`] and gives no access to its tensors:
 /// `GroupNorm`, `LSTM`, `GRU`, a model of candle-transformers.
 ///
-/// The constructor runs once against the builder while the tensors it asks for are recorded, and
-/// again, over the recorded or replaced tensors, for the layer itself and for each view; questions
-/// about the model do not run it. It must therefore ask for the same names every time, make the same
-/// of them, and have no effect but its result: constants that it draws at random, such as Fourier
-/// features, would be others in each view.
-/// [`verified`](Self::verified) finds that out. Settings that are made through `DerefMut` afterwards
-/// are the value's own and not in its views; make them in the constructor. Derefs to the layer.
+/// The constructor runs once with the builder while the tensors it asks for are recorded, and
+/// again, over the recorded or replaced tensors, for the layer itself and for each view; queries
+/// about the model do not run it. It must therefore ask for the same names every time, build the
+/// same layer from them, and have no side effects. Constants that it draws at random, such as
+/// Fourier features, would be different in each view. [`verified`](Self::verified) checks this.
+/// Settings changed later through `DerefMut` are not in the views; make them in the constructor.
+/// Derefs to the layer.
 ///
 /// A leaf is the group of tensors under one prefix, in the order in which the constructor asked for
-/// them: of a BERT, `encoder.layer.0.attention.self.query` is one. A layer whose tensors have no
+/// them: in a BERT, `encoder.layer.0.attention.self.query` is one. A layer whose tensors have no
 /// prefix, such as `GroupNorm`, is one leaf at the field's own path. Tensors called `running_mean`
-/// and `running_var` are running statistics: variables that all views share, as candle's batch norm
-/// moves them. A forward of another make computes with them detached, or records a graph for them.
+/// and `running_var` are running statistics: variables that all views share, because candle's batch
+/// norm updates them. A forward other than candle's should compute with them detached, or it
+/// records a graph for them.
 ///
 /// Limit: for the constructor, `VarBuilder::root` is the builder it is given. One that climbs to the
 /// true root (candle-transformers' debertav2 does) must be given a builder without a prefix.
@@ -65,10 +66,10 @@ pub struct Rebuilt<L> {
 }
 
 impl<L> Rebuilt<L> {
-    /// Builds the layer from `vb` and remembers how. Tensors called `running_mean` or `running_var`
-    /// are running statistics.
+    /// Builds the layer from `vb` and keeps the constructor. Tensors called `running_mean` or
+    /// `running_var` are running statistics.
     ///
-    /// The recording run is made on a thread of its own, so that `vb` may borrow.
+    /// The recording run is on a separate thread, so that `vb` may borrow.
     ///
     /// # Errors
     ///
@@ -102,8 +103,8 @@ impl<L> Rebuilt<L> {
 }
 
 impl<L> Rebuilt<L> {
-    /// Builds the layer once more and compares what both compute, which must be a function of the
-    /// layer alone.
+    /// Builds the layer once more and compares the results of `forward` on both, which must depend
+    /// on the layer alone.
     ///
     /// ```
     /// # use candle_core::{DType, Device, Tensor};
@@ -158,8 +159,8 @@ impl<L> Freezable for Rebuilt<L> {
 }
 
 impl<L> Rebuilt<L> {
-    /// Hands over each tensor, those of one prefix as one leaf; `take` gets what comes back for the
-    /// one recorded at an index.
+    /// Passes each tensor to `mapper`, those of one prefix as one leaf; `take` gets the replacement
+    /// and the index of the recorded tensor.
     fn walk(&self, mapper: &mut Mapper<'_>, take: &mut dyn FnMut(usize, Tensor)) -> Result<()> {
         for (prefix, members) in self.recording.groups() {
             let mut group = |mapper: &mut Mapper<'_>| {

@@ -1,8 +1,8 @@
 //! The recording run of a constructor.
 //!
-//! The constructor takes a `VarBuilder<'static>`, the caller's builder may borrow. So the constructor
-//! runs on a scoped thread, over a builder that only asks, and this thread answers from the
-//! caller's builder.
+//! The constructor takes a `VarBuilder<'static>`, but the caller's builder may borrow. So the
+//! constructor runs on a scoped thread, with a builder that sends each request to this thread,
+//! which answers from the caller's builder.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Sender, channel};
@@ -29,7 +29,7 @@ pub(super) fn record<L>(
         let for_thread = device.clone();
         let thread = scope.spawn(move || {
             let built = build(VarBuilder::from_backend(backend, dtype, for_thread)).map(drop);
-            // The answering side has hung up only if it panicked, which surfaces there.
+            // The answering side has hung up only if it panicked, and the panic is reported there.
             let _ = ask.send(Question::Done);
             built
         });
@@ -62,7 +62,7 @@ struct Get {
     device: Device,
 }
 
-/// The builder's backend on the constructor's side.
+/// The backend of the constructor's builder: sends each request to the answering side.
 struct Asking(Sender<Question>);
 
 impl Asking {
@@ -98,12 +98,12 @@ impl SimpleBackend for Asking {
     }
 }
 
-/// The answering side.
+/// The answering side: asks the caller's builder and records the tensors.
 struct Recorder<'a, 'b, F> {
     vb: &'a VarBuilder<'b>,
     is_buffer: F,
     tensors: Vec<Named>,
-    /// Where in `tensors` each name is.
+    /// The index in `tensors` of each name.
     known: HashMap<String, usize>,
     contains: HashMap<String, bool>,
 }
@@ -119,8 +119,8 @@ impl<F: Fn(&str) -> bool> Recorder<'_, '_, F> {
             None => vb.get_unchecked_dtype(&get.name, get.dtype)?,
         };
         let buffer = (self.is_buffer)(&get.name);
-        // candle's batch norm keeps statistics in variables and copies a plain tensor: one variable,
-        // made here, is what the original and its views share.
+        // candle's batch norm keeps statistics in variables and copies a plain tensor. So a
+        // variable is made here, which the original and its views share.
         let tensor = if buffer { Var::from_tensor(&tensor)?.into_inner() } else { tensor };
         self.known.insert(get.name.clone(), self.tensors.len());
         let (name, asked) = (get.name, get.dtype);

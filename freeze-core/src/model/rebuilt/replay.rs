@@ -1,4 +1,4 @@
-//! Running a recorded constructor again over the recorded, or other, tensors.
+//! Runs a recorded constructor again over the recorded or other tensors.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ type Candle<T> = candle_core::Result<T>;
 /// A constructor.
 pub(super) type Build<L> = dyn Fn(VarBuilder<'static>) -> Candle<L> + Send + Sync;
 
-/// What a constructor asked for, in its order, and the answers.
+/// The tensors that a constructor asked for, in order.
 pub(super) struct Recording {
     pub(super) dtype: DType,
     pub(super) device: Device,
@@ -24,15 +24,15 @@ pub(super) struct Recording {
 #[derive(Clone)]
 pub(super) struct Named {
     pub(super) name: String,
-    /// The element type that was asked for the first time.
+    /// The element type of the first request for it.
     pub(super) asked: DType,
     pub(super) tensor: Tensor,
     pub(super) buffer: bool,
 }
 
 impl Named {
-    /// The tensor as it was first given; where another element type is asked for, converted, so that
-    /// gradients arrive at the one tensor.
+    /// The tensor as first returned, converted if another element type is asked for, so that
+    /// gradients reach the same tensor.
     pub(super) fn answer(&self, dtype: DType) -> Candle<Tensor> {
         if dtype == self.asked { Ok(self.tensor.clone()) } else { self.tensor.to_dtype(dtype) }
     }
@@ -54,7 +54,7 @@ impl Recording {
         groups
     }
 
-    /// The same recording over other tensors, in the same order.
+    /// The same recording with other tensors, in the same order.
     pub(super) fn with_tensors(&self, tensors: Vec<Tensor>) -> Self {
         let named = self.tensors.iter().zip(tensors);
         let tensors = named.map(|(named, tensor)| Named { tensor, ..named.clone() }).collect();
@@ -72,7 +72,7 @@ pub(super) fn replay<L>(recording: &Arc<Recording>, build: &Build<L>) -> Result<
 }
 
 struct Replayed {
-    /// Where in the recording each name is.
+    /// The index in the recording of each name.
     by_name: HashMap<String, usize>,
     recording: Arc<Recording>,
 }

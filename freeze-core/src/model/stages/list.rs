@@ -1,10 +1,10 @@
-//! Fields with many stages.
+//! Fields that hold several stages.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A field whose items are stages: its type is written as a list, so that the stage has an index.
+/// A list whose items are stages, so that each stage has an index.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a list of stages",
     label = "written like a list, and none",
@@ -12,7 +12,7 @@ use std::sync::Arc;
     note = "a type of your own with such a name: rename it, or use it under an alias; it is one stage then"
 )]
 pub trait StageList {
-    /// Asked for by the derive, so that the compiler looks.
+    /// Read by the derive's output, so that the compiler checks the bound.
     const IS_LIST: () = ();
 }
 

@@ -1,4 +1,4 @@
-//! Stages: a model as a row of parts, which can be entered in the middle and left early.
+//! Stages: a model as a sequence of parts, which can be entered in the middle and left early.
 
 mod list;
 mod places;
@@ -18,7 +18,8 @@ pub use staged::Staged;
 /// One stage of a model: a variant of the enum that `#[freeze(stages)]` writes, such as
 /// `NetStage::Blocks(3)`.
 ///
-/// Shown by its path, `blocks.3`, which is that of its leaves; ordered by its place in the model.
+/// `Display` prints its path, `blocks.3`, which is the prefix of its leaves' paths; `Ord` is the
+/// order in the model.
 pub trait Stage: Copy + Ord + Hash + Debug + Display + Send + Sync + 'static {}
 
 /// A model whose fields are the stages of its forward, in the order of their declaration. Put
@@ -54,14 +55,14 @@ pub trait Stage: Copy + Ord + Hash + Debug + Display + Send + Sync + 'static {}
     note = "a `View`, `Freezer` or `Training`: call the methods on it, or hand over the model that it derefs to"
 )]
 pub trait Stages: Freezable {
-    /// The enum that the derive writes.
+    /// The enum of the model's stages, written by the derive.
     type Stage: Stage;
 
-    /// Shows every stage that this value has, in order.
+    /// Calls `see` with every stage that this value has, in order.
     fn each_stage(&self, see: &mut dyn FnMut(Self::Stage));
 
-    /// The stages that this value has, in order: an item of a list each, an `Option` without a value
-    /// none.
+    /// The stages that this value has, in order: one for each item of a list, none for an `Option`
+    /// without a value.
     fn stages(&self) -> Vec<Self::Stage> {
         let mut stages = Vec::new();
         self.each_stage(&mut |stage| stages.push(stage));
@@ -78,7 +79,7 @@ pub trait Stages: Freezable {
         Ok(self.stage_leaves(stage)?.start)
     }
 
-    /// The leaves that `stage` has, by their index; none in a stage without parameters.
+    /// The indices of the leaves of `stage`; empty for a stage without parameters.
     ///
     /// # Errors
     ///
@@ -88,12 +89,12 @@ pub trait Stages: Freezable {
         places::leaves_of(&|mapper| self.visit_params(mapper), &Self::LEAVES, &stage.to_string())
     }
 
-    /// The stage in front of which nothing changes as training goes on under `plan`: the first that
-    /// trains a leaf, or shares a tensor with a leaf that trains. `None` where no stage does.
+    /// The first stage that trains a leaf under `plan`, or shares a tensor with a leaf that trains:
+    /// no parameter in front of it changes. `None` if there is no such stage.
     ///
     /// A leaf that belongs to no stage may be used by any: while it trains, the first stage is the
-    /// boundary. What moves without being trained is not looked at: running statistics that the
-    /// caller moves, dropout, what a forward remembers.
+    /// boundary. What changes without being trained is not considered: running statistics that the
+    /// caller updates, dropout, state that a forward stores.
     ///
     /// # Errors
     ///

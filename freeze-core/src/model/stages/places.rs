@@ -1,4 +1,4 @@
-//! Which leaves lie in which stage.
+//! Finds the leaves of each stage.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -11,7 +11,7 @@ use crate::model::inspect::visit;
 use crate::model::mapper::{Walk, is_at_or_below};
 use crate::plan::FreezePlan;
 
-/// The place of `stage` among the `stages` that a model has.
+/// The index of `stage` among the `stages` of a model; an error if it is not there.
 pub(super) fn position<S: Display + PartialEq>(stages: &[S], stage: &S) -> Result<usize> {
     stages.iter().position(|one| one == stage).ok_or_else(|| {
         let why = match stages {
@@ -22,19 +22,19 @@ pub(super) fn position<S: Display + PartialEq>(stages: &[S], stage: &S) -> Resul
     })
 }
 
-/// The leaves of the stage at `path`; where it has none, the empty range behind all that is declared
+/// The leaves of the stage at `path`; if it has none, the empty range after all leaves declared
 /// before it.
 pub(super) fn leaves_of(walk: &Walk<'_>, tree: &LeafTree, path: &str) -> Result<Range<usize>> {
     let depth = path.split('.').count();
     let at = place(tree, path, depth);
     let heads = visit(walk, |_, _| {})?;
-    // Leaves lie in the order of declaration, those of no stage among them.
+    // Leaves are in declaration order, including those that belong to no stage.
     let start = heads.partition_point(|head| place(tree, &head.path, depth) < at);
     let inside = heads[start..].iter().take_while(|head| is_at_or_below(&head.path, path));
     Ok(start..start + inside.count())
 }
 
-/// The first of the `stages`, given by their paths, that moves under `plan`.
+/// The first of the `stages`, given by their paths, that changes in training under `plan`.
 pub(super) fn first_moving(
     walk: &Walk<'_>,
     stages: &[String],
@@ -45,7 +45,7 @@ pub(super) fn first_moving(
     let paths: Vec<String> = heads.into_iter().map(|head| head.path).collect();
     plan.check_paths(&paths)?;
     let mut moves: Vec<bool> = plan.states().iter().map(|state| !state.is_frozen()).collect();
-    // A frozen leaf moves with the trained one that it is tied to.
+    // A frozen leaf changes with the trained one that it is tied to.
     let moved: HashSet<StorageId> =
         tensors.iter().filter(|(leaf, _)| moves[*leaf]).map(|(_, storage)| *storage).collect();
     let tied = tensors.iter().filter(|(_, storage)| moved.contains(storage));
@@ -59,7 +59,8 @@ pub(super) fn first_moving(
     Ok(moving.map(|(_, path)| stage_of(path)).min())
 }
 
-/// The place of what lies at `path`: of its field among the model's, and of the items in it.
+/// The position of the part at `path`: the index of the field in the model, then the indices of
+/// items in it.
 fn place(tree: &LeafTree, path: &str, depth: usize) -> Vec<usize> {
     let mut segments = path.split('.').take(depth);
     let field = segments.next().and_then(|field| tree.position(field));

@@ -1,15 +1,15 @@
-//! What the user writes: one stage's forward. The rest follows.
+//! Running a model stage by stage: the user writes one stage's forward, the rest is provided.
 
 use super::Stages;
 use super::places::position;
 use crate::error::Error;
 use crate::model::Flow;
 
-/// A model that can be entered at any stage and left at any: the user says what one stage computes,
-/// and the compiler that none is forgotten.
+/// A model that can be entered and left at any stage. The user writes what each stage computes, and
+/// the compiler checks that none is forgotten.
 ///
-/// A stage computes with what flows in, the context, its own field and fields that are
-/// `#[freeze(no_stage)]`. Views are entered as the model is: frozen stages record no graph.
+/// A stage uses its input, the context, its own field and fields that are `#[freeze(no_stage)]`.
+/// Views can be entered as the model can: frozen stages record no graph.
 ///
 /// ```
 /// use candle_core::{Result, Tensor};
@@ -55,9 +55,9 @@ use crate::model::Flow;
     note = "write `impl Staged for {Self}` with `fn run(&self, stage, xs, context)`, a `match` over its stages"
 )]
 pub trait Staged: Stages {
-    /// What flows from stage to stage, into the first and out of the last.
+    /// The value that flows into the first stage, from stage to stage, and out of the last.
     type Flow: Flow;
-    /// What every stage sees beside it, such as a mask; `()` if there is nothing.
+    /// A further input of every stage, such as a mask; `()` if there is none.
     type Context: ?Sized;
 
     /// The forward of one stage.
@@ -72,7 +72,7 @@ pub trait Staged: Stages {
         context: &Self::Context,
     ) -> candle_core::Result<Self::Flow>;
 
-    /// All stages.
+    /// Runs all stages.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ pub trait Staged: Stages {
         through(self, &self.stages(), xs, context)
     }
 
-    /// `stage` and all behind it; `xs` is what flows into `stage`.
+    /// Runs `stage` and all after it; `xs` is the input of `stage`.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ pub trait Staged: Stages {
         through(self, &stages[at..], xs, context)
     }
 
-    /// All in front of `stage`, without it: what flows into `stage`.
+    /// Runs all stages before `stage` and returns the input of `stage`.
     ///
     /// # Errors
     ///
@@ -113,11 +113,11 @@ pub trait Staged: Stages {
         through(self, &stages[..at], xs, context)
     }
 
-    /// From `from` on to what flows into `to`.
+    /// Runs `from` and the stages up to, without, `to`; returns the input of `to`.
     ///
     /// # Errors
     ///
-    /// The model has no such stage, `to` lies in front of `from`, or those of [`run`](Self::run).
+    /// The model has no such stage, `to` is before `from`, or those of [`run`](Self::run).
     fn forward_between(
         &self,
         from: Self::Stage,

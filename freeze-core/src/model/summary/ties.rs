@@ -1,4 +1,4 @@
-//! Parameters that several leaves hold, and what a plan really makes of them.
+//! Parameters that several leaves hold, and how they actually train under a plan.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use candle_core::TensorId;
 use crate::model::{Leaf, Param, Role};
 use crate::plan::LeafState;
 
-/// For each tied parameter the rows that hold it, with its name there.
+/// For each tied parameter, the rows that hold it and its name in each.
 pub(super) struct Ties<'a> {
     rows: &'a [(Leaf, LeafState)],
     holders: HashMap<TensorId, Vec<(usize, &'a Param)>>,
@@ -25,15 +25,15 @@ impl<'a> Ties<'a> {
         Self { rows, holders }
     }
 
-    /// Another name of the same tensor, as the end of what is shown of it.
+    /// Another name of the same tensor, to append to its entry.
     pub(super) fn mark(&self, param: &Param) -> String {
         let holders = self.holders.get(&param.id).into_iter().flatten();
         let mut others = holders.filter(|(_, other)| other.full_name != param.full_name);
         others.next().map_or_else(String::new, |(_, other)| format!(" = {}", other.full_name))
     }
 
-    /// What trains otherwise than the leaf in `row`: a tied parameter trains as the last trained leaf
-    /// that holds it.
+    /// The parameters that train differently from the leaf in `row`: a tied parameter trains like
+    /// the last trained leaf that holds it.
     pub(super) fn exceptions(&self, row: usize) -> Vec<String> {
         let (leaf, own) = &self.rows[row];
         let exception = |param: &Param| {

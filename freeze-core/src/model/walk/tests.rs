@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::model::{DropoutState, Freezable, LeafTree, Mapper, Skipped, inspect};
 use crate::nn::Dropout;
 
-/// A model whose `map_params` alone is written.
+/// A model that implements only `map_params`.
 struct ByHand<M>(M);
 
 impl<M: Freezable> Freezable for ByHand<M> {
