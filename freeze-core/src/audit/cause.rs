@@ -1,4 +1,4 @@
-//! Finds by trying why a leaf got no gradient.
+//! Finds out by experiment why a leaf got no gradient.
 
 use std::collections::HashMap;
 
@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::model::{Freezable, Leaf};
 use crate::plan::FreezePlan;
 
-/// How far a leaf is moved, as a share of its largest element: a little, and if nothing happens, so
-/// far that a dead unit or a rounding does not hide it.
+/// How far the values of a leaf are moved, as a share of its largest element: first a little, then,
+/// if nothing changes, so far that a dead unit or rounding cannot hide the effect.
 const NUDGES: [f64; 2] = [0.05, 2.0];
 
 pub(super) struct Missing<'a, M, F> {
@@ -28,7 +28,7 @@ where
     M: Freezable,
     F: Fn(&mut M) -> candle_core::Result<Tensor>,
 {
-    /// The cause for every leaf in which a gradient is missing, by index.
+    /// The cause for every leaf that lacks a gradient, by index.
     pub(super) fn causes(
         &self,
         leaves: &[Leaf],
@@ -58,13 +58,14 @@ where
         Ok(causes)
     }
 
-    /// Whether a gradient would have reached all of the named parameters in other evaluations.
+    /// Whether, over all evaluations, a gradient reached each of the named parameters at least
+    /// once.
     fn is_reached_at_times(&self, leaf: &Leaf, params: &[String]) -> bool {
         let mut params = leaf.params.iter().filter(|param| params.contains(&param.name));
         params.all(|param| self.repeats.reached.contains(&param.id))
     }
 
-    /// Whether other values of the named parameters give another loss.
+    /// Whether other values of the named parameters change the loss.
     fn moves_the_loss(&self, leaf: &Leaf, params: &[String]) -> Result<bool> {
         let params = leaf.params.iter().filter(|param| params.contains(&param.name));
         let vars = params.filter_map(|param| self.vars.get(&param.id)).cloned().collect();
@@ -93,7 +94,7 @@ where
             if let Some(kind) = leaf.no_backward.filter(|_| cut.contains(&leaf.index)) {
                 return CutAt::Leaf { path: leaf.path.clone(), kind };
             }
-            // A leaf that trains, and got its gradient: what cuts lies before it.
+            // This leaf trains and got its gradient, so the cut is before it.
             if audited.outcome == super::Outcome::Trained && audited.missing.is_empty() {
                 break;
             }
@@ -102,7 +103,8 @@ where
     }
 }
 
-/// `value` with every element moved by its own amount: many layers ignore a common offset or scale.
+/// `value` with every element moved by a different amount, because many layers ignore a common
+/// offset or scale.
 fn nudged(value: &Tensor, share: f64) -> Result<Tensor> {
     let largest = value.to_dtype(DType::F64)?.abs()?.flatten_all()?;
     let largest = largest.to_vec1::<f64>()?.into_iter().fold(0.0, f64::max);

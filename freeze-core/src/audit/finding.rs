@@ -11,16 +11,16 @@ use crate::error::{listed, several};
 pub enum Finding {
     /// The model has no variable at all.
     NoVariables,
-    /// Gradients that should have arrived did not.
+    /// Trained parameters got no gradient.
     NoGradient {
-        /// Paths of leaves, or full names of parameters where only some of a leaf's are concerned.
+        /// Paths of leaves, or full names of parameters if only some of a leaf's are concerned.
         names: Vec<String>,
         /// The cause that they share.
         cause: Cause,
     },
-    /// Parameters that the plan trains are plain tensors, which nothing can train.
+    /// Parameters that the plan trains are plain tensors, which cannot be trained.
     PlainTensors {
-        /// Paths of leaves, or full names of parameters where only some of a leaf's are concerned.
+        /// Paths of leaves, or full names of parameters if only some of a leaf's are concerned.
         names: Vec<String>,
     },
     /// Gradients go to variables that the model does not have.
@@ -28,17 +28,18 @@ pub enum Finding {
         /// The variables' shapes.
         shapes: Vec<Vec<usize>>,
     },
-    /// The loss is computed from the model's variables where it should be from the model that it is
-    /// given, in which they are frozen.
+    /// The loss uses the model's variables directly and not the model that it is given, in which
+    /// they are frozen.
     PastTheModel {
         /// The variables' full names.
         names: Vec<String>,
     },
     /// The loss is infinite or NaN.
     NonFiniteLoss,
-    /// Equal evaluations use other operations, so that order and cost cannot be told.
+    /// Evaluations on the same input use different operations, so order and cost cannot be
+    /// determined.
     RandomGraph,
-    /// The first leaf, which freezes first, is the last one used.
+    /// The first leaf, which freezes first, is used last.
     FirstRunsLast {
         /// The leaf's path.
         path: String,
@@ -50,7 +51,7 @@ pub enum Finding {
         /// The paths of those leaves.
         runs_behind: Vec<String>,
     },
-    /// A frozen leaf for which gradients are computed that nobody reads.
+    /// Gradients that nothing reads are computed for a frozen leaf.
     UnreadGradients {
         /// The leaf's path.
         path: String,
@@ -62,8 +63,8 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// Whether something does not train as it was meant to, or freezing would meet the wrong leaves;
-    /// otherwise time is lost and nothing else.
+    /// Whether something does not train as planned, or freezing would affect the wrong leaves.
+    /// Otherwise the finding only costs time.
     pub fn is_fault(&self) -> bool {
         let at_times = matches!(self, Self::NoGradient { cause: Cause::AtTimes, .. });
         !at_times && !matches!(self, Self::UnreadGradients { .. } | Self::RandomGraph)
@@ -71,7 +72,7 @@ impl Finding {
 }
 
 impl Audit {
-    /// Everything found, faults first; leaves with one cause share a finding.
+    /// All findings, faults first; leaves with the same cause share one.
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         if !self.has_variables {
@@ -124,7 +125,7 @@ impl AuditedLeaf {
 }
 
 impl Finding {
-    /// Warns of it through `tracing`.
+    /// Emits it as a `tracing` warning.
     pub(crate) fn trace(&self) {
         tracing::warn!(fault = self.is_fault(), "{self}");
     }

@@ -1,4 +1,4 @@
-//! The order of the data flow, and which leaves have a tracked input, found by trying.
+//! Finds the order of the data flow, and which leaves have a tracked input, by experiment.
 
 use std::collections::HashMap;
 
@@ -17,8 +17,8 @@ pub(super) struct Flow<'a, M, F> {
     step: &'a Step,
     leaves: &'a [Leaf],
     vars: &'a HashMap<TensorId, Var>,
-    /// When each leaf's first variable is used with everything trained; `None` where no gradient
-    /// reaches or nothing can train.
+    /// When each leaf's first variable is used with everything trained; `None` if no gradient
+    /// reaches the leaf or it cannot train.
     first_use: Vec<Option<usize>>,
 }
 
@@ -49,7 +49,7 @@ where
         Ok(Self { prober, plan, step, leaves, vars, first_use })
     }
 
-    /// What the frozen leaf at `index` costs the backward.
+    /// The backward work that the frozen leaf at `index` costs.
     pub(super) fn frozen_work(&self, index: usize) -> Result<FrozenWork> {
         let Some(own) = self.first_use[index] else { return Ok(FrozenWork::None) };
         let trained = self.plan.states().iter().zip(&self.first_use);
@@ -84,12 +84,12 @@ where
         }
     }
 
-    /// What the leaf at `index`, frozen under `plan`, costs `step`.
+    /// The backward work of `step` for the leaf at `index`, which is frozen under `plan`.
     ///
     /// candle computes a gradient for every operand of an operation with a tracked one, and leaves
-    /// those of untracked operands in its store. If the leaf's input is tracked already, training the
-    /// leaf adds nothing to the graph but views of its parameters, and the gradients that were left
-    /// over for them find readers.
+    /// those of untracked operands in its store. If the leaf's input is already tracked, training
+    /// the leaf adds only its parameters to the graph, and the gradients left in the store for them
+    /// are then used.
     fn work(
         &self,
         plan: &FreezePlan,

@@ -1,4 +1,4 @@
-//! What a training step shows of itself, without another evaluation.
+//! Checks one training step without another evaluation.
 
 use std::collections::HashSet;
 
@@ -11,12 +11,13 @@ use super::{Audit, AuditedLeaf, Cause, Finding, Outcome, strangers};
 use crate::error::Result;
 use crate::model::{Freezable, Freezer, Leaf};
 
-/// Looks at one step's loss and gradients: is the loss a number, did every trained leaf get a
-/// gradient, did any go to variables that are frozen or not of the model, and is the first leaf, which
-/// freezes first, the last one used? Why a gradient is missing, [`audit`](fn@super::audit) finds out.
+/// Checks one step's loss and gradients: is the loss finite, did every trained leaf get a gradient,
+/// did any go to variables that are frozen or not part of the model, and is the first leaf, which
+/// freezes first, the last one used? [`audit`](fn@super::audit) finds out why a gradient is
+/// missing.
 ///
-/// The loss was computed through the freezer's view, as a step does. Cheap: it goes through the graph
-/// once and reads the loss.
+/// The loss must have been computed through the freezer's view, as in a step. Cheap: it walks the
+/// graph once and reads the loss.
 ///
 /// ```
 /// use candle_core::{DType, Device, Module, Tensor};
@@ -83,7 +84,8 @@ pub(crate) fn glance_at<M: Freezable>(
     Ok(Audit { leaves: audited, has_variables, general }.findings())
 }
 
-/// The first trained leaf, if it is the last one used of several: the head that is declared first.
+/// The first trained leaf, if there are several and it is used last, such as a head that is
+/// declared first.
 fn first_runs_last<'a>(graph: &Graph, trained: impl Iterator<Item = &'a Leaf>) -> Option<Finding> {
     let place = |leaf: &Leaf| {
         leaf.params.iter().filter_map(|param| graph.order.get(&param.id)).min().copied()

@@ -1,4 +1,4 @@
-//! What a loss was computed from, as far as candle shows it.
+//! The graph that a loss was computed by, as far as candle shows it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,11 +7,11 @@ use candle_core::{Tensor, TensorId};
 use crate::kernel::StorageId;
 
 pub(crate) struct Graph {
-    /// Every variable, by the order of its first use.
+    /// Every variable, in the order of first use.
     pub(super) variables: Vec<Tensor>,
-    /// The places of their first uses.
+    /// The positions of their first uses.
     pub(super) order: HashMap<TensorId, usize>,
-    /// What the nodes store their values in.
+    /// The storages of the nodes' values.
     pub(super) storages: Vec<StorageId>,
     pub(super) ids: HashSet<TensorId>,
 }
@@ -36,7 +36,7 @@ impl Graph {
         graph
     }
 
-    /// Whether both hold the same variables and as many operations.
+    /// Whether both have the same variables and the same number of operations.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         self.storages.len() == other.storages.len()
             && self.order.len() == other.order.len()

@@ -1,34 +1,34 @@
-//! What an audit says of one leaf.
+//! The audit's result for one leaf.
 
 use candle_core::TensorId;
 
 use crate::model::{Leaf, Role};
 use crate::plan::{FreezePlan, LeafState};
 
-/// What an audit found of one leaf.
+/// What an audit found about one leaf.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AuditedLeaf {
-    /// Counted from the front of the model.
+    /// The index from the front of the model, starting at 0.
     pub index: usize,
     /// Field names and indices joined by dots.
     pub path: String,
     /// The layer's type name.
     pub kind: &'static str,
-    /// What the plan means it to do, and what came of it.
+    /// Its state in the plan, and what happened in the step.
     pub outcome: Outcome,
     /// The names within the leaf of the trained parameters that got no gradient, such as `bias`.
     pub missing: Vec<String>,
-    /// The names within the leaf of the parameters that are plain tensors, which nothing can train.
+    /// The names within the leaf of the parameters that are plain tensors, which cannot be trained.
     pub plain: Vec<String>,
     /// Whether no parameter of the leaf got a gradient.
     pub all_missing: bool,
     /// The paths of leaves that are declared after this one although its input passes through them;
-    /// where the model branches, leaves of other branches may be among them.
+    /// if the model branches, leaves of other branches may be included.
     pub runs_behind: Vec<String>,
 }
 
-/// What became of a leaf in the audited step.
+/// What happened to a leaf in the audited step.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -40,30 +40,30 @@ pub enum Outcome {
     Frozen(FrozenWork),
     /// The plan trains it, but none of its parameters is a variable.
     NoVariables,
-    /// The plan trains it, but it has no parameters, as a batch norm without weights.
+    /// The plan trains it, but it has no parameters, such as a batch norm without weights.
     NoParameters,
 }
 
-/// Why no gradient arrived.
+/// Why a leaf got no gradient.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Cause {
     /// The loss depends on the leaf, but an operation between the two has no backward.
     Cut(CutAt),
-    /// The loss stays as it is whatever the leaf holds: it is not used, or not on the way to the
-    /// loss.
+    /// The loss does not depend on the leaf: it is not used, or its output does not reach the loss.
     Unused,
-    /// The loss differs between two equal evaluations, so that nothing can be told from it.
+    /// The loss differs between two evaluations on the same input, so the cause cannot be found.
     RandomLoss,
     /// The loss is infinite or NaN.
     NonFiniteLoss,
-    /// Gradients arrive in some evaluations and not in others, as with a random depth: no fault.
+    /// Gradients arrive in some evaluations and not in others, as with stochastic depth. This is no
+    /// fault.
     AtTimes,
-    /// One step alone was looked at.
+    /// Not investigated, because only one step was checked.
     NotTried,
 }
 
-/// Where gradients are cut off.
+/// The place where gradients are cut off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CutAt {
@@ -75,7 +75,7 @@ pub enum CutAt {
         /// Its type name.
         kind: &'static str,
     },
-    /// At or above the leaf, by an operation that belongs to no leaf, such as a softmax.
+    /// At or after the leaf, by an operation that belongs to no leaf, such as a softmax.
     AtOrAbove,
 }
 
@@ -85,10 +85,10 @@ pub enum CutAt {
 pub enum FrozenWork {
     /// None.
     None,
-    /// The gradient of its input alone, which what lies below it needs: a layer of
+    /// Only the gradient of its input, which the trained leaves before it need: a layer of
     /// [`nn`](crate::nn).
     Input,
-    /// Also gradients of its own, which nobody reads: a layer of candle-nn.
+    /// Also gradients of its own parameters, which nothing reads: a layer of candle-nn.
     Whole {
         /// The bytes of those gradients.
         bytes: usize,

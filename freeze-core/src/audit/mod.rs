@@ -1,9 +1,10 @@
-//! Who was meant to train and got no gradient, and why.
+//! Finds leaves that should train but got no gradient, and why.
 //!
-//! candle hides its graph: an operation without a backward (its fused layer norm, RMS norm, softmax)
-//! cuts off everything below it in silence. An [`audit`] evaluates the loss as training does, looks
-//! where gradients arrived, and finds the cause by trying: a leaf without a gradient is nudged, and
-//! either the loss moves, so it was cut off, or it does not, so it is not used.
+//! candle hides its graph: an operation without a backward (its fused layer norm, RMS norm,
+//! softmax) silently cuts off everything before it. An [`audit`] evaluates the loss as training
+//! does, checks where gradients arrived, and finds the cause by experiment: the values of a leaf
+//! without a gradient are changed a little. If the loss changes, the gradient was cut off; if not,
+//! the leaf is not used.
 
 mod cause;
 mod finding;
@@ -37,25 +38,25 @@ use repeat::Repeats;
 pub struct Audit {
     leaves: Vec<AuditedLeaf>,
     has_variables: bool,
-    /// What concerns no leaf alone.
+    /// Findings that do not concern a single leaf.
     general: Vec<Finding>,
 }
 
-/// Audits the model under the plan in force: `loss` computes, from the model it is given, the loss of
-/// a batch as a training step does.
+/// Audits the model under the current plan. `loss` computes the loss of a batch from the model that
+/// it is given, as a training step does.
 ///
-/// It is called once with its backward; twice more, or sixteen times if a gradient is missing, to see
-/// whether it is random; once with everything frozen and once with everything trained; and again for
-/// each leaf in doubt: once or twice for one that got no gradient, that is frozen above a trained one,
-/// or that is declared out of order. Variables, running statistics and the generators of
-/// [`nn::Dropout`](crate::nn::Dropout), the model's whichever thread draws from them and others that
-/// this thread draws from, are put back bit by bit, also when `loss` fails or panics; what else it
-/// changes stays changed.
+/// It is called once with its backward; twice more, or sixteen times if a gradient is missing, to
+/// see whether it is random; once with everything frozen and once with everything trained; and once
+/// or twice for each leaf in doubt: one that got no gradient, is frozen after a trained one, or is
+/// declared out of order. Variables, running statistics and the generators of
+/// [`nn::Dropout`](crate::nn::Dropout) (those of the model, and others that this thread draws from)
+/// are restored exactly, also when `loss` fails or panics. Anything else that `loss` changes stays
+/// changed.
 ///
-/// The data flow is taken from [`Tensor::sorted_nodes`] with all leaves trained: the order in which
-/// their variables are first used, the first operand of an operation before the others. Only a leaf
-/// that comes late in it is tried on its own: is its input tracked while nothing but what is declared
-/// after it trains?
+/// The order of the data flow comes from [`Tensor::sorted_nodes`] with all leaves trained: the
+/// order in which their variables are first used, the first operand of an operation before the
+/// others. A leaf that is late in this order is tested on its own: is its input tracked when only
+/// leaves declared after it train?
 ///
 /// ```
 /// use candle_core::{DType, Device, Module, Tensor};
@@ -125,7 +126,7 @@ pub fn audit_mut<M: Freezable>(
     if !step.value.is_finite() {
         general.push(Finding::NonFiniteLoss);
     }
-    // What is frozen now costs nothing then, and the other way round: nothing can be told by trying.
+    // With a random graph, costs differ between evaluations, so experiments show nothing.
     if repeats.graph_differs {
         general.push(Finding::RandomGraph);
         prober.finish()?;
@@ -143,7 +144,7 @@ pub fn audit_mut<M: Freezable>(
     Ok(Audit { leaves: audited, has_variables: true, general })
 }
 
-/// With everything frozen no variable should be left.
+/// Finds variables in the graph with everything frozen, where there should be none.
 fn past_the_model<M, F>(
     prober: &Prober<'_, M, F>,
     plan: &FreezePlan,
@@ -174,12 +175,12 @@ impl Audit {
         self.has_variables
     }
 
-    /// Nothing, if all that was meant to train got gradients and the leaves are declared in the order
-    /// of the data flow. Work that frozen leaves cost is shown, but no fault.
+    /// `Ok` if every parameter that should train got a gradient and the leaves are declared in the
+    /// order of the data flow. Backward work for frozen leaves is shown, but is no fault.
     ///
     /// # Errors
     ///
-    /// Every fault, with the leaves it concerns.
+    /// There are faults; all are listed with their leaves.
     pub fn ensure_clean(&self) -> Result<()> {
         let faults = self.findings().into_iter().filter(Finding::is_fault);
         let faults: Vec<String> = faults.map(|fault| fault.to_string()).collect();
@@ -190,7 +191,7 @@ impl Audit {
     }
 }
 
-/// The parameters that gradients could train.
+/// The leaf's floating-point parameters, without buffers.
 fn weights(leaf: &Leaf) -> impl Iterator<Item = TensorId> {
     leaf.params.iter().filter(|param| param.role == Role::Weight).map(|param| param.id)
 }

@@ -1,4 +1,4 @@
-//! Evaluates the loss through fresh views and puts everything back that it moves.
+//! Evaluates the loss through new views and restores everything that it changes.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, TensorId, Var};
@@ -23,17 +23,17 @@ pub(crate) struct Prober<'a, M, F> {
 
 /// A forward and a backward pass.
 pub(crate) struct Step {
-    /// The view's leaves: frozen ones hold other tensors than the model's.
+    /// The view's leaves; frozen ones hold different tensors from the model's.
     pub(super) leaves: Vec<Leaf>,
     pub(super) calls: Vec<Call>,
     pub(super) value: Value,
     grads: GradStore,
     pub(super) graph: Graph,
-    /// The shapes, with the bytes, of gradients that were computed for untracked operands.
+    /// The shapes and bytes of gradients that were computed for untracked operands.
     pub(super) unread: Vec<(Vec<usize>, usize)>,
 }
 
-/// A loss, to be compared bit by bit.
+/// The bits of a loss, to compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Value(Vec<u64>);
 
@@ -76,7 +76,7 @@ where
         Ok(Step { leaves, calls, value, grads, graph, unread })
     }
 
-    /// The loss under `plan` and what it is computed from.
+    /// The loss under `plan` and its graph.
     pub(super) fn graph(
         &self,
         plan: &FreezePlan,
@@ -96,8 +96,8 @@ where
         Ok((leaves, loss?, calls))
     }
 
-    /// Runs `run` on a fresh view, of which the leaves are returned with the result, and puts
-    /// statistics and generators back.
+    /// Runs `run` on a new view, returns its leaves with the result, and restores statistics and
+    /// generators.
     pub(crate) fn through<R>(
         &self,
         plan: &FreezePlan,
@@ -118,7 +118,7 @@ where
         (self.loss)(view)
     }
 
-    /// Puts the running statistics back and says whether that went well.
+    /// Restores the running statistics; an error if that fails.
     pub(crate) fn finish(self) -> Result<()> {
         self.statistics.restore()
     }
@@ -140,7 +140,7 @@ impl Value {
     }
 }
 
-/// Copies of variables' values, which it puts back when dropped, after a panic too.
+/// Copies of variables' values, which are restored when it is dropped, also after a panic.
 pub(crate) struct Saved(Vec<(Var, Tensor)>);
 
 impl Saved {
@@ -152,7 +152,7 @@ impl Saved {
         Ok(Self(vars.into_iter().map(save).collect::<Result<_>>()?))
     }
 
-    /// The variables with the values they are put back to.
+    /// The variables with their saved values.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Var, &Tensor)> {
         self.0.iter().map(|(var, value)| (var, value))
     }

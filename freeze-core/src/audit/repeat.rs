@@ -1,4 +1,4 @@
-//! Whether the loss, or the way to it, is random: found by evaluating it again.
+//! Finds out whether the loss or its graph is random, by evaluating it again.
 
 use std::collections::HashSet;
 
@@ -9,19 +9,21 @@ use crate::error::Result;
 use crate::model::Freezable;
 use crate::plan::FreezePlan;
 
-/// How often, if no gradient is missing.
+/// The number of evaluations if no gradient is missing.
 const ALWAYS: usize = 2;
-/// How often, if one is: a layer that is left out nine times in ten is met in four audits of five.
+/// The number if one is missing: a layer that is skipped nine times in ten is seen in four audits
+/// of five.
 const IN_DOUBT: usize = 16;
 
-/// How equal evaluations differed.
+/// How evaluations on the same input differed.
 #[derive(Default)]
 pub(super) struct Repeats {
-    /// The loss did.
+    /// Whether the loss differed.
     pub(super) value_differs: bool,
-    /// The variables that the loss was computed from did, or the number of operations.
+    /// Whether the variables that the loss was computed from, or the number of operations,
+    /// differed.
     pub(super) graph_differs: bool,
-    /// The variables that a gradient would have reached in any of them.
+    /// The variables that a gradient reached in any of them.
     pub(super) reached: HashSet<TensorId>,
 }
 

@@ -1,4 +1,5 @@
-//! Gradients that go past the model: found in the graph of a model in which all is frozen.
+//! Variables that the loss uses without the model, found in the graph of a model in which
+//! everything is frozen.
 
 use candle_core::TensorId;
 use std::collections::HashSet;
@@ -7,7 +8,7 @@ use super::Finding;
 use super::graph::Graph;
 use crate::model::{Leaf, Role};
 
-/// The variables of `graph` that the model does not have, as a finding, if there are any.
+/// A finding of the variables in `graph` that do not belong to the model, if there are any.
 pub(super) fn outside(graph: &Graph, leaves: &[Leaf]) -> Option<Finding> {
     let params = leaves.iter().flat_map(|leaf| &leaf.params);
     let inside: HashSet<TensorId> = params.map(|param| param.id).collect();
@@ -16,7 +17,8 @@ pub(super) fn outside(graph: &Graph, leaves: &[Leaf]) -> Option<Finding> {
     (!shapes.is_empty()).then_some(Finding::OutsideTheModel { shapes })
 }
 
-/// The model's own variables in `graph` that are `frozen` in the model that was handed over, by name.
+/// A finding of the model's variables in `graph` that are `frozen` in the view that was passed, by
+/// name.
 pub(super) fn past(
     graph: &Graph,
     leaves: &[Leaf],

@@ -14,16 +14,16 @@ use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf};
 use crate::nn::record::{self, Detail, Part, record};
 use crate::plan::{FreezePlan, LeafState};
 
-/// How often each part is measured, after one step that warms up.
+/// How often each part is measured, after one warm-up step.
 const ROUNDS: usize = 5;
 
 type Update<'a> = &'a mut dyn FnMut(&GradStore) -> candle_core::Result<()>;
 
-/// What one round took.
+/// The times of one round.
 struct Round {
     recording: Recording,
     update: Duration,
-    /// Giving back the gradients.
+    /// Freeing the gradients.
     release: Duration,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn measure<M: Freezable>(
         let run = |view: &mut M| run(&prober, view, part, &mut update);
         prober.through(&plan, BatchNormPolicy::AsCaller, run)?.1
     };
-    // What is frozen keeps no results, which makes its forward faster.
+    // Frozen operations keep no results, which makes their forward faster.
     let pass = || -> Result<(Recording, Vec<Leaf>)> {
         let run = |view: &mut M| forward(&prober, view);
         let (view, recording) = prober.through(&frozen, BatchNormPolicy::AsCaller, run)?;
@@ -55,7 +55,7 @@ pub(super) fn measure<M: Freezable>(
         for part in [Part::Whole, Part::Input, Part::Weight] {
             rounds.push(step(part)?);
         }
-        // The first pass finds the memory as the steps left it.
+        // The first pass runs with memory as the steps left it, so it is not counted.
         pass()?;
         let (recording, view) = pass()?;
         callers = callers_of(&recording, &leaves, &view);
@@ -68,10 +68,10 @@ pub(super) fn measure<M: Freezable>(
     let update = typical(undisturbed().map(|round| round.update)).unwrap_or_default();
     let release = typical(undisturbed().map(|round| round.release)).unwrap_or_default();
     recordings.extend(rounds.into_iter().map(|round| round.recording));
-    // A model that calls other operations each time is known by its last step.
+    // For a model that calls different operations each time, the last step counts.
     let count = recordings.last().map_or(0, |recording| recording.calls.len());
     recordings.retain(|recording| recording.calls.len() == count);
-    // Another number of calls: a random model, of which the passes tell nothing.
+    // A different number of calls means a random model; the passes say nothing about it.
     let known = callers.len() == count;
     let held = |index: usize, call: &record::Call| match known {
         true => callers[index].clone(),
@@ -109,8 +109,8 @@ fn holders(leaves: &[Leaf]) -> HashMap<TensorId, Vec<usize>> {
     holders
 }
 
-/// Whose weights each call of a pass with everything frozen used. Each leaf of its `view` has tensors
-/// of its own, also of a tied parameter, whose leaves freeze on their own.
+/// For each call of a pass with everything frozen, the leaves whose weights it used. Each leaf of
+/// `view` has its own detached tensors, even for a tied parameter, so they can be told apart.
 fn callers_of(pass: &Recording, leaves: &[Leaf], view: &[Leaf]) -> Vec<Vec<usize>> {
     let mut holders: HashMap<TensorId, Vec<usize>> = HashMap::new();
     for (leaf, shown) in leaves.iter().zip(view) {
@@ -131,8 +131,8 @@ fn leaves_of(weights: &[TensorId], holders: &HashMap<TensorId, Vec<usize>>) -> V
     leaves
 }
 
-/// By how much the update of all variables exceeds that of those trained under `plan`, which alone an
-/// optimizer under it moves.
+/// The ratio of the bytes of all variables to those trained under `plan`, which are all that the
+/// timed update covered.
 fn updated(plan: &FreezePlan, vars: &[(usize, Vec<usize>)]) -> f64 {
     let all: usize = vars.iter().map(|(bytes, _)| bytes).sum();
     match trained_bytes(vars, plan.states()) {
@@ -141,7 +141,7 @@ fn updated(plan: &FreezePlan, vars: &[(usize, Vec<usize>)]) -> f64 {
     }
 }
 
-/// A forward pass alone.
+/// One forward pass.
 fn forward<M, F>(prober: &Prober<'_, M, F>, view: &mut M) -> Result<Recording>
 where
     M: Freezable,
@@ -190,7 +190,7 @@ where
     Ok(Round { recording, update, release })
 }
 
-/// The time when the device has done all it was given.
+/// The time after the device has finished all queued work.
 fn now(device: &Device) -> candle_core::Result<Instant> {
     device.synchronize()?;
     Ok(Instant::now())

@@ -1,4 +1,4 @@
-//! What a calibration keeps of each call, and how candle's own share of the backward is split.
+//! The costs of each call, and how the time between calls in the backward is divided.
 
 use std::time::{Duration, Instant};
 
@@ -10,28 +10,28 @@ use crate::plan::LeafState;
 pub(super) struct LeafCost {
     pub(super) path: String,
     pub(super) kind: &'static str,
-    /// Whether its operations report, or it has no variable.
+    /// Whether its operations are recorded, or it has no variable.
     pub(super) known: bool,
 }
 
 /// One call of an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Call {
-    /// The leaves that hold its weights; none without weights.
+    /// The leaves that hold its weights; empty without weights.
     pub(super) leaves: Vec<usize>,
-    /// The leaf in whose row it is shown: its own, or the one before in the order of execution.
+    /// The leaf in whose row it is shown: its own, or the previous one in the order of execution.
     pub(super) shown_in: Option<usize>,
     pub(super) input_tracked: bool,
     pub(super) flops: Flops,
     pub(super) moved: usize,
     pub(super) output: usize,
-    /// With what candle does until the next operation.
+    /// The forward, including candle's work until the next call.
     pub(super) forward: Duration,
-    /// The same where nothing is tracked, so that no result is kept.
+    /// The forward if nothing is tracked, so that no result is kept.
     pub(super) frozen_forward: Duration,
-    /// The backward of the input alone, with what candle does until the next operation.
+    /// The gradient of the input, including candle's work until the next call.
     pub(super) input: Duration,
-    /// The backward of the weights alone, with what candle does to add them up.
+    /// The gradients of the weights, including candle's work to add them up.
     pub(super) weight: Duration,
     pub(super) both: Duration,
 }
@@ -52,7 +52,7 @@ pub(super) fn trained_bytes(vars: &[(usize, Vec<usize>)], states: &[LeafState]) 
     trained.map(|(bytes, _)| bytes).sum()
 }
 
-/// The median, or of two the longer one.
+/// The median; for an even number, the upper of the two in the middle.
 pub(super) fn typical(times: impl Iterator<Item = Duration>) -> Option<Duration> {
     let mut times: Vec<Duration> = times.collect();
     times.sort_unstable();
@@ -65,12 +65,12 @@ pub(super) struct Recording {
     pub(super) calls: Vec<record::Call>,
     /// When the forward began and ended.
     pub(super) forward: (Instant, Instant),
-    /// The same of the backward; `None` for a round in which everything was frozen.
+    /// When the backward began and ended; `None` for a round in which everything was frozen.
     pub(super) backward: Option<(Instant, Instant)>,
 }
 
 impl Recording {
-    /// Whether everything trained and nothing ran besides the step.
+    /// Whether everything was trained and no part was timed on its own.
     pub(super) fn is_undisturbed(&self) -> bool {
         self.part == Part::Whole && self.backward.is_some()
     }
@@ -86,8 +86,8 @@ impl Recording {
         (first.saturating_duration_since(began), times.collect())
     }
 
-    /// The time until the first call was asked for its gradients, and how long candle was busy with
-    /// other things after each of them returned.
+    /// The time until the backward of the first call started, and the time between each call's
+    /// backward and the next one.
     fn gaps(&self) -> Option<(Duration, Vec<Duration>)> {
         let (began, ended) = self.backward?;
         let spans = self.calls.iter().enumerate();
@@ -104,19 +104,20 @@ impl Recording {
     }
 }
 
-/// What a step takes before its first call, in the forward and in the backward.
+/// The time of a step before its first call, in the forward and in the backward.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Heads {
     pub(super) forward: Duration,
     pub(super) backward: Duration,
 }
 
-/// What each call typically took in `rounds`, which all called the same operations; the last one
-/// trained everything. `leaves` tells the leaves of the weights of a call and its place.
+/// The typical costs of each call in `rounds`, which all called the same operations; the last one
+/// trained everything. `leaves` returns the leaves of a call's weights and the row in which it is
+/// shown.
 ///
-/// Between two calls' backwards candle adds up the gradients that the first returned and goes through
-/// operations that do not report. What the sums of the weights take is known; the rest is on the way
-/// to the input.
+/// Between the backwards of two calls candle adds up the gradients that the first one returned and
+/// runs operations that are not recorded. The time for the sums of the weights is known; the rest
+/// counts to the gradient of the input.
 pub(super) fn combine(
     rounds: &[Recording],
     leaves: impl Fn(usize, &record::Call) -> Vec<usize>,

@@ -1,10 +1,10 @@
-//! What a plan will cost, from one calibration: the ratio of its step time to that of training
-//! everything, and the bytes of gradients, optimizer state and activations.
+//! Forecasts the cost of a plan from one calibration: the ratio of its step time to that of
+//! training everything, and the bytes of gradients, optimizer state and activations.
 //!
-//! The operations of [`nn`](crate::nn) are timed in parts, forward, gradient of the input, gradients of
-//! the weights, so that any plan can be put together from them: the forward of all, the input
-//! gradients of what runs after the first trained leaf, the weight gradients and the update of what
-//! trains. Operations run in one order, so what runs later counts as above.
+//! The operations of [`nn`](crate::nn) are timed in three parts: forward, gradient of the input,
+//! gradients of the weights. The cost of any plan is a sum of these: the forward of all operations,
+//! the input gradients of those that run after the first trained leaf, and the weight gradients and
+//! update of trained leaves.
 
 mod calibration;
 mod costs;
@@ -32,33 +32,35 @@ pub struct Calibration {
     vars: Vec<(usize, Vec<usize>)>,
     template: FreezePlan,
     heads: Heads,
-    /// The update of all variables, and giving back their gradients.
+    /// The time to update all variables and to free their gradients.
     update: Duration,
     moments: usize,
 }
 
-/// What a step under a plan costs.
+/// The cost of a step under a plan.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Forecast {
-    /// The time of a step, as a share of one that trains everything. `None` if the first trained leaf
-    /// is among the [`unknown`](Self::unknown) ones: how far down the backward goes is then unknown.
+    /// The time of a step, as a share of one that trains everything. `None` if the first trained
+    /// leaf is one of the [`unknown`](Self::unknown) ones, because it is then unknown how far the
+    /// backward goes.
     pub step_ratio: Option<f64>,
-    /// Floating-point operations of the operations that report: products count as a multiplication
-    /// and an addition, anything else as one for each element.
+    /// Floating-point operations of the layers that are recorded. Products count a multiplication
+    /// and an addition each, anything else one per element.
     pub flops: u64,
     /// Bytes of the gradients of trained variables.
     pub gradient_bytes: usize,
     /// Bytes of the optimizer's state; see [`Calibration::with_moments`].
     pub state_bytes: usize,
-    /// Bytes of the results that stay alive for the backward, of the operations that report.
+    /// Bytes of the results that recorded operations keep for the backward.
     pub activation_bytes: usize,
-    /// The paths of leaves with variables whose operations do not report: layers of candle-nn.
+    /// The paths of leaves with variables whose operations are not recorded: layers of candle-nn.
     pub unknown: Vec<String>,
 }
 
-/// Measures ten forward passes with everything frozen and sixteen steps of training everything on the
-/// batch of `loss`, in turns and without an update; the median time of each part counts. Nothing is moved, as in [`audit`](fn@crate::audit::audit).
+/// Measures ten forward passes with everything frozen and sixteen steps that train everything on
+/// the batch of `loss`, alternating and without an update. The median time of each part is used. As
+/// in [`audit`](fn@crate::audit::audit), the model is not changed.
 ///
 /// ```
 /// use candle_core::{DType, Device, Module, Tensor};
@@ -95,9 +97,9 @@ pub fn calibrate<M: Freezable>(
     calibration::measure(freezer, |model| loss(model), None)
 }
 
-/// As [`calibrate`], with the time of `update`, which is an optimizer's step: give it an optimizer of
-/// its own over [`Freezer::vars`], since the rounds leave their traces in the optimizer's state. The
-/// variables are put back.
+/// As [`calibrate`], including the time of `update`, an optimizer's step. Use a separate optimizer
+/// over [`Freezer::vars`], because the rounds change the optimizer's state. The variables are
+/// restored.
 ///
 /// # Errors
 ///
@@ -111,13 +113,13 @@ pub fn calibrate_with_update<M: Freezable>(
 }
 
 impl Calibration {
-    /// The number of tensors of a parameter's size that the optimizer keeps for it: 2, as of AdamW,
-    /// if nothing is said; 1 for SGD with momentum, 0 without.
+    /// Sets the number of tensors of a parameter's size that the optimizer keeps for it: by default
+    /// 2, as for AdamW; 1 for SGD with momentum, 0 without.
     pub fn with_moments(self, moments: usize) -> Self {
         Self { moments, ..self }
     }
 
-    /// What a step under `plan` costs.
+    /// The cost of a step under `plan`.
     ///
     /// # Errors
     ///
@@ -145,8 +147,8 @@ impl Calibration {
         })
     }
 
-    /// The forward of all, of which nothing is kept before the first trained operation, and from there
-    /// on what its gradients take.
+    /// The forward of all operations, which keep no results before the first trained one, and from
+    /// there on the time of the gradients.
     fn step_time(&self, states: &[LeafState]) -> Duration {
         let first = self.first_call(states);
         let (frozen, tracked) = self.calls.split_at(first.unwrap_or(self.calls.len()));

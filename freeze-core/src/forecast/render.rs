@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 
 use super::{Calibration, costs::Call};
 
-/// One row a leaf; an operation without weights counts to the leaf that ran before it.
+/// One row per leaf; an operation without weights counts to the leaf that ran before it.
 impl fmt::Display for Calibration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();

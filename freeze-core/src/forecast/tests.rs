@@ -127,7 +127,7 @@ fn the_typical_time_is_the_median() {
     }
 }
 
-/// A call with an input that is `tracked` and its weights, and what was timed.
+/// A call with weights whose input is `tracked` or not, and the time of its backward.
 fn recorded(started: Instant, tracked: bool, backward: Backward) -> record::Call {
     record::Call {
         weights: Vec::new(),

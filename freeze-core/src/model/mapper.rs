@@ -149,8 +149,8 @@ impl<'a> Mapper<'a> {
         result
     }
 
-    /// Maps a part to which the attributes `declared` apply. Within a leaf only `no_decay` and `lr`
-    /// are allowed.
+    /// Maps a part to which the attributes `declared` apply. Within a leaf only `no_decay` is
+    /// allowed.
     ///
     /// # Errors
     ///

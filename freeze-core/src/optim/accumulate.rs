@@ -18,14 +18,13 @@ use crate::plan::{PlannedVar, by_id};
 
 /// Adds up gradients over micro-batches; one [`step`](Self::step) then uses their mean.
 ///
-/// Built from every variable of a model, it keeps gradients for those that get one: the frozen ones
-/// of a view get none, and what candle computes on the way (for detached weights, say) is let go at
-/// once. Sums are detached and stand in `f32` for half-precision variables.
+/// Built from every variable of a model, it keeps gradients only for those that get one. Frozen
+/// variables of a view get none, and other gradients that candle computes (such as for detached
+/// weights) are dropped at once. Sums are detached, and in `f32` for half-precision variables.
 ///
-/// Where a plan changes between two micro-batches, hand it over with [`follow`](Self::follow) (as
-/// [`Training`](crate::train::Training) does): what
-/// was gathered for leaves that froze must not move them, and the mean of a leaf that thawed is over
-/// the micro-batches in which it trained.
+/// If a plan changes between two micro-batches, call [`follow`](Self::follow) (as
+/// [`Training`](crate::train::Training) does): sums of leaves that froze must not update them, and
+/// the mean for a leaf that thawed is over the micro-batches in which it trained.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor, Var};
@@ -45,26 +44,26 @@ pub struct GradAccumulator {
     gathered: Vec<Gathered>,
 }
 
-/// One variable and what was gathered for it.
+/// One variable and the sum of its gradients.
 #[derive(Debug)]
 struct Gathered {
     var: Var,
-    /// The full name, once a plan has told it.
+    /// The full name, known after the first plan.
     name: Option<Arc<str>>,
     frozen: bool,
     sum: Sum,
 }
 
 impl GradAccumulator {
-    /// Gathers gradients for `vars`, all of them trained until a plan says otherwise.
+    /// Accumulates gradients for `vars`, all of them trained until a plan says otherwise.
     pub fn new(vars: Vec<Var>) -> Self {
         let gathered = |var| Gathered { var, name: None, frozen: false, sum: Sum::default() };
         Self { gathered: vars.into_iter().map(gathered).collect() }
     }
 
-    /// Follows a plan, from [`planned_vars`](crate::Freezer::planned_vars): what was gathered for
-    /// variables that are frozen under it is let go, and nothing is gathered for them. Variables that
-    /// `vars` does not name stay as they are.
+    /// Follows a plan, from [`planned_vars`](crate::Freezer::planned_vars): for variables that are
+    /// frozen under it the sums are dropped and no gradients are accumulated. Variables that are
+    /// not in `vars` stay as they are.
     pub fn follow(&mut self, vars: &[PlannedVar]) {
         let planned = by_id(vars);
         for gathered in &mut self.gathered {
@@ -86,10 +85,9 @@ impl GradAccumulator {
         self.accumulate_weighted(loss, 1.0)
     }
 
-    /// Adds the gradients of `loss`, which count `weight` times: with the mean loss of a
-    /// micro-batch and its number of samples, micro-batches of different sizes give the gradient of
-    /// the whole batch. Only the ratios of weights matter, so they may be as large or small as one
-    /// likes.
+    /// Adds the gradients of `loss` times `weight`. With the mean loss of each micro-batch and its
+    /// number of samples as the weight, micro-batches of different sizes give the gradient of the
+    /// whole batch. Only the ratios of the weights matter.
     ///
     /// # Errors
     ///
@@ -99,14 +97,14 @@ impl GradAccumulator {
         self.accumulate_grads(backward(loss)?, weight)
     }
 
-    /// Adds gradients that are there already; `weight` as in
-    /// [`accumulate_weighted`](Self::accumulate_weighted). A trained variable without one had a
-    /// gradient of zero.
+    /// Adds gradients that are already computed; `weight` as in
+    /// [`accumulate_weighted`](Self::accumulate_weighted). A trained variable without a gradient
+    /// counts as having a gradient of zero.
     ///
     /// # Errors
     ///
     /// `weight` is not a finite number above 0, or a gradient does not fit its variable; the sums
-    /// are as they were then.
+    /// are unchanged then.
     pub fn accumulate_grads(&mut self, mut grads: GradStore, weight: f64) -> Result<()> {
         check_positive("weight", weight)?;
         let mut due = Vec::with_capacity(self.gathered.len());
@@ -125,11 +123,12 @@ impl GradAccumulator {
         Ok(())
     }
 
-    /// The mean of what was added so far, by variable and in its type; starts anew.
+    /// Returns the mean of the gradients added so far, for each variable in its type, and starts
+    /// again from zero.
     ///
     /// # Errors
     ///
-    /// candle fails; what was added is gone then.
+    /// candle fails; the sums are lost then.
     pub fn take(&mut self) -> Result<GradStore> {
         let mut grads = GradStore::default();
         let sums: Vec<Sum> =
@@ -142,7 +141,8 @@ impl GradAccumulator {
         Ok(grads)
     }
 
-    /// Steps by the mean of what was added and starts anew, whether the step fails or not.
+    /// Makes a step with the mean of the gradients added so far and starts again from zero, whether
+    /// the step fails or not.
     ///
     /// # Errors
     ///
@@ -152,24 +152,24 @@ impl GradAccumulator {
         Ok(optimizer.step(&grads)?)
     }
 
-    /// Forgets what was added so far, after a batch that is not to count.
+    /// Drops what was added so far, as after a batch that should not count.
     pub fn clear(&mut self) {
         self.gathered.iter_mut().for_each(|gathered| gathered.sum = Sum::default());
     }
 
-    /// Whether nothing was added so far.
+    /// Whether nothing has been added yet.
     pub fn is_empty(&self) -> bool {
         self.gathered.iter().all(|gathered| gathered.sum.is_empty())
     }
 
-    /// The bytes of sums held.
+    /// The bytes of all sums.
     pub fn bytes(&self) -> usize {
         self.gathered.iter().map(|gathered| gathered.sum.bytes()).sum()
     }
 }
 
 impl Gathered {
-    /// The gradient in the type that it is added up in.
+    /// The gradient in the type of its sum; an error if it does not fit its variable.
     fn fit(&self, place: usize, grad: &Tensor) -> Result<Tensor> {
         let var = &self.var;
         let acc = real_dtype(var.dtype()).filter(|_| grad.shape() == var.shape());

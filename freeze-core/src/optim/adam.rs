@@ -11,11 +11,11 @@ use crate::kernel::update::ElementRule;
 #[cfg(any(feature = "cuda", test))]
 use crate::kernel::update::{AdamArguments, Arguments};
 
-/// AdamW: Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019,
+/// AdamW: Adam with weight decay decoupled from the gradient (Loshchilov and Hutter 2019,
 /// <https://arxiv.org/abs/1711.05101>).
 ///
-/// Takes the place of [`candle_nn::AdamW`]: the same configuration and the same numbers, except
-/// that the bias correction of a parameter counts the updates of that parameter.
+/// A replacement for [`candle_nn::AdamW`]: same configuration and same results, except that the
+/// bias correction of a parameter counts the updates of that parameter.
 ///
 /// ```
 /// use candle_core::{DType, Device, Var};
@@ -44,8 +44,8 @@ pub struct ParamsAdam {
     pub beta1: f64,
     /// The decay rate of the second moment, in [0, 1).
     pub beta2: f64,
-    /// Added to the root of the second moment; below the smallest normal `f32`, 1.2e-38, it counts
-    /// as that, so that a gradient of zero never divides by zero.
+    /// Added to the root of the second moment. At least the smallest normal `f32`, 1.2e-38, is
+    /// used, so that a gradient of zero never divides by zero.
     pub eps: f64,
     /// The L2 penalty: this share of the parameter is added to its gradient.
     pub weight_decay: f64,
@@ -58,7 +58,7 @@ impl Default for ParamsAdam {
 }
 
 impl AdamW {
-    /// With the default configuration at a learning rate.
+    /// Builds one with the default configuration and this learning rate.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ enum Decay {
     L2,
 }
 
-/// The two differ in what weight decay does, and in nothing else.
+/// The two rules differ only in how weight decay is applied.
 macro_rules! adam_rule {
     ($config:ty, $kind:literal, $decay:expr) => {
         impl Rule for $config {
@@ -123,14 +123,14 @@ fn check_adam(lr: f64, betas: [f64; 2], eps: f64, weight_decay: f64) -> Result<(
 }
 
 impl AdamKernel {
-    /// One over the bias of the two moments after this update.
+    /// The bias corrections of the two moments for this update.
     fn corrections(&self) -> (f64, f64) {
         let step = i32::try_from(self.update.step).unwrap_or(i32::MAX);
         let correct = |beta: f64| 1.0 / (1.0 - beta.powi(step));
         (correct(self.beta1), correct(self.beta2))
     }
 
-    /// What the parameter keeps of itself.
+    /// The factor by which weight decay scales the parameter.
     fn keep(&self) -> f64 {
         match self.decay {
             Decay::Decoupled => 1.0 - self.update.lr * self.update.weight_decay,
@@ -138,7 +138,7 @@ impl AdamKernel {
         }
     }
 
-    // The order of operations is candle's, so that the numbers are its numbers.
+    // The order of operations is candle's, so that the results are equal to candle's.
     #[inline(always)]
     fn loop_over<T: Real>(
         &self,

@@ -1,4 +1,4 @@
-//! candle's own SGD follows a plan: it has no state, and skips a variable without a gradient.
+//! Lets candle's own SGD follow a plan: it has no state, and skips a variable without a gradient.
 
 use std::collections::HashSet;
 
@@ -57,7 +57,8 @@ impl PlanOptimizer for SGD {
     }
 }
 
-/// It has one learning rate for all.
+/// An error for plans with learning-rate shares: candle's SGD has one learning rate for all
+/// variables.
 fn check_plan(optimizer: &mut SGD, planned: &[PlannedVar]) -> Result<()> {
     let owned: HashSet<TensorId> = vars(optimizer).iter().map(|var| var.id()).collect();
     for var in planned.iter().filter(|var| owned.contains(&var.var.id())) {
@@ -78,7 +79,7 @@ fn check_plan(optimizer: &mut SGD, planned: &[PlannedVar]) -> Result<()> {
     Ok(())
 }
 
-/// candle shows them only to whoever takes the optimizer apart.
+/// The optimizer's variables, which candle gives access to only by taking the optimizer apart.
 fn vars(optimizer: &mut SGD) -> Vec<Var> {
     let Ok(empty) = SGD::new(Vec::new(), optimizer.learning_rate()) else {
         return Vec::new();

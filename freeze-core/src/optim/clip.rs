@@ -1,6 +1,6 @@
-//! Gradient clipping for optimizers that have none of their own.
+//! Gradient clipping for optimizers without clipping of their own.
 //!
-//! The optimizers here clip within the step, at no copy: see [`Fused::set_clip`](super::Fused).
+//! The optimizers here clip within the step, without a copy: see [`Fused::set_clip`](super::Fused).
 
 use std::collections::HashSet;
 
@@ -31,8 +31,8 @@ fn norm(grads: &GradStore, vars: &[Var]) -> Result<Norm> {
 }
 
 /// Scales the gradients of `vars` by one factor, so that their norm together is at most `max`, and
-/// returns the norm they had (Pascanu, Mikolov and Bengio 2013,
-/// <https://arxiv.org/abs/1211.5063>). Gradients of anything else are neither counted nor touched.
+/// returns the norm they had (Pascanu, Mikolov and Bengio 2013, <https://arxiv.org/abs/1211.5063>).
+/// Other gradients are neither counted nor changed.
 ///
 /// # Errors
 ///
@@ -49,7 +49,7 @@ pub fn clip_grad_norm(grads: &mut GradStore, vars: &[Var], max: f64) -> Result<f
     Ok(norm.value())
 }
 
-/// Cuts each element of the gradients of `vars` off at plus and minus `max`. NaN stays NaN.
+/// Clamps each element of the gradients of `vars` to plus and minus `max`. NaN stays NaN.
 ///
 /// # Errors
 ///
@@ -59,7 +59,7 @@ pub fn clip_grad_value(grads: &mut GradStore, vars: &[Var], max: f64) -> Result<
     apply_map(grads, vars, GradMap::Clamp(max))
 }
 
-/// Refuses a bound that is no finite number above 0.
+/// An error unless the bound is a finite number above 0.
 pub(crate) fn check_clip(clip: GradClip) -> Result<()> {
     match clip {
         GradClip::None => Ok(()),
@@ -67,7 +67,7 @@ pub(crate) fn check_clip(clip: GradClip) -> Result<()> {
     }
 }
 
-/// Does to the gradients what clipping asks for: all of them, or none if one fails.
+/// Clips the gradients: all of them, or none if one fails.
 pub(crate) fn apply_map(grads: &mut GradStore, vars: &[Var], map: GradMap) -> Result<()> {
     if map == GradMap::Identity {
         return Ok(());

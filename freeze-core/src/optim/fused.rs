@@ -1,4 +1,4 @@
-//! The optimizer that [`AdamW`](super::AdamW), [`Adam`](super::Adam) and [`Sgd`](super::Sgd) are.
+//! The optimizer behind [`AdamW`](super::AdamW), [`Adam`](super::Adam) and [`Sgd`](super::Sgd).
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
@@ -16,10 +16,10 @@ use crate::plan::{GradClip, PlannedVar};
 
 /// An optimizer that updates each parameter in one pass over memory and follows plans.
 ///
-/// State is made by a parameter's first update, so building one costs nothing. Every variable is
-/// remembered, frozen or not; one given twice counts once. Parameters in half precision have
-/// [`MasterWeights`], on the CPU and on CUDA within the one pass, on other devices by candle's
-/// operations.
+/// State is allocated by a parameter's first update, so building one costs nothing. It remembers
+/// every variable, frozen or not; one given twice counts once. Parameters in half precision have
+/// [`MasterWeights`], updated within the same pass on the CPU and on CUDA, and by candle's
+/// operations on other devices.
 #[derive(Debug)]
 pub struct Fused<R: UpdateRule> {
     pub(super) rule: R,
@@ -38,9 +38,10 @@ impl<R: UpdateRule> Fused<R> {
     /// Builds an optimizer of a [`Freezer`](crate::Freezer)'s
     /// [`planned_vars`](crate::Freezer::planned_vars), or of pairs of a name and a variable.
     ///
-    /// It starts under the plan of the freezer: what is frozen is remembered and not updated, and
-    /// the plan's shares of the learning rate hold from the first step. Names, which
-    /// [`ParamGroups`] and saved state need, are there from the start, and no plan changes them.
+    /// It starts under the plan of the freezer: frozen variables are remembered but not updated,
+    /// and the plan's shares of the learning rate apply from the first step. Names, which
+    /// [`ParamGroups`] and saved state need, are known from the start, and plans do not change
+    /// them.
     ///
     /// ```
     /// use candle_core::{DType, Device, Tensor};
@@ -57,8 +58,8 @@ impl<R: UpdateRule> Fused<R> {
     ///
     /// # Errors
     ///
-    /// The configuration is out of range, two variables have one name, or a variable's type is none
-    /// of `f16`, `bf16`, `f32`, `f64`.
+    /// The configuration is out of range, two variables have the same name, or a variable's type is
+    /// none of `f16`, `bf16`, `f32`, `f64`.
     pub fn with_names<V: Into<PlannedVar>>(
         vars: impl IntoIterator<Item = V>,
         config: R,
@@ -104,8 +105,8 @@ impl<R: UpdateRule> Fused<R> {
         &self.rule
     }
 
-    /// Replaces the configuration. The state stays, or is let go if the new one keeps none, as [`Sgd`]
-    /// without momentum. Numbers out of range fail the next step.
+    /// Replaces the configuration. The state is kept, or freed if the new configuration needs none,
+    /// such as [`Sgd`] without momentum. Numbers out of range are an error of the next step.
     ///
     /// [`Sgd`]: super::Sgd
     pub fn set_params(&mut self, params: R) {
@@ -113,13 +114,13 @@ impl<R: UpdateRule> Fused<R> {
         self.let_go_of_all_rows();
     }
 
-    /// Sets the parameter groups. They take effect at once where names are known, otherwise with
-    /// the first plan; until then a step is an error.
+    /// Sets the parameter groups. They take effect at once if names are known, otherwise with the
+    /// first plan; until then a step is an error.
     ///
     /// # Errors
     ///
-    /// A pattern cannot be read or matches none of the known names; the near names are listed and
-    /// the groups stay as they were.
+    /// A pattern cannot be read or matches none of the known names; similar names are listed, and
+    /// the groups do not change.
     pub fn set_groups(&mut self, groups: ParamGroups) -> Result<()> {
         if self.slots.iter().all(|slot| slot.name.is_some()) {
             let named: Vec<_> = self.slots.iter().filter_map(Named::of).collect();
@@ -130,20 +131,20 @@ impl<R: UpdateRule> Fused<R> {
         Ok(())
     }
 
-    /// Sets what becomes of the state of parameters that a plan freezes; of those that are frozen
-    /// already, with the next plan.
+    /// Sets what happens to the state of parameters that a plan freezes. For those that are already
+    /// frozen it applies with the next plan.
     pub fn set_state_policy(&mut self, policy: StatePolicy) {
         self.state_policy = policy;
     }
 
-    /// Sets whether parameters in half precision have master weights. Those that go are given back by
-    /// the next step.
+    /// Sets whether parameters in half precision have master weights. Those no longer wanted are
+    /// freed by the next step.
     pub fn set_master_weights(&mut self, masters: MasterWeights) {
         self.masters = masters;
         self.let_go_of_all_rows();
     }
 
-    /// Gives back the state of parameters for which none is to be kept.
+    /// Frees the state of every parameter that needs none under the current settings.
     fn let_go_of_all_rows(&mut self) {
         let moments = self.rule.moments().len();
         for slot in &mut self.slots {
@@ -153,13 +154,13 @@ impl<R: UpdateRule> Fused<R> {
         }
     }
 
-    /// Sets what a step does about infinite and NaN gradients.
+    /// Sets what a step does with infinite and NaN gradients.
     pub fn set_non_finite(&mut self, policy: NonFinite) {
         self.non_finite = policy;
     }
 
-    /// Sets how gradients are clipped within the step, at no copy: the norm is that of the trained
-    /// parameters of this optimizer.
+    /// Sets how gradients are clipped within the step, without a copy. The norm is that of the
+    /// trained parameters of this optimizer.
     ///
     /// # Errors
     ///
@@ -196,7 +197,7 @@ impl<R: UpdateRule> Fused<R> {
         self.index.get(&var.id()).and_then(|&i| self.slots.get(i)).map(|slot| slot.steps)
     }
 
-    /// The bytes of state held, wherever they lie.
+    /// The bytes of state held, on all devices.
     pub fn state_bytes(&self) -> usize {
         self.slots.iter().map(Slot::state_bytes).sum()
     }
@@ -206,14 +207,14 @@ impl<R: UpdateRule> candle_nn::Optimizer for Fused<R> {
     type Config = R;
 
     /// Builds an optimizer of the variables, all of them trained and without names; those that hold
-    /// no floats are left out, as by candle. It learns of a plan with the next one:
-    /// [`with_names`](Fused::with_names) starts under the one in force.
+    /// no floats are left out, as in candle. It does not know the current plan until the next one
+    /// is applied; [`with_names`](Fused::with_names) does.
     fn new(vars: Vec<Var>, config: R) -> candle_core::Result<Self> {
         Ok(Self::build(vars.into_iter().map(Slot::new), config)?)
     }
 
-    /// Updates every trained variable that has a gradient; the others stay as they are, weight
-    /// decay included. Nothing at all is updated if any gradient is unfit.
+    /// Updates every trained variable that has a gradient; the others are not changed, not even by
+    /// weight decay. If any gradient is refused, nothing is updated.
     fn step(&mut self, grads: &GradStore) -> candle_core::Result<()> {
         Ok(self.apply(grads)?)
     }

@@ -9,12 +9,11 @@ use crate::plan::{PlannedVar, matching_params};
 /// Learning-rate scales and weight decays for parts of a model, by pattern.
 ///
 /// A pattern is matched against the full name of a parameter and against the path of the leaf that
-/// holds it, so `head`, `head.weight`, `blocks.*.norm` and `blocks.**` all mean what they say; the
-/// signs are those of [`FreezePlan::set_matching`](crate::FreezePlan::set_matching). Where several
-/// patterns match, the last one that says something decides. Scales multiply with the plan's. What
-/// the model declares `#[freeze(no_decay)]` decays where a pattern says so and nowhere else. An
-/// optimizer built from [`planned_vars`](crate::Freezer::planned_vars) knows names, leaves and types
-/// at once.
+/// holds it, such as `head`, `head.weight`, `blocks.*.norm` or `blocks.**`; the syntax is that of
+/// [`FreezePlan::set_matching`](crate::FreezePlan::set_matching). If several patterns match, the
+/// last one that sets the value wins. Scales multiply with the plan's. A parameter declared
+/// `#[freeze(no_decay)]` decays only if a pattern gives it a decay. An optimizer built from
+/// [`planned_vars`](crate::Freezer::planned_vars) knows names, leaves and types at once.
 ///
 /// ```
 /// # use candle_core::{DType, Device, Var};
@@ -41,7 +40,7 @@ enum What {
     WeightDecay(f64),
 }
 
-/// Whether biases and norms decay like the rest.
+/// Whether biases and norms have weight decay like all other parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Plain {
     #[default]
@@ -49,7 +48,7 @@ enum Plain {
     Spared,
 }
 
-/// What is known of a parameter when groups are applied.
+/// The names of a parameter, as far as they are known when groups are applied.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Named<'a> {
     pub(super) name: &'a str,
@@ -60,12 +59,12 @@ pub(super) struct Named<'a> {
 }
 
 impl ParamGroups {
-    /// No groups: every parameter as the optimizer's configuration says.
+    /// No groups: the optimizer's configuration applies to every parameter.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What `pattern` matches trains at `scale` times the learning rate.
+    /// Parameters that `pattern` matches train at `scale` times the learning rate.
     ///
     /// # Errors
     ///
@@ -76,7 +75,7 @@ impl ParamGroups {
         Ok(self)
     }
 
-    /// What `pattern` matches has its own weight decay.
+    /// Parameters that `pattern` matches have the weight decay `decay`.
     ///
     /// # Errors
     ///
@@ -87,10 +86,10 @@ impl ParamGroups {
         Ok(self)
     }
 
-    /// No weight decay on biases and norms, unless a pattern says otherwise: on what is named
+    /// No weight decay on biases and norms, unless a pattern says otherwise: on parameters named
     /// `bias`, on every parameter of a leaf whose type name ends with `Norm`, and on every tensor
-    /// of at most one dimension, which is the whole rule of timm (`param_groups_weight_decay`) and
-    /// of nanoGPT (`configure_optimizers`). Type names come with a plan.
+    /// of at most one dimension; the last is the whole rule of timm (`param_groups_weight_decay`)
+    /// and of nanoGPT (`configure_optimizers`). Type names are known once a plan has been applied.
     pub fn no_decay_on_biases_and_norms(mut self) -> Self {
         self.plain = Plain::Spared;
         self
@@ -100,7 +99,7 @@ impl ParamGroups {
         *self == Self::default()
     }
 
-    /// What each of `params` gets.
+    /// What the groups set for each of `params`.
     pub(super) fn shares(&self, params: &[Named<'_>]) -> Result<Vec<Share>> {
         let spared = |param: &Named<'_>| self.plain == Plain::Spared && param.is_plain();
         let share = |param: &Named<'_>| Share {
@@ -123,13 +122,13 @@ impl ParamGroups {
 }
 
 impl<'a> Named<'a> {
-    /// What a slot is called, if it is called anything.
+    /// The names of a slot, if it has any.
     pub(super) fn of(slot: &'a Slot) -> Option<Self> {
         let name = slot.name.as_deref()?;
         Some(Self { name, leaf: &slot.leaf, kind: slot.kind, rank: slot.var.rank() })
     }
 
-    /// What a slot will be called once it has learnt what a plan knows of it.
+    /// The names of a slot after it has taken over those of a plan.
     pub(super) fn after(slot: &'a Slot, planned: &'a PlannedVar) -> Self {
         let PlannedVar { name, leaf, kind, .. } = planned;
         let (name, leaf) = match &slot.name {

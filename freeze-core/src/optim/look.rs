@@ -1,4 +1,4 @@
-//! What gradients show before anything is updated by them.
+//! Checks gradients before anything is updated.
 
 use candle_core::Tensor;
 
@@ -7,9 +7,9 @@ use crate::kernel::reduce::{self, Norm};
 use crate::kernel::update::GradMap;
 use crate::plan::GradClip;
 
-/// Gradients that were all looked at, once.
+/// The result of one pass over all gradients.
 pub(crate) struct Look {
-    /// Of all of them together, where they are clipped by it.
+    /// The norm of all of them together, if they are clipped by norm.
     pub(crate) norm: Option<Norm>,
     /// Whether none is infinite or NaN.
     pub(crate) fit: bool,
@@ -24,7 +24,7 @@ impl Look {
         Ok(Self { norm: None, fit: reduce::all_finite(grads)? })
     }
 
-    /// What clipping makes of the gradients.
+    /// The map that clips the gradients.
     pub(crate) fn map(&self, clip: GradClip) -> GradMap {
         match (clip, self.norm) {
             (GradClip::Norm(bound), Some(norm)) if norm.value() > bound => {

@@ -1,7 +1,7 @@
-//! Learning-rate schedules: plain functions of how far training is.
+//! Learning-rate schedules: plain functions of training progress.
 //!
-//! Each function here makes a schedule, which maps a progress in [0, 1] to a share of the base
-//! learning rate, and schedules nest. Progress outside is cut to [0, 1]; NaN gives NaN, which the
+//! Each function here returns a schedule, which maps a progress in [0, 1] to a share of the base
+//! learning rate. Schedules can be nested. Progress is clamped to [0, 1]; NaN gives NaN, which the
 //! optimizers here refuse. The share multiplies with `lr_scale` of plans and groups.
 //!
 //! ```
@@ -29,16 +29,17 @@ pub fn constant() -> impl Fn(f64) -> f64 + Clone + Send + Sync {
     |progress: f64| if progress.is_nan() { progress } else { 1.0 }
 }
 
-/// From a hundredth in a straight line to the start of `then` over the first `share` of training;
-/// `then` sees the rest as its whole (Goyal et al. 2017, <https://arxiv.org/abs/1706.02677>).
+/// Linear warm-up from a hundredth to the start value of `then` over the first `share` of training;
+/// the rest of training is the whole progress of `then` (Goyal et al. 2017,
+/// <https://arxiv.org/abs/1706.02677>).
 ///
-/// The first step trains: a hundredth is `(step + 1) / steps` for the first of 100 steps of warm-up.
-/// Like PyTorch's `LinearLR`, which refuses to start at 0, and unlike
-/// `get_linear_schedule_with_warmup` of transformers, whose first step changes nothing.
+/// The first step already trains: a hundredth is `(step + 1) / steps` for the first of 100 warm-up
+/// steps. So does PyTorch's `LinearLR`, which refuses to start at 0; the first step of
+/// `get_linear_schedule_with_warmup` of transformers changes nothing.
 ///
 /// # Errors
 ///
-/// `share` lies outside [0, 1].
+/// `share` is outside [0, 1].
 pub fn warmup<F>(share: f64, then: F) -> Result<impl Fn(f64) -> f64 + Clone + Send + Sync>
 where
     F: Fn(f64) -> f64 + Clone + Send + Sync,
@@ -46,12 +47,12 @@ where
     warmup_from(0.01, share, then)
 }
 
-/// As [`warmup`], from another share of what `then` starts at: PyTorch's `LinearLR` with
-/// `start_factor`, which is a third there by default.
+/// As [`warmup`], starting at the share `start` of the start value of `then`: PyTorch's `LinearLR`
+/// with `start_factor`, by default a third there.
 ///
 /// # Errors
 ///
-/// `share` lies outside [0, 1], or `start` outside (0, 1].
+/// `share` is outside [0, 1], or `start` outside (0, 1].
 pub fn warmup_from<F>(
     start: f64,
     share: f64,
@@ -74,7 +75,7 @@ where
     })
 }
 
-/// From 1 in a straight line to `end`.
+/// Linear from 1 to `end`.
 ///
 /// # Errors
 ///
@@ -101,7 +102,7 @@ pub fn cosine(end: f64) -> Result<impl Fn(f64) -> f64 + Clone + Send + Sync> {
 ///
 /// # Errors
 ///
-/// A number lies outside [0, 1], or `start` is 0, at which the first step would change nothing.
+/// A number is outside [0, 1], or `start` is 0, so that the first step would change nothing.
 pub fn one_cycle(
     rise: f64,
     start: f64,
@@ -126,7 +127,7 @@ pub fn one_cycle(
 ///
 /// # Errors
 ///
-/// `factor` or a milestone lies outside [0, 1].
+/// `factor` or a milestone is outside [0, 1].
 pub fn step(
     milestones: &[f64],
     factor: f64,

@@ -1,5 +1,5 @@
-//! Optimizers that follow a freeze plan: the state of a parameter is given back when it freezes and made anew
-//! when it thaws.
+//! Optimizers that follow a freeze plan: the state of a parameter is freed when it freezes and
+//! allocated again when it thaws.
 
 mod accumulate;
 mod adam;

@@ -1,4 +1,4 @@
-//! The names that state is saved under: the optimizer's own, or lent for one call.
+//! The names that state is saved under: the optimizer's own, or passed for one call.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,11 @@ use super::rule::UpdateRule;
 use crate::error::{Error, Result, listed};
 use crate::plan::{PlannedVar, by_id};
 
-/// The name of each slot; where it has none, that of its variable among `lent`.
+/// The name of each slot; if it has none, that of its variable in `lent`.
 ///
 /// # Errors
 ///
-/// A slot has no name, or two have one.
+/// A slot has no name, or two have the same.
 pub(super) fn names<R: UpdateRule>(
     optimizer: &Fused<R>,
     lent: &[PlannedVar],

@@ -1,9 +1,9 @@
-//! A step that reaches nothing is an error, not silence.
+//! The error of a step that updates no parameter.
 
 use crate::error::{Error, Result};
 
-/// The error of a step in which no variable of `owned`, `trained` of them under the plan, got a
-/// gradient; fine if all of them are frozen.
+/// For a step in which none of the optimizer's `owned` variables got a gradient, `trained` of which
+/// train under the plan: an error, unless there are variables and all are frozen.
 pub(crate) fn reached_nothing(owned: usize, trained: usize) -> Result<()> {
     let hint = match (owned, trained) {
         (0, _) => {

@@ -1,4 +1,4 @@
-//! Any candle optimizer, one instance a variable, so that each can be dropped alone.
+//! Any candle optimizer, with one instance per variable, so that each can be dropped alone.
 
 mod plan;
 
@@ -16,12 +16,13 @@ use crate::error::{Error, Result};
 use crate::plan::{LeafState, PlannedVar};
 
 /// One candle optimizer `O` for each variable: freezing drops it with its state, thawing makes a
-/// fresh one, whose first update is an ordinary first update.
+/// new one.
 ///
-/// It is a [`candle_nn::Optimizer`] itself. Each instance counts its own steps, so a variable that
-/// joins late gets the bias correction of a first step, and one without a gradient is left out. candle's
-/// optimizers count in the type of their variables: small updates of `f16` and `bf16` are rounded to
-/// nothing, which [`MasterWeights`](super::MasterWeights) of the optimizers here prevent.
+/// It is itself a [`candle_nn::Optimizer`]. Each instance counts its own steps, so a variable that
+/// thaws late gets the bias correction of a first step, and one without a gradient is skipped.
+/// candle's optimizers compute in the type of their variables: small updates of `f16` and `bf16`
+/// are rounded away, which the [`MasterWeights`](super::MasterWeights) of the optimizers here
+/// prevent.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -44,7 +45,7 @@ pub struct PerParam<O: Optimizer> {
 
 struct Slot<O> {
     var: Var,
-    /// The full name, once known; from then on it stays.
+    /// The full name, once known; it does not change then.
     name: Option<Arc<str>>,
     lr_scale: f64,
     /// `None` while frozen.
@@ -61,8 +62,8 @@ where
     ///
     /// # Errors
     ///
-    /// Two variables have one name, one is declared `no_decay`, which no optimizer of candle's but
-    /// `SGD` can follow, or `O` refuses the configuration or a variable.
+    /// Two variables have the same name; one is declared `no_decay`, which of candle's optimizers
+    /// only `SGD` can follow; or `O` refuses the configuration or a variable.
     pub fn with_names<V: Into<PlannedVar>>(
         vars: impl IntoIterator<Item = V>,
         config: O::Config,
@@ -111,7 +112,7 @@ impl<O: Optimizer> PerParam<O> {
         self.slots.iter().filter(|slot| slot.optimizer.is_some()).count()
     }
 
-    /// candle's optimizers take any number and would write it to the parameters.
+    /// Checks the learning rates, because candle's optimizers accept any number.
     fn check_rates(&self) -> Result<()> {
         check_lr(self.learning_rate)?;
         for (i, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.optimizer.is_some())
@@ -151,8 +152,8 @@ where
 
     /// # Errors
     ///
-    /// The learning rate is negative or not finite, not one of the trained variables has a
-    /// gradient, or candle failed.
+    /// The learning rate is negative or not finite, none of the trained variables has a gradient,
+    /// or candle failed.
     fn step(&mut self, grads: &GradStore) -> candle_core::Result<()> {
         self.check_rates()?;
         let trained = self.trained_vars();
@@ -173,7 +174,7 @@ where
         self.learning_rate
     }
 
-    /// A number that is no learning rate fails the next step.
+    /// An invalid learning rate is an error of the next step.
     fn set_learning_rate(&mut self, lr: f64) {
         self.learning_rate = lr;
         for slot in &mut self.slots {

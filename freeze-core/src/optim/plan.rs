@@ -13,11 +13,11 @@ use crate::error::Result;
 use crate::kernel::update::State;
 use crate::plan::{GradClip, OptimizerState, PlanOptimizer, PlannedVar, Prepared, Released};
 
-/// A plan made ready.
+/// A prepared plan.
 #[derive(Debug)]
 struct Ready {
     changes: Vec<Change>,
-    /// What the groups say, one for each slot; `None` while names are missing.
+    /// What the groups set, for each slot; `None` while names are missing.
     shares: Option<Vec<Share>>,
 }
 
@@ -99,7 +99,7 @@ impl<R: UpdateRule> Fused<R> {
         }
     }
 
-    /// What the groups will say once the changes are made.
+    /// What the groups set after the changes.
     fn shares_after(&self, changes: &[Change]) -> Result<Option<Vec<Share>>> {
         if self.groups.is_empty() {
             return Ok(None);
@@ -125,7 +125,7 @@ impl Ready {
         for change in self.changes {
             let Some(slot) = optimizer.slots.get_mut(change.slot) else { continue };
             slot.learn(change.planned);
-            // Also what has been frozen for long: the policy may be another since then.
+            // Also slots frozen long ago, because the policy may have changed since.
             if slot.planned.is_frozen() {
                 bytes += let_go(slot, optimizer.state_policy, change.offloaded);
             }
@@ -137,7 +137,7 @@ impl Ready {
     }
 }
 
-/// Applies the policy to a frozen slot; returns the bytes given back.
+/// Applies the policy to a frozen slot; returns the bytes freed.
 fn let_go(slot: &mut Slot, policy: StatePolicy, offloaded: Option<State>) -> usize {
     match (policy, offloaded) {
         (StatePolicy::Drop, _) => slot.drop_state(),

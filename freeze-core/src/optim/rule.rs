@@ -8,7 +8,7 @@ use candle_core::DType;
 use crate::error::{Error, Result};
 use crate::kernel::update::ElementRule;
 
-/// The configuration of an optimizer together with its update: what [`Fused`](super::Fused) runs.
+/// The configuration of an optimizer together with its update, for [`Fused`](super::Fused).
 ///
 /// Implemented for [`ParamsAdamW`](candle_nn::ParamsAdamW), [`ParamsAdam`](super::ParamsAdam) and
 /// [`ParamsSgd`](super::ParamsSgd); it cannot be implemented elsewhere.
@@ -16,7 +16,7 @@ pub trait UpdateRule: sealed::Rule {}
 
 impl<R: sealed::Rule> UpdateRule for R {}
 
-/// What an update depends on besides the configuration and the tensors.
+/// The inputs of one update besides the configuration and the tensors.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
     /// The learning rate of this parameter.
@@ -30,7 +30,7 @@ pub struct Update {
 pub(crate) mod sealed {
     use super::{Debug, ElementRule, Result, Update};
 
-    /// The part of a rule that users have no use for.
+    /// The private part of a rule.
     pub trait Rule: Clone + Debug + Send + Sync + 'static {
         /// The numbers of one update of one parameter.
         type Kernel: ElementRule;
@@ -38,7 +38,7 @@ pub(crate) mod sealed {
         /// The optimizer's type name.
         const KIND: &'static str;
 
-        /// Refuses what would corrupt the parameters.
+        /// An error if a number would corrupt the parameters.
         fn check(&self) -> Result<()>;
 
         /// The learning rate.
@@ -47,7 +47,7 @@ pub(crate) mod sealed {
         /// Sets the learning rate.
         fn set_lr(&mut self, lr: f64);
 
-        /// The weight decay where no parameter group says otherwise.
+        /// The weight decay if no parameter group sets another.
         fn weight_decay(&self) -> f64;
 
         /// The names of the moments, at most two.
@@ -76,7 +76,7 @@ macro_rules! lr_and_decay {
 }
 pub(crate) use lr_and_decay;
 
-/// Refuses a number that is not finite or lies outside `range`.
+/// An error if a number is not finite or is outside `range`.
 pub(crate) fn check_number(
     name: &'static str,
     value: f64,
@@ -90,9 +90,8 @@ pub(crate) fn check_number(
     }
 }
 
-/// Refuses a number of an update that is negative, not finite, or too large for the type of its
-/// parameter: scales multiply, and an infinite product would be written to the parameter. Says what
-/// is wrong.
+/// An error, as text, if a number of an update is negative, not finite, or too large for the type
+/// of its parameter: scales multiply, and an infinite product would be written to the parameter.
 pub(crate) fn check_for(dtype: DType, what: &str, number: f64) -> Result<(), String> {
     let largest = match dtype {
         DType::F64 => f64::MAX,
@@ -105,7 +104,7 @@ pub(crate) fn check_for(dtype: DType, what: &str, number: f64) -> Result<(), Str
     }
 }
 
-/// Refuses what is not a finite number above 0.
+/// An error unless `value` is a finite number above 0.
 pub(crate) fn check_positive(name: &'static str, value: f64) -> Result<()> {
     let above_zero = (std::ops::Bound::Excluded(0.0), std::ops::Bound::Unbounded);
     check_number(name, value, above_zero, "a finite number above 0")

@@ -1,4 +1,4 @@
-//! The fused loop of every rule against the same update made of candle operations.
+//! The fused loop of every rule against the same update written with candle operations.
 
 mod formulas;
 
@@ -15,8 +15,8 @@ use crate::kernel::width::tests::same_at_each_level;
 
 const DTYPES: [DType; 4] = [DType::F16, DType::BF16, DType::F32, DType::F64];
 
-/// Both updates, three times over, from the same start; the largest difference, in parameter and
-/// moments.
+/// Runs both updates three times from the same start; returns the largest difference in parameter
+/// and moments.
 fn apart<R: Rule>(
     rule: &R,
     map: GradMap,
@@ -87,7 +87,7 @@ proptest! {
 
 #[test]
 fn threads_change_nothing() -> Result<()> {
-    // Cut into blocks and over threads at uneven places.
+    // A size that is split unevenly into blocks and over threads.
     for len in [STREAM.from - 1, STREAM.from, 3 * STREAM.from + 517] {
         for dtype in DTYPES {
             for master in [true, false] {

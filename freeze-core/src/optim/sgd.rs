@@ -31,21 +31,21 @@ pub type Sgd = Fused<ParamsSgd>;
 pub struct ParamsSgd {
     /// The learning rate.
     pub lr: f64,
-    /// How earlier gradients carry on.
+    /// The kind of momentum.
     pub momentum: Momentum,
     /// The L2 penalty: this share of the parameter is added to its gradient.
     pub weight_decay: f64,
 }
 
-/// How earlier gradients carry on in [`Sgd`]. The factor lies in [0, 1).
+/// The momentum of [`Sgd`]; the factor is in [0, 1).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Momentum {
-    /// Not at all; the optimizer keeps no state.
+    /// No momentum; the optimizer keeps no state.
     #[default]
     None,
-    /// `b = factor b + g`, and the step goes along `b`.
+    /// Classical momentum: `b = factor b + g`, and the step is along `b`.
     Heavy(f64),
-    /// `b = factor b + g`, and the step goes along `g + factor b`.
+    /// Nesterov's: `b = factor b + g`, and the step is along `g + factor b`.
     Nesterov(f64),
 }
 

@@ -1,6 +1,6 @@
-//! What parameter groups come to for one parameter.
+//! What parameter groups set for one parameter.
 
-/// What the groups say about one parameter.
+/// The values that the groups set for one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Share {
     pub(super) lr_scale: f64,

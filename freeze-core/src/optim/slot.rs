@@ -12,29 +12,29 @@ use crate::kernel::real_dtype;
 use crate::kernel::update::{Rows, State};
 use crate::plan::{LeafState, PlannedVar};
 
-/// One parameter with its place in the plan and its state.
+/// One parameter with its state in the plan and its optimizer state.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) var: Var,
-    /// The full name, once known; from then on it stays.
+    /// The full name, once known; it does not change then.
     pub(super) name: Option<Arc<str>>,
     /// The path of the leaf that holds the parameter, once known.
     pub(super) leaf: Arc<str>,
     /// The type name of the leaf that holds the parameter, once known.
     pub(super) kind: &'static str,
     pub(super) planned: LeafState,
-    /// What the parameter groups say.
+    /// What the parameter groups set.
     pub(super) share: Share,
-    /// Declared to have no weight decay.
+    /// Whether it is declared to have no weight decay.
     no_decay: bool,
     /// How many updates the parameter has had since its state began.
     pub(super) steps: u64,
-    /// Moments and master weights; made by the first update.
+    /// Moments and master weights; allocated by the first update.
     pub(super) state: Option<State>,
 }
 
 impl Slot {
-    /// Trained and without a name.
+    /// A slot that is trained and has no name.
     pub(super) fn new(var: Var) -> Self {
         let (name, leaf, share) = (None, "".into(), Share::default());
         let planned = LeafState::TRAINED;
@@ -42,13 +42,13 @@ impl Slot {
         Self { var, name, leaf, kind: "", planned, share, no_decay, steps: 0, state: None }
     }
 
-    /// With a name, and as a plan has it.
+    /// A slot with its name and state from a plan.
     pub(super) fn planned(planned: PlannedVar) -> Self {
         let PlannedVar { name, leaf, kind, var, state, no_decay } = planned;
         Self { name: Some(name), leaf, kind, planned: state, no_decay, ..Self::new(var) }
     }
 
-    /// Learns what a plan knows of the parameter; a name it has already stays.
+    /// Takes over name, leaf and state from a plan; a name that it already has stays.
     pub(super) fn learn(&mut self, planned: PlannedVar) {
         let PlannedVar { name, leaf, kind, state, no_decay, .. } = planned;
         if self.name.as_ref().is_none_or(|known| *known == name) {
@@ -59,7 +59,7 @@ impl Slot {
         self.no_decay = no_decay;
     }
 
-    /// The weight decay: what a group says, none where that is declared, the optimizer's own.
+    /// The weight decay: that of a group, else 0 if declared `no_decay`, else the optimizer's own.
     pub(super) fn weight_decay(&self, own: f64) -> f64 {
         self.share.weight_decay.unwrap_or(if self.no_decay { 0.0 } else { own })
     }
@@ -72,13 +72,13 @@ impl Slot {
         }
     }
 
-    /// What is kept for the parameter under a rule with so many moments.
+    /// The rows of state that the parameter needs under a rule with this many moments.
     pub(super) fn rows(&self, moments: usize, masters: MasterWeights) -> Rows {
         let half = self.acc() != self.var.dtype();
         Rows { moments, master: half && masters == MasterWeights::F32 }
     }
 
-    /// Makes sure that there is a state of `rows` on the parameter's device.
+    /// Allocates or moves the state, so that it has `rows` and is on the parameter's device.
     pub(super) fn ensure_state(&mut self, rows: Rows) -> Result<()> {
         let there = |state: &State| state.tensor.device().same_device(self.var.device());
         if !self.state.as_ref().is_some_and(|state| state.rows == rows && there(state)) {
@@ -87,8 +87,8 @@ impl Slot {
         Ok(())
     }
 
-    /// The state as the next update begins with it: what there is of `rows`, moments of zero and the
-    /// parameter itself for the rest.
+    /// The state that the next update starts with: existing rows as they are, missing moments as
+    /// zero, and a missing master weight as a copy of the parameter.
     pub(super) fn state_of(&self, rows: Rows) -> Result<Option<State>> {
         if rows.count() == 0 {
             return Ok(None);
@@ -113,10 +113,10 @@ impl Slot {
         Ok(Some(State { tensor, rows }))
     }
 
-    /// State of zeros. On the CPU that of a large parameter starts behind a page and a bit:
-    /// allocators like mimalloc place large arrays at equal distances from powers of two, and then
-    /// parameter, gradient and moments drive each other out of the first-level cache, line by line
-    /// (AMD's way predictor takes them for one another; the update took three times as long).
+    /// State of zeros. On the CPU, that of a large parameter starts at an offset of a little more
+    /// than a page. Allocators like mimalloc place large arrays at equal distances from powers of
+    /// two; then parameter, gradient and moments evict each other from the first-level cache (AMD's
+    /// way predictor confuses them; the update took three times as long).
     pub(super) fn zeros(&self, rows: Rows) -> Result<Tensor> {
         const SKEW: usize = 1280;
         const LARGE: usize = 1 << 16;
@@ -132,7 +132,7 @@ impl Slot {
         real_dtype(self.var.dtype()).unwrap_or(DType::F32)
     }
 
-    /// Forgets the state; returns its bytes.
+    /// Frees the state; returns its bytes.
     pub(super) fn drop_state(&mut self) -> usize {
         self.steps = 0;
         self.state.take().map_or(0, |state| bytes(&state.tensor))
@@ -142,7 +142,7 @@ impl Slot {
         self.state.as_ref().map_or(0, |state| bytes(&state.tensor))
     }
 
-    /// The name, or the place among the optimizer's variables and the shape.
+    /// The name, or if there is none, the index among the optimizer's variables and the shape.
     pub(super) fn label(&self, index: usize) -> String {
         match &self.name {
             Some(name) => name.to_string(),

@@ -1,4 +1,4 @@
-//! Saving state by name, and taking it up again.
+//! Saves state by name, and loads it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use crate::error::{Error, Result, several};
 use crate::kernel::update::{Rows, State};
 use crate::plan::{OptimizerState, PlanOptimizer};
 
-/// What the saved numbers of updates are called: `step/blocks.0.weight`.
+/// The prefix of saved step counts: `step/blocks.0.weight`.
 const STEP: &str = "step";
 
-/// A saved state made ready.
+/// A saved state, checked and ready to be loaded.
 #[derive(Debug)]
 pub(super) struct Restored {
     learning_rate: f64,
@@ -26,11 +26,11 @@ pub(super) struct Restored {
 impl<R: UpdateRule> Fused<R> {
     /// The state as named tensors: `first_moment/NAME` and the like in the shape of the parameter,
     /// `master/NAME` where there are [`MasterWeights`](super::MasterWeights), and `step/NAME`, a
-    /// single `i64`, for every parameter. Copies: later steps leave them alone.
+    /// single `i64`, for every parameter. The tensors are copies, which later steps do not change.
     ///
     /// # Errors
     ///
-    /// The optimizer was never given names, or two variables have one.
+    /// The optimizer was never given names, or two variables have the same name.
     pub fn state_tensors(&self) -> Result<BTreeMap<String, Tensor>> {
         let OptimizerState { mut tensors, steps, .. } = saved(self, &names(self, &[])?)?;
         for (name, steps) in steps {
@@ -40,12 +40,12 @@ impl<R: UpdateRule> Fused<R> {
         Ok(tensors)
     }
 
-    /// Takes up what [`state_tensors`](Self::state_tensors) gave, all of it or nothing; the
-    /// learning rate stays.
+    /// Loads what [`state_tensors`](Self::state_tensors) returned, all of it or nothing; the
+    /// learning rate does not change.
     ///
     /// # Errors
     ///
-    /// Unknown, missing or misshaped names: all of them are listed.
+    /// Unknown or missing names or wrong shapes: all of them are listed.
     pub fn load_state_tensors(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         let learning_rate = candle_nn::Optimizer::learning_rate(self);
         let mut state =
@@ -97,7 +97,8 @@ pub(super) fn saved<R: UpdateRule>(
         }
         let moments = optimizer.rule.moments();
         let rows = slot.rows(moments.len(), optimizer.masters);
-        // What was switched on since the last update is saved as the next one would begin with it.
+        // Rows that were switched on after the last update are saved as the next update would start
+        // them.
         let fresh = match &slot.state {
             Some(state) if state.rows == rows => None,
             _ => slot.state_of(rows)?,
@@ -111,7 +112,7 @@ pub(super) fn saved<R: UpdateRule>(
     Ok(saved)
 }
 
-/// Checks a saved state against the optimizer, whose slots have `names`, and builds what it says.
+/// Checks a saved state against the optimizer, whose slots have `names`, and builds the new state.
 pub(super) fn restore<R: UpdateRule>(
     optimizer: &Fused<R>,
     names: &[String],
@@ -168,7 +169,7 @@ fn misfit(name: &str, row: &Tensor, slot: &Slot) -> Option<String> {
     (theirs != ours).then(|| format!("`{name}` is {theirs:?}, expected {ours:?}"))
 }
 
-/// The rows as one tensor of its own, where the slot's state lies.
+/// The rows as one new tensor, on the device of the slot's state.
 fn stacked(rows: &[&Tensor], layout: Rows, slot: &Slot) -> Result<Option<Tensor>> {
     if rows.is_empty() {
         return Ok(None);
@@ -179,7 +180,7 @@ fn stacked(rows: &[&Tensor], layout: Rows, slot: &Slot) -> Result<Option<Tensor>
         slot.state.as_ref().filter(|state| state.tensor.device().is_cpu())
         && !slot.var.device().is_cpu()
     {
-        // Offloaded: it stays in host memory, in a copy of its own.
+        // Offloaded state stays in host memory, as a copy.
         return Ok(Some(rows.to_device(tensor.device())?.force_contiguous()?));
     }
     let state = slot.zeros(layout)?;

@@ -1,4 +1,4 @@
-//! One step: look at every gradient, then update.
+//! One step: check every gradient, then update.
 
 use candle_core::{Tensor, backprop::GradStore};
 
@@ -14,7 +14,7 @@ use crate::kernel::update::{GradMap, update};
 
 /// A trained parameter and its gradient.
 struct Due<'a> {
-    /// The slot's place in the optimizer.
+    /// The slot's index in the optimizer.
     index: usize,
     slot: &'a mut Slot,
     grad: Tensor,
@@ -50,7 +50,7 @@ impl<R: UpdateRule> Fused<R> {
     }
 }
 
-/// The numbers of the next update of a slot, checked to be numbers in its type.
+/// The numbers of the next update of a slot, checked to be finite in its type.
 fn next_update<R: Rule>(rule: &R, slot: &Slot, index: usize, lr_scale: f64) -> Result<Update> {
     let lr = rule.lr() * lr_scale;
     let weight_decay = slot.weight_decay(rule.weight_decay());
@@ -98,8 +98,9 @@ fn due<'a, R: Rule>(rule: &R, slots: &'a mut [Slot], grads: &GradStore) -> Resul
     Ok(due)
 }
 
-/// Large tensors one after the other, each by all threads; small ones side by side, each by one thread.
-/// So no thread waits for others while it holds a storage that they might want.
+/// Updates large tensors one after the other, each on all threads, and small ones in parallel, each
+/// on one thread. So no thread waits for others while it holds the lock of a storage that they
+/// might need.
 fn update_all<R: Rule>(rule: &R, map: GradMap, due: Vec<Due<'_>>) -> Result<()> {
     let small = |due: &Due<'_>| due.grad.elem_count() < STREAM.from && due.grad.device().is_cpu();
     let (mut small, mut large): (Vec<_>, Vec<_>) = due.into_iter().partition(small);

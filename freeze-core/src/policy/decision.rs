@@ -1,11 +1,11 @@
-//! What a policy asks for, and why.
+//! A policy's decision: a plan, reasons and metrics.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::Reason;
 use crate::plan::FreezePlan;
 
-/// What a policy asks for at one moment.
+/// What a policy decides at one point of the run.
 ///
 /// ```
 /// # use candle_core::{DType, Device};
@@ -27,26 +27,27 @@ use crate::plan::FreezePlan;
 pub struct Decision {
     /// The plan to apply: the base plan, refined.
     pub plan: FreezePlan,
-    /// Why leaves are as the plan has them. [`Freezer::follow`](crate::Freezer::follow) keeps the
-    /// reasons of leaves that it changes, and gives one to each that froze or thawed without.
+    /// The reasons for the states of leaves. [`Freezer::follow`](crate::Freezer::follow) keeps
+    /// those of leaves that changed, and adds one for each leaf that froze or thawed without a
+    /// reason.
     pub why: Vec<Reason>,
-    /// Numbers by name: what a hook hands to the [`MetricSink`](crate::MetricSink)s.
+    /// Numbers by name, which a hook passes to the [`MetricSink`](crate::MetricSink)s.
     pub metrics: BTreeMap<String, f64>,
 }
 
 impl Decision {
-    /// The name that the reference gives to [`depth`](Self::depth) among the metrics.
+    /// The reference's name for the metric [`depth`](Self::depth).
     pub const LAYERS_FROZEN: &str = "layer_freezing/layers_frozen";
 
-    /// The name that the reference gives to [`percentage`](Self::percentage) among the metrics.
+    /// The reference's name for the metric [`percentage`](Self::percentage).
     pub const PERCENTAGE_FROZEN: &str = "layer_freezing/percentage_frozen";
 
-    /// The plan, with nothing said about it.
+    /// A decision for `plan`, without reasons and metrics.
     pub fn new(plan: FreezePlan) -> Self {
         Self { plan, why: Vec::new(), metrics: BTreeMap::new() }
     }
 
-    /// Says why the leaf at the path `leaf` is as the plan has it; see [`Reason`].
+    /// Adds the reason for the state of the leaf at the path `leaf`; see [`Reason`].
     pub fn because(mut self, leaf: impl Into<String>, text: impl Into<String>) -> Self {
         self.why.push(Reason { leaf: leaf.into(), text: text.into() });
         self
@@ -58,22 +59,22 @@ impl Decision {
         self
     }
 
-    /// How many leaves, counted from the front, the policy freezes: the metric, or else the number of
-    /// frozen leaves before the first trained one.
+    /// The number of leaves that the policy freezes from the front: the metric if it is set,
+    /// otherwise the number of frozen leaves before the first trained one.
     pub fn depth(&self) -> usize {
         let front = || self.plan.states().iter().take_while(|state| state.is_frozen()).count();
         self.metrics.get(Self::LAYERS_FROZEN).map_or_else(front, |&depth| depth as usize)
     }
 
-    /// How far the policy has come, in [0, 1]: the metric, or else the share of all leaves that are
-    /// frozen.
+    /// How much the policy has frozen, in [0, 1]: the metric if it is set, otherwise the share of
+    /// all leaves that are frozen.
     pub fn percentage(&self) -> f64 {
         let share = || self.plan.frozen_leaves() as f64 / self.plan.len().max(1) as f64;
         self.metrics.get(Self::PERCENTAGE_FROZEN).copied().unwrap_or_else(share)
     }
 
-    /// What is known once the plan in force has gone from `before` to `after`: a reason for each leaf
-    /// that changed, and the metrics of the reference.
+    /// Completes the decision after the current plan has changed from `before` to `after`: a reason
+    /// for each leaf that changed, and the metrics of the reference.
     pub(super) fn settled(
         mut self,
         before: &FreezePlan,

@@ -1,4 +1,4 @@
-//! How far training is.
+//! How much of the run is completed.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,23 +27,23 @@ pub struct Elapsed {
 }
 
 impl Elapsed {
-    /// `epoch` of `epochs` are completed.
+    /// `epoch` of `epochs` epochs are completed.
     pub fn new(epoch: usize, epochs: usize) -> Self {
         Self { epoch, epochs, step: 0, steps: 0 }
     }
 
-    /// Also `step` of `steps` over the whole run, which is then what [`fraction`](Self::fraction)
-    /// goes by.
+    /// Adds `step` of `steps` over the whole run, from which [`fraction`](Self::fraction) is then
+    /// computed.
     pub fn at_step(self, step: usize, steps: usize) -> Self {
         Self { step, steps, ..self }
     }
 
-    /// The share of the run that is completed, in [0, 1]: by steps where they are counted, else by
+    /// The completed share of the run, in [0, 1]: by steps if they are counted, otherwise by
     /// epochs.
     ///
     /// # Errors
     ///
-    /// The total is 0, or more is completed than the total.
+    /// The total is 0, or the completed count exceeds it.
     pub fn fraction(&self) -> Result<f64> {
         let (name, done, total) = match self.steps {
             0 => ("epoch", self.epoch, self.epochs),

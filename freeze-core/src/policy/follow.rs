@@ -1,4 +1,4 @@
-//! A schedule's plan, applied or not made at all.
+//! Applies a schedule's plan; after an error the schedule is as before.
 
 use crate::error::Result;
 use crate::model::{Freezable, Freezer};
@@ -6,15 +6,15 @@ use crate::plan::{Change, PlanOptimizer};
 use crate::policy::{Decision, Elapsed, Schedule};
 
 impl<M: Freezable> Freezer<M> {
-    /// Asks `schedule` for its plan at `elapsed` and applies it to model and optimizers. The decision
-    /// comes back with a reason for each leaf that froze or thawed, and for each whose share of the
-    /// learning rate changed if the schedule gave one, in the order of the leaves.
+    /// Asks `schedule` for its plan at `elapsed` and applies it to model and optimizers. The
+    /// returned decision has a reason for each leaf that froze or thawed, and for each whose share
+    /// of the learning rate changed if the schedule gave one, in the order of the leaves.
     ///
     /// # Errors
     ///
-    /// As [`refine`](Self::refine), or `elapsed` makes no sense to the schedule. Nothing has changed
-    /// then, and the schedule is put back to the [`state`](Schedule::state) it was in: asked again, it
-    /// answers the same.
+    /// As [`refine`](Self::refine), or the schedule refuses `elapsed`. Nothing has changed then,
+    /// and the schedule has its [`state`](Schedule::state) from before: asked again, it answers the
+    /// same.
     pub fn follow<S: Schedule + ?Sized>(
         &mut self,
         schedule: &mut S,

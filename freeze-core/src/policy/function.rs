@@ -1,4 +1,4 @@
-//! A schedule that is a function.
+//! A schedule made from a function.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use crate::error::Result;
 use crate::plan::FreezePlan;
 use crate::policy::{Decision, Elapsed, Schedule};
 
-/// A schedule made of a function from progress and base plan to a plan; see [`from_fn`].
+/// A schedule made from a function of progress and base plan to a plan; see [`from_fn`].
 pub struct FromFn<F> {
     name: String,
     plan: F,
 }
 
-/// Makes a schedule of a function. It is handed the progress and what the user froze or scaled by
-/// hand, and returns the plan: a refined copy of the latter. What it remembers between calls is
-/// neither saved nor put back when a plan is refused.
+/// Makes a schedule from a function. Its arguments are the progress and the base plan, with what
+/// the user froze or scaled by hand; it returns a refined copy of that plan. State that it keeps
+/// between calls is neither saved nor restored when a plan is refused.
 ///
-/// `name` stands for it in messages and checkpoints, so it should say its settings too. Depth and
-/// percentage are reported as [`Decision::depth`] and [`Decision::percentage`] count them.
+/// `name` identifies it in messages and checkpoints, so it should include the settings. Depth and
+/// percentage are reported as in [`Decision::depth`] and [`Decision::percentage`].
 ///
 /// ```
 /// use freeze_core::{Elapsed, FreezePlan, LayerFreezing, policy::from_fn};

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::plan::FreezePlan;
 use crate::policy::{Decision, Elapsed, Reason, Schedule};
 
-/// Freezes from the front, linearly in time, from `start` on, up to `level` at the end.
+/// Freezes from the front, linearly in time: none before `start`, the share `level` at the end.
 ///
 /// With duration `t` in [0, 1] and `n` leaves, in f64 and in this order of operations:
 ///
@@ -52,7 +52,7 @@ impl Linear {
         Ok((depth, percentage))
     }
 
-    /// The base plan with its front frozen as far as `duration` asks for.
+    /// The base plan with its front frozen to the depth at `duration`.
     pub(crate) fn refined(&self, duration: f64, base: &FreezePlan) -> Result<Decision> {
         let (depth, percentage) = self.at(duration, base.len())?;
         let mut plan = base.clone();

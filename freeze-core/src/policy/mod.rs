@@ -1,4 +1,4 @@
-//! Schedules: from how far training is to the plan that freezes layers, with reasons and metrics.
+//! Schedules: map the progress of a run to a plan, with reasons and metrics.
 
 mod decision;
 mod elapsed;
@@ -19,8 +19,8 @@ pub use linear::Linear;
 pub(crate) use progress::Progress;
 pub use reason::Reason;
 
-/// From progress to a plan. A schedule touches no model. [`from_fn`] makes one of a function, and a
-/// `Box` of one, `dyn` or not, is one.
+/// Maps progress to a plan. A schedule does not access the model. [`from_fn`] makes one from a
+/// function, and a `Box` of a schedule, `dyn` or not, is a schedule.
 ///
 /// ```
 /// use freeze_core::{Decision, Elapsed, FreezePlan, LayerFreezing, Result, Schedule};
@@ -47,32 +47,32 @@ pub use reason::Reason;
 /// let freezing = LayerFreezing::with_schedule(Cool);
 /// ```
 ///
-/// One that remembers something implements [`state`](Self::state) and
-/// [`load_state`](Self::load_state): a plan that is refused must not have been counted, so the
-/// schedule is put back to the state before, and a resumed run goes on from the one that was saved.
+/// A schedule with state of its own implements [`state`](Self::state) and
+/// [`load_state`](Self::load_state). They restore the schedule when its plan is refused, and when a
+/// run is resumed.
 pub trait Schedule {
-    /// The plan at `elapsed`. `base` is what the user froze or scaled by hand: a schedule refines
-    /// it, so that what is frozen there stays frozen and what is scaled there stays scaled. What is
-    /// declared `always` trains whatever the plan says.
+    /// The plan at `elapsed`. `base` is the plan with what the user froze or scaled by hand. A
+    /// schedule refines it, so that leaves frozen there stay frozen and scaled ones stay scaled.
+    /// Leaves declared `always` train whatever the plan says.
     ///
     /// # Errors
     ///
-    /// The progress makes no sense, such as an epoch beyond the last.
+    /// The progress is invalid, such as an epoch beyond the last.
     fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision>;
 
     /// The schedule's name and settings, for messages and checkpoints.
     fn describe(&self) -> String;
 
-    /// What the schedule remembers, so that a resumed run goes on exactly; nothing by default.
+    /// The schedule's state, so that a resumed run continues exactly; none by default.
     fn state(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
 
-    /// Takes up what [`state`](Self::state) returned.
+    /// Loads what [`state`](Self::state) returned.
     ///
     /// # Errors
     ///
-    /// The state is not this schedule's; nothing has changed then.
+    /// The state does not belong to this schedule; nothing has changed then.
     fn load_state(&mut self, state: &serde_json::Value) -> Result<()> {
         if state.is_null() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Why one leaf is as a plan has it.
+//! The reason for the state of one leaf.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use std::fmt;
 pub struct Reason {
     /// The path of the leaf.
     pub leaf: String,
-    /// What became of it and why, with the numbers: the sentence without its subject.
+    /// What happened to it and why, with the numbers: a sentence without its subject.
     pub text: String,
 }
 

@@ -1,10 +1,10 @@
-//! How values are moved to see what they reach.
+//! Tests of how values are moved.
 
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::{nudged, spread};
 
-/// The first numbers of splitmix64 from the seed 0, as its authors' code gives them.
+/// The first numbers of splitmix64 from the seed 0, from its authors' code.
 #[test]
 fn the_moves_are_splitmix64s() {
     let first = [0xe220_a839_7b1d_cdaf_u64, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f];

@@ -1,4 +1,4 @@
-//! What is counted and put back in real models.
+//! What is counted and restored in real models.
 
 use std::time::Duration;
 
@@ -150,7 +150,7 @@ fn recurrent_layers_report_the_products_of_every_step() {
     assert_eq!(forecast.flops, steps as u64 * gates + products(batch, hidden, 1));
 }
 
-/// A language model in small: table and head are one parameter.
+/// A small language model whose embedding table and head are one parameter.
 #[derive(Debug)]
 struct Tied {
     table: Embedding,
@@ -196,9 +196,9 @@ fn the_leaves_of_a_tied_parameter_freeze_on_their_own() {
     let rows: [(&[usize], u64, usize, usize); 7] = [
         (&[], 2 * head + 2 * weight + bias + lookup, table + own, 2 * x + batch * words),
         (&[0], 2 * head + weight + bias, table + own, x + batch * words),
-        // The head alone trains: the parameter moves, but nothing below the head is looked at.
+        // Only the head trains: the parameter changes, but nothing before the head is considered.
         (&[0, 1], head, table, batch * words),
-        // The table alone trains: all the way down, without the weights on the way.
+        // Only the table trains: the backward goes all the way, without the weights in between.
         (&[1, 2], head + weight + lookup, table, 2 * x + batch * words),
         (&[2], head + 2 * weight + bias + lookup, table + own, 2 * x + batch * words),
         (&[0, 2], head + weight + bias, own, x + batch * words),

@@ -1,4 +1,4 @@
-//! What was gathered, by name, for a checkpoint.
+//! The sums by name, for a checkpoint.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::kernel::real_dtype;
 use crate::plan::{PlannedVar, Prepared, by_id};
 
 impl GradAccumulator {
-    /// What was gathered for each variable for which anything was, by the names of `vars`.
+    /// The sum of each variable that has one, by the names in `vars`.
     ///
     /// # Errors
     ///
@@ -31,11 +31,11 @@ impl GradAccumulator {
         Ok(sums)
     }
 
-    /// Makes ready to follow the plan and to go on with the sums that were saved.
+    /// Prepares to follow the plan and to continue with the saved sums.
     ///
     /// # Errors
     ///
-    /// A sum is of no variable here, or of another shape or type; all are listed.
+    /// A sum belongs to no variable, or has another shape or type; all such are listed.
     pub(crate) fn prepare_sums<'a>(
         &'a mut self,
         vars: &'a [PlannedVar],

@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::kernel::update::add_scaled;
 use crate::optim::slot::bytes;
 
-/// In units of the largest weight so far, so that neither it nor the total overflows, and equal
-/// weights are all 1.
+/// The weighted sum, in units of the largest weight so far, so that neither sum nor total weight
+/// overflows and equal weights are all 1.
 #[derive(Debug, Default)]
 pub(super) struct Sum {
     /// `None` while there was no gradient.
@@ -17,7 +17,7 @@ pub(super) struct Sum {
     unit: f64,
 }
 
-/// A sum taken apart.
+/// The parts of a sum.
 #[derive(Clone, Debug)]
 pub(crate) struct SavedSum {
     /// `None` while there was no gradient.
@@ -29,14 +29,14 @@ pub(crate) struct SavedSum {
 }
 
 impl Sum {
-    /// Adds a micro-batch; without a gradient it counts as one of zero.
+    /// Adds a micro-batch; no gradient counts as zero.
     pub(super) fn add(&mut self, grad: Option<&Tensor>, weight: f64) -> Result<()> {
         let unit = self.unit.max(weight);
         let (keep, factor) = (self.unit / unit, weight / unit);
         match (&self.tensor, grad) {
             (Some(sum), Some(grad)) => add_scaled(sum, keep, grad, factor)?,
             (Some(sum), None) if keep != 1.0 => self.tensor = Some(sum.affine(keep, 0.0)?),
-            // A tensor of our own, since it is written to later.
+            // A copy, because it is written to later.
             (None, Some(grad)) => self.tensor = Some(grad.affine(factor, 0.0)?),
             _ => {}
         }
@@ -51,19 +51,19 @@ impl Sum {
         }
     }
 
-    /// What there is to save; `None` before the first micro-batch.
+    /// The parts to save; `None` before the first micro-batch.
     pub(super) fn saved(&self) -> Option<SavedSum> {
         let Self { tensor, total, unit } = self;
         (*total > 0.0).then(|| SavedSum { tensor: tensor.clone(), total: *total, unit: *unit })
     }
 
-    /// What was saved, on a device.
+    /// The sum from its saved parts, on `device`.
     pub(super) fn of(saved: SavedSum, device: &Device) -> Result<Self> {
         let tensor = saved.tensor.map(|tensor| tensor.to_device(device)).transpose()?;
         Ok(Self { tensor, total: saved.total, unit: saved.unit })
     }
 
-    /// Whether no micro-batch was added.
+    /// Whether no micro-batch has been added.
     pub(super) fn is_empty(&self) -> bool {
         self.total == 0.0
     }

@@ -10,11 +10,11 @@ use super::{PerParam, Slot};
 use crate::error::{Error, Result};
 use crate::plan::{LeafState, PlanOptimizer, PlannedVar, Prepared, Released, by_id};
 
-/// What a plan makes of a variable.
+/// The prepared change of one variable.
 struct Stage<O> {
     name: Arc<str>,
     state: LeafState,
-    /// Made where the variable thaws.
+    /// A new optimizer, if the variable thaws.
     fresh: Option<O>,
 }
 
@@ -75,7 +75,7 @@ impl<O: Optimizer + 'static> PerParam<O> {
     }
 }
 
-/// How many bytes of state an optimizer keeps for each byte of a variable, where that is known.
+/// How many bytes of state an optimizer keeps for each byte of a variable; `None` if unknown.
 fn state_bytes_per_byte<O: 'static>() -> Option<usize> {
     let id = TypeId::of::<O>();
     if id == TypeId::of::<AdamW>() {
@@ -87,7 +87,8 @@ fn state_bytes_per_byte<O: 'static>() -> Option<usize> {
     }
 }
 
-/// candle's optimizers let all their variables decay alike, and `SGD` none.
+/// An error if `no_decay` is declared and cannot be followed: candle's optimizers apply one weight
+/// decay to all their variables, and only `SGD` has none.
 pub(super) fn check_decay<O: Optimizer + 'static>(planned: &PlannedVar) -> Result<()> {
     if !planned.no_decay || TypeId::of::<O>() == TypeId::of::<SGD>() {
         return Ok(());

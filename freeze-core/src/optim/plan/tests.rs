@@ -1,4 +1,4 @@
-//! What a policy does with a state that has been copied to the host, without a card to copy it from.
+//! What each policy does with a state that has been copied to the host, tested without a GPU.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 

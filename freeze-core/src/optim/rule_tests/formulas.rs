@@ -1,4 +1,5 @@
-//! Each number of a rule by itself: in formulas written out, and in the arguments of `fused.cu`.
+//! Each number of a rule on its own: against written-out formulas, and in the arguments of
+//! `fused.cu`.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::ParamsAdamW;
@@ -22,8 +23,8 @@ fn adamw() -> ParamsAdamW {
     ParamsAdamW { beta1: BETAS[0], beta2: BETAS[1], eps: EPS, ..ParamsAdamW::default() }
 }
 
-/// The two forms of an update agree also where both have taken the same wrong number: here each is
-/// held against the formula written out.
+/// The two forms of an update would also agree if both used the same wrong number; here each is
+/// compared with the written-out formula.
 #[test]
 fn every_number_goes_where_the_formula_has_it() -> Result<()> {
     const GRADS: [f64; 3] = [0.5, -1.5, 0.25];
@@ -120,7 +121,7 @@ fn the_numbers_for_cuda_stand_in_the_order_of_the_kernels_arguments() {
     }
 }
 
-/// A launch takes its arguments on trust: their number has to be that of the kernel.
+/// A launch does not check its arguments, so their number has to be that of the kernel.
 #[test]
 fn every_rule_gives_its_cuda_kernel_as_many_numbers_as_it_takes() {
     fn check(rule: &impl Rule) {
