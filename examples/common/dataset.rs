@@ -63,11 +63,11 @@ impl Dataset {
         Ok(Self { train: self.train.limited(limit)?, test: self.test.limited(limit)? })
     }
 
-    /// The images of the given classes alone, which are numbered anew from 0 in the order given.
+    /// Only the images of the given classes, which are renumbered from 0 in the order given.
     ///
     /// # Errors
     ///
-    /// Not one image of these classes is there, or candle failed.
+    /// There is no image of these classes, or candle failed.
     pub(crate) fn of_classes(&self, classes: &[u32]) -> Result<Self> {
         Ok(Self { train: self.train.of_classes(classes)?, test: self.test.of_classes(classes)? })
     }
@@ -91,7 +91,7 @@ impl Images {
         self.len().div_ceil(size)
     }
 
-    /// The images as they are, in batches of `size`.
+    /// The images in their order, in batches of `size`.
     pub(crate) fn ordered(&self, size: usize) -> impl Iterator<Item = candle_core::Result<Batch>> {
         let batch = move |at: usize| {
             let end = self.len().min((at + 1) * size);
@@ -100,7 +100,7 @@ impl Images {
         (0..self.batches(size)).map(batch)
     }
 
-    /// The images at the given places.
+    /// The images at the given indices.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl Images {
     pub(crate) fn pick(&self, which: &[u32]) -> candle_core::Result<Batch> {
         let picked = Tensor::new(which, &Device::Cpu)?;
         let pixels = self.pixels.index_select(&picked, 0)?.to_dtype(DType::F32)?;
-        // To mean 0 and deviation 1, by Fashion-MNIST's own figures: 0.286 and 0.353 of 255.
+        // To mean 0 and standard deviation 1, by those of Fashion-MNIST: 0.286 and 0.353 of 255.
         let images = pixels.affine(1.0 / (255.0 * 0.353), -0.286 / 0.353)?;
         Ok((images, self.labels.index_select(&picked, 0)?))
     }

@@ -1,6 +1,6 @@
 //! The IDX format of MNIST and Fashion-MNIST, gzipped or not.
 //!
-//! A big-endian header, the magic number and the dimensions, and then one byte a pixel or label:
+//! A big-endian header with the magic number and the dimensions, then one byte per pixel or label:
 //! `00000803 count rows columns pixels..` and `00000801 count labels..`.
 
 use std::fs::File;
@@ -23,9 +23,9 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Images with their labels, as bytes.
 #[derive(Debug)]
 pub(crate) struct Split {
-    /// One byte a pixel, [`SIDE`] x [`SIDE`] an image, row by row.
+    /// One byte per pixel, [`SIDE`] x [`SIDE`] per image, row by row.
     pub(crate) pixels: Vec<u8>,
-    /// One class an image, below [`CLASSES`].
+    /// One class per image, below [`CLASSES`].
     pub(crate) labels: Vec<u8>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn read_split(folder: &Path, name: &str) -> Result<Split> {
     parse_split((&images_name, open(&images)?), (&labels_name, open(&labels)?))
 }
 
-/// Reads both files of a split, each with the name that messages give it.
+/// Reads both files of a split, each given with its name for messages.
 ///
 /// # Errors
 ///
@@ -98,7 +98,7 @@ fn parse_labels(name: &str, bytes: impl Read) -> Result<Vec<u8>> {
     }
 }
 
-/// The content, unpacked if it begins as a gzip file does, whatever its name.
+/// The content, unpacked if it starts like a gzip file, whatever its name.
 fn unpack<'r>(name: &str, mut bytes: impl Read + 'r) -> Result<Box<dyn Read + 'r>> {
     let mut start = Vec::new();
     bytes.by_ref().take(2).read_to_end(&mut start).map_err(|error| unreadable(name, &error))?;
@@ -110,7 +110,7 @@ fn unpack<'r>(name: &str, mut bytes: impl Read + 'r) -> Result<Box<dyn Read + 'r
     })
 }
 
-/// Checks the magic number and returns the `N` dimensions behind it.
+/// Checks the magic number and returns the `N` dimensions after it.
 fn header<const N: usize>(name: &str, bytes: &mut impl Read, magic: u32) -> Result<[u32; N]> {
     let length = 4 * (N + 1);
     let mut start = Vec::new();
@@ -134,10 +134,10 @@ fn header<const N: usize>(name: &str, bytes: &mut impl Read, magic: u32) -> Resu
     })
 }
 
-/// Exactly `length` bytes. Memory is taken as bytes arrive, not as the header promises.
+/// Exactly `length` bytes. Memory is allocated as bytes arrive, not by the header's claim.
 fn body(name: &str, bytes: impl Read, length: u64, count: u32, what: &str) -> Result<Vec<u8>> {
     let mut body = Vec::new();
-    // One byte more than wanted shows that the file is too long.
+    // One byte more, to find out whether the file is too long.
     let read = bytes.take(length + 1).read_to_end(&mut body);
     read.map_err(|error| unreadable(name, &error))?;
     let claim = format!("the {length} of the {count} {what} in its header");

@@ -1,4 +1,4 @@
-//! What both examples need besides the library: data, a progress bar, tables.
+//! Shared by the examples: data, a progress bar, tables.
 
 pub(crate) mod dataset;
 pub(crate) mod idx;
@@ -25,7 +25,7 @@ pub(crate) fn exit(result: Result<()>) -> std::process::ExitCode {
     }
 }
 
-/// Command-line values that count something: 1 to a million.
+/// Parses command-line counts: 1 to a million.
 pub(crate) fn count() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=1_000_000)
 }

@@ -1,4 +1,4 @@
-//! Tables: lines above and below, none between rows.
+//! Tables with lines above and below, none between rows.
 
 use comfy_table::{CellAlignment, LineStyle, Row, Table, presets::UTF8_HORIZONTAL_ONLY};
 

@@ -1,5 +1,5 @@
 //! Trains a small network on Fashion-MNIST twice from the same weights, once with all layers
-//! trained and once with the front layers freezing as training goes on, and compares the two.
+//! trained and once with the front layers freezing during training, and compares the two.
 //!
 //! `cargo run --release --example fashion`
 
@@ -24,7 +24,7 @@ use common::{Result, accuracy, count, progress};
 use net::Net;
 use record::{Epoch, Run, timed};
 
-// candle allocates and frees large temporaries at every step, which glibc gives back to the kernel
+// candle allocates and frees large temporaries at every step, which glibc returns to the kernel
 // each time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -82,7 +82,7 @@ fn compare(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// One run from the seed's weights; without a policy, every layer trains to the end.
+/// One run from the seed's weights; without a policy every layer trains to the end.
 fn train(what: &str, args: &Args, data: &Dataset, policy: Option<LayerFreezing>) -> Result<Run> {
     let net = Net::new(Seeded::builder(args.seed, DType::F32, &Device::Cpu))?;
     let params = ParamsAdamW { lr: 1e-3, ..Default::default() };
@@ -125,7 +125,7 @@ fn train(what: &str, args: &Args, data: &Dataset, policy: Option<LayerFreezing>)
     })
 }
 
-/// The two latest checkpoints of the run called `name`, if they are asked for.
+/// A manager that keeps the two latest checkpoints of the run called `name`, if a folder is given.
 fn checkpoints(args: &Args, name: &str) -> Result<Option<Manager>> {
     let Some(folder) = &args.checkpoint_dir else { return Ok(None) };
     let manager = Manager::new(folder.join(name.replace(' ', "-")))?.keep_last(2)?;

@@ -1,4 +1,4 @@
-//! What a run measures.
+//! The measurements of a run.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ pub(crate) struct Run {
     pub(crate) epochs: Vec<Epoch>,
 }
 
-/// One epoch: what trained during it, and what it took.
+/// One epoch: what trained during it, and its cost.
 pub(crate) struct Epoch {
     /// Leaves, counted from the front, that were frozen throughout the epoch.
     pub(crate) depth: usize,
@@ -29,7 +29,7 @@ pub(crate) struct Epoch {
     pub(crate) forward: Duration,
     pub(crate) backward: Duration,
     pub(crate) optimizer: Duration,
-    /// All of the epoch but the test.
+    /// The time of the epoch without the test.
     pub(crate) training: Duration,
 }
 
@@ -49,7 +49,7 @@ impl Run {
 }
 
 impl Epoch {
-    /// An epoch that begins now.
+    /// The record of an epoch that starts now.
     pub(crate) fn new(net: &Freezer<Net>) -> Self {
         Self {
             depth: net.plan().frozen_leaves(),
@@ -66,9 +66,9 @@ impl Epoch {
     }
 }
 
-/// Checkpoints hold an epoch as metrics, the loss beside them.
+/// An epoch as metrics in a checkpoint.
 impl Epoch {
-    /// Takes down what the run's epoch took, after its last step.
+    /// Records the cost of the run's epoch, after its last step.
     pub(crate) fn take(&mut self, run: &Training<Net>) {
         let spent = run.spent();
         (self.backward, self.optimizer, self.training) =
@@ -89,7 +89,7 @@ impl Epoch {
         ]
     }
 
-    /// The epochs that a history holds, of a model with so many leaves.
+    /// The epochs in a history, for a model with `leaves` leaves.
     pub(crate) fn all(history: &MetricHistory, leaves: usize) -> Vec<Self> {
         let epochs = history.records().iter().map(|record| record.elapsed.epoch).max().unwrap_or(0);
         let epoch = |epoch: usize| {

@@ -1,4 +1,4 @@
-//! The two runs side by side.
+//! Tables of the two runs side by side.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use comfy_table::Table;
 use crate::common::table::table;
 use crate::record::{Epoch, Run};
 
-/// A row of the totals: its name, and what it takes from an epoch.
+/// A row of the totals: its name, and its value for an epoch.
 type Row<T> = (&'static str, fn(&Epoch) -> T);
 
-/// One row an epoch: what was frozen during it and what it took.
+/// One row per epoch: what was frozen during it, and its cost.
 pub(crate) fn epochs(all: &Run, progressive: &Run) -> Table {
     let mut table = table([
         "epoch",
@@ -37,7 +37,7 @@ pub(crate) fn epochs(all: &Run, progressive: &Run) -> Table {
     table
 }
 
-/// The whole runs.
+/// The totals of both runs.
 pub(crate) fn totals(all: &Run, progressive: &Run) -> Table {
     let mut table = table(["", all.name.as_str(), progressive.name.as_str(), "change"]);
     let accuracy = |run: &Run| run.epochs.last().map_or(0.0, |epoch| epoch.accuracy);

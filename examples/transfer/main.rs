@@ -25,9 +25,9 @@ use net::Net;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// T-shirt, trouser, dress, sandal, sneaker, bag: what the body learns from.
+/// T-shirt, trouser, dress, sandal, sneaker, bag: the classes that the body is trained on.
 const OLD: [u32; 6] = [0, 1, 3, 5, 7, 8];
-/// Pullover, coat, shirt, ankle boot: what the new head tells apart.
+/// Pullover, coat, shirt, ankle boot: the classes of the new head.
 const NEW: [u32; 4] = [2, 4, 6, 9];
 
 /// Loads a trained body from a safetensors file, freezes it by name, trains a new head on classes
@@ -67,7 +67,7 @@ fn transfer(args: &Args) -> Result<()> {
     fine_tune(args, &data.of_classes(&NEW)?, &file)
 }
 
-/// Stands for whoever trained the model that you downloaded.
+/// Trains the model that you would otherwise download.
 fn pretrain(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
     let vb = Seeded::builder(args.seed, DType::F32, &Device::Cpu);
     let (body, head) = (Net::body(vb.pp("body"))?, Net::head(OLD.len(), vb.pp("head"))?);
@@ -77,7 +77,7 @@ fn pretrain(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
 }
 
 fn fine_tune(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
-    // What a file holds are plain tensors: without `into_trainable` training would change nothing.
+    // Files hold plain tensors: without `into_trainable` training would change nothing.
     let vb = VarBuilder::from_buffered_safetensors(std::fs::read(file)?, DType::F32, &Device::Cpu)?;
     let body = Net::body(vb.pp("body"))?;
     let fresh = Seeded::builder(args.seed.wrapping_add(1), DType::F32, &Device::Cpu);
@@ -91,7 +91,7 @@ fn fine_tune(args: &Args, data: &Dataset, file: &Path) -> Result<()> {
     let run = stage("new head", run, &plan, args, data)?;
     let after_head = moved::snapshot(run.freezer().whole())?;
 
-    // The upper half of the body joins in, at a tenth of the learning rate.
+    // The upper half of the body trains too, at a tenth of the learning rate.
     plan.train("body.2", 0.1)?.train("body.3", 0.1)?;
     let run = stage("upper half", run, &plan, args, data)?;
     let after_thaw = moved::snapshot(run.freezer().whole())?;
@@ -106,7 +106,7 @@ fn training(net: Net) -> Result<Training<Net>> {
     Ok(Training::new(net)?.optimizer(|vars| AdamW::with_names(vars, params))?)
 }
 
-/// Trains under a plan, and says what trains and what came of it.
+/// Trains under a plan, and prints what trains and the result.
 fn stage(
     what: &str,
     mut run: Training<Net>,
@@ -121,7 +121,7 @@ fn stage(
     Ok(run)
 }
 
-/// Trains whatever the plan trains for some epochs more.
+/// Trains under the current plan for some more epochs.
 fn train(what: &str, run: Training<Net>, args: &Args, images: &Images) -> Result<Training<Net>> {
     let (done, steps) = (run.elapsed().epoch, images.batches(args.batch_size));
     let bar = progress::bar(what, args.epochs * steps)?;

@@ -1,4 +1,4 @@
-//! Which tensors training moved, and which kept every bit.
+//! Shows which tensors training changed, and which stayed bit-identical.
 
 use comfy_table::Table;
 use freeze_core::Freezable;
@@ -8,14 +8,14 @@ use crate::common::{Result, table};
 /// Every tensor's name and elements.
 pub(crate) type Snapshot = Vec<(String, Vec<f32>)>;
 
-/// The elements as they are now: a copy, since training writes to a tensor in place.
+/// A copy of the present elements, because training writes to tensors in place.
 pub(crate) fn snapshot<M: Freezable>(model: &M) -> Result<Snapshot> {
     let tensors = model.named_tensors()?.into_iter();
     let copy = tensors.map(|(name, tensor)| Ok((name, tensor.flatten_all()?.to_vec1::<f32>()?)));
     copy.collect()
 }
 
-/// One row a tensor, one column a later stage.
+/// One row per tensor, one column per later stage.
 pub(crate) fn table(before: &Snapshot, stages: &[(&str, Snapshot)]) -> Table {
     let header = ["tensor"].into_iter().chain(stages.iter().map(|(name, _)| *name));
     let mut table = table::table(header.collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! A body of convolutions that can be taken over, and a head that cannot.
+//! A body of convolutions that is reused, and a head that is trained anew.
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear, Module, VarBuilder, conv2d, linear};
@@ -20,7 +20,7 @@ impl Net {
         pairs.map(|(i, pair)| conv2d(pair[0], pair[1], 3, same, vb.pp(i))).collect()
     }
 
-    /// A linear layer that tells `classes` apart.
+    /// A linear layer for `classes` classes.
     pub(crate) fn head(classes: usize, vb: VarBuilder<'_>) -> Result<Linear> {
         linear(32 * 7 * 7, classes, vb)
     }

@@ -11,7 +11,7 @@ use crate::errors::Errors;
 use item::{Item, items};
 pub(crate) use place::Place;
 
-/// What was written on a field.
+/// The attributes of a field.
 #[derive(Default)]
 pub(crate) struct FieldAttrs {
     pub(crate) skip: Slot<()>,
@@ -22,24 +22,24 @@ pub(crate) struct FieldAttrs {
     pub(crate) training: TrainingAttrs,
 }
 
-/// What was written on the struct or enum.
+/// The attributes of the struct or enum.
 #[derive(Default)]
 pub(crate) struct TypeAttrs {
     pub(crate) unit: Slot<()>,
-    /// With the name of the enum, if one was given.
+    /// The name of the enum, if one was given.
     pub(crate) stages: Slot<Option<Ident>>,
     pub(crate) krate: Slot<LitStr>,
     pub(crate) bound: Slot<LitStr>,
     pub(crate) training: TrainingAttrs,
 }
 
-/// What was written on a struct that flows.
+/// The attributes of a struct that derives `Flow`.
 #[derive(Default)]
 pub(crate) struct FlowAttrs {
     pub(crate) krate: Slot<LitStr>,
 }
 
-/// What was said about how the field or the type trains.
+/// The attributes of how the field or the type trains.
 #[derive(Default)]
 pub(crate) struct TrainingAttrs {
     pub(crate) frozen: Slot<()>,
@@ -93,7 +93,7 @@ impl FlowAttrs {
         read
     }
 
-    /// A field takes no attribute: refuses whatever is there.
+    /// An error for any attribute on a field of a flow.
     pub(crate) fn refuse(attrs: &[Attribute], errors: &mut Errors) {
         for item in items(attrs, Place::Field, errors) {
             refuse_in_a_flow(&item, errors);
@@ -118,7 +118,7 @@ impl TrainingAttrs {
     }
 }
 
-/// A variant takes no attribute: refuses whatever is there.
+/// An error for any attribute on a variant.
 pub(crate) fn refuse_on_variant(attrs: &[Attribute], errors: &mut Errors) {
     for item in items(attrs, Place::Variant, errors) {
         item.refuse(Place::Variant, errors);
@@ -138,12 +138,12 @@ impl<T> Default for Slot<T> {
 }
 
 impl<T> Slot<T> {
-    /// The key and its rank among the keys of the same place, if it was written at all.
+    /// The key and its index among the keys at the same place, if it was written.
     pub(crate) fn key(&self) -> Option<&(usize, Ident)> {
         self.key.as_ref()
     }
 
-    /// The value, if it was written well.
+    /// The value, if it is valid.
     pub(crate) fn value(&self) -> Option<&T> {
         self.value.as_ref()
     }

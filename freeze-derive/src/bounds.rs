@@ -1,4 +1,4 @@
-//! The predicates of the impl: on the types of fields that mention a type parameter, nothing else.
+//! The predicates of the impl: only on the types of fields that mention a type parameter.
 
 use proc_macro2::{Group, Ident, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -26,7 +26,7 @@ fn of_field(field: &Field<'_>, model: &Model<'_>) -> Vec<TokenStream> {
     match field.role {
         Role::Skipped => vec![quote!(#ty: #krate::Skipped)],
         Role::Param(_) => vec![quote!(#ty: #krate::TensorParam)],
-        // `Vec<Tree<T>>: Freezable` as a condition of `Tree<T>: Freezable` would ask for itself.
+        // `Vec<Tree<T>>: Freezable` as a bound of `Tree<T>: Freezable` would be circular.
         Role::Part(_) | Role::Unit(..) if is_recursive(ty, &model.input.ident) => {
             let params = params_in(&without_itself(ty.to_token_stream(), model), model);
             params.iter().map(|param| quote!(#param: #krate::Freezable)).collect()
@@ -39,8 +39,8 @@ fn of_field(field: &Field<'_>, model: &Model<'_>) -> Vec<TokenStream> {
     }
 }
 
-/// Whether the predicate on the field's type may ask for the derived type unseen: the type is more
-/// than a parameter, and does not name the derived type.
+/// Whether the predicate on the field's type may be circular without being recognised here: the
+/// type is more than a parameter, and does not name the derived type.
 pub(crate) fn asks_for_itself_unseen(field: &Field<'_>, model: &Model<'_>) -> bool {
     let tokens = field.ty.to_token_stream();
     let is_layer = matches!(field.role, Role::Part(_) | Role::Unit(..));
@@ -69,20 +69,20 @@ fn params_of<'a>(tokens: &TokenStream, generics: &'a Generics) -> Vec<&'a Ident>
     generics.type_params().map(|param| &param.ident).filter(is_named).collect()
 }
 
-/// Whether `ty` names the type that is derived, by `Self` or its bare name: in the place of its
-/// declaration that can mean nothing else. Behind another path the name may be another's.
+/// Whether `ty` names the derived type, by `Self` or its bare name, which can mean nothing else at
+/// the place of its declaration. Behind another path the name may be that of another type.
 fn is_recursive(ty: &Type, own: &Ident) -> bool {
     let is_own = |word: &Word| word.ident == *own && !word.is_behind_colons;
     words(ty.to_token_stream()).iter().any(|word| is_own(word) || word.ident == "Self")
 }
 
-/// Whether `tokens` speak of `Self`.
+/// Whether `tokens` contain `Self`.
 pub(crate) fn names_self(tokens: TokenStream) -> bool {
     words(tokens).iter().any(|word| word.ident == "Self")
 }
 
-/// `tokens` less the derived type with its own arguments, `Tree<T>` in `struct Tree<T>`: the impl
-/// itself says when that is `Freezable`.
+/// `tokens` without the derived type with its own arguments, `Tree<T>` in `struct Tree<T>`, because
+/// the impl itself decides when that is `Freezable`.
 fn without_itself(tokens: TokenStream, model: &Model<'_>) -> TokenStream {
     let (_, arguments, _) = model.input.generics.split_for_impl();
     let own = model.input.ident.to_token_stream().into_iter().chain(arguments.to_token_stream());
@@ -90,7 +90,7 @@ fn without_itself(tokens: TokenStream, model: &Model<'_>) -> TokenStream {
     strip(tokens, &own)
 }
 
-/// `tokens` less every run of them that reads `what`.
+/// `tokens` without every sequence of them that equals `what`.
 fn strip(tokens: TokenStream, what: &[String]) -> TokenStream {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut kept = Vec::new();

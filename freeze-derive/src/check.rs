@@ -1,4 +1,4 @@
-//! Second stage: every rule about the input, one function each, and the model that obeys them all.
+//! Second stage: the rules about the input, one function each, and the checked model.
 
 mod training;
 
@@ -43,7 +43,7 @@ pub(crate) fn check<'a>(parsed: &Parsed<'a>, mut errors: Errors) -> syn::Result<
     errors.finish(|| Model { input, krate, kind, grain, bounds, declared, body, stages })
 }
 
-/// Where freeze_core is found: what `crate = ".."` says if that can be read.
+/// The path of freeze_core: that of `crate = ".."` if it can be parsed.
 pub(crate) fn crate_path(text: Option<&LitStr>, errors: &mut Errors) -> Path {
     let usual = || parse_quote!(::freeze_core);
     let Some(text) = text else { return usual() };
@@ -69,8 +69,8 @@ fn bounds(text: Option<&LitStr>, errors: &mut Errors) -> Bounds {
     }
 }
 
-/// The same string as part of the output: its place stays the user's, but the compiler's suggestions
-/// do not edit the inside of a string.
+/// The same string for the output: it keeps the user's span, but changed so that the compiler makes
+/// no suggestions inside the string.
 fn in_output(text: &LitStr) -> LitStr {
     let mut text = text.clone();
     text.set_span(Span::call_site().located_at(text.span()));
@@ -155,7 +155,7 @@ fn conflicts(field: &ParsedField<'_>, errors: &mut Errors) {
     }
 }
 
-/// Two keys that cannot stand together; the later one is at fault.
+/// Reports two keys that exclude each other, at the later one.
 pub(crate) fn conflict(
     first: Option<&(usize, Ident)>,
     second: Option<&(usize, Ident)>,
@@ -184,11 +184,12 @@ fn rename_has_an_effect(field: &ParsedField<'_>, variant: &Ident, errors: &mut E
     }
 }
 
-/// The path is the identity of a leaf: no two parts of a group share a segment.
+/// Reports two parts of a group with the same path segment, because paths identify leaves.
 fn names_differ(fields: &[ParsedField<'_>], errors: &mut Errors) {
     let mut owners: HashMap<String, &Member> = HashMap::new();
     let kept = || fields.iter().filter(|field| field.attrs.skip.key().is_none());
-    // Declared names first: it is a renamed field that is at fault, wherever it stands.
+    // Fields without `rename` first, so that the error is at the renamed field, whatever their
+    // order.
     for field in kept().filter(|field| field.attrs.rename.value().is_none()) {
         owners.insert(segment(field), &field.member);
     }
@@ -219,7 +220,7 @@ fn member_name(member: &Member) -> String {
     }
 }
 
-/// What a summary calls a field that freezes as a whole: its type's name.
+/// The kind of a field that freezes as a whole: its type's name.
 fn unit_kind(ty: &Type) -> String {
     match ty {
         Type::Group(group) => unit_kind(&group.elem),

@@ -1,4 +1,4 @@
-//! What a declaration says about training, as constants that layout and walk both name.
+//! The training attributes as constants, which both layout and walk use.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -8,7 +8,7 @@ use syn::spanned::Spanned as _;
 use crate::model::{Declared, Model};
 use crate::names::Names;
 
-/// One constant for each declaration: the compiler judges each once, where it stands.
+/// One constant for each declaration, so that the compiler checks each once, at its place.
 pub(crate) fn constants(model: &Model<'_>, names: &Names) -> TokenStream {
     let krate = &model.krate;
     let fields = model.body.fields().into_iter().filter_map(|field| field.declared.as_ref());
@@ -19,7 +19,7 @@ pub(crate) fn constants(model: &Model<'_>, names: &Names) -> TokenStream {
     model.declared.iter().chain(fields).map(constant).collect()
 }
 
-/// The layout with what is said about it.
+/// The layout with its attributes.
 pub(crate) fn layout(
     krate: &Path,
     declared: Option<&Declared>,
@@ -30,7 +30,7 @@ pub(crate) fn layout(
     quote!(#krate::LeafTree::declare(#layout, #name))
 }
 
-/// The walk through what it is said about.
+/// The walk through a part with attributes.
 pub(crate) fn walk(
     krate: &Path,
     declared: Option<&Declared>,
@@ -55,7 +55,7 @@ fn said(krate: &Path, declared: &Declared) -> TokenStream {
     }
     match &declared.lr {
         Some(lr) => {
-            // All in the place of the number, which an error is to underline.
+            // All with the span of the number, so that an error underlines it.
             let (krate, said) = (at(lr.span(), krate.to_token_stream()), at(lr.span(), said));
             quote_spanned!(lr.span()=> #krate::Declared::lr(#said, #lr))
         }
@@ -63,7 +63,7 @@ fn said(krate: &Path, declared: &Declared) -> TokenStream {
     }
 }
 
-/// The same tokens in another place.
+/// The same tokens with another span.
 fn at(span: Span, tokens: TokenStream) -> TokenStream {
     let moved = tokens.into_iter().map(|mut token| {
         token.set_span(token.span().located_at(span));

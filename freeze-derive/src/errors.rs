@@ -1,11 +1,11 @@
-//! Collects the faults of one input, so that one run shows them all.
+//! Collects the errors of one input, so that all are reported at once.
 
 use std::fmt::Display;
 
 use quote::ToTokens;
 
-/// The faults found so far. The checked model comes out of [`Errors::finish`] alone, which consumes
-/// the collector: a fault cannot be dropped on the way.
+/// The errors found so far. Only [`Errors::finish`], which consumes the collector, returns the
+/// checked model, so that no error can be dropped.
 #[must_use]
 #[derive(Default)]
 pub(crate) struct Errors {
@@ -13,12 +13,12 @@ pub(crate) struct Errors {
 }
 
 impl Errors {
-    /// Adds a fault that underlines `culprit`.
+    /// Adds an error that underlines `culprit`.
     pub(crate) fn at(&mut self, culprit: impl ToTokens, text: impl Display) {
         self.add(syn::Error::new_spanned(culprit, text));
     }
 
-    /// Adds a fault that has its place already.
+    /// Adds an error that already has its span.
     pub(crate) fn add(&mut self, error: syn::Error) {
         match &mut self.found {
             Some(found) => found.combine(error),
@@ -26,7 +26,7 @@ impl Errors {
         }
     }
 
-    /// What `make` makes, or all faults together.
+    /// The result of `make`, or all errors together.
     pub(crate) fn finish<T>(self, make: impl FnOnce() -> T) -> syn::Result<T> {
         match self.found {
             Some(found) => Err(found),

@@ -1,7 +1,7 @@
-//! Third stage: the impl. It cannot fail.
+//! Third stage: writes the impl. It cannot fail.
 //!
-//! What the compiler is asked about a field's type is asked as `<Type as Trait>::item` in the user's
-//! own tokens, everywhere in the same words: it underlines the whole type and says it once.
+//! Items of a field's type are always written as `<Type as Trait>::item` with the user's own
+//! tokens, so that the compiler underlines the whole type and reports an error once.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -55,7 +55,8 @@ pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
     }
 }
 
-/// Asks for what the library of the same version has, so that another says that it is another.
+/// Uses an item of the library that carries the version, so that another version is a compile error
+/// that names it.
 fn version(krate: &Path) -> TokenStream {
     let version = env!("CARGO_PKG_VERSION").replace(['.', '-', '+'], "_");
     let asked = format_ident!("freeze_derive_{version}");
@@ -69,7 +70,8 @@ fn layout(model: &Model<'_>, names: &Names) -> TokenStream {
         (Grain::Leaves, Body::Struct(fields)) => group(krate, kind, fields, names),
         (Grain::Leaves, Body::Enum(variants)) => {
             let parts = variants.iter().filter_map(|variant| variant_part(krate, variant, names));
-            // A constant inside a function: a recursive enum would otherwise contain itself.
+            // A constant inside a function, because a recursive enum would otherwise contain
+            // itself.
             quote! {
                 #krate::LeafTree::open(#kind, || const { #krate::LeafTree::group(#kind, &[#(#parts),*]) })
             }
@@ -78,7 +80,7 @@ fn layout(model: &Model<'_>, names: &Names) -> TokenStream {
     declared::layout(krate, model.declared.as_ref(), names, inside)
 }
 
-/// A variant has no place in any path; its name is for people who print the layout.
+/// A variant is not part of any path; its name is only for printing the layout.
 fn variant_part(krate: &Path, variant: &Variant<'_>, names: &Names) -> Option<TokenStream> {
     let name = variant.ident.unraw().to_string();
     let kept = || variant.fields.iter().filter(|field| !matches!(field.role, Role::Skipped));
@@ -91,7 +93,7 @@ fn variant_part(krate: &Path, variant: &Variant<'_>, names: &Names) -> Option<To
             ..
         } => field_layout(krate, field, names)?,
         _ => {
-            // Within a function the compiler makes a static of a constant, not of a call.
+            // Inside a function only a constant can become a static, not a call.
             let group = group(krate, &name, &variant.fields, names);
             quote!(const { #group })
         }

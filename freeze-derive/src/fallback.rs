@@ -1,4 +1,4 @@
-//! The impl of a faulty input: without it every use of the type would be one more error.
+//! The impl for an input with errors: without it every use of the type would be a further error.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -7,18 +7,18 @@ use crate::errors::Errors;
 use crate::parse::Parsed;
 use crate::{check, lints, stages};
 
-/// The faults, inside an impl that compiles otherwise.
+/// The errors, inside an impl that otherwise compiles.
 ///
-/// They stand in `LEAVES`, so that the compiler knows this constant as faulty and keeps silent about
-/// every constant that is computed from it.
+/// They are placed in `LEAVES`, so that the compiler reports this constant only and not every
+/// constant that is computed from it.
 pub(crate) fn fallback(parsed: &Parsed<'_>, faults: syn::Error) -> TokenStream {
-    // A fault in the crate's path is among the faults already.
+    // An error in the crate's path has already been reported.
     let krate = check::crate_path(parsed.attrs.krate.value(), &mut Errors::default());
     let lints = lints::allow(parsed.input);
     let ident = &parsed.input.ident;
     let (generics, arguments, wheres) = parsed.input.generics.split_for_impl();
     let faults = faults.into_compile_error();
-    // Faults of the stages are among the faults as well.
+    // Errors in the stages have already been reported.
     let stages = stages::check(parsed, &mut Errors::default());
     let stages = stages.map(|stages| stages::silent(parsed, &krate, &stages));
     quote! {

@@ -11,7 +11,7 @@ use crate::errors::Errors;
 use crate::names::Names;
 use crate::{bounds, lints};
 
-/// `impl Flow` for the struct; with a fault, all faults and an impl that compiles.
+/// `impl Flow` for the struct; if there are errors, all of them and an impl that compiles.
 pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
     let attrs = FlowAttrs::read(&input.attrs, &mut errors);
@@ -54,7 +54,7 @@ pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     }
 }
 
-/// The fields of a struct, which must have some.
+/// The fields of a struct; an error if there are none.
 fn fields<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Vec<(Member, &'a Field)> {
     let data = match &input.data {
         Data::Struct(data) => data,

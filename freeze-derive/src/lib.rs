@@ -1,7 +1,7 @@
 //! `#[derive(Freezable)]` for freeze-core, which exports it: depend on that crate, not on this one.
 //!
-//! Three stages: `parse` reads the input and its attributes, `check` judges them and makes a model
-//! without faults, `expand` writes the impl. A faulty input gets all its faults reported at once and
+//! Three stages: `parse` reads the input and its attributes, `check` checks them and builds a valid
+//! model, `expand` writes the impl. For an input with errors all of them are reported at once, with
 //! an impl by `fallback`.
 
 mod attr;
@@ -26,14 +26,14 @@ use syn::{DeriveInput, parse_macro_input};
 
 use crate::errors::Errors;
 
-/// Writes down, at compile time, the ordered list of a model's leaf layers.
+/// Implements `Freezable`: lists a model's leaf layers in order, at compile time.
 ///
 /// The order is the order of declaration. Each field is one segment of the path (`0`, `1`, .. in a
 /// tuple struct), and its type must be `Freezable` itself: candle's layers, types that derive it,
-/// `Vec`s, arrays and tuples of such (a segment for each index), maps (for each key), `Option`, `Box`
-/// and `Arc` (no segment of their own); the trait lists them all. What has no parameters, such as
-/// `Activation` or a `usize`, counts for nothing. A type that is not `Freezable` is a compile error:
-/// nothing is left out in silence.
+/// `Vec`s, arrays and tuples of such (a segment for each index), maps (for each key), `Option`,
+/// `Box` and `Arc` (no segment of their own); the trait lists them all. Types without parameters,
+/// such as `Activation` or `usize`, add no leaf. A type that is not `Freezable` is a compile error:
+/// nothing is left out silently.
 ///
 /// ```
 /// use candle_nn::{Activation, Conv2d, Linear};
@@ -58,8 +58,8 @@ use crate::errors::Errors;
 /// ```
 ///
 /// The variant of an **enum** adds nothing to the path. The field of a variant like `One(Linear)`
-/// adds nothing either; the fields of any other variant do as those of a struct. A variant without
-/// fields has no leaves.
+/// adds nothing either; the fields of any other variant are like those of a struct. A variant
+/// without fields has no leaves.
 ///
 /// ```
 /// # use candle_nn::Linear;
@@ -81,16 +81,16 @@ use crate::errors::Errors;
 ///
 /// # On a field
 ///
-/// **`#[freeze(skip)]`**: the field has no leaf. It must be `Clone`; every view gets a clone. What is
-/// not, such as a closure or a lock, is wrapped in `Arc`. If it has parameters after all, no plan, no
-/// optimizer and no checkpoint knows of them.
+/// **`#[freeze(skip)]`**: the field has no leaf. It must be `Clone`; every view gets a clone. Wrap
+/// what is not `Clone`, such as a closure or a lock, in `Arc`. If it has parameters, they are not
+/// in plans, optimizers or checkpoints.
 ///
 /// **`#[freeze(param)]`**: a bare `Tensor`, `Option<Tensor>`, or a `Vec` or array of these, is a leaf
 /// of its own.
 ///
-/// **`#[freeze(rename = "..")]`**: another path segment, such as a checkpoint's.
+/// **`#[freeze(rename = "..")]`**: another path segment, such as the one in a checkpoint.
 ///
-/// **`#[freeze(unit)]`**: all that is in the field is one leaf and freezes as a whole.
+/// **`#[freeze(unit)]`**: everything in the field is one leaf and freezes as a whole.
 ///
 /// ```
 /// # use candle_core::Tensor;
@@ -114,21 +114,23 @@ use crate::errors::Errors;
 ///
 /// # How it trains
 ///
-/// On a field, or on the struct or enum for all that is in it:
+/// On a field, or on the struct or enum for everything in it:
 ///
 /// **`#[freeze(frozen)]`**: frozen from the start, until it is thawed by hand.
 ///
-/// **`#[freeze(always)]`**: no schedule freezes it, nor does `freeze_upto` or `freeze_front`; by name it can be.
+/// **`#[freeze(always)]`**: no schedule freezes it, nor does `freeze_upto` or `freeze_front`; it
+/// can be frozen by name.
 ///
 /// **`#[freeze(lr = 0.1)]`**: trained at this share of the learning rate, a constant expression.
 ///
-/// **`#[freeze(no_decay)]`**: without weight decay, unless a group of the optimizer's says otherwise.
+/// **`#[freeze(no_decay)]`**: without weight decay, unless a parameter group of the optimizer sets
+/// one.
 ///
-/// Of a leaf, the nearest word counts: that on its field before that on the type around it, and that
-/// before the one on the field which holds the type. So `lr` further in takes `frozen` back, but not
-/// `always`. Rates multiply. A unit is one leaf: words belong on it, not into it. A model in a
-/// `Freezer` starts as declared, and schedules refine that; what is set by hand at run time goes on
-/// top.
+/// For each leaf the nearest attribute wins: one on its field before one on the type around it, and
+/// that before one on the field that holds the type. So an `lr` further in overrides `frozen`, but
+/// not `always`. Rates multiply. A unit is one leaf: put attributes on it, not inside it. A model
+/// in a `Freezer` starts as declared, and schedules refine that; plans set by hand at run time
+/// override it.
 ///
 /// ```
 /// # use candle_nn::{Embedding, LayerNorm, Linear};
@@ -158,19 +160,20 @@ use crate::errors::Errors;
 ///
 /// # On a struct
 ///
-/// **`#[freeze(stages)]`**: the fields are the stages of the forward, in the order of declaration, and
-/// the derive writes an enum of them beside the struct, of the same visibility: `NetStage` for `Net`,
-/// or `#[freeze(stages = "Place")]` for another name. The model is then `Stages`, and `Staged` once
-/// `run` says what each stage computes.
+/// **`#[freeze(stages)]`**: the fields are the stages of the forward, in the order of declaration.
+/// The derive writes an enum of them next to the struct, with the same visibility: `NetStage` for
+/// `Net`, or `#[freeze(stages = "Place")]` for another name. The model then implements `Stages`;
+/// implement `Staged` with `run`, which computes each stage.
 ///
-/// A field is the variant of its name, `layer_norm` is `LayerNorm`; its path, renamed or not, is what the
-/// stage is shown as. A field whose type is written as a list is one stage for each item: `Vec<..>`,
-/// `VecDeque<..>`, `[..; N]` and `Box<[..]>` add an index, also within one another and behind `Option`,
-/// `Box`, `Rc` and `Arc`. Behind an alias or a type parameter a list is one stage, and so is what is
-/// one leaf, a `unit` or a `param`. An `Option` without a value is no stage; nor is a skipped field.
+/// A field is the variant of the same name, `LayerNorm` for `layer_norm`; `Display` prints the path
+/// of the field, renamed or not. A field whose type is written as a list is one stage for each
+/// item: `Vec<..>`, `VecDeque<..>`, `[..; N]` and `Box<[..]>` add an index, also nested and behind
+/// `Option`, `Box`, `Rc` and `Arc`. A list behind an alias or a type parameter is one stage, and so
+/// is a single leaf, a `unit` or a `param`. An `Option` without a value is no stage, nor is a
+/// skipped field.
 ///
-/// **`#[freeze(no_stage)]`** on a field: no stage, though its layers freeze, count and are saved as
-/// others. For what several stages use, such as a dropout, and for settings.
+/// **`#[freeze(no_stage)]`** on a field: it is no stage, though its layers freeze, count and are
+/// saved like others. For parts that several stages use, such as a dropout, and for settings.
 ///
 /// ```
 /// # use candle_nn::Linear;
@@ -199,19 +202,20 @@ use crate::errors::Errors;
 ///
 /// # On the struct or enum
 ///
-/// **`#[freeze(unit)]`**: a value of the type is one leaf wherever it stands, so that each block of
-/// a `Vec<Block>` freezes as a whole.
+/// **`#[freeze(unit)]`**: every value of the type is one leaf, so that each block of a `Vec<Block>`
+/// freezes as a whole.
 ///
-/// **`#[freeze(crate = "..")]`**: where freeze-core is found if not at `::freeze_core`: an absolute
-/// path such as `::my_crate::freeze` or `crate::freeze`.
+/// **`#[freeze(crate = "..")]`**: the path of freeze-core, if it is not `::freeze_core`: an
+/// absolute path such as `::my_crate::freeze` or `crate::freeze`.
 ///
 /// **`#[freeze(bound = "..")]`**: the where-predicates of the impl instead of the inferred ones.
-/// Inferred is, for each field type that mentions a type parameter, that the *field type* is
-/// `Freezable` (`Skipped`, which is `Clone`, if it is skipped). A field type that names the type itself, as in
-/// `Vec<Tree<T>>`, asks for nothing; if it names a parameter elsewhere, as in `Vec<(T, Tree<T>)>`,
-/// it asks for `T` to be `Freezable`. Itself is `Self` and the bare name: a type that leads back to
-/// itself by an alias or another path, and two generic types that hold each other, need the
-/// attribute. Without it they are a compile error that says so:
+/// The inferred ones are, for each field type that mentions a type parameter, that the *field type*
+/// is `Freezable` (`Skipped`, which means `Clone`, if it is skipped). A field type that names the
+/// derived type, as in `Vec<Tree<T>>`, needs no bound; if it also names a parameter elsewhere, as
+/// in `Vec<(T, Tree<T>)>`, the bound is that `T` is `Freezable`. Only `Self` and the bare name are
+/// recognised as the derived type: one that contains itself by an alias or another path, and two
+/// generic types that contain each other, need this attribute. Without it they are a compile error
+/// that says so:
 ///
 /// ```
 /// # use candle_nn::Linear;
@@ -247,8 +251,8 @@ pub fn derive_freezable(input: TokenStream) -> TokenStream {
 
 /// Lets a struct of tensors flow between the stages of a model.
 ///
-/// Each field is a part of the flow, in the order of declaration; its type must be `Flow` itself.
-/// **`#[freeze(crate = "..")]`** on the struct says where freeze-core is found if not at
+/// Each field is a part of the flow, in the order of declaration; its type must implement `Flow`.
+/// **`#[freeze(crate = "..")]`** on the struct: the path of freeze-core, if it is not
 /// `::freeze_core`.
 ///
 /// ```

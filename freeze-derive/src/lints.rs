@@ -1,12 +1,11 @@
-//! Keeps the output silent where the user has accepted a deprecated name.
+//! Avoids warnings about deprecated names that the user's code has already accepted.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::quote;
 use syn::{Attribute, Data, DeriveInput, Meta};
 
-/// `#[allow(deprecated)]` for the impl, which names the type and those of its fields once more, if
-/// any of them is deprecated or may be. Only then: where the lint is forbidden, allowing it is an
-/// error by itself.
+/// `#[allow(deprecated)]` for the impl, which names the type and its fields' types again, if any of
+/// them is or may be deprecated. Only then, because allowing a forbidden lint is itself an error.
 pub(crate) fn allow(input: &DeriveInput) -> Option<TokenStream> {
     let fields: Vec<_> = match &input.data {
         Data::Struct(data) => data.fields.iter().collect(),

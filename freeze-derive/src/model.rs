@@ -1,4 +1,4 @@
-//! What the expander is given: a model without faults, every choice made.
+//! The checked model that `expand` gets.
 
 use syn::{DeriveInput, Expr, Ident, Member, Path, Type, WherePredicate};
 
@@ -7,28 +7,28 @@ use crate::stages::Stages;
 /// A checked input.
 pub(crate) struct Model<'a> {
     pub(crate) input: &'a DeriveInput,
-    /// Where freeze_core is found.
+    /// The path of freeze_core.
     pub(crate) krate: Path,
-    /// The type's name, for people to read.
+    /// The type's name, for display.
     pub(crate) kind: String,
     pub(crate) grain: Grain,
     pub(crate) bounds: Bounds,
-    /// What is declared of the whole type.
+    /// The training attributes of the whole type.
     pub(crate) declared: Option<Declared>,
     pub(crate) body: Body<'a>,
-    /// What `stages` asks for.
+    /// The stages, if `stages` is set.
     pub(crate) stages: Option<Stages<'a>>,
 }
 
-/// How finely a type or a field freezes.
+/// Whether a type or a field freezes leaf by leaf or as a whole.
 pub(crate) enum Grain {
-    /// Each of its leaves by itself.
+    /// Each of its leaves on its own.
     Leaves,
     /// As one leaf.
     Unit,
 }
 
-/// Where the impl's additional predicates come from.
+/// The source of the impl's additional predicates.
 pub(crate) enum Bounds {
     /// The types of the fields.
     Inferred,
@@ -48,15 +48,15 @@ pub(crate) struct Variant<'a> {
 
 pub(crate) struct Field<'a> {
     pub(crate) member: Member,
-    /// The type in the user's own tokens: what the compiler says about it underlines them.
+    /// The type in the user's own tokens, which compiler errors then underline.
     pub(crate) ty: &'a Type,
     pub(crate) role: Role,
     pub(crate) declared: Option<Declared>,
 }
 
-/// What is said about how a field or a type trains.
+/// The training attributes of a field or a type.
 pub(crate) struct Declared {
-    /// Tells the declarations of one type apart; that of the type itself is 0.
+    /// The index among the declarations of one type; that of the type itself is 0.
     pub(crate) index: usize,
     pub(crate) frozen: bool,
     pub(crate) always: bool,
@@ -64,13 +64,13 @@ pub(crate) struct Declared {
     pub(crate) no_decay: bool,
 }
 
-/// What a field is to the model.
+/// The role of a field in the model.
 pub(crate) enum Role {
     /// No leaf; cloned.
     Skipped,
     /// A layer or a group of layers.
     Part(Segment),
-    /// The same as one leaf, of the given kind.
+    /// A layer or a group that is one leaf, of the given kind.
     Unit(Segment, String),
     /// A bare tensor.
     Param(Segment),
@@ -84,7 +84,7 @@ pub(crate) enum Segment {
 }
 
 impl Body<'_> {
-    /// Gives each declaration a number of its own.
+    /// Numbers the declarations.
     pub(crate) fn number_declarations(&mut self) {
         let fields: Vec<&mut Field<'_>> = match self {
             Self::Struct(fields) => fields.iter_mut().collect(),
@@ -104,7 +104,7 @@ impl Body<'_> {
         }
     }
 
-    /// The number of fields of the variant that has most; a struct's are never bound.
+    /// The largest number of fields of a variant. Fields of a struct are not bound to names.
     pub(crate) fn most_fields(&self) -> usize {
         match self {
             Self::Struct(_) => 0,

@@ -1,14 +1,14 @@
-//! Names for the bindings of the output, which nothing of the user's can be meant by.
+//! Names for the bindings of the output that cannot clash with names of the user.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote};
 
-/// What the output calls its bindings.
+/// The names of the output's bindings.
 ///
-/// A pattern that is one identifier means a constant of that name, if one is in sight. So each name
-/// begins with more underscores than any of the input's, and the output declares a function of that
-/// name around the impl: it hides whatever constant the name may have, and a binding may hide it in
-/// turn.
+/// A pattern that is a single identifier refers to a constant of that name if one is in scope. So
+/// each name begins with more underscores than any in the input, and the output declares a function
+/// of that name around the impl: the function shadows any such constant, and a binding may shadow
+/// the function.
 pub(crate) struct Names {
     prefix: String,
     fields: usize,
@@ -34,17 +34,17 @@ impl Names {
         self.name(&index.to_string())
     }
 
-    /// A function of the output.
+    /// The name of a function of the output.
     pub(crate) fn function(&self, what: &str, index: usize) -> Ident {
         self.name(&format!("{what}_{index}"))
     }
 
-    /// A constant of the output.
+    /// The name of a constant of the output.
     pub(crate) fn constant(&self, index: usize) -> Ident {
         self.name(&format!("DECLARED_{index}"))
     }
 
-    /// What hides the user's constants from the bindings.
+    /// The functions that shadow the user's constants.
     pub(crate) fn hiding(&self) -> TokenStream {
         let fields = (0..self.fields).map(|index| self.field(index));
         let names = fields.chain([self.mapper()]);

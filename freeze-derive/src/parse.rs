@@ -1,11 +1,11 @@
-//! First stage: the input with its attributes read, nothing judged yet.
+//! First stage: reads the input and its attributes, without checks.
 
 use syn::{Data, DeriveInput, Field, Fields, Member, Token, Variant};
 
 use crate::attr::{FieldAttrs, Place, TypeAttrs, refuse_on_variant};
 use crate::errors::Errors;
 
-/// The input as it was written. It borrows, so that every later fault has its place.
+/// The input as it was written. It borrows, so that every later error has its span.
 pub(crate) struct Parsed<'a> {
     pub(crate) input: &'a DeriveInput,
     pub(crate) attrs: TypeAttrs,
@@ -40,7 +40,7 @@ impl<'a> ParsedBody<'a> {
     }
 }
 
-/// Reads the whole input; what is wrong with its attributes goes to `errors`.
+/// Reads the whole input; errors in its attributes go to `errors`.
 pub(crate) fn parse<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Parsed<'a> {
     let place = match &input.data {
         Data::Struct(_) => Place::Struct,

@@ -1,5 +1,5 @@
-//! What is asked of the type of a part. A tuple is asked element by element, so that an error
-//! underlines the one that is at fault.
+//! Code about the type of a part. A tuple is handled element by element, so that an error
+//! underlines the right one.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -16,7 +16,7 @@ pub(crate) fn types(ty: &Type) -> Vec<&Type> {
     }
 }
 
-/// Whether the type is written as a tuple, whose elements are asked for themselves.
+/// Whether the type is written as a tuple, whose elements are handled one by one.
 pub(crate) fn is_tuple(ty: &Type) -> bool {
     elements(ty).is_some()
 }
@@ -31,7 +31,7 @@ pub(crate) fn layout(krate: &Path, ty: &Type) -> TokenStream {
     quote!(const { #krate::LeafTree::group("tuple", &[#(#parts),*]) })
 }
 
-/// The walk through a part, as a `Result`; `place` is where the part is.
+/// The walk through a part, as a `Result`; `place` is an expression for the part.
 pub(crate) fn walk(
     way: Way,
     krate: &Path,
@@ -55,7 +55,7 @@ pub(crate) fn walk(
     }
 }
 
-/// The elements of a tuple; the empty one is a type like others.
+/// The elements of a tuple; the empty tuple counts as an ordinary type.
 fn elements(ty: &Type) -> Option<Vec<&Type>> {
     match ty {
         Type::Group(group) => elements(&group.elem),

@@ -1,9 +1,9 @@
-//! Recursion that only the compiler sees: through an alias, another path, or another generic type.
+//! Recursion that only the compiler can see: through an alias, another path, or another generic
+//! type.
 //!
-//! `Vec<Alias<T>>: Freezable` as a condition of `Tree<T>: Freezable` asks for itself if the alias
-//! means the tree, and every use of the tree would then be an error that says nothing of it. So the
-//! compiler is asked here whether the condition holds once `Tree<T>: Freezable` is taken for granted,
-//! and not before.
+//! `Vec<Alias<T>>: Freezable` as a bound of `Tree<T>: Freezable` is circular if the alias means the
+//! tree, and every use of the tree would then be an error that does not mention this. So the output
+//! has the compiler check whether the bound holds only if `Tree<T>: Freezable` is assumed.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
@@ -15,7 +15,7 @@ use crate::names::Names;
 
 /// Functions that compile unless a field's type leads back to the type that is derived.
 pub(crate) fn checks(model: &Model<'_>, names: &Names) -> TokenStream {
-    // A function has no `Self` that the type's own bounds could speak of.
+    // A function has no `Self` for the type's own bounds to refer to.
     if names_self(model.input.generics.to_token_stream())
         || names_self(model.input.generics.where_clause.to_token_stream())
     {
@@ -53,8 +53,8 @@ fn check(ty: &Type, index: usize, model: &Model<'_>, names: &Names) -> TokenStre
     }
 }
 
-/// A parameter and, apart from it, its bounds, that it is freezable among them: all bounds of a
-/// function's parameter are to stand in one place.
+/// A parameter, and separately its bounds including `Freezable`, because all bounds of a function's
+/// parameter should be in one place.
 fn apart(param: &GenericParam, krate: &Path) -> (TokenStream, Option<TokenStream>) {
     match param {
         GenericParam::Lifetime(LifetimeParam { lifetime, bounds, .. }) => {

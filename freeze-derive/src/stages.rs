@@ -10,7 +10,7 @@ pub(crate) use expand::{expand, silent};
 use proc_macro2::Ident;
 use syn::{Member, Type};
 
-/// The stages of a struct: one variant for each of its fields, but those that are none.
+/// The stages of a struct: one variant for each field that is a stage.
 pub(crate) struct Stages<'a> {
     /// The enum's name.
     pub(crate) name: Ident,
@@ -23,8 +23,8 @@ pub(crate) struct Variant<'a> {
     /// The field's segment of the path.
     pub(crate) segment: String,
     pub(crate) ty: &'a Type,
-    /// The types of the lists that the field is, the outermost first: an index each.
+    /// The list types of the field, the outermost first; each adds an index.
     pub(crate) lists: Vec<&'a Type>,
-    /// The field is a bare tensor, or several.
+    /// Whether the field is a bare tensor, or several.
     pub(crate) is_param: bool,
 }

@@ -1,5 +1,5 @@
-//! The bodies of the two walks, which pass the same parts in the same order: one makes a new value of
-//! them, the other only looks.
+//! The bodies of the two walks over the same parts in the same order: one builds a new value, the
+//! other only visits.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
@@ -9,7 +9,7 @@ use crate::model::{Body, Field, Grain, Model, Role, Segment, Variant};
 use crate::names::Names;
 use crate::{declared, part};
 
-/// What a walk makes.
+/// The result of a walk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     /// A new value.
@@ -19,7 +19,7 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    /// The method of that name and `what` it is called on.
+    /// The name of the method for `what`.
     pub(crate) fn method(self, what: &str) -> Ident {
         match self {
             Self::Map => format_ident!("map_{what}"),
@@ -65,7 +65,8 @@ fn arm(way: Way, krate: &Path, variant: &Variant<'_>, names: &Names) -> TokenStr
     quote!(Self::#ident { #(#bindings),* } => #made,)
 }
 
-/// What `constructor` makes of the fields, each with the place of the present one.
+/// The value that `constructor` builds from the fields; each comes with an expression for the
+/// present field.
 fn made<'a, 'f: 'a>(
     way: Way,
     krate: &Path,
@@ -86,7 +87,7 @@ fn made<'a, 'f: 'a>(
     }
 }
 
-/// The new value of a field, or what looks at it; `place` is where the present one is.
+/// The new value of a field, or the visit of it; `place` is an expression for the present field.
 fn value(
     way: Way,
     krate: &Path,
@@ -99,7 +100,7 @@ fn value(
         Role::Skipped => {
             return (way == Way::Map).then(|| quote!(<#ty as #krate::Skipped>::cloned(&#place)));
         }
-        // Without a closure around it a tuple's `Ok` would not say which error it is without.
+        // In a closure, because otherwise the error type of a tuple's `Ok` could not be inferred.
         Role::Part(Segment::Transparent) if field.declared.is_none() => {
             let method = way.method("params");
             return Some(quote!(<#ty as #krate::Freezable>::#method(&#place, #mapper)?));

@@ -1,4 +1,4 @@
-//! Reading a safetensors file: bounded, checked, one tensor at a time.
+//! Reads a safetensors file: bounded, checked, one tensor at a time.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,7 +12,7 @@ use twox_hash::XxHash3_128;
 use super::header::{Header, MAX_HEADER};
 use crate::error::{Error, Result, file_error};
 
-/// An open file whose header has been read and found to agree with the file's length.
+/// An open file whose header has been read and agrees with the file's length.
 pub(super) struct Archive {
     path: String,
     file: File,
@@ -22,11 +22,11 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    /// Opens a file and reads its header, which is refused before anything is allocated for it if
-    /// it claims to be longer than the file or than the format allows.
+    /// Opens a file and reads its header. A header that claims to be longer than the file, or than
+    /// the format allows, is refused before memory is allocated for it.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let fault = |source| file_error(path, "read", source);
-        // Before it is opened: opening a pipe waits for a writer.
+        // Checked before opening, because opening a pipe waits for a writer.
         if !std::fs::metadata(path).map_err(fault)?.is_file() {
             return Err(fault(std::io::Error::other("it is not a file")));
         }
@@ -66,7 +66,7 @@ impl Archive {
         Error::Misfit { path: self.path.clone(), why: why.into() }
     }
 
-    /// Shape and type of a tensor; `None` as type where candle has no such type.
+    /// Shape and type of a tensor; the type is `None` if candle does not have it.
     pub(super) fn info(&self, name: &str) -> Option<(&[usize], Option<DType>)> {
         let info = self.infos.get(name)?;
         Some((&info.shape, DType::try_from(info.dtype).ok()))
@@ -76,12 +76,12 @@ impl Archive {
         self.infos.keys().map(String::as_str)
     }
 
-    /// A tensor's checksum, of the bytes that lie in the file.
+    /// The checksum of a tensor's bytes in the file.
     pub(super) fn checksum(&mut self, name: &str) -> Result<u128> {
         self.bytes(name).map(|bytes| XxHash3_128::oneshot(&bytes))
     }
 
-    /// Reads a tensor into host memory; if `expected` is given, its bytes must have that checksum.
+    /// Reads a tensor into host memory; an error if `expected` is given and its checksum differs.
     pub(super) fn tensor(&mut self, name: &str, expected: Option<u128>) -> Result<Tensor> {
         let bytes = self.bytes(name)?;
         if expected.is_some_and(|expected| expected != XxHash3_128::oneshot(&bytes)) {
@@ -104,7 +104,7 @@ impl Archive {
     }
 }
 
-/// Reads `len` bytes, which the file was found to have.
+/// Reads `len` bytes; the caller has checked that the file has them.
 fn read_bytes(file: &mut File, len: u64) -> std::io::Result<Vec<u8>> {
     let len = usize::try_from(len).map_err(std::io::Error::other)?;
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! A file that appears whole or not at all, and is on the disk when the call returns.
+//! Writes a file that appears complete or not at all, and is on the disk when the call returns.
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Result, file_error};
 
-/// What the name of a file that is being written ends with.
+/// The suffix of a file that is being written.
 pub(super) const PARTIAL: &str = ".partial";
 
 /// Writes `path` through a temporary file in the same folder: fsync, rename, fsync of the folder.
-/// What was written is checked before it takes the old file's place. Whatever stops it leaves the
-/// old file as it was; an error also removes the temporary one.
+/// The new file is checked before it replaces the old one. If it stops before that, the old file is
+/// unchanged; after an error the temporary file is removed too.
 pub(super) fn replace(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
@@ -32,7 +32,7 @@ pub(super) fn replace(
     let mut builder = tempfile::Builder::new();
     let prefix = format!(".{}.", name.to_string_lossy());
     builder.prefix(&prefix).suffix(PARTIAL);
-    // As for any new file: what the process's umask leaves.
+    // The permissions of any new file, by the process's umask.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let temporary = builder.tempfile_in(&folder).map_err(fault("create a file beside"))?;
@@ -45,7 +45,7 @@ pub(super) fn replace(
     sync_folder(&folder).map_err(|source| file_error(&folder, "sync the folder", source))
 }
 
-/// The folder that `path` lies in.
+/// The folder that contains `path`.
 pub(super) fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),

@@ -1,4 +1,4 @@
-//! The file that a delta leaves the unchanged tensors to.
+//! The file that holds the unchanged tensors of a delta.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use super::weight_file::WeightFile;
 use crate::error::Result;
 
-/// A checkpoint that stands alone, or a safetensors file of weights under the field paths.
+/// A complete checkpoint, or a safetensors file of weights by field path.
 pub(super) struct Base(WeightFile);
 
 impl Base {
@@ -16,7 +16,7 @@ impl Base {
         Ok(Self(WeightFile::open_whole(path, why)?))
     }
 
-    /// Which file it is; `None` for weights alone.
+    /// The checkpoint's id; `None` for a file of weights.
     pub(super) fn id(&self) -> Option<String> {
         self.0.id()
     }
@@ -29,7 +29,7 @@ impl Base {
         self.0.checksum(field)
     }
 
-    /// The tensor, if it is still what it was when the delta was saved.
+    /// Reads the tensor; an error if it has changed since the delta was saved.
     pub(super) fn tensor(&mut self, field: &str, expected: u128) -> Result<Tensor> {
         let why = "is missing or not what the delta was saved against; take that base";
         self.0.tensor_of(field, expected, why)

@@ -1,4 +1,4 @@
-//! Which of several checkpoints is the best.
+//! Finds the best of several checkpoints.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,15 +10,15 @@ use crate::error::{Error, Result, near};
 /// Which values of a metric are the best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// The lowest, as of a loss.
+    /// The lowest, such as for a loss.
     Lowest,
-    /// The highest, as of an accuracy.
+    /// The highest, such as for an accuracy.
     Highest,
 }
 
 impl Goal {
-    /// Whether `value` is better than the best so far, if there is one, by more than `delta`. NaN never
-    /// is.
+    /// Whether `value` is better than the best so far by more than `delta`, or there is no best
+    /// yet. False for NaN.
     pub(crate) fn is_better(self, value: f64, best: Option<f64>, delta: f64) -> bool {
         match (best, self) {
             (None, _) => !value.is_nan(),
@@ -28,7 +28,7 @@ impl Goal {
     }
 }
 
-/// What checkpoints are compared by.
+/// The metric that checkpoints are compared by.
 #[derive(Clone, Debug)]
 pub(super) struct Best {
     pub(super) metric: String,
@@ -36,7 +36,7 @@ pub(super) struct Best {
 }
 
 impl Best {
-    /// Says whether there is a history, and warns if it has other metrics alone.
+    /// An error if there is no history; a warning if it has only other metrics.
     pub(super) fn check(&self, history: Option<&MetricHistory>) -> Result<()> {
         let Self { metric, .. } = self;
         let Some(history) = history else {
@@ -53,8 +53,8 @@ impl Best {
         Ok(())
     }
 
-    /// The best of `files`, the first of equal ones. Those that cannot be read, have no value of the
-    /// metric, or NaN, are left out.
+    /// The best of `files`, the first of equal ones. Files that cannot be read, or have no value of
+    /// the metric or NaN, are ignored.
     pub(super) fn of(&self, files: Vec<PathBuf>) -> Option<PathBuf> {
         let mut best: Option<(f64, PathBuf)> = None;
         for path in files {

@@ -1,14 +1,14 @@
-//! Tensors to bytes and back, little-endian as safetensors wants them.
+//! Converts tensors to bytes, little-endian as in safetensors.
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::View;
 
 use crate::error::{Error, Result};
 
-/// How many bytes are handed over at once, about.
+/// The approximate number of bytes in one piece.
 const CHUNK: usize = 1 << 18;
 
-/// Hands the bytes of `tensor` to `sink`, piece by piece.
+/// Passes the bytes of `tensor` to `sink`, piece by piece.
 pub(super) fn each_chunk(tensor: &Tensor, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let tensor = tensor.detach().to_device(&Device::Cpu)?.flatten_all()?;
     let mut bytes = Vec::with_capacity(CHUNK);
@@ -31,7 +31,7 @@ pub(super) fn each_chunk(tensor: &Tensor, sink: &mut dyn FnMut(&[u8]) -> Result<
         DType::F16 => chunks!(half::f16),
         DType::F32 => chunks!(f32),
         DType::F64 => chunks!(f64),
-        // Its Rust type is candle's own affair; candle cannot fail on a flat tensor of it.
+        // The Rust type of this element type is private to candle.
         DType::F8E4M3 => sink(&tensor.contiguous()?.data())?,
         dtype => {
             let what = format!("a tensor of type {dtype:?}");
@@ -41,8 +41,8 @@ pub(super) fn each_chunk(tensor: &Tensor, sink: &mut dyn FnMut(&[u8]) -> Result<
     Ok(())
 }
 
-/// The number of elements, if shape and strides can be computed without overflow, even where a
-/// dimension is 0: candle's own arithmetic is not checked.
+/// The number of elements; `None` if shape or strides overflow, even where a dimension is 0.
+/// candle's own arithmetic is not checked.
 pub(super) fn checked_elements(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim.max(1)))?;
     Some(shape.iter().product())

@@ -1,4 +1,4 @@
-//! A history of metrics as tensors, one a column: exact, and as long as it likes.
+//! A history of metrics as tensors, one per column: exact, and of any length.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use super::history::exact;
 use crate::error::Result;
 use crate::policy::Elapsed;
 
-/// A metric of a history, and the latest of its values, for who reads the header alone.
+/// A metric of a history and its latest value, which can be read from the header alone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct SavedMetric {
     pub(super) name: String,
@@ -18,7 +18,7 @@ pub(super) struct SavedMetric {
     pub(super) last: f64,
 }
 
-/// The metrics in the order in which they came up, and the columns.
+/// The metrics in the order of their first record, and the columns.
 pub(super) fn columns(history: &MetricHistory) -> Result<(Vec<SavedMetric>, [Tensor; 3])> {
     let mut known: HashMap<&str, u32> = HashMap::new();
     let mut metrics: Vec<SavedMetric> = Vec::new();
@@ -36,7 +36,7 @@ pub(super) fn columns(history: &MetricHistory) -> Result<(Vec<SavedMetric>, [Ten
         values.push(record.value);
         of.push(metric);
         let Elapsed { epoch, epochs, step, steps } = record.elapsed;
-        // The same bits: candle has no `u64`.
+        // As `i64` with the same bits, because candle has no `u64`.
         elapsed.extend([epoch, epochs, step, steps].map(|number| number as i64));
     }
     let (n, cpu) = (records.len(), &Device::Cpu);
@@ -48,7 +48,7 @@ pub(super) fn columns(history: &MetricHistory) -> Result<(Vec<SavedMetric>, [Ten
     Ok((metrics, columns))
 }
 
-/// The history that was saved; `None` if the columns are not what [`columns`] makes.
+/// The history from its columns; `None` if they are not in the form of [`columns`].
 pub(super) fn history(metrics: &[SavedMetric], columns: &[Tensor; 3]) -> Option<MetricHistory> {
     let [values, of, elapsed] = columns;
     let (values, of) = (values.to_vec1::<f64>().ok()?, of.to_vec1::<u32>().ok()?);

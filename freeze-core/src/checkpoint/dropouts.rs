@@ -1,4 +1,4 @@
-//! The generators that a model's dropouts draw from, by the paths of the dropouts.
+//! The generators of a model's dropouts, by the dropouts' paths.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use crate::error::{Error, Result};
 use crate::model::{Freezable, Generator, inspect};
 use crate::nn::DropoutState;
 
-/// Where each generator stands, a shared one under the first of its paths.
+/// The state of each generator; a shared one under the first of its paths.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Dropouts {
     states: BTreeMap<String, DropoutState>,
-    /// The further paths of shared ones, with the first.
+    /// For shared generators, each further path with the first one.
     shared: BTreeMap<String, String>,
 }
 
 impl Dropouts {
-    /// Those of a model, and its generators by the same paths.
+    /// The states of a model's generators, and the generators by the same paths.
     pub(super) fn of<M: Freezable>(model: &M) -> Result<(Self, Vec<(String, Generator)>)> {
         let mut this = Self::default();
         let mut once: Vec<(String, Generator)> = Vec::new();
@@ -38,7 +38,7 @@ impl Dropouts {
         Ok((this, once))
     }
 
-    /// Every difference between a file's dropouts, these, and a model's.
+    /// Every difference between these dropouts, from a file, and those of `model`.
     pub(super) fn differences(&self, model: &Self) -> Vec<String> {
         let missing = model.all().filter(|path| !self.has(path));
         let unexpected = self.all().filter(|path| !model.has(path));
@@ -52,7 +52,7 @@ impl Dropouts {
         found
     }
 
-    /// Where the generator stood that had this path first.
+    /// The state of the generator whose first path is `path`.
     pub(super) fn state(&self, path: &str) -> Option<DropoutState> {
         self.states.get(path).copied()
     }

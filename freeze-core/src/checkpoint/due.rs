@@ -1,9 +1,9 @@
-//! When a run is to be saved.
+//! How often a run is saved.
 
 use crate::error::{Error, Result};
 use crate::policy::Elapsed;
 
-/// After every so many epochs, or optimizer steps over the whole run.
+/// After every n epochs, or every n optimizer steps, counted over the whole run.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Every {
     Epochs(usize),
@@ -11,7 +11,7 @@ pub(super) enum Every {
 }
 
 impl Every {
-    /// Whether it is time; an error if steps are to be counted and there are none.
+    /// Whether to save now; an error if steps are to be counted and the progress has none.
     pub(super) fn is_due(self, progress: Elapsed) -> Result<bool> {
         let (done, every) = match self {
             Self::Epochs(every) => (progress.epoch, every),
@@ -28,7 +28,7 @@ impl Every {
     }
 }
 
-/// Whether a progress says anything of steps.
+/// Whether a progress counts steps.
 pub(super) fn counts_steps(progress: Elapsed) -> bool {
     progress.step > 0 || progress.steps > 0
 }

@@ -1,4 +1,4 @@
-//! What a model's tensors are called, how they are shaped, and which of them are one.
+//! The names, shapes and ties of a model's tensors.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, listed, several};
 
-/// Names, shapes and types of a model's tensors, each tied one under the first of its names.
+/// Names, shapes and types of a model's tensors; each tied one under the first of its names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Fingerprint {
     tensors: BTreeMap<String, (Vec<usize>, String)>,
-    /// The further names of tied tensors, with the first.
+    /// For tied tensors, each further name with the first one.
     ties: BTreeMap<String, String>,
 }
 
 impl Fingerprint {
-    /// The fingerprint of named tensors, with the tensors under the first of their names.
+    /// The fingerprint of named tensors, and each tensor once, with the first of its names.
     pub(super) fn of(named: Vec<(String, Tensor)>) -> Result<(Self, Vec<(String, Tensor)>)> {
         let mut this = Self { tensors: BTreeMap::new(), ties: BTreeMap::new() };
         let mut first: HashMap<TensorId, String> = HashMap::new();
@@ -39,7 +39,7 @@ impl Fingerprint {
         Ok((this, once))
     }
 
-    /// Every difference between a file's layout, this one, and a model's.
+    /// Every difference between this fingerprint, from a file, and that of `model`.
     pub(super) fn differences(&self, model: &Self) -> Vec<String> {
         let missing = model.all().filter(|name| !self.has(name));
         let unexpected = self.all().filter(|name| !model.has(name));
@@ -73,7 +73,8 @@ impl Fingerprint {
     }
 }
 
-/// What the file lacks of the model's, and the model of the file's; `what` they are stands before them.
+/// The names that the file lacks, and those that the model lacks, as sentences that begin with
+/// `what` they are.
 pub(super) fn lacking<'a>(
     what: &str,
     missing: impl Iterator<Item = &'a String>,
@@ -84,8 +85,8 @@ pub(super) fn lacking<'a>(
     lacking.map(|(side, names)| format!("the {side} lacks {what}{names}")).collect()
 }
 
-/// Each name that is shared with another first one in the file than in the model, among those that
-/// `both` have.
+/// Each name, among those that `both` have, that is tied to a different first name in the file than
+/// in the model.
 pub(super) fn shared_otherwise<'a>(
     theirs: &'a BTreeMap<String, String>,
     ours: &'a BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! The checkpoints that lie in a folder, by the progress in their names.
+//! The checkpoints in a folder, by the progress in their names.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,11 +11,11 @@ use super::state::{State, id};
 use crate::error::{Error, Result, file_error};
 use crate::policy::Elapsed;
 
-/// A folder of one run.
+/// The folder of one run.
 #[derive(Clone, Debug)]
 pub(super) struct Folder(pub(super) PathBuf);
 
-/// Epoch and step of a checkpoint, which are its name.
+/// Epoch and step of a checkpoint, which make up its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     pub(super) epoch: usize,
@@ -23,7 +23,7 @@ pub(super) struct Position {
 }
 
 impl Folder {
-    /// Makes the folder if there is none, and removes what a killed process left half-written.
+    /// Creates the folder if there is none, and removes partial files that a killed process left.
     pub(super) fn open(path: PathBuf) -> Result<Self> {
         fs::create_dir_all(&path).map_err(|error| file_error(&path, "make the folder", error))?;
         let this = Self(path);
@@ -45,8 +45,8 @@ impl Folder {
         Ok(found)
     }
 
-    /// The later checkpoints that go once a run that stands so far saves one at `at`, which counts
-    /// steps or not; an error if it may not be saved.
+    /// The later checkpoints to remove once a run saves one at `at`; an error if it must not be
+    /// saved.
     pub(super) fn in_the_way(
         &self,
         at: Position,
@@ -86,7 +86,7 @@ impl Folder {
         Ok(there.into_iter().map(|(_, path)| path).collect())
     }
 
-    /// Those of `files` that a delta needs which lies in the folder and is not among them.
+    /// Those of `files` that are the base of a delta in the folder that is not itself in `files`.
     pub(super) fn bases_among(&self, files: &[PathBuf]) -> Result<Vec<PathBuf>> {
         if files.is_empty() {
             return Ok(Vec::new());
@@ -105,7 +105,7 @@ impl Folder {
         Ok(files.iter().filter(is_base).cloned().collect())
     }
 
-    /// Removes files for good. What cannot be removed is traced as a warning.
+    /// Removes files durably. Those that cannot be removed are traced as a warning.
     pub(super) fn remove(&self, files: &[PathBuf]) -> Result<()> {
         files.iter().for_each(|path| remove(path));
         sync_folder(&self.0).map_err(|error| file_error(&self.0, "sync the folder", error))
@@ -123,7 +123,7 @@ impl Position {
         Self { epoch: progress.epoch, step: progress.step }
     }
 
-    /// What a checkpoint's name says; `None` for any other file.
+    /// The position in a checkpoint's file name; `None` for any other file.
     pub(super) fn of_file(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.strip_prefix("epoch-")?;
         let (epoch, step) = name.strip_suffix(".safetensors")?.split_once("-step-")?;

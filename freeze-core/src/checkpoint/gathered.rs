@@ -1,4 +1,4 @@
-//! Gathered gradients as tensors, with what their micro-batches weighed.
+//! Accumulated gradients as tensors, with the weights of their micro-batches.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::plan::{PlannedVar, Prepared};
 /// The weights by variable, and the sums by their names in the file.
 pub(super) type Gathered = (BTreeMap<String, Weighed>, Vec<(String, Tensor)>);
 
-/// What is saved; `None` if there is no accumulator.
+/// The data to save; `None` if there is no accumulator.
 pub(super) fn gathered(
     accumulator: Option<&GradAccumulator>,
     vars: &[PlannedVar],
@@ -28,7 +28,7 @@ pub(super) fn gathered(
     Ok(Some((weighed, tensors)))
 }
 
-/// Reads what was saved and makes it ready.
+/// Reads the saved data and prepares to load it.
 pub(super) fn prepare<'a>(
     accumulator: Option<&'a mut GradAccumulator>,
     source: &mut Source,

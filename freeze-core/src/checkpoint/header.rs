@@ -1,5 +1,5 @@
-//! The first part of a safetensors file: what tensors it holds, and where. Read with bounds, since a
-//! file may claim anything.
+//! The header of a safetensors file: its tensors and their positions. Everything in it is checked,
+//! because a file may claim anything.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -13,10 +13,10 @@ use super::bytes::checked_elements;
 /// The largest header that is read; the format's own limit.
 pub(super) const MAX_HEADER: u64 = 100_000_000;
 
-/// The name under which safetensors keeps free text.
+/// The key of safetensors' free text.
 pub(super) const METADATA: &str = "__metadata__";
 
-/// The tensors of a file in the order of their bytes, and the free text beside them.
+/// The tensors of a file in the order of their bytes, and the free text.
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) metadata: BTreeMap<String, String>,
@@ -24,8 +24,9 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads a header; `data_len` is the number of bytes that follow it in the file. What comes
-    /// back has no gaps and no overlaps, and each tensor's bytes are as many as its shape says.
+    /// Reads a header; `data_len` is the number of bytes that follow it in the file. An error
+    /// unless the tensors have no gaps and no overlaps and each has as many bytes as its shape
+    /// says.
     pub(super) fn parse(bytes: &[u8], data_len: u64) -> Result<Self, String> {
         let mut header: Self =
             serde_json::from_slice(bytes).map_err(|error| format!("its header: {error}"))?;
@@ -50,7 +51,7 @@ impl Header {
         Ok(header)
     }
 
-    /// The bytes of a header, its length in front, filled up so that tensors are aligned.
+    /// The bytes of a header, with its length in front, padded so that tensors are aligned.
     pub(super) fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
         let mut text = serde_json::to_vec(self)?;
         text.resize(text.len().next_multiple_of(8), b' ');
@@ -59,7 +60,7 @@ impl Header {
         Ok(bytes)
     }
 
-    /// What the checksum of the header covers: every tensor's name, type, shape and place.
+    /// The text that the header's checksum covers: every tensor's name, type, shape and position.
     pub(super) fn describe(&self) -> serde_json::Result<String> {
         serde_json::to_string(&self.tensors)
     }
@@ -78,7 +79,7 @@ impl Serialize for Header {
     }
 }
 
-// Not safetensors' own reader, which buffers the whole header in a tree many times its size.
+// A reader of our own, because safetensors' buffers the whole header in a tree many times its size.
 impl<'de> Deserialize<'de> for Header {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries;

@@ -1,4 +1,4 @@
-//! The values of metrics over a run.
+//! The history of metrics of a run.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ pub struct Record {
     /// Its value.
     #[serde(with = "exact")]
     pub value: f64,
-    /// How far training was.
+    /// The progress of the run at that time.
     pub elapsed: Elapsed,
 }
 
@@ -50,7 +50,7 @@ impl MetricHistory {
     }
 }
 
-/// Numbers as JSON, which has no NaN and no infinities: those are written as text.
+/// Serializes numbers as JSON, with NaN and infinities, which JSON lacks, as text.
 pub(super) mod exact {
     use serde::de::{Deserializer, Error};
     use serde::{Deserialize, Serialize, Serializer};
@@ -65,7 +65,7 @@ pub(super) mod exact {
     pub(crate) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
         match value.is_finite() {
             true => value.serialize(serializer),
-            // The bits, since a NaN may carry some.
+            // As bits, because a NaN may carry a payload.
             false => format!("{:016x}", value.to_bits()).serialize(serializer),
         }
     }

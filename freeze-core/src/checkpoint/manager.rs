@@ -1,4 +1,4 @@
-//! A folder of checkpoints: when to save, which to keep, where to go on.
+//! Manages a folder of checkpoints: when to save, which to keep, which to resume from.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,8 +12,8 @@ use crate::error::{Error, Result, at_least_1};
 use crate::model::Freezable;
 use crate::policy::Elapsed;
 
-/// Saves a run's checkpoints to a folder of its own and finds the one to go on from. A clone is the
-/// same manager.
+/// Saves a run's checkpoints to its own folder and finds the one to resume from. Clones share their
+/// state.
 ///
 /// ```no_run
 /// # use candle_nn::Linear;
@@ -40,15 +40,15 @@ pub struct Manager {
     keep_last: Option<usize>,
     best: Option<Best>,
     replaces_later: bool,
-    /// How far the run is that was resumed or saved last; `None` before the first of either.
+    /// The position of the last save or resume; `None` before the first.
     stands: Arc<Mutex<Option<Position>>>,
 }
 
-/// The checkpoint to go on from.
+/// The checkpoint to resume from.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Latest {
-    /// The latest whole one; `None` if there is none.
+    /// The latest complete one; `None` if there is none.
     pub path: Option<PathBuf>,
     /// Later ones that are damaged, cannot be read or are deltas, with the reason; each is traced as
     /// a warning.
@@ -56,13 +56,13 @@ pub struct Latest {
 }
 
 impl Manager {
-    /// A manager of `folder`, which is made if there is none and belongs to one run at a time:
-    /// what a killed process left half-written in it is removed. Saves after every epoch and keeps
-    /// all, unless told otherwise.
+    /// A manager of `folder`, which is created if there is none and belongs to one run at a time:
+    /// partial files that a killed process left are removed. By default it saves after every epoch
+    /// and keeps all checkpoints.
     ///
     /// # Errors
     ///
-    /// The folder cannot be made or read.
+    /// The folder cannot be created or read.
     pub fn new(folder: impl Into<PathBuf>) -> Result<Self> {
         Ok(Self {
             folder: Folder::open(folder.into())?,
@@ -74,7 +74,7 @@ impl Manager {
         })
     }
 
-    /// [`save_if_due`](Self::save_if_due) saves after every `n`th epoch.
+    /// Makes [`save_if_due`](Self::save_if_due) save after every `n`th epoch.
     ///
     /// # Errors
     ///
@@ -83,8 +83,8 @@ impl Manager {
         Ok(Self { every: Every::Epochs(at_least_1("save_every_epochs", n)?), ..self })
     }
 
-    /// [`save_if_due`](Self::save_if_due) saves after every `n`th optimizer step, counted over the
-    /// whole run.
+    /// Makes [`save_if_due`](Self::save_if_due) save after every `n`th optimizer step, counted over
+    /// the whole run.
     ///
     /// # Errors
     ///
@@ -104,28 +104,29 @@ impl Manager {
     }
 
     /// Also keeps the checkpoint whose latest value of `metric` is the best, the earliest of equal
-    /// ones; NaN is never the best, and a checkpoint from before the first value is not. Each run
-    /// that is saved must hand over its [`history`](Checkpoint::history); one with values of other
-    /// metrics alone is traced as a warning.
+    /// ones. Checkpoints without a value or with NaN are never the best. Each run that is saved
+    /// must include its [`history`](Checkpoint::history); one with only other metrics is traced as
+    /// a warning.
     pub fn keep_best(self, metric: &str, goal: Goal) -> Self {
         Self { best: Some(Best { metric: metric.to_string(), goal }), ..self }
     }
 
-    /// Lets a run begin anew, or further back, in a folder that has later checkpoints: those, which
-    /// are of a run that was given up, are removed once the first of this one is saved.
+    /// Lets a run start again, from the beginning or an earlier point, in a folder that has later
+    /// checkpoints. Those, of the abandoned run, are removed once the first of this run is saved.
     pub fn replace_later(self) -> Self {
         Self { replaces_later: true, ..self }
     }
 
-    /// Saves the run under a name made of its progress, then removes what is not to be kept, never
-    /// what was just saved. What cannot be removed is traced as a warning.
+    /// Saves the run under a name made from its progress, then removes checkpoints that are not to
+    /// be kept, but never the new one. Files that cannot be removed are traced as a warning.
     ///
     /// # Errors
     ///
-    /// As [`Checkpoint::save`]; or the run was given no progress; or one that is behind what this
-    /// manager resumed or saved, or, before it did either, not ahead of what the folder holds, unless
-    /// there is a [`replace_later`](Self::replace_later); or a file in the way is the base of a
-    /// delta; or there is a [`keep_best`](Self::keep_best) and no history. Nothing was written then.
+    /// As [`Checkpoint::save`]; or the run has no progress; or its progress is behind what this
+    /// manager last resumed or saved, or, before either, not ahead of the folder's checkpoints,
+    /// unless [`replace_later`](Self::replace_later) is set; or a file to be removed for that is
+    /// the base of a delta; or [`keep_best`](Self::keep_best) is set and there is no history.
+    /// Nothing has been written then.
     pub fn save<M: Freezable>(&self, run: Checkpoint<'_, M>) -> Result<PathBuf> {
         let progress = progress(&run)?;
         if let Some(best) = &self.best {
@@ -145,8 +146,8 @@ impl Manager {
         Ok(path)
     }
 
-    /// Saves the run if its progress says that it is time: call it after every epoch, or after every
-    /// step with [`save_every_steps`](Self::save_every_steps).
+    /// Saves the run if it is due by its progress. Call it after every epoch, or after every step
+    /// with [`save_every_steps`](Self::save_every_steps).
     ///
     /// # Errors
     ///
@@ -158,7 +159,7 @@ impl Manager {
         }
     }
 
-    /// Refuses to begin where another run has been.
+    /// An error if a new run would start in a folder that has checkpoints of another.
     pub(crate) fn check_begin(&self) -> Result<()> {
         match self.checkpoints()?.last() {
             Some(path) if !self.replaces_later => Err(Error::training(format!(
@@ -170,12 +171,12 @@ impl Manager {
         }
     }
 
-    /// Whether [`save_if_due`](Self::save_if_due) goes by steps.
+    /// Whether [`save_if_due`](Self::save_if_due) counts steps.
     pub(crate) fn counts_steps(&self) -> bool {
         matches!(self.every, Every::Steps(_))
     }
 
-    /// Every checkpoint in the folder, the earliest first; none of them is read.
+    /// Every checkpoint in the folder, the earliest first. The files are not read.
     ///
     /// # Errors
     ///
@@ -184,8 +185,8 @@ impl Manager {
         Ok(self.folder.checkpoints()?.into_iter().map(|(_, path)| path).collect())
     }
 
-    /// The latest whole checkpoint, each being read from end to end until one is. A delta, which
-    /// needs its base, is skipped.
+    /// The latest complete checkpoint: they are read from end to end, the latest first, until one
+    /// is complete. Deltas are skipped, because they need their base.
     ///
     /// # Errors
     ///
@@ -204,7 +205,7 @@ impl Manager {
         Ok(Latest { path: None, skipped })
     }
 
-    /// Resumes the run from the latest whole checkpoint; `None` if there is none.
+    /// Resumes the run from the latest complete checkpoint; `None` if there is none.
     ///
     /// # Errors
     ///
@@ -217,8 +218,8 @@ impl Manager {
         Ok(resumed)
     }
 
-    /// The best checkpoint by the metric of [`keep_best`](Self::keep_best); `None` without one.
-    /// Those that cannot be read are left out.
+    /// The best checkpoint by the metric of [`keep_best`](Self::keep_best); `None` if it is not set
+    /// or there is none. Files that cannot be read are ignored.
     ///
     /// # Errors
     ///

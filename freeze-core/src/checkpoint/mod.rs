@@ -1,12 +1,12 @@
 //! Stop and resume without a trace: one safetensors file with all that a run is made of.
 //!
-//! A [`Checkpoint`] names the parts of a run once, for saving and for resuming: model, plan and
-//! base plan, optimizers, schedule, random generators, gathered gradients, metrics, progress. The
-//! generators of the model's own [`Dropout`](crate::nn::Dropout)s are saved with it, under their
-//! paths; one that the model's walk does not see, in a field that is skipped or inside a
-//! [`Rebuilt`](crate::Rebuilt), must be named. A resumed run goes on bit for bit as the
-//! uninterrupted one would have, on the same device with the same number of threads, whether it was
-//! stopped before or after layers froze, between epochs or within one.
+//! A [`Checkpoint`] lists the parts of a run once, for saving and for resuming: model, plan and
+//! base plan, optimizers, schedule, random generators, accumulated gradients, metrics, progress.
+//! The generators of the model's own [`Dropout`](crate::nn::Dropout)s are saved with it, by their
+//! paths; one in a skipped field or inside a [`Rebuilt`](crate::Rebuilt) must be added by name. On
+//! the same device with the same number of threads, a resumed run is bit-identical to one that was
+//! not interrupted, whether it was stopped before or after layers froze, between epochs or within
+//! one.
 //!
 //! ```
 //! use candle_core::{DType, Device};
@@ -60,27 +60,26 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! To stop within an epoch, save the shuffling generator as it was when the epoch began, draw the
-//! epoch's order from it again, and skip the batches that [`Resumed`] says are done.
+//! To stop within an epoch, save the shuffling generator as it was at the start of the epoch, draw
+//! the epoch's order from it again, and skip the batches that are done according to [`Resumed`].
 //!
 //! # The file
 //!
-//! Any reader of safetensors opens it; no code can run when it is loaded. `model/NAME` are the
+//! Any safetensors reader can open it, and loading it cannot run code. `model/NAME` are the
 //! parameters and buffers by field path, `optimizer.0/SLOT/NAME` an optimizer's moments,
 //! `random/NAME` a generator's state (MessagePack), `gathered/NAME` gradients summed up since the
-//! last step, and `history/..` the columns of the history of metrics. All the rest, such as plan,
-//! progress and the dropouts' generators, is JSON in the header, under `freeze.state`, with
-//! `freeze.format` and `freeze.checksum` beside it. Every tensor has a checksum of its own (XXH3,
-//! 128 bits), and the header has one: a changed byte is an error. Settings that are code stay in
-//! code: an optimizer's betas, a loss.
+//! last step, and `history/..` the columns of the history of metrics. Everything else, such as
+//! plan, progress and the dropouts' generators, is JSON in the header under `freeze.state`, next to
+//! `freeze.format` and `freeze.checksum`. Every tensor and the header have a checksum (XXH3, 128
+//! bits): a changed byte is an error. Settings in code, such as an optimizer's betas or the loss,
+//! are not saved.
 //!
 //! # Memory
 //!
-//! A header that claims more bytes than the file has, or more than 100 MB, is refused before
-//! anything is allocated for it. Reading takes the size of the file, once more its largest tensor,
-//! and at most 64 bytes for each byte of the header; an optimizer that is resumed makes its state from
-//! what was read, which is its size once more, and a history of metrics takes 64 bytes and its
-//! metric's name for each record.
+//! A header that claims more bytes than the file has, or more than 100 MB, is refused before memory
+//! is allocated for it. Reading needs the size of the file, plus that of its largest tensor, plus
+//! at most 64 bytes for each byte of the header. Resuming an optimizer needs the size of its state
+//! once more, and a history of metrics 64 bytes and the metric's name for each record.
 
 mod archive;
 mod atomic;

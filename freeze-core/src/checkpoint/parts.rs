@@ -1,4 +1,4 @@
-//! What a run is made of, as it is saved and resumed.
+//! The parts of a run that are saved and resumed.
 
 use super::MetricHistory;
 use super::random::Registered;
@@ -7,7 +7,7 @@ use crate::optim::GradAccumulator;
 use crate::plan::PlanOptimizer;
 use crate::policy::{Elapsed, Schedule};
 
-/// The parts of a run, lent.
+/// The parts of a run, borrowed.
 pub(super) struct Parts<'a, M> {
     pub(super) net: &'a mut Freezer<M>,
     pub(super) optimizers: Vec<&'a mut dyn PlanOptimizer>,

@@ -6,25 +6,25 @@ use serde::de::DeserializeOwned;
 use crate::nn::{Dropout, DropoutState};
 use crate::plan::Prepared;
 
-/// A random generator that can be stopped and taken up again.
+/// A random generator whose state can be saved and restored.
 ///
-/// Whatever is `Clone` and goes through serde is one, NaN and infinities included, as it is: `rand_chacha::ChaCha8Rng` with its
-/// `serde` feature, a seed, a permutation of sample indices. [`Dropout`] is one too, though those of
-/// the model are saved with it. Generators that hide their state, such as `rand`'s `StdRng` and the
-/// thread's own, cannot be saved.
+/// Implemented for every type that is `Clone` and can be serialized by serde (NaN and infinities
+/// included): `rand_chacha::ChaCha8Rng` with its `serde` feature, a seed, a permutation of sample
+/// indices. Also for [`Dropout`], though those of the model are saved with it. Generators that hide
+/// their state, such as `rand`'s `StdRng` and its thread-local one, cannot be saved.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a random generator whose state can be saved",
     note = "a generator of your own: derive `Clone`, `serde::Serialize` and `serde::Deserialize`",
     note = "`rand::StdRng` and `SmallRng` hide their state: use `rand_chacha` with its `serde` feature"
 )]
 pub trait Resumable {
-    /// The state: plain data.
+    /// The state, as plain data.
     type State: Serialize + DeserializeOwned;
 
-    /// Where the generator stands.
+    /// Returns the generator's state.
     fn resumable_state(&self) -> Self::State;
 
-    /// Puts the generator where `state` says; cannot fail.
+    /// Sets the generator's state; cannot fail.
     fn resume_from(&mut self, state: Self::State);
 }
 
@@ -40,7 +40,7 @@ impl<T: Clone + Serialize + DeserializeOwned> Resumable for T {
     }
 }
 
-/// Clones share the generator, so a clone of the model's dropout does.
+/// Clones share the generator, so a clone of the model's dropout can be passed.
 impl Resumable for Dropout {
     type State = DropoutState;
 
@@ -53,19 +53,19 @@ impl Resumable for Dropout {
     }
 }
 
-/// What begins the names of the library's own parts.
+/// The prefix of the names of the library's own parts.
 pub(crate) const OWN: &str = "freeze.";
 
 /// A registered generator, whatever its type.
 pub(crate) trait Registered {
-    /// The state as bytes that can be read back; the reason if there are none.
+    /// The state as bytes; the reason if it cannot be saved.
     fn save(&self) -> Result<Vec<u8>, String>;
 
-    /// Reads a state and makes it ready.
+    /// Reads a state and prepares to restore it.
     fn prepare(&mut self, bytes: &[u8]) -> Result<Prepared<'_, ()>, String>;
 }
 
-/// What is lent stays what it is.
+/// A borrowed one is registered like an owned one.
 impl<T: Registered + ?Sized> Registered for &mut T {
     fn save(&self) -> Result<Vec<u8>, String> {
         (**self).save()
@@ -76,7 +76,7 @@ impl<T: Registered + ?Sized> Registered for &mut T {
     }
 }
 
-/// A generator that is lent.
+/// A borrowed generator.
 pub(super) struct Lent<'a, R>(pub(super) &'a mut R);
 
 impl<R: Resumable> Registered for Lent<'_, R> {
@@ -90,8 +90,7 @@ impl<R: Resumable> Registered for Lent<'_, R> {
     }
 }
 
-/// Plain data as bytes that can be read back, to the last bit: not JSON, which has no NaN and no
-/// infinities.
+/// Plain data as bytes that read back exactly. Not JSON, which has no NaN and no infinities.
 pub(crate) fn to_bytes<T: Serialize + DeserializeOwned>(value: &T) -> Result<Vec<u8>, String> {
     let bytes = rmp_serde::to_vec_named(value).map_err(|error| error.to_string())?;
     let read: Result<T, _> = rmp_serde::from_slice(&bytes);
@@ -99,7 +98,7 @@ pub(crate) fn to_bytes<T: Serialize + DeserializeOwned>(value: &T) -> Result<Vec
     read.map(|_| bytes).map_err(unread)
 }
 
-/// What [`to_bytes`] wrote.
+/// Reads what [`to_bytes`] wrote.
 pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
 }

@@ -1,4 +1,4 @@
-//! The model's side of a resume: staged first, then taken up.
+//! Restores the model: prepared first, then committed.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,10 +10,10 @@ use crate::model::{At, BatchNormPolicy, Freezable, Freezer, Generator, Mapper, m
 use crate::nn::DropoutState;
 use crate::plan::FreezePlan;
 
-/// Restored tensors on the model's device, and the view that shows them.
+/// The restored tensors on the model's device, and the view over them.
 pub(super) struct Restore<M> {
     sets: Vec<(Var, Tensor)>,
-    /// `None` if every tensor is a variable, so that the model can stay.
+    /// A new model; `None` if every tensor is a variable, so that the model can stay.
     whole: Option<M>,
     view: M,
     plan: FreezePlan,
@@ -23,8 +23,8 @@ pub(super) struct Restore<M> {
 }
 
 impl<M: Freezable> Restore<M> {
-    /// Copies what was loaded, for every tensor of the model one of the same shape and type, to the
-    /// model's device and builds the view; changes nothing.
+    /// Copies the loaded tensors, one of the same shape and type for each of the model's, to the
+    /// model's device and builds the view. Changes nothing.
     pub(super) fn prepare(
         net: &Freezer<M>,
         model: &[(String, Tensor)],
@@ -60,8 +60,8 @@ impl<M: Freezable> Restore<M> {
         })
     }
 
-    /// Sets the variables and shows the new view. Shape, type and device agree, and a variable is
-    /// always contiguous, so only a device that fails can stop it.
+    /// Sets the variables and installs the new view. Shape, type and device agree, and a variable
+    /// is always contiguous, so it can fail only if a device fails.
     pub(super) fn commit(self, net: &mut Freezer<M>) -> Result<()> {
         for (var, value) in &self.sets {
             var.set(value)?;
@@ -78,7 +78,7 @@ impl<M: Freezable> Restore<M> {
     }
 }
 
-/// The model with its plain tensors, which cannot be set, replaced; variables stay.
+/// The model with its plain tensors replaced, because they cannot be set; variables stay.
 fn with_plain<M: Freezable>(whole: &M, fresh: &HashMap<TensorId, Tensor>) -> Result<M> {
     let mut replace =
         |_: At<'_>, tensor: &Tensor| Ok(fresh.get(&tensor.id()).unwrap_or(tensor).clone());

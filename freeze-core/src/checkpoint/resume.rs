@@ -1,4 +1,4 @@
-//! Restoring a run: read everything, check everything, and only then change anything.
+//! Restores a run: reads and checks everything before it changes anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,13 +19,13 @@ use crate::model::{Freezable, check_owners};
 use crate::plan::{OptimizerState, Prepared};
 use crate::policy::Elapsed;
 
-/// Where a resumed run stands.
+/// The progress of a resumed run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resumed {
-    /// How far training is, as it was said when saving.
+    /// The progress that was given when saving.
     pub progress: Elapsed,
-    /// How many samples training has seen, as it was said when saving.
+    /// The number of samples that was given when saving.
     pub samples: u64,
 }
 
@@ -90,7 +90,7 @@ fn random<'b>(
         };
         prepared.push(fits.map_err(|error| {
             source.misfit(match name.strip_prefix(OWN) {
-                // A part of the library's says by itself what does not fit.
+                // A part of the library's own reports what does not fit by itself.
                 Some(_) => error,
                 None => format!("the state of the generator `{name}` is another's: {error}"),
             })
@@ -122,7 +122,7 @@ fn optimizer_states(source: &mut Source) -> Result<Vec<OptimizerState>> {
     Ok(states)
 }
 
-/// Every difference between the parts beside the model that were saved and those handed over.
+/// Every difference between the saved parts and the given ones, apart from the model.
 fn differing_parts<M>(run: &Parts<'_, M>, source: &Source) -> Vec<String> {
     let (state, mut found) = (&source.state, Vec::new());
     let (theirs, ours) = (state.optimizers.len(), run.optimizers.len());

@@ -1,4 +1,4 @@
-//! The parts of a run that stop and resume together.
+//! The parts of a run that are saved and resumed together.
 
 use std::fmt;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::optim::GradAccumulator;
 use crate::plan::PlanOptimizer;
 use crate::policy::{Elapsed, Schedule};
 
-/// Everything that a run is made of, named once for saving and for resuming.
+/// Everything that a run consists of, listed once for saving and for resuming.
 ///
 /// See the [module](super) for an example.
 #[must_use = "nothing is saved or restored before `save` or `resume`"]
@@ -21,7 +21,7 @@ pub struct Checkpoint<'a, M> {
 }
 
 impl<'a, M: Freezable> Checkpoint<'a, M> {
-    /// The model with its plan, and nothing else so far.
+    /// A checkpoint of the model with its plan, without other parts.
     pub fn of(net: &'a mut Freezer<M>) -> Self {
         let parts = Parts {
             net,
@@ -36,7 +36,7 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
         Self { parts }
     }
 
-    /// Adds an optimizer; several are told apart by their order.
+    /// Adds an optimizer; several are distinguished by their order.
     pub fn optimizer(mut self, optimizer: &'a mut dyn PlanOptimizer) -> Self {
         self.parts.optimizers.push(optimizer);
         self
@@ -64,56 +64,56 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
         Self { parts: Parts { history: Some(history), ..self.parts } }
     }
 
-    /// Adds the gradients gathered since the last step, for a run that stops between micro-batches.
+    /// Adds the gradients accumulated since the last step, for a run that stops between
+    /// micro-batches.
     pub fn accumulator(self, accumulator: &'a mut GradAccumulator) -> Self {
         Self { parts: Parts { accumulator: Some(accumulator), ..self.parts } }
     }
 
-    /// How far training is; for saving.
+    /// Sets the progress to save.
     pub fn progress(self, progress: Elapsed) -> Self {
         Self { parts: Parts { progress: Some(progress), ..self.parts } }
     }
 
-    /// How many samples training has seen; for saving.
+    /// Sets the number of samples seen to save.
     pub fn samples(self, samples: u64) -> Self {
         Self { parts: Parts { samples, ..self.parts } }
     }
 
-    /// Gathers what would be saved, and saves nothing.
+    /// Collects what would be saved, so that errors show, without saving it.
     pub(crate) fn check(mut self) -> Result<()> {
         save::check(&mut self.parts)
     }
 
-    /// Saves everything to one file, which appears whole or not at all and is on the disk when the
-    /// call returns.
+    /// Saves everything to one file, which appears complete or not at all and is on the disk when
+    /// the call returns.
     ///
     /// # Errors
     ///
-    /// An optimizer hides its state, two parts have one name, or the file cannot be written; an older
-    /// file at `path` is intact then.
+    /// An optimizer hides its state, two parts have the same name, or the file cannot be written;
+    /// an older file at `path` is unchanged then.
     pub fn save(mut self, path: impl AsRef<Path>) -> Result<()> {
         save::save(&mut self.parts, path.as_ref())
     }
 
-    /// As [`save`](Self::save), without the model's tensors that are bit for bit the same in `base`:
-    /// a checkpoint that stands alone, or a safetensors file of weights under the field paths. What
-    /// is frozen since then takes no room.
+    /// As [`save`](Self::save), without the model's tensors that are bit-identical in `base`: a
+    /// complete checkpoint, or a safetensors file of weights by field path. Tensors that have been
+    /// frozen since then take no space.
     ///
     /// # Errors
     ///
-    /// As [`save`](Self::save), or `base` is damaged, a delta itself, or by whatever name or link the
-    /// file at `path`.
+    /// As [`save`](Self::save), or `base` is damaged, a delta itself, or the same file as `path`.
     pub fn save_delta(mut self, path: impl AsRef<Path>, base: impl AsRef<Path>) -> Result<()> {
         save::save_delta(&mut self.parts, path.as_ref(), base.as_ref())
     }
 
-    /// Restores everything from one file, or nothing: all is read and checked before anything
-    /// changes. Model and optimizers may be on another device than they were.
+    /// Restores everything from one file, or nothing: everything is read and checked before
+    /// anything changes. Model and optimizers may be on another device than when saved.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, is damaged, of a newer format, or of another run: every difference
-    /// is listed. Nothing has changed then.
+    /// The file cannot be read, is damaged, has a newer format, or belongs to another run: every
+    /// difference is listed. Nothing has changed then.
     pub fn resume(mut self, path: impl AsRef<Path>) -> Result<Resumed> {
         resume::resume(&mut self.parts, path.as_ref(), None)
     }
@@ -132,7 +132,7 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
     }
 }
 
-/// The parts by name.
+/// Prints the names of the parts.
 impl<M> fmt::Debug for Checkpoint<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = &self.parts;

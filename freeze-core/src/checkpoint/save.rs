@@ -1,4 +1,4 @@
-//! Gathering what a run is made of, and writing it.
+//! Collects the parts of a run and writes them.
 
 use std::path::Path;
 
@@ -60,9 +60,9 @@ fn write_state(path: &Path, tensors: &[(String, Tensor)], state: &State) -> Resu
     write(path, tensors, &describe, &|written| state.check_written(written))
 }
 
-/// Whether two paths lead to one file, by whatever links.
+/// Whether two paths lead to the same file, also through links.
 fn is_same(path: &Path, base: &Path) -> Result<bool> {
-    // What is no file, such as a pipe, is not opened.
+    // Only a regular file is opened, not a pipe, for example.
     if !path.is_file() {
         return Ok(false);
     }
@@ -78,12 +78,12 @@ fn checksum_of(tensor: &Tensor) -> Result<u128> {
     Ok(hash.finish_128())
 }
 
-/// Whether there is anything that cannot be saved.
+/// An error if a part cannot be saved.
 pub(super) fn check<M: Freezable>(run: &mut Parts<'_, M>) -> Result<()> {
     gather(run).map(|_| ())
 }
 
-/// Every tensor under its name in the file, and everything else.
+/// Every tensor with its name in the file, and the rest of the state.
 fn gather<M: Freezable>(run: &mut Parts<'_, M>) -> Result<(Vec<(String, Tensor)>, State)> {
     let (layout, model) = Fingerprint::of(run.net.whole().named_tensors()?)?;
     let mut tensors: Vec<(String, Tensor)> =
@@ -141,7 +141,8 @@ fn gather<M: Freezable>(run: &mut Parts<'_, M>) -> Result<(Vec<(String, Tensor)>
     Ok((tensors, state))
 }
 
-/// The schedule's state, which it takes up itself: what it refuses here could not be resumed.
+/// The schedule's state, which it must be able to load itself: a state that it refuses could not be
+/// resumed.
 fn saved_schedule(schedule: &mut dyn Schedule) -> Result<SavedSchedule> {
     let saved = SavedSchedule { describe: schedule.describe(), state: schedule.state() };
     let unsaved = |why: String| Error::Unsaved {

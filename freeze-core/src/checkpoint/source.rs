@@ -1,4 +1,5 @@
-//! A checkpoint that is being read: each tensor is taken once, and what is left is nobody's.
+//! A checkpoint that is being read: each tensor is taken once, so that those left over are unknown
+//! ones.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -42,20 +43,21 @@ impl Source {
         Ok(Self { archive, state, in_base, base: base.map(Base::open).transpose()?, left })
     }
 
-    /// The names that begin with `prefix` and were not taken yet, without it.
+    /// The names that begin with `prefix` and have not been taken, without the prefix.
     pub(super) fn names(&self, prefix: &str) -> Vec<String> {
         let after = |name: &String| name.strip_prefix(prefix).map(str::to_string);
         self.left.iter().filter_map(after).collect()
     }
 
-    /// Reads a tensor, whose bytes are what they were.
+    /// Reads a tensor and checks its checksum.
     pub(super) fn take(&mut self, name: &str) -> Result<Tensor> {
         self.left.remove(name);
         let checksum = self.state.checksum(&self.archive, name)?;
         self.archive.tensor(name, Some(checksum))
     }
 
-    /// Reads a tensor of the model, perhaps from the base; it must be like `model`'s.
+    /// Reads a tensor of the model, if necessary from the base; it must have the shape and type of
+    /// `model`.
     pub(super) fn take_model(&mut self, field: &str, model: &Tensor) -> Result<Tensor> {
         let name = format!("{MODEL}{field}");
         let known = self.in_base.get(&name).and_then(Checksum::value);
@@ -72,7 +74,7 @@ impl Source {
         }
     }
 
-    /// Says that all was taken.
+    /// An error if tensors are left over.
     pub(super) fn finish(&self) -> Result<()> {
         if self.left.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a checkpoint holds beside tensors: plain data, as one JSON text in the file's header.
+//! The state in a checkpoint besides tensors: plain data, as JSON in the file's header.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -21,15 +21,15 @@ use crate::policy::Elapsed;
 /// The format that is written, and the only one that is read.
 pub(super) const FORMAT: u32 = 2;
 
-// The keys of the header's free text.
+// Keys of the header's free text.
 const FORMAT_KEY: &str = "freeze.format";
 const CHECKSUM_KEY: &str = "freeze.checksum";
 const STATE_KEY: &str = "freeze.state";
 
-/// Everything but tensors.
+/// Everything except tensors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct State {
-    /// Who wrote it; for people.
+    /// The library version that wrote it, for information only.
     pub(super) written_by: String,
     pub(super) layout: Fingerprint,
     pub(super) dropouts: Dropouts,
@@ -42,13 +42,13 @@ pub(super) struct State {
     pub(super) schedule: Option<SavedSchedule>,
     /// The metrics of the history; `None` if it was not saved.
     pub(super) metrics: Option<Vec<SavedMetric>>,
-    /// What the gathered gradients weigh; `None` if they were not saved.
+    /// The weights of the accumulated gradients; `None` if they were not saved.
     pub(super) gathered: Option<BTreeMap<String, Weighed>>,
-    /// Of every tensor in the file.
+    /// The checksums of all tensors in the file.
     pub(super) checksums: Checksums,
-    /// Of the tensors that lie in the base; `None` if the file stands alone.
+    /// The checksums of the tensors in the base; `None` if the file is complete.
     pub(super) in_base: Option<Checksums>,
-    /// Which file the base is; `None` if the file stands alone or its base has weights alone.
+    /// The base's id; `None` if the file is complete or the base is a file of weights.
     pub(super) base_id: Option<String>,
 }
 
@@ -61,14 +61,14 @@ pub(super) struct SavedOptimizer {
     pub(super) steps: BTreeMap<String, u64>,
 }
 
-/// A schedule by its description, and what it remembers.
+/// A schedule's description and its state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct SavedSchedule {
     pub(super) describe: String,
     pub(super) state: serde_json::Value,
 }
 
-/// What the micro-batches of a variable weighed, whose gradients were gathered.
+/// The weights of the micro-batches in a variable's accumulated gradient.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Weighed {
     #[serde(with = "exact")]
@@ -97,7 +97,7 @@ impl State {
         ]))
     }
 
-    /// Says whether what a file's header has is this state, to the last digit.
+    /// An error unless a file's header holds exactly this state.
     pub(super) fn check_written(&self, archive: &Archive) -> Result<()> {
         let unread = |error: serde_json::Error| archive.damaged(error.to_string());
         let Some(read) = Self::read(archive)? else {
@@ -114,8 +114,8 @@ impl State {
         serde_json::to_string(&Self { checksums: checksums.clone(), ..self.clone() })
     }
 
-    /// The state in a file's header, once format and checksum agree; `None` if the file has weights
-    /// alone.
+    /// The state in a file's header, after format and checksum are checked; `None` for a file of
+    /// weights.
     pub(super) fn read(archive: &Archive) -> Result<Option<Self>> {
         let text = &archive.header.metadata;
         let Some(format) = text.get(FORMAT_KEY) else { return Ok(None) };
@@ -154,14 +154,13 @@ impl State {
     }
 }
 
-/// What tells a checkpoint from any other: the checksum of all that it holds; `None` if it has weights
-/// alone.
+/// A checkpoint's id: the checksum of everything in it; `None` for a file of weights.
 pub(super) fn id(archive: &Archive) -> Option<String> {
     archive.header.metadata.get(CHECKSUM_KEY).cloned()
 }
 
-/// Covers all that is read from a header: the tensors' names, types, shapes and places, and the
-/// state, which in turn holds the tensors' checksums.
+/// Covers everything that is read from a header: the tensors' names, types, shapes and positions,
+/// and the state, which in turn holds the tensors' checksums.
 fn checksum_of(header: &Header, state: &str) -> serde_json::Result<u128> {
     let mut hash = XxHash3_128::new();
     hash.write(header.describe()?.as_bytes());

@@ -1,4 +1,4 @@
-//! Whether a file is whole.
+//! Checks whether a file is complete and undamaged.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use super::state::State;
 use crate::error::Result;
 use crate::policy::Elapsed;
 
-/// Reads a checkpoint from end to end, compares every checksum, and returns how far training was.
-/// It needs no model; a delta is whole without its base.
+/// Reads a checkpoint from end to end, compares every checksum, and returns the run's progress.
+/// Needs no model; of a delta, the base is not checked.
 ///
 /// # Errors
 ///
-/// The file cannot be read, is damaged, of a newer format, or holds weights alone.
+/// The file cannot be read, is damaged, has a newer format, or is a file of weights.
 pub fn verify(path: impl AsRef<Path>) -> Result<Elapsed> {
     let mut archive = Archive::open(path.as_ref())?;
     let state = read(&archive)?;
@@ -24,7 +24,7 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Elapsed> {
     Ok(state.progress)
 }
 
-/// Says whether a checkpoint is whole and stands alone.
+/// As [`verify`], and an error for a delta.
 pub(super) fn verify_alone(path: &Path) -> Result<()> {
     let archive = Archive::open(path)?;
     if read(&archive)?.in_base.is_some() {
@@ -33,7 +33,7 @@ pub(super) fn verify_alone(path: &Path) -> Result<()> {
     verify(path).map(drop)
 }
 
-/// The latest value of a metric in a checkpoint's history; reads the header alone.
+/// The latest value of a metric in a checkpoint's history; reads only the header.
 pub(super) fn last_metric(path: &Path, metric: &str) -> Result<Option<f64>> {
     let state = read(&Archive::open(path)?)?;
     let metrics = state.metrics.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The model's tensors in a file, by name: of a checkpoint or of weights alone.
+//! The model's tensors in a file, by name: a checkpoint or a file of weights.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// An open file whose header has been read; tensors are read one at a time.
 pub(crate) struct WeightFile {
     archive: Archive,
-    /// A checkpoint's.
+    /// The state of a checkpoint; `None` for a file of weights.
     state: Option<State>,
 }
 
@@ -22,7 +22,7 @@ impl WeightFile {
         Self::open_whole(path, why)
     }
 
-    /// Opens a file that is no delta, which is refused for the reason given.
+    /// Opens a file; a delta is refused for the reason `why`.
     pub(super) fn open_whole(path: &Path, why: &str) -> Result<Self> {
         let archive = Archive::open(path)?;
         let state = State::read(&archive)?;
@@ -32,7 +32,7 @@ impl WeightFile {
         }
     }
 
-    /// Which checkpoint it is; `None` for weights alone.
+    /// The checkpoint's id; `None` for a file of weights.
     pub(super) fn id(&self) -> Option<String> {
         self.state.as_ref().and_then(|_| id(&self.archive))
     }
@@ -41,7 +41,7 @@ impl WeightFile {
         self.archive.path()
     }
 
-    /// The names, sorted; of a checkpoint those of the model's tensors.
+    /// The names, sorted; in a checkpoint those of the model's tensors.
     pub(crate) fn names(&self) -> Vec<String> {
         let names = self.archive.names();
         match &self.state {
@@ -50,7 +50,7 @@ impl WeightFile {
         }
     }
 
-    /// Shape and type of a tensor; `None` as type where candle has no such type.
+    /// Shape and type of a tensor; the type is `None` if candle does not have it.
     pub(crate) fn info(&self, name: &str) -> Option<(&[usize], Option<DType>)> {
         self.archive.info(&self.full(name))
     }
@@ -62,13 +62,13 @@ impl WeightFile {
         self.archive.tensor(&full, expected)
     }
 
-    /// The checksum of a tensor, which a file of weights alone does not hold: it is computed.
+    /// The checksum of a tensor; computed for a file of weights, which holds none.
     pub(super) fn checksum(&mut self, name: &str) -> Result<u128> {
         let full = self.full(name);
         self.saved_checksum(&full).unwrap_or_else(|| self.archive.checksum(&full))
     }
 
-    /// Reads a tensor that must have a checksum, or refuses it for the reason given.
+    /// Reads a tensor; if its checksum is not `checksum`, it is refused for the reason `why`.
     pub(super) fn tensor_of(&mut self, name: &str, checksum: u128, why: &str) -> Result<Tensor> {
         let full = self.full(name);
         match self.archive.tensor(&full, Some(checksum)) {

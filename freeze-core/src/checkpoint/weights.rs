@@ -1,4 +1,4 @@
-//! Weights alone, for whatever reads safetensors.
+//! Files of weights, for any safetensors reader.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -11,9 +11,9 @@ use super::writer::write;
 use crate::error::{Error, Result, listed};
 use crate::model::{Freezable, Whole};
 
-/// Saves every parameter and buffer under its field path, a tied one under each of its names; plain
-/// candle and Python's `safetensors` load it. Atomic and durable, as a checkpoint. A freezer stands for
-/// its whole model; its view, of the same tensors, saves the same.
+/// Saves every parameter and buffer by its field path, a tied one under each of its names; plain
+/// candle and Python's `safetensors` can load it. Atomic and durable, like a checkpoint. For a
+/// freezer the whole model is saved; its view has the same tensors.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub fn save_weights<T: Whole>(path: impl AsRef<Path>, model: &T) -> Result<()> {
 ///
 /// # Errors
 ///
-/// The file cannot be read, is damaged, of a newer format, or a delta.
+/// The file cannot be read, is damaged, has a newer format, or is a delta.
 pub fn load_weights(path: impl AsRef<Path>) -> Result<HashMap<String, Tensor>> {
     let mut file = WeightFile::open(path.as_ref())?;
     let names = file.names();
@@ -67,7 +67,7 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// A layer of the model cannot be rebuilt, or two tensors have one name.
+    /// A layer of the model cannot be rebuilt, or two tensors have the same name.
     pub fn of<T: Whole>(model: &T) -> Result<Self> {
         let mut tensors = BTreeMap::new();
         for (name, tensor) in model.whole_model().named_tensors()? {
@@ -114,15 +114,15 @@ impl Weights {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Saves the tensors to a safetensors file, which appears whole or not at all.
+    /// Saves the tensors to a safetensors file, which appears complete or not at all.
     ///
     /// # Errors
     ///
-    /// The file cannot be written; an older file at `path` is intact then.
+    /// The file cannot be written; an older file at `path` is unchanged then.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let tensors: Vec<(String, Tensor)> =
             self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
-        // Python's loaders look for it.
+        // Some Python loaders require it.
         let text = BTreeMap::from([("format".to_string(), "pt".to_string())]);
         write(path.as_ref(), &tensors, &|_, _| Ok(text.clone()), &|_| Ok(()))
     }

@@ -1,4 +1,4 @@
-//! Writing a safetensors file in one pass, with a checksum of every tensor in its header.
+//! Writes a safetensors file in one pass, with a checksum of every tensor in its header.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,10 +15,10 @@ use super::bytes::each_chunk;
 use super::header::{Header, MAX_HEADER, METADATA};
 use crate::error::{Error, Result, file_error};
 
-/// The checksums of a file's tensors by name; each takes the same room in the header.
+/// The checksums of a file's tensors by name; all have the same length in the header.
 pub(super) type Checksums = BTreeMap<String, Checksum>;
 
-/// XXH3 in its 128-bit form of a tensor's bytes, as 32 hexadecimal digits.
+/// The 128-bit XXH3 of a tensor's bytes, as 32 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub(super) struct Checksum(pub(super) String);
@@ -28,7 +28,7 @@ impl Checksum {
         Self(format!("{value:032x}"))
     }
 
-    /// The number; `None` if the text is none.
+    /// The number; `None` if the text is not a number.
     pub(super) fn value(&self) -> Option<u128> {
         u128::from_str_radix(&self.0, 16).ok()
     }
@@ -37,12 +37,12 @@ impl Checksum {
 /// Makes the free text of a header.
 pub(super) type Describe<'a> = dyn Fn(&Header, &Checksums) -> Result<BTreeMap<String, String>> + 'a;
 
-/// Says whether what was written is what was meant.
+/// Checks the written file.
 pub(super) type Check<'a> = dyn Fn(&Archive) -> Result<()> + 'a;
 
-/// Replaces `path` by a file of `tensors`. `describe` makes the free text of the header from the
-/// checksums, of the same length whatever they are. What cannot be read back, or not as `check` wants
-/// it, replaces nothing.
+/// Replaces `path` by a file of `tensors`. `describe` makes the header's free text from the
+/// checksums; its length must not depend on them. If the new file cannot be read back, or `check`
+/// refuses it, `path` is not replaced.
 pub(super) fn write(
     path: &Path,
     tensors: &[(String, Tensor)],

@@ -53,7 +53,7 @@ impl Item {
         }
     }
 
-    /// A share of the learning rate: a number, or an expression for the compiler to judge.
+    /// A share of the learning rate: a number, or an expression that the compiler checks.
     pub(super) fn share(&self, errors: &mut Errors) -> Option<Expr> {
         let value = self.value.clone().filter(|value| !value.is_empty());
         let culprit = value.clone().unwrap_or_else(|| self.key.to_token_stream());
@@ -62,7 +62,7 @@ impl Item {
             None
         };
         let expr = match value.map(syn::parse2::<Expr>) {
-            // A value in parentheses, as in `lr(0.1)`, is not that of an assignment.
+            // A value in parentheses, as in `lr(0.1)`, is not an assignment.
             Some(Ok(Expr::Paren(_))) | Some(Err(_)) | None => return expected(errors),
             Some(Ok(expr)) => expr,
         };
@@ -90,7 +90,7 @@ impl Item {
         }
     }
 
-    /// A key that does not belong where it stands, or is none at all.
+    /// Reports a key that is not allowed here, or is unknown.
     pub(super) fn refuse(&self, place: Place, errors: &mut Errors) {
         let key = self.key.to_string();
         match home(&key) {
@@ -103,7 +103,7 @@ impl Item {
     }
 }
 
-/// The items of every `#[freeze(..)]` in order. A fault in one does not hide the next.
+/// The items of every `#[freeze(..)]` in order. An error in one does not hide errors in the next.
 pub(super) fn items(attrs: &[Attribute], place: Place, errors: &mut Errors) -> Vec<Item> {
     let mut items = Vec::new();
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("freeze")) {
@@ -134,7 +134,7 @@ fn pieces(tokens: TokenStream) -> Vec<Vec<TokenTree>> {
     for token in tokens {
         match &token {
             TokenTree::Punct(punct) if punct.as_char() == ',' => {
-                // The comma itself is the culprit of an empty piece.
+                // For an empty piece the comma is underlined.
                 if let Some(piece) = pieces.last_mut()
                     && piece.is_empty()
                 {
@@ -153,7 +153,7 @@ fn pieces(tokens: TokenStream) -> Vec<Vec<TokenTree>> {
     pieces
 }
 
-/// `key`, `key = value` or `key(value)`; on a fault, the tokens to underline.
+/// `key`, `key = value` or `key(value)`; the error is the tokens to underline.
 fn item(piece: &[TokenTree], rank: usize) -> Result<Item, TokenStream> {
     let collect = |tokens: &[TokenTree]| tokens.iter().cloned().collect::<TokenStream>();
     let value = match &piece[1..] {

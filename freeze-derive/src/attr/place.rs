@@ -1,6 +1,6 @@
-//! Where an attribute may stand, and what a key may have been meant to be.
+//! Where each attribute is allowed, and suggestions for unknown keys.
 
-/// The thing that an attribute stands on.
+/// The item that an attribute is on.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Place {
     Struct,
@@ -14,7 +14,7 @@ const TYPE: &[&str] = &["unit", "stages", "crate", "bound", "frozen", "always", 
 const FIELD: &[&str] =
     &["skip", "param", "rename", "unit", "no_stage", "frozen", "always", "lr", "no_decay"];
 
-/// Words for what a key means that are not near it by their letters.
+/// Other words for keys that are not similar in spelling.
 const MEANT: &[(&str, &str)] = &[
     ("freeze", "frozen"),
     ("fixed", "frozen"),
@@ -44,7 +44,7 @@ impl Place {
         }
     }
 
-    /// The keys that may stand here.
+    /// The keys that are allowed here.
     pub(super) fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Struct | Self::Enum | Self::Union => TYPE,
@@ -54,7 +54,7 @@ impl Place {
     }
 }
 
-/// Where `key` belongs, if it is one.
+/// The place where `key` is allowed, if it is a known key.
 pub(super) fn home(key: &str) -> Option<&'static str> {
     match (FIELD.contains(&key), TYPE.contains(&key)) {
         (false, true) if key == "stages" => Some("on a struct"),
@@ -65,7 +65,7 @@ pub(super) fn home(key: &str) -> Option<&'static str> {
     }
 }
 
-/// The message about a `key` that is none.
+/// The message about an unknown `key`.
 pub(super) fn unknown(key: &str, place: Place) -> String {
     if place.keys().is_empty() {
         return format!("unknown freeze attribute `{key}`: {} takes none", place.word());

@@ -1,4 +1,4 @@
-//! The rules about what a declaration says of training.
+//! The rules about the attributes of training.
 
 use syn::ext::IdentExt as _;
 
@@ -8,7 +8,7 @@ use crate::errors::Errors;
 use crate::model::Declared;
 use crate::parse::{Parsed, ParsedBody, ParsedField};
 
-/// What is declared here, if anything is.
+/// The attributes declared here, if there are any.
 pub(super) fn declared(attrs: &TrainingAttrs, errors: &mut Errors) -> Option<Declared> {
     let (frozen, always, lr) = (attrs.frozen.key(), attrs.always.key(), attrs.lr.key());
     conflict(frozen, always, "frozen from the start is not trained always", errors);
@@ -25,7 +25,7 @@ pub(super) fn declared(attrs: &TrainingAttrs, errors: &mut Errors) -> Option<Dec
     says_something.then_some(declared)
 }
 
-/// A skipped field has nothing to train.
+/// An error on a skipped field, which has nothing to train.
 pub(super) fn is_of_a_leaf(field: &ParsedField<'_>, errors: &mut Errors) {
     let (skip, training) = (field.attrs.skip.key(), &field.attrs.training);
     for key in
@@ -35,7 +35,7 @@ pub(super) fn is_of_a_leaf(field: &ParsedField<'_>, errors: &mut Errors) {
     }
 }
 
-/// A unit is one leaf: nothing in it freezes by itself.
+/// An error inside a unit, which is one leaf: its parts do not freeze on their own.
 pub(super) fn is_not_within_a_unit(parsed: &Parsed<'_>, errors: &mut Errors) {
     if parsed.attrs.unit.key().is_none() {
         return;
@@ -52,7 +52,7 @@ pub(super) fn is_not_within_a_unit(parsed: &Parsed<'_>, errors: &mut Errors) {
     }
 }
 
-/// A struct whose fields are all frozen is frozen: it should say so where it begins.
+/// An error if all fields of a struct are frozen: the attribute should be on the struct.
 pub(super) fn is_not_all_frozen(parsed: &Parsed<'_>, errors: &mut Errors) {
     let ParsedBody::Struct(fields) = &parsed.body else { return };
     let kept = || fields.iter().filter(|field| field.attrs.skip.key().is_none());

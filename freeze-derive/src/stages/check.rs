@@ -11,7 +11,7 @@ use crate::check::conflict;
 use crate::errors::Errors;
 use crate::parse::{Parsed, ParsedBody, ParsedField};
 
-/// The stages of the input, if it is to have any.
+/// The stages of the input, if `stages` is set.
 pub(crate) fn check<'a>(parsed: &Parsed<'a>, errors: &mut Errors) -> Option<Stages<'a>> {
     opting_out_has_an_effect(parsed, errors);
     let (_, key) = parsed.attrs.stages.key()?;
@@ -52,7 +52,7 @@ fn name(parsed: &Parsed<'_>) -> Ident {
 fn of_field<'a>(field: &ParsedField<'a>, errors: &mut Errors) -> Option<Variant<'a>> {
     let ident = field.field.ident.as_ref()?;
     let attrs = &field.attrs;
-    // What is one leaf is one stage: there is no boundary in it.
+    // A single leaf is one stage, because there is no boundary inside it.
     let is_leaf = attrs.unit.key().is_some() || attrs.param.key().is_some();
     let (lists, item) = match is_leaf {
         true => (Vec::new(), &field.field.ty),
@@ -77,7 +77,7 @@ fn of_field<'a>(field: &ParsedField<'a>, errors: &mut Errors) -> Option<Variant<
     })
 }
 
-/// Stages are called by the names of fields.
+/// An error for fields without names, because stages are named after fields.
 fn fields_have_names(parsed: &Parsed<'_>, key: &Ident, errors: &mut Errors) {
     if let Data::Struct(data) = &parsed.input.data
         && matches!(&data.fields, Fields::Unnamed(fields) if !fields.unnamed.is_empty())
@@ -88,7 +88,7 @@ fn fields_have_names(parsed: &Parsed<'_>, key: &Ident, errors: &mut Errors) {
     }
 }
 
-/// A unit is one leaf, and stages are for what lies between leaves.
+/// An error for a unit, which is one leaf and has no stages.
 fn is_no_unit(parsed: &Parsed<'_>, errors: &mut Errors) {
     let (unit, stages) = (parsed.attrs.unit.key(), parsed.attrs.stages.key());
     conflict(unit, stages, "a unit is one leaf, which has no boundary in it", errors);
@@ -103,7 +103,7 @@ fn has_a_stage(parsed: &Parsed<'_>, fields: &[ParsedField<'_>], errors: &mut Err
     }
 }
 
-/// A word about stages means nothing where there are none.
+/// An error for `no_stage` on a type without stages.
 fn opting_out_has_an_effect(parsed: &Parsed<'_>, errors: &mut Errors) {
     for field in parsed.body.fields() {
         let (no_stage, skip) = (field.attrs.no_stage.key(), field.attrs.skip.key());
@@ -115,7 +115,7 @@ fn opting_out_has_an_effect(parsed: &Parsed<'_>, errors: &mut Errors) {
     }
 }
 
-/// The variants less those whose name another has before them, which is a fault.
+/// The variants without those whose name is already taken, which are errors.
 fn variants_differ<'a>(variants: Vec<Variant<'a>>, errors: &mut Errors) -> Vec<Variant<'a>> {
     let mut owners: HashMap<String, Member> = HashMap::new();
     let mut kept = Vec::new();

@@ -11,7 +11,7 @@ use crate::names::Names;
 use crate::parse::Parsed;
 use crate::{bounds, lints, part};
 
-/// The enum of the model's stages and `impl Stages`; nothing if it is to have none.
+/// The enum of the model's stages and `impl Stages`; empty without `stages`.
 pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
     let Some(stages) = &model.stages else { return TokenStream::new() };
     let names = names(model.input, stages);
@@ -20,7 +20,7 @@ pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
     written(model.input, &model.krate, stages, &names, &bounds::predicates(model), &each)
 }
 
-/// The same for a faulty input, so that its uses are no errors of their own.
+/// The same for an input with errors, so that uses of it are no further errors.
 pub(crate) fn silent(parsed: &Parsed<'_>, krate: &Path, stages: &Stages<'_>) -> TokenStream {
     let names = names(parsed.input, stages);
     let see = names.mapper();
@@ -86,7 +86,7 @@ fn written(
     }
 }
 
-/// The variant in the enum.
+/// The declaration of the variant.
 fn declared(variant: &Variant<'_>) -> TokenStream {
     let (ident, segment) = (&variant.ident, &variant.segment);
     match variant.lists.as_slice() {
@@ -102,7 +102,7 @@ fn declared(variant: &Variant<'_>) -> TokenStream {
     }
 }
 
-/// Its path.
+/// The code that prints its path.
 fn shown(variant: &Variant<'_>, names: &Names) -> TokenStream {
     let (ident, segment) = (&variant.ident, &variant.segment);
     let index = index(variant, names);
@@ -116,7 +116,7 @@ fn shown(variant: &Variant<'_>, names: &Names) -> TokenStream {
     }
 }
 
-/// Shows the stages of a field.
+/// The code that shows the stages of a field.
 fn each(krate: &Path, stages: &Stages<'_>, variant: &Variant<'_>, names: &Names) -> TokenStream {
     let Variant { ident, member, ty, lists, .. } = variant;
     let (name, see) = (&stages.name, names.mapper());
@@ -125,7 +125,7 @@ fn each(krate: &Path, stages: &Stages<'_>, variant: &Variant<'_>, names: &Names)
             if !<#ty as #krate::TensorParam>::is_absent(&self.#member) { #see(#name::#ident); }
         };
     }
-    // A tuple is asked nothing: it is no list, and always there.
+    // Nothing is checked for a tuple: it is no list, and always present.
     if part::is_tuple(ty) {
         return quote!(#see(#name::#ident););
     }

@@ -1,4 +1,4 @@
-//! What a field is called as a stage, and whether it is one or many.
+//! The variant name of a field, and the lists in its type.
 
 use proc_macro2::{Ident, Span};
 use syn::ext::IdentExt as _;
@@ -22,15 +22,15 @@ pub(super) fn name(field: &Ident) -> Ident {
     if camel == "Self" {
         camel.push('_');
     }
-    // The place is the user's, where the compiler shows a stage that is forgotten; the style lints
-    // know the rest as the macro's.
+    // The span is at the user's field, where the compiler points for a forgotten stage, but
+    // resolves as the macro's, so that style lints ignore it.
     Ident::new(&camel, Span::call_site().located_at(field.span()))
 }
 
-/// The lists that a type is written as, the outermost first, and what they are lists of.
+/// The lists that a type is written as, the outermost first, and the type of their items.
 ///
-/// A variant has its form before any type is known, so it is the writing that decides; the compiler is
-/// asked afterwards whether it is a list indeed.
+/// The variant is written before any type is known, so the syntax decides; the output then has the
+/// compiler check that it is a list.
 pub(super) fn lists(ty: &Type) -> (Vec<&Type>, &Type) {
     let (mut lists, mut item) = (Vec::new(), ty);
     while let Some(inside) = item_of(item) {
