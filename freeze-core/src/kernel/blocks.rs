@@ -1,5 +1,5 @@
-//! Work in fixed blocks: in parallel where there is enough of it, with the same result on any
-//! number of threads.
+//! Work in fixed blocks: in parallel if there is enough of it, with the same result on any number
+//! of threads.
 
 use super::pieces::ROWS;
 
@@ -8,8 +8,7 @@ pub(crate) fn rows_per_block(len: usize, at_least: usize) -> usize {
     (ROWS.grain / len.max(1)).max(at_least).max(1)
 }
 
-/// Cuts an output into blocks of `block` elements; an output that nobody wants into as many empty
-/// ones.
+/// Splits an output into blocks of `block` elements; `None` into as many empty ones.
 pub(crate) fn split<T>(out: Option<&mut [T]>, block: usize, elements: usize) -> Vec<&mut [T]> {
     match out {
         Some(out) => out.chunks_mut(block.max(1)).collect(),

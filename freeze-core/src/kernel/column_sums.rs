@@ -1,10 +1,10 @@
-//! What the bias of a linear layer takes: sums of columns, and one row added to all.
+//! The loops for the bias of a linear layer: sums of columns, and one row added to all rows.
 
 use super::Real;
 use super::pieces::MAP;
 
-/// The elements that one thread sums, and the most columns and rows among them: sums of so few rows
-/// lose nothing in `f32`, and are put together in `f64`.
+/// The elements that one thread sums, and the largest numbers of columns and rows among them: sums
+/// of so few rows are accurate in `f32`, and are added up in `f64`.
 const ELEMENTS: usize = 1 << 15;
 const COLUMNS: usize = 256;
 const ROWS: usize = 1 << 12;
@@ -39,8 +39,8 @@ fn wide_column_sums<T: Real>(values: &[T], n: usize) -> Vec<f64> {
         |piece| {
             let (left, top) = (piece % across * columns, piece / across * rows * n);
             let mut sums = vec![T::zero(); columns.min(n - left)];
-            // Cut, not taken: told of more rows than there are, the compiler takes sums and values for
-            // one piece of memory, and adds one by one.
+            // Sliced, not limited by `take`: otherwise the compiler cannot rule out that sums and
+            // values overlap, and adds one by one.
             let values = &values[top..values.len().min(top + rows * n)];
             for row in values.chunks_exact(n) {
                 sums.iter_mut().zip(&row[left..]).for_each(|(sum, &value)| *sum += value);

@@ -5,11 +5,11 @@ use candle_core::WithDType;
 use super::softmax::exps_of;
 use super::{Element, Real, for_blocks, rows_per_block, split, sum1};
 
-/// The class of every row, if it counts.
+/// The class of every row; `None` for rows that do not count.
 pub(crate) type Targets = [Option<u32>];
 
-/// The sum of `-ln(softmax(x)[target])` over the rows that count; and of every row the largest logit and
-/// the sum of the exponentials of all less that one.
+/// The sum of `-ln(softmax(x)[target])` over the rows that count; and for every row the largest
+/// logit and the sum of `exp(logit - largest)`.
 pub(crate) fn forward<T: Element>(
     x: &[T],
     classes: usize,
@@ -44,8 +44,8 @@ pub(crate) fn forward<T: Element>(
     (losses.into_iter().sum(), rows.concat())
 }
 
-/// `(softmax - 1 at the target) * share`, with what the forward found of the rows; 0 for those that do
-/// not count.
+/// `(softmax - 1 at the target) * share`, from the forward's statistics of the rows; 0 for those
+/// that do not count.
 pub(crate) fn backward<T: Element>(
     x: &[T],
     classes: usize,

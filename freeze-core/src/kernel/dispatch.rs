@@ -1,7 +1,7 @@
-//! From the type of a tensor, known at run time, to code for one type.
+//! Dispatch from the element type of a tensor, known at run time, to code for that type.
 
-/// Runs an expression with `$T` standing for the [`Element`](super::Element) of a `DType`; an error
-/// that names the operation for a type that is none.
+/// Runs an expression with `$T` standing for the [`Element`](super::Element) of a `DType`; for
+/// other types an error that names the operation.
 macro_rules! by_element {
     ($dtype:expr, $op:expr, $T:ident => $run:expr) => {
         match $dtype {
@@ -27,7 +27,7 @@ macro_rules! by_element {
 }
 
 /// Runs an expression with `$T` standing for the [`Real`](super::Real) that a `DType` computes in.
-/// What has none is refused where its elements are read.
+/// Other types are refused when their elements are read.
 macro_rules! by_real {
     ($dtype:expr, $T:ident => $run:expr) => {
         match $dtype {

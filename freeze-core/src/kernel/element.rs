@@ -11,35 +11,34 @@ pub trait Element: WithDType {
     /// The type that its arithmetic runs in.
     type Real: Real;
 
-    /// The element as a number to count with.
+    /// Converts to the type of arithmetic.
     fn up(self) -> Self::Real;
 
-    /// The nearest element.
+    /// Rounds to the nearest element.
     fn down(real: Self::Real) -> Self;
 
-    /// What a function of candle's makes of the element.
+    /// Applies a unary operation of candle's.
     fn of<F: UnaryOpT>(self) -> Self;
 
-    /// The elements as numbers to count with, if no conversion is needed.
+    /// The elements in the type of arithmetic, if no conversion is needed.
     fn exact(elements: &[Self]) -> Option<&[Self::Real]>;
 
-    /// As [`exact`](Self::exact), to write to.
+    /// As [`exact`](Self::exact), mutable.
     fn exact_mut(elements: &mut [Self]) -> Option<&mut [Self::Real]>;
 
     /// Converts into a slice of the same length.
     fn load(elements: &[Self], into: &mut [Self::Real]);
 
-    /// As [`load`](Self::load), except that a number of `master` stands for the element that it rounds
-    /// to.
+    /// As [`load`](Self::load), but takes the number in `master` where it rounds to the element.
     fn recall(elements: &[Self], master: &[Self::Real], into: &mut [Self::Real]);
 
     /// Converts from a slice of the same length, rounding to nearest.
     fn store(elements: &mut [Self], from: &[Self::Real]);
 
-    /// Whether no exponent says infinite or NaN.
+    /// Whether no element is infinite or NaN.
     fn all_finite(elements: &[Self]) -> bool;
 
-    /// The storage's elements, to write to.
+    /// The storage's elements, mutable.
     ///
     /// # Errors
     ///
@@ -57,7 +56,7 @@ pub trait Real: Element<Real = Self> + faer::traits::RealField {
     /// `e^x` for `x` of at most 0.
     fn exp_of_negative(self) -> Self;
 
-    /// Numbers as a storage of `dtype`, which is this type or a half whose arithmetic runs in it.
+    /// A storage of `dtype`, which is this type or a half whose arithmetic runs in it.
     fn write(numbers: Vec<Self>, dtype: DType) -> CpuStorage;
 }
 
@@ -82,7 +81,7 @@ macro_rules! common {
             F::$ty(self)
         }
 
-        // No early way out within a block: the loop stays a few vector instructions.
+        // No early exit within a block, so that the loop stays a few vector instructions.
         #[inline(always)]
         fn all_finite(elements: &[Self]) -> bool {
             for block in elements.chunks(4096) {

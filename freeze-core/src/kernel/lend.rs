@@ -1,8 +1,8 @@
-//! Work that a caller lends to other threads for as long as it waits: what the work borrows need not
-//! live for ever, as it must for rayon's `spawn`.
+//! Lends work to other threads while the caller waits, so that the work may borrow, unlike with
+//! rayon's `spawn`.
 //!
-//! A caller never takes up foreign work while it waits, as it would in rayon's `install` and `join`. It
-//! may therefore hold a lock, so long as what it lends takes none.
+//! While it waits, a caller never runs unrelated work, as it would in rayon's `install` and `join`.
+//! So it may hold a lock, as long as the lent work takes none.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -12,15 +12,15 @@ use std::thread::{self, Thread};
 
 use rayon::ThreadPool;
 
-/// Calls `work` here and, as far as threads of the pool are idle, on up to `helpers` of them at the same
-/// time. Returns when all calls have.
+/// Calls `work` here and, at the same time, on up to `helpers` idle threads of the pool. Returns
+/// when all calls have returned.
 ///
 /// # Panics
 ///
 /// A call has panicked; all others have returned.
 pub(crate) fn share(pool: &ThreadPool, helpers: usize, work: &(dyn Fn() + Sync)) {
     let loan = Loan::new(work, 0);
-    // Also where the call here panics.
+    // Also if the call here panics.
     let returned = Returned { loan: &loan, looks: LOOKS };
     for _ in 0..helpers {
         let loan = loan.clone();
@@ -51,14 +51,16 @@ pub(crate) fn hand_over(pool: &ThreadPool, work: &(dyn Fn() + Sync)) {
     loan.resume_panic();
 }
 
-/// Set in a loan's state once nobody may enter any more; the rest of it counts those inside.
+/// Set in a loan's state once no thread may enter any more; the other bits count the threads
+/// inside.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-/// How often a caller that has worked along looks before it sleeps: for about as long as a piece takes.
+/// How often a caller that has taken part in the work polls before it sleeps: about as long as one
+/// piece takes.
 const LOOKS: usize = 1 << 10;
 
 struct Loan {
-    /// Called between entering and leaving alone.
+    /// Called only between entering and leaving.
     work: *const (dyn Fn() + Sync),
     state: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -84,13 +86,13 @@ impl Loan {
         Arc::new(Self { work, state: AtomicUsize::new(state), panic, caller })
     }
 
-    /// Counts the calling thread as inside, unless the loan is closed.
+    /// Counts the calling thread as inside and returns true, unless the loan is closed.
     fn enter(&self) -> bool {
         let enter = |state| (state & CLOSED == 0).then_some(state + 1);
         self.state.fetch_update(AcqRel, Acquire, enter).is_ok()
     }
 
-    /// Calls the work and leaves. For those who entered.
+    /// Calls the work and leaves. Only for threads that have entered.
     #[allow(unsafe_code)]
     fn run(&self) {
         // SAFETY: the calling thread is counted in `state`, so the owner of the work still waits.
@@ -118,7 +120,7 @@ impl Loan {
 /// Closes the loan when dropped and waits until all have left.
 struct Returned<'a> {
     loan: &'a Loan,
-    /// How often it looks before it sleeps.
+    /// How often it polls before it sleeps.
     looks: usize,
 }
 

@@ -1,8 +1,9 @@
-//! How arithmetic is done on bytes: the floor that everything else stands on.
+//! Arithmetic on slices of elements: the lowest layer of the crate.
 //!
-//! It knows no layer and no optimizer, uses nothing of the crate, and holds all of its `unsafe`: calls
-//! of code that takes raw pointers, each behind a comparison of all lengths (launches on CUDA), code for
-//! processors that were seen to be there (`width`), and work lent to other threads (`lend`).
+//! It knows no layer and no optimizer, uses nothing else of the crate, and holds all of its
+//! `unsafe`: calls that pass raw pointers, after a comparison of all lengths (launches on CUDA),
+//! code for instructions that the processor was found to have (`width`), and work lent to other
+//! threads (`lend`).
 
 pub(crate) mod attention;
 mod blocks;

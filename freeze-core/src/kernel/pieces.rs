@@ -1,11 +1,11 @@
-//! Loops over slices, in pieces on several threads where there is enough to do, each at the machine's
-//! width: closures that hold a loop are `#[inline(always)]`.
+//! Loops over slices, in pieces on several threads if there is enough work, compiled for the
+//! processor's SIMD width: closures that contain a loop are `#[inline(always)]`.
 
 use candle_core::WithDType;
 
 use super::{threads, wide};
 
-/// How a loop is cut.
+/// How a loop is divided.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cut {
     /// With fewer elements than this, waking other threads costs more than it saves.
@@ -14,15 +14,15 @@ pub(crate) struct Cut {
     pub(crate) grain: usize,
 }
 
-/// Loops that come as fast as memory does.
+/// Loops that are bound by memory.
 pub(crate) const STREAM: Cut = Cut { from: 1 << 16, grain: 1 << 15 };
-/// Loops that compute something of each element, and allocate the result.
+/// Loops that compute a function of each element and allocate the result.
 pub(crate) const MAP: Cut = Cut { from: 1 << 15, grain: 1 << 13 };
-/// Loops over rows that are gone through several times.
+/// Loops over rows that are read several times.
 pub(crate) const ROWS: Cut = Cut { from: 1 << 14, grain: 1 << 14 };
 
 impl Cut {
-    /// Runs `work` on every piece of something with so many elements.
+    /// Runs `work` on every piece; `elements` is the total number.
     pub(crate) fn each<I>(self, elements: usize, pieces: I, work: impl Fn(I::Item) + Sync)
     where
         I: ExactSizeIterator + DoubleEndedIterator + Send,
@@ -50,7 +50,7 @@ impl Cut {
     }
 }
 
-/// One place for each kind of work where it is compiled, once for each width.
+/// The one place where each kind of work is compiled, once for each width.
 fn run<P, R>(work: &impl Fn(P) -> R, piece: P) -> R {
     wide(
         #[inline(always)]

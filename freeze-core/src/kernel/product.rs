@@ -1,9 +1,9 @@
-//! Matrix products into memory that is already there.
+//! Matrix products into existing memory.
 //!
-//! candle's product allocates its result, runs on threads that others can block and, unless
-//! `RAYON_NUM_THREADS` is set, reads `/proc/cpuinfo` each time to count processors. Here `faer` multiplies
-//! pieces, each on one thread: it takes the widest vectors that the processor has, and is the faster one
-//! where the columns of an operand lie a power of two apart, as those of most weights do
+//! candle's product allocates its result, runs on threads that other work can block and, unless
+//! `RAYON_NUM_THREADS` is set, reads `/proc/cpuinfo` each time to count processors. Here `faer`
+//! multiplies pieces, each on one thread: it uses the widest vectors that the processor has, and is
+//! faster where the columns of an operand are a power of two apart, as in most weights
 //! (`docs/PERFORMANCE.md`, "Products").
 
 use faer::linalg::matmul::matmul;
@@ -13,9 +13,10 @@ use super::{Real, threads};
 
 /// Multiplications that make a piece worth a thread of its own.
 const PIECE: usize = 1 << 21;
-/// Rows or columns of a piece: fewer waste the room of a kernel.
+/// The smallest number of rows or columns of a piece.
 const SIDE: usize = 64;
-/// At most so many pieces. The number must not depend on the machine: equal runs give equal bits.
+/// The largest number of pieces. It must not depend on the machine, so that equal runs give equal
+/// bits.
 const PIECES: usize = 32;
 
 /// A matrix in a slice.
@@ -47,7 +48,7 @@ impl<'a, T: Real> Matrix<'a, T> {
         product
     }
 
-    /// Writes `self * other` into `to`, row by row, or adds it to what is there.
+    /// Writes `self * other` into `to`, row by row, or adds it to `to`.
     ///
     /// # Panics
     ///
@@ -72,19 +73,19 @@ impl<'a, T: Real> Matrix<'a, T> {
     }
 }
 
-/// Where a product is made.
+/// The threads that a product runs on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Threads {
-    /// On the calling one.
+    /// The calling thread.
     One,
-    /// On all, in pieces that depend on the sizes alone.
+    /// All threads, in pieces that depend only on the sizes.
     All,
 }
 
-/// Operands, and the part of the product that they make.
+/// Two operands, and the part of the product that they make.
 type Piece<'a, T> = (MatRef<'a, T>, MatRef<'a, T>, MatMut<'a, T>);
 
-/// Two products of the longer side's halves.
+/// Splits a product into two, by halves of the longer side.
 fn halves<T>((left, right, to): Piece<'_, T>) -> [Piece<'_, T>; 2] {
     let (m, n) = (to.nrows(), to.ncols());
     if m > n {
@@ -114,7 +115,7 @@ fn multiply<T: Real>((left, right, mut to): Piece<'_, T>, add: bool) {
 
 /// `gradᵀ x`, of `[count, out]` and `[count, inner]`.
 pub(crate) fn gradient_times_input<T: Real>(grad: &[T], x: &[T], sizes: [usize; 3]) -> Vec<T> {
-    /// Rows that lose nothing where their products are added up one by one.
+    /// The number of rows whose products can be added one by one accurately.
     const ROWS: usize = 1 << 12;
     let [count, out, inner] = sizes;
     let operands =
@@ -123,7 +124,7 @@ pub(crate) fn gradient_times_input<T: Real>(grad: &[T], x: &[T], sizes: [usize; 
         let (grad, x) = operands(grad, x, count);
         return grad.times_alone(x);
     }
-    // A product of a vector and a matrix adds up all rows one by one, in the elements' own precision.
+    // A product of a vector and a matrix adds all rows one by one, in the elements' own precision.
     let pieces = grad.chunks(ROWS * out).zip(x.chunks(ROWS * inner));
     let parts = threads::map(pieces, |(grad, x)| {
         let (grad, x) = operands(grad, x, grad.len() / out);

@@ -8,8 +8,8 @@ use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Ten
 
 use super::{Element, Real, real_dtype};
 
-/// The elements in the order of the layout: copied only if they are not contiguous, or are halves and
-/// asked for as the numbers that these compute in.
+/// The elements in the order of the layout. They are copied only if they are not contiguous, or if
+/// halves are requested in the type of their arithmetic.
 pub(crate) fn read<'a, T: Element>(
     storage: &'a CpuStorage,
     layout: &Layout,
@@ -24,7 +24,7 @@ pub(crate) fn read<'a, T: Element>(
     }
 }
 
-/// The elements of a contiguous tensor, to write to; an error calls it `what`.
+/// The elements of a contiguous tensor, mutable; errors call it `what`.
 pub(crate) fn read_mut<'a, T: Element>(
     what: &str,
     (storage, layout): (&'a mut CpuStorage, &Layout),
@@ -36,7 +36,7 @@ pub(crate) fn read_mut<'a, T: Element>(
     }
 }
 
-/// Hands a CPU tensor's elements to `f`.
+/// Passes a CPU tensor's elements to `f`.
 pub(crate) fn with<T: Element, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
@@ -77,8 +77,8 @@ pub(crate) fn tensor<T: Real>(
     }
 }
 
-/// Where the elements of a contiguous tensor lie in its storage. Nothing lies at the front: a view
-/// without elements may begin behind the end.
+/// The range of a contiguous tensor's elements in its storage. For an empty tensor it is at the
+/// front, because an empty view may begin after the end.
 pub(crate) fn span(layout: &Layout) -> Option<Range<usize>> {
     match layout.shape().elem_count() {
         0 => Some(0..0),

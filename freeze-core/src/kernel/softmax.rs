@@ -58,7 +58,7 @@ pub(crate) fn exps_of<T: Element>(x: &[T], exps: &mut [T::Real]) -> T::Real {
     max
 }
 
-/// The largest element, in lanes like the sums. A NaN is passed over: its own exponential shows it.
+/// The largest element, in lanes like the sums. NaN is ignored here: its own exponential is NaN.
 #[inline(always)]
 pub(super) fn max<T: Element>(x: &[T]) -> T::Real {
     let larger = |a: T::Real, b: T::Real| if b > a { b } else { a };

@@ -1,8 +1,8 @@
-//! What tensors store their values in.
+//! The identity of a tensor's storage.
 
 use candle_core::Tensor;
 
-/// Tells storages apart: a tensor, its views and what is detached from it share one.
+/// Identifies a storage: a tensor, its views and its detached copies share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StorageId(usize);
 

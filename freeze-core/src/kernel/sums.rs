@@ -1,4 +1,4 @@
-//! Sums over slices: in lanes that the compiler turns into vector instructions, gathered in f64.
+//! Sums over slices, in lanes that the compiler turns into vector instructions, added up in f64.
 
 use std::hint::black_box;
 
@@ -7,10 +7,10 @@ use candle_core::WithDType;
 use super::{Element, Real};
 
 const LANES: usize = 16;
-/// Elements after which the lanes are emptied into the f64 total.
+/// The number of elements after which the lanes are added to the f64 total.
 const FLUSH: usize = 4096;
 
-/// The sums of the one or two values that `term` makes of every element.
+/// The sums of the `K` values, one or two, that `term` returns for every element.
 #[inline(always)]
 pub(crate) fn sum1<T: Element, const K: usize>(
     x: &[T],
@@ -41,7 +41,8 @@ pub(crate) fn sum3<T: Element, const K: usize>(
     let mut total = [0.0; K];
     for ((x, y), z) in x.chunks(FLUSH).zip(y.chunks(FLUSH)).zip(z.chunks(FLUSH)) {
         total[0] += sum_in_lanes(x, y, z, |x, y, z| term(x, y, z)[0]);
-        // Each sum has a pass: of two in one the compiler makes vectors across sums, not along lanes.
+        // One pass for each sum: with two in one, the compiler vectorises across the sums, not
+        // along the lanes.
         if let Some(total) = total.get_mut(1) {
             *total += sum_in_lanes(x, y, z, |x, y, z| term(x, y, z)[1]);
         }
@@ -68,7 +69,8 @@ fn sum_in_lanes<T: Element>(
     for (lane, ((x, y), z)) in lanes.iter_mut().zip(x_rest.iter().zip(y_rest).zip(z_rest)) {
         *lane += term(x.up(), y.up(), z.up());
     }
-    // Kept apart: together with what adds lanes up, the compiler makes shorter vectors, and shuffles.
+    // In a function of its own: together with the code that adds the lanes up, the compiler uses
+    // shorter vectors and shuffles.
     fold(black_box(lanes)).to_f64()
 }
 

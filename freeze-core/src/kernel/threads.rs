@@ -1,10 +1,10 @@
-//! Kernels on several threads that nothing else can block.
+//! Runs kernels on several threads that nothing else can block.
 //!
-//! A kernel often runs under a lock of candle's: the storage that it reads, or the one that an optimizer
-//! writes to. It must not wait for threads that may themselves wait for that lock, such as those of
-//! rayon's own pool, on which evaluation may run beside training. So the threads here run pieces of
-//! kernels only, which take no lock, and a caller sleeps while they do: it takes up nothing foreign, as
-//! it would in rayon's `install`.
+//! A kernel often runs while it holds one of candle's locks: on the storage that it reads, or on
+//! the one that an optimizer writes to. It must not wait for threads that may themselves wait for
+//! that lock, such as those of rayon's global pool, on which an evaluation may run at the same
+//! time. So the threads here run only pieces of kernels, which take no lock, and the caller sleeps
+//! meanwhile: it runs no unrelated work, as it would in rayon's `install`.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -21,7 +21,7 @@ where
     KERNELS.each_with(pieces, || (), |(), piece| work(piece));
 }
 
-/// As [`each`], with something for each thread to work in, which it makes when it begins.
+/// As [`each`], with a value for each thread to work with, which it creates when it begins.
 pub(crate) fn each_with<I, S>(
     pieces: I,
     start: impl Fn() -> S + Sync,
@@ -40,8 +40,8 @@ where
     KERNELS.map(pieces, work)
 }
 
-/// As [`map`] for work that takes a lock of candle's and waits for nothing else; no kernel waits for the
-/// threads that run it.
+/// As [`map`] for work that takes one of candle's locks and waits for nothing else; no kernel waits
+/// for the threads that run it.
 pub(crate) fn map_locking<I, R: Send>(pieces: I, work: impl Fn(I::Item) -> R + Sync) -> Vec<R>
 where
     I: ExactSizeIterator + DoubleEndedIterator + Send,
@@ -52,10 +52,10 @@ where
 static KERNELS: Crew = Crew::new("freeze-kernel");
 static LOCKERS: Crew = Crew::new("freeze-update");
 
-/// Threads for one kind of work, made when there is some.
+/// Threads for one kind of work, started on first use.
 struct Crew {
     name: &'static str,
-    /// Absent where the system has no threads to give.
+    /// `None` if the system cannot start threads.
     pool: OnceLock<Option<ThreadPool>>,
 }
 
@@ -73,7 +73,7 @@ impl Crew {
     /// Runs `work` on a thread of the crew.
     fn within(&self, work: impl FnOnce() + Send) {
         match self.pool() {
-            // On a thread of the pool rayon keeps to it by itself.
+            // On a thread of the pool, rayon's loops already stay in the pool.
             Some(pool) if pool.current_thread_index().is_none() => {
                 let work = Mutex::new(Some(work));
                 lend::hand_over(pool, &|| {
@@ -85,8 +85,8 @@ impl Crew {
         }
     }
 
-    /// How many threads a kernel that is called here may use: as many as `RAYON_NUM_THREADS` says or there
-    /// are processors, but no more than the pool has on which the caller runs.
+    /// The number of threads that a kernel called here may use: `RAYON_NUM_THREADS` or the number
+    /// of processors, but no more than the pool has that the caller runs on.
     fn count(&self) -> usize {
         let all = self.pool().map_or(1, ThreadPool::current_num_threads);
         match rayon::current_thread_index() {
@@ -111,12 +111,13 @@ impl Crew {
             let mut state = start();
             return pieces.for_each(|piece| work(&mut state, piece));
         };
-        // The caller sleeps meanwhile: the threads of the pool stay awake from one kernel to the next.
+        // The caller sleeps meanwhile; the threads of the pool stay awake from one kernel to the
+        // next.
         self.within(|| {
             let (pieces, leader) = (Mutex::new(pieces), thread::current().id());
             lend::share(pool, helpers, &|| {
-                // One begins at the front, the others at the back, so that a thread works on one part
-                // of the data.
+                // One thread begins at the front and the others at the back, so that each works on
+                // the same part of the data.
                 let front = thread::current().id() == leader;
                 let next = || {
                     let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);

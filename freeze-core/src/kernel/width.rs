@@ -1,19 +1,19 @@
-//! Loops at the machine's width: the crate is built for every processor of its target, and a loop is
-//! compiled again for those that compute on more numbers at a time.
+//! Loops at the processor's SIMD width: the crate is built for every processor of its target, and
+//! loops are compiled again for those with wider vectors.
 //!
-//! The numbers are the same bits at every level: sums have a fixed number of lanes, and the compiler
-//! never makes one rounding of two. Which of its bits a NaN has is left open.
+//! Results are bit-identical at every level: sums have a fixed number of lanes, and operations are
+//! never fused. Only the payload of a NaN may differ.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// The environment variable that asks for a level.
+/// The environment variable that selects a level.
 const VARIABLE: &str = "FREEZE_SIMD";
 
-/// The instructions that loops are compiled to.
+/// The instruction set that loops are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Level {
-    /// What every processor of the target has: SSE2 on x86-64, NEON on aarch64.
+    /// That of every processor of the target: SSE2 on x86-64, NEON on aarch64.
     Baseline = 1,
     #[cfg(target_arch = "x86_64")]
     Avx2 = 2,
@@ -21,13 +21,14 @@ pub(crate) enum Level {
     Avx512 = 3,
 }
 
-/// Runs `work` compiled for the level in force. That takes in what is inlined into it and nothing else:
-/// closures and functions on the way to a loop are `#[inline(always)]`.
+/// Runs `work` compiled for the current level. This applies only to code that is inlined into it,
+/// so closures and functions that contain a loop are `#[inline(always)]`.
 #[inline(always)]
 pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
     match Level::in_force() {
         Level::Baseline => work(),
-        // SAFETY: the level is in force, so the processor was seen to have these instructions.
+        // SAFETY: the level is the current one, so the processor was found to have these
+        // instructions.
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
         Level::Avx2 => unsafe { avx2(work) },
@@ -38,13 +39,13 @@ pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
     }
 }
 
-/// As [`wide`], but no wider than AVX2: for loops that read and write many arrays at once, of which wider
+/// As [`wide`], but no wider than AVX2, for loops that read and write many arrays at once: wider
 /// ones were slower in one build of two (`docs/PERFORMANCE.md`).
 #[inline(always)]
 pub(crate) fn half_wide<R>(work: impl FnOnce() -> R) -> R {
     match Level::in_force() {
         Level::Baseline => work(),
-        // SAFETY: as above; who has AVX-512 has these.
+        // SAFETY: as above; a processor with AVX-512 has these.
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
         Level::Avx2 | Level::Avx512 => unsafe { avx2(work) },
@@ -105,7 +106,7 @@ impl Level {
         }
     }
 
-    /// The level that the environment asks for, or the widest.
+    /// The level that the environment selects, or the widest.
     #[cold]
     fn choose() -> Self {
         let asked = std::env::var(VARIABLE).ok();
@@ -127,7 +128,8 @@ impl Level {
     }
 }
 
-/// The level in force as a number, or 0 before the first loop. Only [`Level::available`] ones get here.
+/// The current level as a number, or 0 before the first loop. Only a level of [`Level::available`]
+/// is stored.
 static IN_FORCE: AtomicU8 = AtomicU8::new(0);
 
 #[cfg(test)]

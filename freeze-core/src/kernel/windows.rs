@@ -1,11 +1,11 @@
-//! The loops over windows, planes in parallel.
+//! The loops over pooling windows, with planes in parallel.
 
 use candle_core::Shape;
 
 use super::pieces::MAP;
 use super::{Real, sum1};
 
-/// Elements of a window from which on its sum is gathered in `f64`.
+/// The number of elements from which on a window is summed in `f64`.
 const LARGE: usize = 1 << 10;
 
 /// Windows over planes of one size.
@@ -24,7 +24,7 @@ impl Windows {
         Shape::from((self.planes.0, self.planes.1, self.output.0, self.output.1))
     }
 
-    /// Each window's maximum; NaN where it holds one.
+    /// Each window's maximum; NaN if it contains one.
     pub(crate) fn max<T: Real>(&self, x: &[T]) -> Vec<T> {
         let mut y = vec![T::zero(); self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
         let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
@@ -43,7 +43,7 @@ impl Windows {
         y
     }
 
-    /// Each window's mean, summed in the order of candle, or in `f64` if it is large.
+    /// Each window's mean, summed in candle's order, or in `f64` if it is large.
     pub(crate) fn mean<T: Real>(&self, x: &[T]) -> Vec<T> {
         if self.kernel.0 * self.kernel.1 > LARGE {
             return self.mean_of_large(x);
@@ -131,7 +131,7 @@ impl Windows {
         }
     }
 
-    /// Where the first maximum of the window at `first` is.
+    /// The index of the first maximum of the window at `first`.
     fn first_max<T: Real>(&self, x: &[T], first: usize) -> usize {
         let (mut at, mut max) = (first, x[first]);
         for line in 0..self.kernel.0 {

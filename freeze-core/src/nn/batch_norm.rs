@@ -1,12 +1,12 @@
-//! Batch normalisation (Ioffe and Szegedy, 2015) as operations: by the batch's own statistics, or by given
-//! ones. The layer with running statistics is [`BatchNorm`](super::BatchNorm).
+//! Batch normalisation (Ioffe and Szegedy, 2015) as operations: by the batch's own statistics, or
+//! by given ones. [`BatchNorm`](super::BatchNorm) is the layer with running statistics.
 
 use candle_core::{Result, Tensor};
 
 use super::ops::norm::by_channel::{self, Statistics};
 use crate::kernel::norm::{Center, planes::Over};
 
-/// What a batch was normalised by.
+/// The statistics that a batch was normalised by.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct BatchStatistics {

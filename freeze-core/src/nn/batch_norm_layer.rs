@@ -1,5 +1,5 @@
-//! The batch normalisation layer: normalises by the batch in training and by running statistics in inference;
-//! frozen, as [`BatchNormPolicy`](crate::BatchNormPolicy) says.
+//! The batch normalisation layer: normalises by the batch in training and by running statistics in
+//! inference; when frozen, according to [`BatchNormPolicy`](crate::BatchNormPolicy).
 
 use candle_core::{ModuleT, Result, Tensor, Var};
 use candle_nn::{BatchNormConfig, Init, VarBuilder};
@@ -12,12 +12,12 @@ use crate::model::{BatchNormPolicy, Freezable, LeafTree, Mapper};
 
 /// Batch normalisation: `candle_nn::BatchNorm` with a lean backward.
 ///
-/// Running statistics are moved as candle moves them: by `momentum` towards the batch's mean and
-/// unbiased variance, on every forward pass in training. Views share them: a frozen layer moves them
-/// as ever, but under [`BatchNormPolicy::Inference`], where it normalises by them even in training
-/// and moves none.
+/// Running statistics are updated as in candle: by `momentum` towards the batch's mean and unbiased
+/// variance, on every forward pass in training. Views share them: a frozen layer updates them too,
+/// except under [`BatchNormPolicy::Inference`], where it normalises by them even in training and
+/// does not update them.
 ///
-/// Of a layer in f16 or bf16 they are f32, since a half does not move by the small share of a batch.
+/// In a layer of f16 or bf16 they are f32, because a half cannot represent such small updates.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     running_mean: Var,
@@ -29,7 +29,7 @@ pub struct BatchNorm {
     training: Training,
 }
 
-/// What a forward pass in training normalises by; said by the mapper, never inferred.
+/// What a forward pass in training normalises by; set by the mapper, never inferred.
 #[derive(Clone, Copy, Debug)]
 enum Training {
     ByBatch,
@@ -37,8 +37,9 @@ enum Training {
 }
 
 impl BatchNorm {
-    /// With a weight and a bias, and a momentum of 0.1. All four tensors have `num_features`
-    /// elements; running statistics that are no variables, or are f16 or bf16, are copied into variables.
+    /// A layer with weight and bias, and a momentum of 0.1. All four tensors have `num_features`
+    /// elements. Running statistics that are not variables, or are f16 or bf16, are copied into
+    /// variables.
     ///
     /// # Errors
     ///
@@ -146,7 +147,7 @@ impl BatchNorm {
         self.running_var.as_tensor()
     }
 
-    /// What is added to the variance.
+    /// The number added to the variance.
     pub fn eps(&self) -> f64 {
         self.eps
     }
@@ -156,7 +157,7 @@ impl BatchNorm {
         self.weight_and_bias.as_ref().map(|(weight, bias)| (weight, bias))
     }
 
-    /// The share of the batch in an update of the running statistics.
+    /// The share of the batch's statistics in an update of the running ones.
     pub fn momentum(&self) -> f64 {
         self.momentum
     }
@@ -166,13 +167,13 @@ impl BatchNorm {
         self.center == Center::Mean
     }
 
-    /// Normalises by the batch and moves the running statistics; in a view where the layer is frozen
-    /// under [`BatchNormPolicy::Inference`], by the running statistics.
+    /// Normalises by the batch and updates the running statistics; in a view where the layer is
+    /// frozen under [`BatchNormPolicy::Inference`], normalises by the running statistics.
     ///
     /// # Errors
     ///
-    /// As [`ops::batch_norm`](super::ops::batch_norm), or fewer than two values per channel, of
-    /// which there is no unbiased variance (candle's layer makes its statistics NaN then).
+    /// As [`ops::batch_norm`](super::ops::batch_norm), or fewer than two values per channel, which
+    /// have no unbiased variance (candle's layer then sets its statistics to NaN).
     pub fn forward_train(&self, x: &Tensor) -> Result<Tensor> {
         if let Training::ByRunning = self.training {
             return self.forward_running(x);
@@ -209,7 +210,8 @@ impl BatchNorm {
     }
 }
 
-/// The variable itself if it is one. Halves become f32: a small share of a batch is lost on a half.
+/// The tensor itself if it is a variable, otherwise a copy in one. Halves become f32, because they
+/// cannot represent small updates.
 fn statistics(tensor: &Tensor) -> Result<Var> {
     Var::from_tensor(&tensor.to_dtype(internal_dtype(tensor.dtype()))?)
 }
@@ -218,9 +220,9 @@ fn config(eps: f64, momentum: f64) -> BatchNormConfig {
     BatchNormConfig { eps, momentum, ..Default::default() }
 }
 
-/// A batch normalisation of `num_features` channels; reads `running_mean`, `running_var` and, if the
-/// config is affine, `weight` and `bias`. The statistics of an f16 or bf16 layer are read and made as
-/// f32.
+/// A batch normalisation of `num_features` channels; reads `running_mean`, `running_var` and, if
+/// the config is affine, `weight` and `bias`. The statistics of an f16 or bf16 layer are read and
+/// created as f32.
 ///
 /// # Errors
 ///
@@ -255,7 +257,7 @@ impl Freezable for BatchNorm {
 
     fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
         mapper.leaf("BatchNorm", |mapper| {
-            // A variable that comes back as one is shared.
+            // If the mapper returns a variable, it is shared.
             let mean = mapper.buffer("running_mean", self.running_mean())?;
             let var = mapper.buffer("running_var", self.running_var())?;
             let weight_and_bias = match self.weight_and_bias() {

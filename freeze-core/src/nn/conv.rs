@@ -80,7 +80,7 @@ macro_rules! convolution {
     };
 }
 
-/// Refuses sizes of which candle's constructor makes a weight that fits no input.
+/// An error for sizes with which candle's constructor makes a weight that fits no input.
 fn check(name: &str, [inputs, outputs, kernel]: [usize; 3], groups: usize) -> Result<()> {
     if groups == 0 || !inputs.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
         bail!(
@@ -115,8 +115,8 @@ convolution!(
 );
 
 impl Conv2d {
-    /// The layer that computes what this one and `bn` behind it compute in inference. Its tensors are
-    /// new: it follows neither of the two.
+    /// A layer that computes what this one followed by `bn` computes in inference. Its tensors are
+    /// new and do not follow changes of the two.
     ///
     /// # Errors
     ///

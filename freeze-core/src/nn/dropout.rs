@@ -19,10 +19,10 @@ const BLOCK: usize = 1 << 14;
 
 /// Sets elements to zero with probability `p` while training and scales the rest by `1 / (1 - p)`.
 ///
-/// Unlike `candle_nn::Dropout` it draws from a generator of its own: a run can be repeated from a
-/// seed, on any number of threads and on any device, and taken up again from a saved
-/// [`state`](Self::state). Clones and views share the generator. Within a struct whose leaves are all
-/// frozen it is off under [`BatchNormPolicy::Inference`].
+/// Unlike `candle_nn::Dropout` it draws from its own generator: a run can be repeated from a seed,
+/// on any number of threads and on any device, and resumed from a saved [`state`](Self::state).
+/// Clones and views share the generator. In a struct whose leaves are all frozen it is off under
+/// [`BatchNormPolicy::Inference`].
 ///
 /// ```
 /// use candle_core::{DType, Device::Cpu, ModuleT, Tensor};
@@ -43,7 +43,7 @@ pub struct Dropout {
     training: Training,
 }
 
-/// What training does; said by the mapper.
+/// Whether it drops in training; set by the mapper.
 #[derive(Clone, Copy, Debug)]
 enum Training {
     Drops,
@@ -70,12 +70,12 @@ impl Dropout {
         self.p
     }
 
-    /// Where the generator stands: plain data to save.
+    /// The state of the generator, as plain data to save.
     pub fn state(&self) -> DropoutState {
         self.generator.state()
     }
 
-    /// Puts the generator, and with it that of every clone and view, where `state` says.
+    /// Sets the state of the generator, which every clone and view shares.
     pub fn set_state(&self, state: DropoutState) {
         self.generator.set_state(state);
     }
@@ -138,7 +138,7 @@ impl Mask {
         Self { keep, scale: 1.0 / (1.0 - f64::from(p)) }
     }
 
-    /// What is kept of `x`, scaled.
+    /// The elements of `x` that are kept, scaled; zeros for the others.
     fn kept<T: Element>(&self, x: &[T]) -> Vec<T> {
         let scale = T::Real::from_f64(self.scale);
         let mut out = vec![T::from_f64(0.0); x.len()];
@@ -217,7 +217,7 @@ mod tests {
             masks.push(pool.install(|| Mask::draw(start, 0.5, 100_003).keep));
         }
         assert_eq!(masks[0], masks[1]);
-        // One stream, however it is cut.
+        // All blocks draw from the same stream, however they are divided.
         let tail = Mask::draw(DropoutState { position: 50_003, ..start }, 0.5, 50_003).keep;
         assert_eq!(masks[0][50_000..], tail);
         Ok(())

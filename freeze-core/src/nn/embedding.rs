@@ -9,8 +9,8 @@ use super::record;
 /// A table `weight` `[entries, hidden]` with the tensors of [`candle_nn::Embedding`]. Indices of shape
 /// `[..]` become `[.., hidden]`.
 ///
-/// candle's lookup is lean as it is: its backward adds the rows of the gradient up where the indices
-/// point, only for a tracked table, and a frozen one records nothing.
+/// candle's lookup already does no more than necessary: its backward adds up the rows of the
+/// gradient by index, only for a tracked table, and a frozen table records nothing.
 #[derive(Clone, Debug)]
 pub struct Embedding(candle_nn::Embedding);
 

@@ -42,7 +42,7 @@ fn group_size(channels: usize, groups: usize) -> Result<usize> {
     Ok(channels / groups)
 }
 
-/// Group normalisation: `candle_nn::GroupNorm` with a lean backward and tensors within reach.
+/// Group normalisation: `candle_nn::GroupNorm` with a lean backward and accessible tensors.
 #[derive(Clone, Debug)]
 pub struct GroupNorm {
     weight: Tensor,
@@ -75,12 +75,12 @@ impl GroupNorm {
         &self.weight
     }
 
-    /// What is added to each channel.
+    /// The offset of each channel.
     pub fn bias(&self) -> &Tensor {
         &self.bias
     }
 
-    /// What is added to the variance.
+    /// The number added to the variance.
     pub fn eps(&self) -> f64 {
         self.eps
     }

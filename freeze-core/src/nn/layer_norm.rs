@@ -25,8 +25,9 @@ use crate::model::{Freezable, LeafTree, Mapper};
 /// `(x - mean) / sqrt(var + eps) * weight + bias` over the last dimension of `x`, with the biased
 /// variance. `weight` and `bias` have the size of that dimension and the input's element type.
 ///
-/// The variance is taken about the mean in a second pass, so that a large mean costs no digits; f16
-/// and bf16 compute in f32. On the CPU gradients are computed for tracked operands only.
+/// The variance is computed about the mean in a second pass, so that a large mean loses no
+/// precision; f16 and bf16 compute in f32. On the CPU gradients are computed for tracked operands
+/// only.
 ///
 /// # Errors
 ///
@@ -41,7 +42,7 @@ pub fn normalize(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) -
 pub struct LayerNorm(candle_nn::LayerNorm);
 
 impl LayerNorm {
-    /// With weight and bias, both of the size of the normalised dimension.
+    /// A layer with weight and bias, both of the size of the normalised dimension.
     pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Self {
         Self(candle_nn::LayerNorm::new(weight, bias, eps))
     }
@@ -51,7 +52,7 @@ impl LayerNorm {
         Self(candle_nn::LayerNorm::new_no_bias(weight, eps))
     }
 
-    /// Without a bias and without removing the mean.
+    /// A layer without a bias that does not remove the mean.
     pub fn rms_norm(weight: Tensor, eps: f64) -> Self {
         Self(candle_nn::LayerNorm::rms_norm(weight, eps))
     }
@@ -61,12 +62,12 @@ impl LayerNorm {
         self.0.weight()
     }
 
-    /// What is added at each position.
+    /// The offset of each position.
     pub fn bias(&self) -> Option<&Tensor> {
         self.0.bias()
     }
 
-    /// What is added to the variance.
+    /// The number added to the variance.
     pub fn eps(&self) -> f64 {
         self.0.eps()
     }

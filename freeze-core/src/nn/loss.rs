@@ -1,4 +1,5 @@
-//! The cross-entropy of logits and labels: one pass each way, and nothing kept but two numbers a row.
+//! The cross-entropy of logits and labels: one pass each for forward and backward, and only two
+//! numbers per row are kept.
 
 use std::sync::OnceLock;
 
@@ -12,8 +13,8 @@ use crate::kernel::{Element, by_element, cross_entropy as kernel, internal_dtype
 
 const NAME: &str = "cross-entropy";
 
-/// The mean of `-ln(softmax(logits)[label])` over all labels but those that are `ignored`, such as the
-/// padding of a sequence: a scalar, of f16 and bf16 logits in f32. `logits` are `[.., classes]`,
+/// The mean of `-ln(softmax(logits)[label])` over all labels other than `ignored`, such as the
+/// padding of a sequence: a scalar, in f32 for f16 and bf16 logits. `logits` are `[.., classes]`,
 /// `labels` integers `[..]`. Only the logits have a gradient.
 ///
 /// ```
@@ -29,7 +30,7 @@ const NAME: &str = "cross-entropy";
 ///
 /// # Errors
 ///
-/// Shapes that do not fit, labels that are no integers or neither a class nor ignored, nothing but
+/// Shapes that do not fit, labels that are not integers or neither a class nor ignored, only
 /// ignored labels, or logits other than f32, f64, f16 and bf16.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, ignored: Option<i64>) -> Result<Tensor> {
     let classes = match logits.dims() {
@@ -54,7 +55,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, ignored: Option<i64>) -> 
     }
 }
 
-/// The class of every row, if it counts.
+/// The class of every row; `None` for ignored ones.
 fn targets(labels: &Tensor, classes: usize, ignored: Option<i64>) -> Result<Vec<Option<u32>>> {
     if !labels.dtype().is_int() {
         bail!(
@@ -88,8 +89,8 @@ fn compose(logits: &Tensor, targets: &[Option<u32>], counted: usize) -> Result<T
 struct CrossEntropy {
     targets: Vec<Option<u32>>,
     counted: usize,
-    /// The largest logit of every row and the sum of the exponentials of all less that one: found by
-    /// the forward, used by the backward.
+    /// For every row the largest logit and the sum of `exp(logit - largest)`: computed by the
+    /// forward, used by the backward.
     rows: OnceLock<Vec<[f64; 2]>>,
 }
 

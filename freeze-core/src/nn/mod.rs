@@ -1,16 +1,16 @@
-//! Layers whose backward does only the work that freezing leaves.
+//! Layers whose backward computes only the gradients that are needed.
 //!
-//! The constructors, config structs and tensor names are candle-nn's, so a model changes its `use`
-//! lines and nothing else. candle's own operations compute the gradient of every operand once one of
-//! them is tracked: a frozen layer in the middle pays its whole weight gradient, and the first trained
-//! layer an input gradient that nobody reads. The [`ops`] here return a gradient for the tracked
-//! operands alone, and record nothing where nothing is tracked. On other devices than the CPU norms,
-//! softmax, attention and dropout are made of candle's operations: they give the same numbers, and
-//! compute every gradient once one operand is tracked.
+//! The constructors, config structs and tensor names are candle-nn's, so only the `use` lines of a
+//! model change. candle's own operations compute the gradient of every operand as soon as one of
+//! them is tracked: a frozen layer in the middle costs its whole weight gradient, and the first
+//! trained layer an input gradient that is never used. The [`ops`] here return gradients only for
+//! tracked operands, and record nothing if no operand is tracked. On devices other than the CPU,
+//! norms, softmax, attention and dropout are composed of candle's operations: they give the same
+//! numbers, but compute every gradient as soon as one operand is tracked.
 //!
-//! A layer of candle's becomes its counterpart here by `From`, with the same tensors (`BatchNorm` by
-//! `TryFrom`: candle shows one of its settings in its `Debug` text alone). candle's `GroupNorm`, `GRU`
-//! and `LSTM` hide their tensors, and its `Dropout` its rate: build those anew.
+//! A candle layer converts to its counterpart here by `From`, with the same tensors (`BatchNorm` by
+//! `TryFrom`, because candle shows one of its settings only in its `Debug` output). candle's
+//! `GroupNorm`, `GRU` and `LSTM` hide their tensors, and its `Dropout` its rate: build those again.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};

@@ -1,6 +1,6 @@
-//! Layers that are candle's with another forward.
+//! Layers that wrap candle's with another forward.
 
-/// Maps a layer as candle's is mapped, and makes it from candle's.
+/// Implements `Freezable` by candle's layer inside, and `From` for candle's layer.
 macro_rules! newtype {
     ($layer:ident) => {
         #[diagnostic::do_not_recommend]

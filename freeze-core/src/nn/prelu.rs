@@ -1,5 +1,5 @@
-//! The PReLU layer (He et al., 2015): `max(x, 0) + w min(x, 0)`, the slope `w` learned, one for all channels or
-//! one for each.
+//! The PReLU layer (He et al., 2015): `max(x, 0) + w min(x, 0)`, with one learned slope `w` for all
+//! channels or one for each.
 
 use candle_core::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -7,8 +7,8 @@ use candle_nn::VarBuilder;
 use super::newtype::newtype;
 use super::ops;
 
-/// A rectifier with a trained slope below zero and the tensor of [`candle_nn::PReLU`], `weight`: one
-/// slope for all, or one for each channel.
+/// A rectifier with a trained slope for negative numbers. Its tensor is that of
+/// [`candle_nn::PReLU`], `weight`: one slope for all, or one for each channel.
 #[derive(Clone, Debug)]
 pub struct PReLU(candle_nn::PReLU);
 

@@ -1,7 +1,8 @@
-//! Instrumentation of the operations: `audit` and `forecast` open a log on their thread, and every operation
-//! called there writes down which tensors it used and how long the parts of its backward took.
+//! Instrumentation of the operations: `audit` and `forecast` open a log on their thread, and every
+//! operation called there records which tensors it used and how long the parts of its backward
+//! took.
 //!
-//! Nobody listens in ordinary training; an operation then pays one look at a thread-local variable.
+//! In ordinary training there is no log, and an operation only reads one thread-local variable.
 
 mod recorded;
 
@@ -27,18 +28,18 @@ struct Log {
 pub(crate) enum Detail {
     /// Which tensors an operation was called with.
     Uses,
-    /// Also what it does, and what a part of its backward takes.
+    /// Also its work, and the time of a part of its backward.
     Costs(Part),
 }
 
-/// What of a backward is timed, before anything else of it has run.
+/// The part of a backward that is timed, before anything else of it has run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// All gradients in one go: nothing runs that would not without a recorder.
+    /// All gradients together: nothing runs that would not run without a recorder.
     Whole,
-    /// The gradient of the input on its own, ahead of all.
+    /// The gradient of the input on its own, before the others.
     Input,
-    /// The gradients of the weights on their own, ahead of all.
+    /// The gradients of the weights on their own, before the others.
     Weight,
 }
 
@@ -50,7 +51,7 @@ pub(crate) enum Work {
     Products,
     /// A number of operations per element that does not grow with the operands.
     Elements,
-    /// Said by the operation, all of whose operands are inputs.
+    /// Given by the operation, all of whose operands are inputs.
     Inputs(Flops),
 }
 
@@ -79,22 +80,22 @@ pub(crate) struct Flops {
     pub(crate) weight: u64,
 }
 
-/// What a call's backward took, as far as it was timed.
+/// The time of a call's backward, as far as it was measured.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Backward {
-    /// The gradient of the input alone, where there are others.
+    /// The gradient of the input alone, if there are others.
     pub(crate) input: Option<Duration>,
-    /// The gradients of the weights alone, where there are others.
+    /// The gradients of the weights alone, if there are others.
     pub(crate) weight: Option<Duration>,
-    /// candle adds a returned gradient to zeros: the time of that for the weights.
+    /// The time in which candle adds the returned gradients of the weights to zeros.
     pub(crate) add_weight: Option<Duration>,
-    /// When candle called for all in one go and when the operation returned.
+    /// When candle called the backward of all gradients together, and when it returned.
     pub(crate) span: Option<(Instant, Instant)>,
 }
 
-/// Runs `run` while the operations on this thread report.
+/// Runs `run` while the operations on this thread are recorded.
 pub(crate) fn record<R>(detail: Detail, run: impl FnOnce() -> R) -> (R, Vec<Call>) {
-    /// Puts the recorder back that was there before, after a panic too.
+    /// Restores the previous recorder, also after a panic.
     struct Outer(Option<Log>);
     impl Drop for Outer {
         fn drop(&mut self) {
@@ -144,7 +145,7 @@ pub(crate) fn lookup(
     }
 }
 
-/// How long `run` takes, on devices that work on their own too.
+/// The time of `run`, also on devices that work asynchronously.
 fn time<R>(device: &Device, run: impl FnOnce() -> Result<R>) -> Result<(R, Duration)> {
     device.synchronize()?;
     let start = Instant::now();

@@ -24,7 +24,7 @@ pub fn normalize(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
 pub struct RmsNorm(LayerNorm);
 
 impl RmsNorm {
-    /// With a weight of the size of the normalised dimension.
+    /// A layer with a weight of the size of the normalised dimension.
     pub fn new(weight: Tensor, eps: f64) -> Self {
         Self(LayerNorm::rms_norm(weight, eps))
     }
@@ -39,12 +39,12 @@ impl RmsNorm {
         self.0.weight()
     }
 
-    /// What is added to the mean square.
+    /// The number added to the mean square.
     pub fn eps(&self) -> f64 {
         self.0.eps()
     }
 
-    /// The same as `forward`, which has a backward here; candle's has one under this name only.
+    /// The same as `forward`. In candle only this method has a backward; here both have.
     ///
     /// # Errors
     ///

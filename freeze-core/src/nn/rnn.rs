@@ -1,4 +1,4 @@
-//! Recurrent layers that candle-nn has too, with their tensors within reach.
+//! Recurrent layers as in candle-nn, with accessible tensors.
 
 mod gru;
 mod lstm;
@@ -12,7 +12,7 @@ use candle_nn::{Init, VarBuilder};
 use super::ops::linear;
 use crate::model::Mapper;
 
-/// What both recurrent layers hold: input and hidden weights and their biases, the gates stacked.
+/// The tensors of both layers: input and hidden weights and their biases, with the gates stacked.
 #[derive(Clone, Debug)]
 struct Gates {
     w_ih: Tensor,
@@ -20,13 +20,13 @@ struct Gates {
     b_ih: Option<Tensor>,
     b_hh: Option<Tensor>,
     hidden_dim: usize,
-    /// What the tensors' names end in, such as `_l0`.
+    /// The suffix of the tensors' names, such as `_l0`.
     suffix: String,
     device: Device,
     dtype: DType,
 }
 
-/// How the four tensors start.
+/// The initialisation of the four tensors.
 struct Inits {
     w_ih: Init,
     w_hh: Init,
@@ -63,7 +63,7 @@ impl Gates {
         })
     }
 
-    /// The share of the input and that of the hidden state, `[batch, gates * hidden]` each.
+    /// The projections of the input and of the hidden state, `[batch, gates * hidden]` each.
     fn project(&self, input: &Tensor, hidden: &Tensor) -> Result<(Tensor, Tensor)> {
         let input = linear(input, &self.w_ih, self.b_ih.as_ref())?;
         Ok((input, linear(hidden, &self.w_hh, self.b_hh.as_ref())?))
@@ -85,11 +85,11 @@ impl Gates {
     }
 }
 
-/// The methods that both layers have.
+/// The methods of both layers.
 macro_rules! accessors {
     ($layer:ident, $config:ident) => {
         impl $layer {
-            /// How the layer was built.
+            /// The layer's configuration.
             pub fn config(&self) -> &$config {
                 &self.config
             }
@@ -99,22 +99,22 @@ macro_rules! accessors {
                 self.gates.hidden_dim
             }
 
-            /// The weights that the input meets, `[gates * hidden, in]`.
+            /// The weights of the input, `[gates * hidden, in]`.
             pub fn weight_ih(&self) -> &Tensor {
                 &self.gates.w_ih
             }
 
-            /// The weights that the hidden state meets, `[gates * hidden, hidden]`.
+            /// The weights of the hidden state, `[gates * hidden, hidden]`.
             pub fn weight_hh(&self) -> &Tensor {
                 &self.gates.w_hh
             }
 
-            /// What is added to the input's share, `[gates * hidden]`.
+            /// The bias of the input's projection, `[gates * hidden]`.
             pub fn bias_ih(&self) -> Option<&Tensor> {
                 self.gates.b_ih.as_ref()
             }
 
-            /// What is added to the hidden state's share, `[gates * hidden]`.
+            /// The bias of the hidden state's projection, `[gates * hidden]`.
             pub fn bias_hh(&self) -> Option<&Tensor> {
                 self.gates.b_hh.as_ref()
             }

@@ -11,10 +11,10 @@ use crate::kernel::{by_element, internal_dtype, softmax};
 
 const NAME: &str = "softmax-last-dim";
 
-/// `exp(x - max) / sum(exp(x - max))` over the last dimension; the shape stays.
+/// `exp(x - max) / sum(exp(x - max))` over the last dimension, in the shape of `x`.
 ///
-/// `candle_nn::ops::softmax_last_dim` has no backward: everything below it stops learning. A row
-/// that is `-inf` throughout gives NaN, as candle's does.
+/// `candle_nn::ops::softmax_last_dim` has no backward, so everything before it stops learning. A
+/// row that is `-inf` throughout gives NaN, as in candle.
 ///
 /// # Errors
 ///
@@ -22,7 +22,7 @@ const NAME: &str = "softmax-last-dim";
 pub fn softmax_last_dim(x: &Tensor) -> Result<Tensor> {
     x.dim(D::Minus1)?;
     match x.device() {
-        // candle reduces no empty tensors.
+        // candle cannot reduce empty tensors.
         _ if x.elem_count() == 0 => of_nothing(x),
         Device::Cpu => record::apply([x], Work::Elements, Softmax),
         _ => compose(x),

@@ -1,4 +1,4 @@
-//! How a run is put together.
+//! Building a training run.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ use crate::train::MetricSink;
 use crate::train::hook::{Audited, LayerFreezing};
 
 impl<M: Freezable> Training<M> {
-    /// A run of `model`, which says itself how it starts: see
+    /// A run of `model`, which starts with the plan that its type declares: see
     /// [`FreezePlan::declared`](crate::FreezePlan::declared).
     ///
     /// # Errors
@@ -32,7 +32,7 @@ impl<M: Freezable> Training<M> {
         Ok(Self::of(Freezer::new(model)?))
     }
 
-    /// A run of a model that has a plan.
+    /// A run of a model that already has a plan.
     pub fn of(freezer: Freezer<M>) -> Self {
         let sums = GradAccumulator::new(freezer.vars());
         Self {
@@ -61,11 +61,11 @@ impl<M: Freezable> Training<M> {
         }
     }
 
-    /// Adds an optimizer of every variable that none has yet, frozen ones included.
+    /// Adds an optimizer for all variables, frozen ones included, that have none yet.
     ///
     /// # Errors
     ///
-    /// Those of `build`, or nothing is left for it.
+    /// Those of `build`, or every variable already has an optimizer.
     pub fn optimizer<O: TrainOptimizer>(
         self,
         build: impl FnOnce(Vec<PlannedVar>) -> Result<O>,
@@ -73,12 +73,13 @@ impl<M: Freezable> Training<M> {
         self.add(None, build)
     }
 
-    /// Adds an optimizer of those variables that none has yet whose full name, or the path of whose
-    /// leaf, matches `pattern`: `body.**`, `head`.
+    /// Adds an optimizer for the variables without one whose full name or leaf path matches
+    /// `pattern`, such as `body.**` or `head`.
     ///
     /// # Errors
     ///
-    /// Those of `build`, the pattern cannot be read, or nothing that it matches is left.
+    /// Those of `build`, the pattern cannot be read, or it matches no variable without an
+    /// optimizer.
     pub fn optimizer_for<O: TrainOptimizer>(
         self,
         pattern: &str,
@@ -111,8 +112,9 @@ impl<M: Freezable> Training<M> {
         Ok(self)
     }
 
-    /// What freezes as training goes on. It is asked at the end of each epoch, and between steps if
-    /// it has [`every_steps`](LayerFreezing::every_steps); once where both fall together.
+    /// Sets the policy that freezes layers during training. It is asked at the end of each epoch,
+    /// and between steps if it has [`every_steps`](LayerFreezing::every_steps); only once if both
+    /// coincide.
     pub fn policy<S, K>(self, policy: LayerFreezing<S, K>) -> Self
     where
         S: Schedule + Send + 'static,
@@ -121,8 +123,9 @@ impl<M: Freezable> Training<M> {
         Self { policy: Some(Box::new(policy)), ..self }
     }
 
-    /// The share of each optimizer's own learning rate, by how much of the run is done: see
-    /// [`lr`](crate::optim::lr). Step `i` of `n` is taken at `(i + 1/2) / n`, its middle.
+    /// Sets the share of each optimizer's own learning rate as a function of progress: see
+    /// [`lr`](crate::optim::lr). For step `i` of `n` the progress is `(i + 1/2) / n`, the middle of
+    /// the step.
     pub fn rate(self, share: impl Fn(f64) -> f64 + Send + 'static) -> Self {
         Self { rate: Some(Box::new(share)), ..self }
     }
@@ -137,8 +140,8 @@ impl<M: Freezable> Training<M> {
         Ok(Self { clip, ..self })
     }
 
-    /// Updates once for `batches` batches, by the mean of their gradients. The last step of an epoch
-    /// takes what is left.
+    /// Makes one update per `batches` batches, with the mean of their gradients. The last step of
+    /// an epoch uses the batches that are left.
     ///
     /// # Errors
     ///
@@ -148,9 +151,9 @@ impl<M: Freezable> Training<M> {
         Ok(self)
     }
 
-    /// Takes `losses` losses for each batch, one after the other, as models need that train in turn:
-    /// each is an update of those parameters that it reaches, and an optimizer of which it reaches
-    /// none is left alone.
+    /// Takes `losses` losses for each batch, one after the other, for models whose parts train in
+    /// turns, such as GANs. Each updates only the parameters that it reaches; an optimizer without
+    /// such a parameter makes no step.
     ///
     /// # Errors
     ///
@@ -160,33 +163,35 @@ impl<M: Freezable> Training<M> {
         Ok(self)
     }
 
-    /// Hands every metric to `sink` too; all are kept in the [`history`](Self::history) anyway.
+    /// Also passes every metric to `sink`; all are kept in the [`history`](Self::history) in any
+    /// case.
     pub fn metrics(mut self, sink: impl MetricSink + 'static) -> Self {
         self.sinks.push(Box::new(sink));
         self
     }
 
-    /// Calls `watch` after every batch: a place for a progress bar.
+    /// Calls `watch` after every batch, for example for a progress bar.
     pub fn watch(self, watch: impl FnMut(&Progress) + Send + 'static) -> Self {
         Self { watch: Some(Box::new(watch)), ..self }
     }
 
-    /// Saves to a folder when the manager says so, and once more when the run is over; resumes from it.
+    /// Saves to the manager's folder when it is due, and once more when the run is over;
+    /// [`resume`](Self::resume) reads from it.
     pub fn checkpoints(self, manager: Manager) -> Self {
         Self { manager: Some(manager), ..self }
     }
 
-    /// Stops when a metric gets no better.
+    /// Stops the run when a metric stops improving.
     pub fn stop_early(self, early: EarlyStop) -> Self {
         Self { early: Some(early), ..self }
     }
 
-    /// What to do about losses and gradients that are infinite or NaN; an error by default.
+    /// Sets what to do with losses and gradients that are infinite or NaN; an error by default.
     pub fn on_non_finite(self, policy: OnNonFinite) -> Self {
         Self { on_non_finite: policy, ..self }
     }
 
-    /// Saves a random generator of yours with the run. The model's dropouts need no naming.
+    /// Saves a random generator of yours with the run. The model's dropouts are saved without this.
     pub fn random<R>(mut self, name: &str, generator: Arc<Mutex<R>>) -> Self
     where
         R: Resumable + Send + 'static,
@@ -196,19 +201,19 @@ impl<M: Freezable> Training<M> {
         self
     }
 
-    /// What decides the order of samples: see [`Epoch`](super::Epoch). A resumed run keeps the seed
-    /// that it was saved with.
+    /// Sets the seed of the order of samples: see [`Epoch`](super::Epoch). A resumed run keeps the
+    /// seed that it was saved with.
     pub fn seed(mut self, seed: u64) -> Self {
         self.clock.seed = seed;
         self
     }
 
-    /// How long the run is: so many epochs of so many batches. A run may be given more between
-    /// epochs.
+    /// Sets the length of the run: the number of epochs, and of batches in each. A run can be made
+    /// longer between epochs.
     ///
     /// # Errors
     ///
-    /// A number is 0, or an epoch is under way.
+    /// A number is 0, or an epoch is in progress.
     pub fn length(mut self, epochs: usize, batches: usize) -> Result<Self> {
         if self.clock.losses > 0 {
             return Err(Error::training("an epoch is under way; end it before its length changes"));

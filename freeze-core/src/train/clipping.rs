@@ -1,4 +1,4 @@
-//! The look at gradients before they are used, and their clipping.
+//! Checks and clips gradients before they are used.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::kernel::reduce::Norm;
 use crate::optim::{GradClip, Look, apply_map, unfit};
 
-/// How gradients are clipped, and by whom.
+/// How gradients are clipped, and whether the optimizer does it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clipping {
     pub(super) clip: GradClip,
@@ -18,8 +18,8 @@ pub(super) struct Clipping {
 }
 
 impl Clipping {
-    /// Clips the gradients of `vars`, all of which have one, and returns their norm where they are clipped
-    /// by it; or the names of those that are infinite or NaN.
+    /// Clips the gradients of `vars`, all of which have one, and returns their norm if they are
+    /// clipped by norm; or the names of those that are infinite or NaN.
     pub(super) fn clip(
         self,
         names: &[Arc<str>],

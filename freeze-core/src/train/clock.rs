@@ -1,4 +1,4 @@
-//! Where a run stands: plain data that is saved with it.
+//! The position of a run: plain data that is saved with it.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,34 +6,34 @@ use super::stop::{Patience, Stopped};
 use crate::error::{Error, Result};
 use crate::policy::Elapsed;
 
-/// Epochs, batches and steps, and what of them the epoch's mean loss is made.
+/// The counts of epochs, losses and steps, and the sum for the epoch's mean loss.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Clock {
     pub(super) length: Length,
     /// Epochs completed.
     pub(super) epoch: usize,
-    /// Whether an epoch is under way.
+    /// Whether an epoch is in progress.
     pub(super) within: bool,
-    /// Losses taken in the epoch under way.
+    /// Losses taken in the current epoch.
     pub(super) losses: usize,
     /// Optimizer steps completed.
     pub(super) step: usize,
     /// Optimizer steps completed when the epoch began.
     pub(super) step_at_epoch: usize,
-    /// Losses of the epoch that were finite, and their sum.
+    /// The number of finite losses in the epoch, and their sum.
     pub(super) finite: usize,
     pub(super) loss_sum: f64,
-    /// Losses and updates left out, over the whole run.
+    /// Losses and updates that were skipped, over the whole run.
     pub(super) left_out: u64,
     pub(super) seed: u64,
     pub(super) patience: Patience,
     pub(super) stopped: Option<Stopped>,
 }
 
-/// How long a run is, and how its losses make steps.
+/// The length of a run, and how many losses make a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Length {
-    /// 0 until it is said.
+    /// 0 until it is set.
     pub(super) epochs: usize,
     /// Batches in an epoch.
     pub(super) batches: usize,
@@ -55,8 +55,8 @@ impl Length {
         self.batches.saturating_mul(self.turns)
     }
 
-    /// Losses in an optimizer step; those of several turns are updates of their own unless batches
-    /// are gathered.
+    /// Losses in an optimizer step. With several turns each loss is an update of its own, unless
+    /// batches are accumulated.
     fn losses_per_step(&self) -> usize {
         match self.accumulate {
             1 => 1,
@@ -71,14 +71,14 @@ impl Length {
 }
 
 impl Clock {
-    /// Completed epochs and steps. Steps still to come are counted at the present length.
+    /// Completed epochs and steps, with totals by the present length.
     pub(super) fn elapsed(&self) -> Elapsed {
         let left = self.length.epochs.saturating_sub(self.epoch);
         let steps = self.step_at_epoch.saturating_add(left.saturating_mul(self.length.steps()));
         Elapsed::new(self.epoch, self.length.epochs).at_step(self.step, steps)
     }
 
-    /// The middle of the step to come, as a share of the run's steps.
+    /// The middle of the next step, as a share of the run's steps.
     pub(super) fn middle_of_step(&self) -> f64 {
         let Elapsed { step, steps, .. } = self.elapsed();
         (step as f64 + 0.5) / steps as f64
@@ -89,7 +89,7 @@ impl Clock {
         self.losses / self.length.turns
     }
 
-    /// Whether the loss to come is the last of an optimizer step.
+    /// Whether the next loss is the last of an optimizer step.
     pub(super) fn step_is_due(&self) -> bool {
         let losses = self.losses + 1;
         losses.is_multiple_of(self.length.losses_per_step()) || losses == self.length.losses()
@@ -116,16 +116,16 @@ impl Clock {
         }
     }
 
-    /// Whether no further loss of the last batch is to come.
+    /// Whether all losses of the last batch have been taken.
     pub(super) fn batch_is_whole(&self) -> bool {
         self.losses.is_multiple_of(self.length.turns)
     }
 
-    /// Begins an epoch, or goes on with the one that was left.
+    /// Begins an epoch, or continues an unfinished one.
     ///
     /// # Errors
     ///
-    /// It was left between two losses of a batch.
+    /// The unfinished epoch was left between two losses of a batch.
     pub(super) fn begin_epoch(&mut self) -> Result<()> {
         if !self.batch_is_whole() {
             return Err(Error::training(format!(
@@ -139,7 +139,7 @@ impl Clock {
         Ok(())
     }
 
-    /// Whether no further epoch comes.
+    /// Whether the run has no further epoch.
     pub(super) fn is_over(&self) -> bool {
         self.stopped.is_some() || self.epoch >= self.length.epochs
     }
@@ -150,11 +150,12 @@ impl Clock {
         (self.within, self.losses, self.finite, self.loss_sum) = (false, 0, 0, 0.0);
     }
 
-    /// What a saved clock becomes under the length that this run was given.
+    /// The saved clock under the length of this run.
     ///
     /// # Errors
     ///
-    /// The run is shorter than what is done, or cut otherwise within an epoch that is under way.
+    /// The run is shorter than what is already done, or its epochs have different lengths and one
+    /// is in progress.
     pub(super) fn resumed(&self, saved: Self) -> std::result::Result<Self, String> {
         let (ours, theirs) = (self.length, saved.length);
         if saved.epoch + usize::from(saved.losses > 0) > ours.epochs {

@@ -1,4 +1,4 @@
-//! An optimizer, whatever its type, that a run drives.
+//! An optimizer of any type in a run.
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -12,8 +12,8 @@ use candle_nn::Optimizer;
 use crate::error::Result;
 use crate::plan::PlanOptimizer;
 
-/// What [`Training`](super::Training) asks of an optimizer. Every candle [`Optimizer`] that is a
-/// [`PlanOptimizer`] and `Send` is one.
+/// An optimizer for [`Training`](super::Training). Implemented for every candle [`Optimizer`] that
+/// is a [`PlanOptimizer`] and `Send`.
 pub trait TrainOptimizer: PlanOptimizer + Any + Send {
     /// Updates every trained variable that has a gradient.
     ///
@@ -22,7 +22,7 @@ pub trait TrainOptimizer: PlanOptimizer + Any + Send {
     /// Those of the optimizer's step.
     fn update(&mut self, grads: &GradStore) -> Result<()>;
 
-    /// The learning rate in force.
+    /// The current learning rate.
     fn rate(&self) -> f64;
 
     /// Sets the learning rate.
@@ -43,7 +43,7 @@ impl<O: Optimizer + PlanOptimizer + Send + 'static> TrainOptimizer for O {
     }
 }
 
-/// An optimizer with the learning rate that it was built with.
+/// An optimizer, with the learning rate that it was built with.
 pub(super) struct Driven {
     optimizer: Box<dyn TrainOptimizer>,
     base: f64,
@@ -93,7 +93,7 @@ impl Driven {
     }
 }
 
-/// As every call on the model wants its optimizers.
+/// The optimizers in the form that calls on the freezer take.
 pub(super) fn as_plan(optimizers: &mut [Driven]) -> Vec<&mut dyn PlanOptimizer> {
     optimizers.iter_mut().map(Driven::as_plan).collect()
 }

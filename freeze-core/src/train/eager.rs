@@ -1,4 +1,4 @@
-//! Gradients that are used one after the other, as the backward hands them over.
+//! Updates with each gradient during the backward, as soon as it is complete.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -13,30 +13,30 @@ use super::clipping::Clipping;
 use super::driven::Driven;
 use crate::error::{Error, Result};
 
-/// Bytes of gradients that are used together, so that small ones are not used one by one; fewer where the
-/// largest parameter is smaller.
+/// Bytes of gradients that are used together, so that small ones are not used one by one; fewer if
+/// the largest parameter is smaller.
 const TOGETHER: usize = 1 << 20;
 
-/// Updates by gradients as they come.
+/// The optimizers and gradients during such a backward.
 pub(super) struct Eager {
     optimizers: Vec<Driven>,
     clipping: Clipping,
-    /// What trains, by full name.
+    /// The trained variables, with their full names.
     trained: HashMap<TensorId, (Arc<str>, Var)>,
-    /// Whole gradients that wait for others, and their bytes.
+    /// Complete gradients that wait for others, and their bytes.
     waiting: (GradStore, usize),
-    /// How many bytes wait at most.
+    /// The largest number of bytes that wait.
     room: usize,
-    /// The variables that moved.
+    /// The variables that were updated.
     pub(super) updated: HashSet<TensorId>,
-    /// What the updates took.
+    /// The time of the updates.
     pub(super) took: Duration,
-    /// Why the backward was broken off.
+    /// The error that stopped the backward.
     error: Option<Error>,
 }
 
 impl Eager {
-    /// Takes a gradient that is whole, whose variable no operation will read.
+    /// Takes a complete gradient, whose variable no further operation will read.
     pub(super) fn receive(&mut self, id: TensorId, gradient: Tensor) -> candle_core::Result<()> {
         let (grads, bytes) = &mut self.waiting;
         *bytes += size(&gradient);
@@ -54,7 +54,7 @@ impl Eager {
         }
     }
 
-    /// Uses what is left once the backward is done.
+    /// Uses the remaining gradients after the backward.
     pub(super) fn finish(&mut self, rest: candle_core::Result<GradStore>) -> Result<()> {
         match (self.error.take(), rest) {
             (Some(error), _) => Err(error),
@@ -94,7 +94,7 @@ fn size(tensor: &Tensor) -> usize {
     tensor.elem_count() * tensor.dtype().size_in_bytes()
 }
 
-/// A run's optimizers, which it gets back when this is dropped, also after a panic.
+/// A run's optimizers, returned to it when this is dropped, also after a panic.
 pub(super) struct Lent<'a> {
     home: &'a mut Vec<Driven>,
     pub(super) eager: Rc<RefCell<Eager>>,

@@ -8,19 +8,19 @@ use crate::error::{Error, Result};
 use crate::model::Freezable;
 use crate::policy::Elapsed;
 
-/// The mean loss of an epoch.
+/// The metric of an epoch's mean loss.
 const LOSS: &str = "train/loss";
 
 impl<M: Freezable> Training<M> {
-    /// Ends the epoch: asks the policy, records the mean loss as `train/loss` and `metrics` beside
-    /// it, stops if it is time to, saves if it is due. Does nothing where the run was stopped within
-    /// the epoch.
+    /// Ends the epoch: asks the policy, records the mean loss as `train/loss` together with
+    /// `metrics`, stops early and saves if due. Does nothing if the run was stopped within the
+    /// epoch.
     ///
     /// # Errors
     ///
-    /// Batches of the epoch are missing, the metric that [`EarlyStop`](super::EarlyStop) goes by is
-    /// not among `metrics`, or the policy's plan is refused: nothing has changed then. Where saving
-    /// or a sink fails, the epoch is over nevertheless.
+    /// Batches of the epoch are missing, the metric of [`EarlyStop`](super::EarlyStop) is not among
+    /// `metrics`, or the policy's plan is refused: nothing has changed then. If saving or a sink
+    /// fails, the epoch has ended nevertheless.
     pub fn epoch_end<'a>(
         &mut self,
         metrics: impl IntoIterator<Item = (&'a str, f64)>,
@@ -59,7 +59,7 @@ impl<M: Freezable> Training<M> {
         if let Some(policy) = &mut self.policy {
             let mut optimizers = as_plan(&mut self.optimizers);
             let frozen = policy.epoch_end(&mut self.freezer, &mut optimizers, report.elapsed);
-            // Also where only the policy's own sink failed.
+            // Also if only the policy's own sink failed.
             self.planned();
             let frozen = frozen?;
             report.findings = frozen.findings.clone();
@@ -89,7 +89,7 @@ impl<M: Freezable> Training<M> {
         )))
     }
 
-    /// Keeps the metrics and tells all sinks, also where one fails.
+    /// Records the metrics in the history and in all sinks, even if one fails.
     pub(super) fn record<'a>(
         &mut self,
         metrics: impl IntoIterator<Item = (&'a str, f64)>,
@@ -105,7 +105,7 @@ impl<M: Freezable> Training<M> {
         told
     }
 
-    /// Tells all of them once that the run is over, if it is.
+    /// Calls `finish` of all sinks once, if the run is over.
     pub(super) fn finish_sinks(&mut self) -> Result<()> {
         if !self.clock.is_over() || std::mem::replace(&mut self.finished, true) {
             return Ok(());

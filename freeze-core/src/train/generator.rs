@@ -1,4 +1,4 @@
-//! Random generators of the user's, saved with the run.
+//! The user's random generators, saved with the run.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +8,7 @@ use crate::plan::Prepared;
 /// Generators by name.
 pub(super) type Generators = Vec<(String, Box<dyn Registered + Send>)>;
 
-/// A generator of which the user holds another handle.
+/// A generator that the user holds another handle to.
 pub(super) struct Shared<R>(pub(super) Arc<Mutex<R>>);
 
 impl<R: Resumable> Registered for Shared<R> {

@@ -1,5 +1,5 @@
-//! `LayerFreezing`: asks its schedule for a plan after every epoch, or every few steps, and applies it to model
-//! and optimizers.
+//! `LayerFreezing`: asks its schedule for a plan after every epoch, or every n steps, and applies
+//! it to model and optimizers.
 
 mod audited;
 
@@ -18,11 +18,11 @@ use crate::policy::{Decision, Elapsed, Linear, Progress, Reason, Schedule};
 use crate::train::MetricSink;
 pub(crate) use audited::Audited;
 
-/// Freezes leaves as training goes on: call [`epoch_end`](Self::epoch_end) after every epoch.
+/// Freezes leaves during training: call [`epoch_end`](Self::epoch_end) after every epoch.
 ///
-/// The default schedule is the reference's linear one, [`Linear`]. The reference acts at the end of
-/// an epoch only, so a run of one epoch gains nothing and the last freeze comes when no step is
-/// left; [`every_steps`](Self::every_steps) applies the same schedule between steps.
+/// The default schedule is the reference's linear one, [`Linear`]. The reference acts only at the
+/// end of an epoch, so a run of one epoch saves nothing and the last freeze comes when no step is
+/// left; [`every_steps`](Self::every_steps) applies the same schedule between steps too.
 ///
 /// It can be sent to another thread if its schedule can.
 pub struct LayerFreezing<S = Linear, K = ()> {
@@ -43,33 +43,34 @@ enum Every {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
-    /// What changed in model and optimizers: leaves frozen, ties that hold others back, parameters
-    /// and bytes released.
+    /// What changed in model and optimizers: leaves frozen, tied parameters that still train,
+    /// parameters and bytes released.
     pub change: Change,
-    /// Why: a sentence for each leaf that froze or thawed, in the order of the leaves.
+    /// The reasons: a sentence for each leaf that froze or thawed, in the order of the leaves.
     pub why: Vec<Reason>,
-    /// The policy's metrics by name; always among them those of the reference, under its names.
+    /// The policy's metrics by name; they always include those of the reference, under its names.
     pub metrics: BTreeMap<String, f64>,
-    /// What was found in the steps since the last report, if they were shown to the hook:
+    /// Findings in the steps since the last report, if the hook checked them:
     /// [`LayerFreezing::backward`], [`LayerFreezing::audit_change`].
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// How many leaves, counted from the front, the policy freezes.
+    /// The number of leaves that the policy freezes from the front.
     pub fn depth(&self) -> usize {
         self.metrics.get(Decision::LAYERS_FROZEN).map_or(0, |&depth| depth as usize)
     }
 
-    /// How far the policy has come, in [0, 1].
+    /// The share that the policy has frozen, in [0, 1]; see [`Decision::percentage`].
     pub fn percentage(&self) -> f64 {
         self.metrics.get(Decision::PERCENTAGE_FROZEN).copied().unwrap_or(0.0)
     }
 }
 
 impl LayerFreezing<Linear> {
-    /// The reference's schedule: from `freeze_start`, a share of the run in [0, 1), linearly up to
-    /// `freeze_level`, a share of the leaves in [0, 1], at the end.
+    /// A hook with the reference's schedule: it starts at `freeze_start`, a share of the run in
+    /// [0, 1), and freezes linearly up to `freeze_level`, a share of the leaves in [0, 1], at the
+    /// end.
     ///
     /// # Errors
     ///
@@ -80,7 +81,7 @@ impl LayerFreezing<Linear> {
 }
 
 impl<S: Schedule> LayerFreezing<S> {
-    /// Any schedule.
+    /// A hook with any schedule.
     pub fn with_schedule(schedule: S) -> Self {
         let (progress, audited) = (Progress::default(), Audited::default());
         Self { schedule, every: Every::Epoch, sink: (), progress, audited }
@@ -121,7 +122,7 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
     ///
     /// # Errors
     ///
-    /// As [`Freezer::follow`], or `elapsed` goes back: nothing has changed then. Or the sink
+    /// As [`Freezer::follow`], or `elapsed` goes backwards: nothing has changed then. Or the sink
     /// failed ([`Error::Unrecorded`]): the plan has been applied then.
     pub fn epoch_end<M: Freezable>(
         &mut self,
@@ -143,14 +144,14 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         Ok(report)
     }
 
-    /// Applies the schedule after an optimizer step, if [`every_steps`](Self::every_steps) asks for
-    /// it now. `elapsed` counts completed steps over the whole run:
+    /// Applies the schedule after an optimizer step, if it is due by
+    /// [`every_steps`](Self::every_steps). `elapsed` counts completed steps over the whole run:
     /// `Elapsed::new(epoch, epochs).at_step(step + 1, steps)`.
     ///
     /// # Errors
     ///
     /// As [`epoch_end`](Self::epoch_end), or `elapsed` has no steps although
-    /// [`every_steps`](Self::every_steps) was asked for.
+    /// [`every_steps`](Self::every_steps) is set.
     pub fn step_end<M: Freezable>(
         &mut self,
         freezer: &mut Freezer<M>,
@@ -170,7 +171,7 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         Ok(None)
     }
 
-    /// Lets the next progress lie before the last, once: for a run that goes on from an older
+    /// Lets the next progress be earlier than the last, once: for a run that resumes from an older
     /// checkpoint with the same hook.
     pub fn rewind(&mut self) {
         self.progress = Progress::default();
@@ -203,14 +204,14 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         Ok(grads)
     }
 
-    /// What it knows of the steps, for who runs the backward pass.
+    /// The record of checked steps, for callers that run the backward pass themselves.
     pub(crate) fn audited(&mut self) -> &mut Audited {
         &mut self.audited
     }
 
-    /// Audits the model on the first step, and on the first after leaves froze or thawed; does
-    /// nothing in between. Call it before each step with that step's loss. Every finding is warned of
-    /// through `tracing`.
+    /// Audits the model on the first step, and on the first one after leaves froze or thawed; does
+    /// nothing in between. Call it before each step with that step's loss. Every finding is also a
+    /// `tracing` warning.
     ///
     /// # Errors
     ///
@@ -236,8 +237,8 @@ impl<S: Schedule, K> fmt::Debug for LayerFreezing<S, K> {
     }
 }
 
-/// The functional form of the reference: freezes what the linear schedule asks for when
-/// `current_duration`, a share in [0, 1], of the run is completed, and returns depth and percentage.
+/// The functional form of the reference: applies the linear schedule at `current_duration`, the
+/// completed share of the run in [0, 1], and returns depth and percentage.
 ///
 /// # Errors
 ///

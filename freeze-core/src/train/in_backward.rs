@@ -1,4 +1,5 @@
-//! Updates within the backward pass: a gradient is used as soon as it is whole, and given back.
+//! Updates within the backward pass: each gradient is used as soon as it is complete, and then
+//! freed.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -16,39 +17,41 @@ use crate::model::Freezable;
 use crate::nn::{hand_over, survey};
 use crate::optim::GradClip;
 
-/// What a run that updates within the backward knows.
+/// The state of a run that updates within the backward.
 #[derive(Debug, Default)]
 pub(super) struct InBackward {
-    /// Which leaves were frozen when graphs were looked at.
+    /// Which leaves were frozen when graphs were analysed.
     frozen: Vec<bool>,
-    /// The variables that were looked for in a graph.
+    /// The variables whose gradients were analysed.
     known: HashSet<TensorId>,
-    /// Those of them whose gradients come whole.
+    /// Those of them whose gradients come from operations of ours alone.
     ready: HashSet<TensorId>,
-    /// Whether a step failed after it had updated some.
+    /// Whether a step failed after it had updated some parameters.
     torn: bool,
 }
 
 impl<M: Freezable> Training<M> {
-    /// Updates each parameter within the backward pass, as soon as its gradient is whole, and gives the
-    /// gradient back (LOMO: Lv et al. 2023, arXiv:2306.09782): gradients then take the memory of the largest
-    /// few and not of all. Weights are bit for bit those of a run without.
+    /// Updates each parameter within the backward pass, as soon as its gradient is complete, and
+    /// frees the gradient (LOMO: Lv et al. 2023, arXiv:2306.09782). Only a few gradients then exist
+    /// at a time. Weights are bit-identical to those of a run without it.
     ///
-    /// This holds for what operations of [`nn`](crate::nn) make. A gradient of which candle's own make a part is
-    /// used after the backward, with all others of its kind. The first step, and the first after a plan froze
-    /// or thawed, runs its backward twice, once to find out which is which.
+    /// This applies to gradients that operations of [`nn`](crate::nn) compute. A gradient that
+    /// candle's own operations contribute to is used after the backward, together with all others
+    /// of that kind. The first step, and the first one after a plan froze or thawed leaves, runs
+    /// its backward twice, once to find out which gradients these are.
     ///
-    /// Each gradient is looked at before it is used. Since an update cannot be undone, one that is infinite or
-    /// NaN, or any other error after the first update, leaves a run that takes no further step until it is
-    /// resumed, and only [`OnNonFinite::Error`] is possible. Clipping by the norm of all gradients and
-    /// accumulation are not: [`next_epoch`](Self::next_epoch) and [`step`](Self::step) refuse them. Where a
-    /// weight that trains is also used by `detach`, use it so in operations of [`nn`](crate::nn): candle's own
-    /// would read it in their backward after it was updated, which nothing notices.
+    /// Each gradient is checked before it is used. Because an update cannot be undone, a gradient
+    /// that is infinite or NaN, or any other error after the first update, leaves a run that takes
+    /// no further step until it is resumed, and only [`OnNonFinite::Error`] is allowed. Clipping by
+    /// the norm of all gradients and accumulation are not possible:
+    /// [`next_epoch`](Self::next_epoch) and [`step`](Self::step) refuse them. If a trained weight
+    /// is also used detached, use it in operations of [`nn`](crate::nn): candle's own would read it
+    /// in their backward after it was updated, which is not detected.
     pub fn update_in_backward(self) -> Self {
         Self { in_backward: Some(InBackward::default()), ..self }
     }
 
-    /// Refuses what cannot be done while gradients come and go.
+    /// An error for settings that need all gradients at once.
     pub(super) fn check_in_backward(&self) -> Result<()> {
         if self.in_backward.is_none() {
             return Ok(());
@@ -78,7 +81,7 @@ impl<M: Freezable> Training<M> {
         }
     }
 
-    /// Refuses a run that a step left half updated.
+    /// An error if a step left the run half updated.
     pub(super) fn check_whole(&self) -> Result<()> {
         match self.in_backward {
             Some(InBackward { torn: true, .. }) => {
@@ -90,14 +93,15 @@ impl<M: Freezable> Training<M> {
         }
     }
 
-    /// The run is whole again.
+    /// Marks the run as consistent again.
     pub(super) fn mend(&mut self) {
         if let Some(state) = &mut self.in_backward {
             state.torn = false;
         }
     }
 
-    /// The backward of a loss with the update in it; also the variables that got a gradient.
+    /// Runs the backward of a loss with the updates in it; also returns the variables that got a
+    /// gradient.
     pub(super) fn backward_and_update(
         &mut self,
         loss: &Tensor,
@@ -124,7 +128,8 @@ impl<M: Freezable> Training<M> {
         self.done(done, updated)
     }
 
-    /// Finds out which gradients of a loss come whole, where it has variables that were not looked for yet.
+    /// Finds out which gradients of a loss come from operations of ours alone, if it has variables
+    /// that were not analysed yet.
     fn look_at_graph(&mut self, loss: &Tensor) -> Result<()> {
         let Some(state) = &mut self.in_backward else { return Ok(()) };
         let frozen = self.freezer.plan().states().iter().map(|state| state.is_frozen());
@@ -137,7 +142,7 @@ impl<M: Freezable> Training<M> {
         if used.is_subset(&state.known) {
             return Ok(());
         }
-        // A leaf that is frozen may hold a weight that another one trains.
+        // A frozen leaf may hold a weight that another leaf trains.
         let model: &M = &self.freezer;
         let frozen = model.named_tensors()?.into_iter().filter(|(_, tensor)| !tensor.is_variable());
         let frozen: HashSet<StorageId> = frozen.map(|(_, tensor)| StorageId::of(&tensor)).collect();

@@ -1,4 +1,4 @@
-//! Saving a run and resuming it.
+//! Saves and resumes a run.
 
 use std::path::{Path, PathBuf};
 
@@ -10,12 +10,12 @@ use crate::error::{Error, Result};
 use crate::model::Freezable;
 use crate::plan::Prepared;
 
-/// The name under which the run's place is saved.
+/// The name under which the run's position is saved.
 const CLOCK: &str = "freeze.training";
 
 impl<M: Freezable> Training<M> {
-    /// Saves the run to one file: model, plan, optimizers, schedule, generators, gradients gathered
-    /// so far, metrics, and where it stands.
+    /// Saves the run to one file: model, plan, optimizers, schedule, generators, accumulated
+    /// gradients, metrics, and its position.
     ///
     /// # Errors
     ///
@@ -29,13 +29,13 @@ impl<M: Freezable> Training<M> {
         self.parts().save(path)
     }
 
-    /// Goes on from the latest whole checkpoint of the manager; `None` if there is none, or no
-    /// manager. The run is then bit for bit where it was, within an epoch too.
+    /// Resumes from the latest complete checkpoint of the manager; `None` if there is none, or no
+    /// manager. The run then continues bit-identically, also within an epoch.
     ///
     /// # Errors
     ///
-    /// As [`Manager::resume`](crate::checkpoint::Manager::resume), the checkpoint lies beyond the run's
-    /// length, or there is none and the run could not be saved; nothing has changed then.
+    /// As [`Manager::resume`](crate::checkpoint::Manager::resume), the checkpoint is beyond the
+    /// run's length, or there is none and the run could not be saved; nothing has changed then.
     pub fn resume(&mut self) -> Result<Option<Resumed>> {
         self.ready()?;
         let Some(manager) = self.manager.clone() else { return Ok(None) };
@@ -52,7 +52,7 @@ impl<M: Freezable> Training<M> {
     ///
     /// # Errors
     ///
-    /// As [`Checkpoint::resume`], or the checkpoint lies beyond the run's length; nothing has changed
+    /// As [`Checkpoint::resume`], or the checkpoint is beyond the run's length; nothing has changed
     /// then.
     pub fn resume_from(&mut self, path: impl AsRef<Path>) -> Result<Resumed> {
         self.ready()?;
@@ -62,8 +62,8 @@ impl<M: Freezable> Training<M> {
         Ok(resumed)
     }
 
-    /// Before the first epoch of a run that was not resumed: finds out now what would make the first save
-    /// fail, after an epoch's work.
+    /// Before the first epoch of a run that was not resumed: reports now what would make the first
+    /// save fail after an epoch's work.
     pub(super) fn check_begin(&mut self) -> Result<()> {
         if self.begun {
             return Ok(());
@@ -76,7 +76,7 @@ impl<M: Freezable> Training<M> {
         Ok(())
     }
 
-    /// What does not go by the checkpoint alone.
+    /// Resets state that the checkpoint does not hold.
     fn went_back(&mut self) {
         if let Some(policy) = &mut self.policy {
             policy.rewind();
@@ -92,14 +92,14 @@ impl<M: Freezable> Training<M> {
 
     pub(super) fn save_if_due(&mut self) -> Result<Option<PathBuf>> {
         match self.manager.clone() {
-            // What the run ends with is never lost.
+            // The final state is always saved.
             Some(manager) if self.clock.is_over() => manager.save(self.parts()).map(Some),
             Some(manager) => manager.save_if_due(self.parts()),
             None => Ok(None),
         }
     }
 
-    /// Everything that the run is made of.
+    /// All parts of the run.
     fn parts(&mut self) -> Checkpoint<'_, M> {
         let elapsed = self.clock.elapsed();
         let mut parts = Checkpoint::of(&mut self.freezer).history(&mut self.history);
@@ -117,7 +117,7 @@ impl<M: Freezable> Training<M> {
     }
 }
 
-/// The clock, which refuses what does not fit the run's length.
+/// The clock, which refuses a saved one that does not fit the run's length.
 struct Place<'a>(&'a mut Clock);
 
 impl Registered for Place<'_> {

@@ -1,4 +1,4 @@
-//! Where the metrics of a run go.
+//! Sinks for the metrics of a run.
 
 mod json_lines;
 
@@ -8,11 +8,12 @@ use crate::policy::Elapsed;
 
 pub use json_lines::JsonLines;
 
-/// Takes the metrics of a run, such as the hook's `layer_freezing/layers_frozen` and
-/// `layer_freezing/percentage_frozen`, which are named as the reference names them.
+/// Receives the metrics of a run, such as the hook's `layer_freezing/layers_frozen` and
+/// `layer_freezing/percentage_frozen`, which have the reference's names.
 ///
-/// Any `FnMut(&str, f64, Elapsed)` that is `Send` is one; what it uses it may borrow. `()` takes
-/// nothing. A sink of one's own is lent as `&mut sink as &mut dyn MetricSink`.
+/// Implemented for every `FnMut(&str, f64, Elapsed)` that is `Send`, borrowing closures included,
+/// and for `()`, which ignores everything. Pass a borrowed sink as
+/// `&mut sink as &mut dyn MetricSink`.
 ///
 /// ```
 /// use freeze_core::checkpoint::MetricHistory;
@@ -35,18 +36,19 @@ pub use json_lines::JsonLines;
 /// # Ok::<(), Error>(())
 /// ```
 pub trait MetricSink: Send {
-    /// One value of one metric.
+    /// Records one value of one metric.
     ///
     /// # Errors
     ///
-    /// It could not be recorded. The caller hears of it; what training did stays done.
+    /// It could not be recorded. The error is returned to the caller; the training step is not
+    /// undone.
     fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()>;
 
-    /// The run has ended: nothing more will come.
+    /// Called when the run has ended and no more values will come.
     ///
     /// # Errors
     ///
-    /// What was recorded could not be brought to where it belongs.
+    /// The recorded values could not be written.
     fn finish(&mut self) -> Result<()> {
         Ok(())
     }
@@ -72,7 +74,8 @@ impl MetricSink for MetricHistory {
     }
 }
 
-// Not for every `&mut T`: a lent closure is a closure, and would have two implementations.
+// Not for every `&mut T`: a borrowed closure is itself a closure and would have two
+// implementations.
 macro_rules! handed_on {
     ($($sink:ty),*) => {$(
         impl MetricSink for $sink {

@@ -1,9 +1,9 @@
 //! The training loop in one struct.
 //!
-//! [`Training`] holds what a loop is made of: the freezer, the optimizers, the policy that freezes,
-//! accumulation, clipping, the learning rate, metrics, checkpoints. It counts epochs and steps by
-//! itself, and what it holds is saved without being named. The parts are public and work alone for
-//! who has a loop of his own; see [`LayerFreezing`].
+//! [`Training`] holds the parts of a loop: the freezer, the optimizers, the policy that freezes,
+//! accumulation, clipping, the learning rate, metrics, checkpoints. It counts epochs and steps and
+//! saves everything it holds. The parts are public and can be used on their own in a custom loop;
+//! see [`LayerFreezing`].
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};

@@ -1,4 +1,4 @@
-//! Plans made by hand while a run goes on.
+//! Plans set by hand during a run.
 
 use super::driven::as_plan;
 use super::training::Training;
@@ -19,7 +19,7 @@ impl<M: Freezable> Training<M> {
         Ok(change)
     }
 
-    /// Freezes the first `n` leaves and lets the rest train as declared: see
+    /// Freezes the first `n` leaves and trains all others as declared: see
     /// [`Freezer::freeze_front`](crate::Freezer::freeze_front).
     ///
     /// # Errors
@@ -42,11 +42,11 @@ impl<M: Freezable> Training<M> {
         Ok(change)
     }
 
-    /// What frozen batch norms normalise by, from now on.
+    /// Sets what frozen batch norms normalise by from now on.
     ///
     /// # Errors
     ///
-    /// A frozen layer cannot follow the policy; nothing has changed then.
+    /// A frozen layer does not support the policy; nothing has changed then.
     pub fn set_batch_norm(&mut self, policy: BatchNormPolicy) -> Result<()> {
         self.freezer.set_batch_norm(policy)
     }

@@ -1,4 +1,4 @@
-//! `LayerFreezing` as `Training` holds it, behind a trait object: its schedule may be of any type.
+//! `LayerFreezing` as a trait object for `Training`, so that its schedule can be of any type.
 
 use crate::error::Result;
 use crate::model::{Freezable, Freezer};
@@ -7,7 +7,7 @@ use crate::policy::{Elapsed, Schedule};
 use crate::train::MetricSink;
 use crate::train::hook::{Audited, LayerFreezing, Report};
 
-/// What a run asks of the hook that freezes.
+/// The methods of the hook that a run calls.
 pub(super) trait Policy<M>: Send {
     fn epoch_end(
         &mut self,

@@ -1,4 +1,4 @@
-//! What a run says after each call.
+//! The reports of a run's calls.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::train::Report;
 pub struct Step {
     /// The loss.
     pub loss: f64,
-    /// Whether parameters were updated: not by a batch that is only gathered, nor by one left out.
+    /// Whether parameters were updated: not if the batch was only accumulated, or skipped.
     pub updated: bool,
-    /// The norm of all gradients before clipping, where they were clipped by norm.
+    /// The norm of all gradients before clipping, if they were clipped by norm.
     pub grad_norm: Option<f64>,
     /// What the policy did between steps, if it acted.
     pub frozen: Option<Report>,
@@ -30,31 +30,31 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EpochReport {
-    /// How far training is.
+    /// The progress of the run.
     pub elapsed: Elapsed,
-    /// The mean of the epoch's losses, without those left out; NaN if all were.
+    /// The mean of the epoch's losses, without skipped ones; NaN if all were skipped.
     pub loss: f64,
     /// What the policy did, if there is one.
     pub frozen: Option<Report>,
     /// The checkpoint that was saved, if one was due.
     pub saved: Option<PathBuf>,
-    /// Why no further epoch comes, if the run was stopped.
+    /// Why the run was stopped, if it was.
     pub stopped: Option<Stopped>,
-    /// What the epoch took.
+    /// The time that the epoch took.
     pub spent: Spent,
-    /// Leaves that do not train as planned, seen on the first step and on the first after leaves froze
-    /// or thawed; each is warned of through `tracing`, too. Not looked for where several losses take
-    /// turns.
+    /// Leaves that do not train as planned, found in the first step and in the first one after
+    /// leaves froze or thawed; each is also a `tracing` warning. Not checked with several losses
+    /// per batch.
     pub findings: Vec<Finding>,
 }
 
-/// How far a run is after a batch: what a progress bar shows.
+/// The progress of a run after a batch, for a progress bar.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
     /// Completed epochs and optimizer steps.
     pub elapsed: Elapsed,
-    /// Batches done in the epoch under way.
+    /// Batches done in the current epoch.
     pub batch: usize,
     /// Batches in an epoch.
     pub batches: usize,
@@ -64,7 +64,7 @@ pub struct Progress {
     pub mean_loss: f64,
 }
 
-/// Where the time of an epoch went. A device that works in the background is not waited for.
+/// How the time of an epoch was spent. It does not wait for devices that work asynchronously.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Spent {
@@ -72,6 +72,7 @@ pub struct Spent {
     pub backward: Duration,
     /// In clipping and updating.
     pub update: Duration,
-    /// In all, from the epoch's beginning; evaluation after the last batch is not counted.
+    /// In total, from the epoch's beginning to its last batch; evaluation after that is not
+    /// counted.
     pub training: Duration,
 }

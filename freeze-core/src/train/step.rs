@@ -20,17 +20,18 @@ use crate::model::Freezable;
 use crate::nn::backward;
 use crate::train::hook::Audited;
 
-/// What a step shows, and which leaves were frozen.
+/// The findings of a step, and which leaves were frozen.
 type Look = (Vec<Finding>, Vec<bool>);
 
 impl<M: Freezable> Training<M> {
-    /// The next epoch, or the one that was left unfinished; `None` when the run is over.
+    /// Returns the next epoch, or the unfinished one; `None` when the run is over.
     ///
     /// # Errors
     ///
-    /// No [`length`](Self::length) was given, a trained variable has no optimizer, the last epoch's
-    /// batches are done and [`epoch_end`](Self::epoch_end) was not called; or, before the first one, the
-    /// run's folder has checkpoints that it was not resumed from, or it could not be saved.
+    /// No [`length`](Self::length) is set, a trained variable has no optimizer, or the last epoch's
+    /// batches are done and [`epoch_end`](Self::epoch_end) was not called; or, before the first
+    /// epoch, the folder has checkpoints that the run was not resumed from, or the run could not be
+    /// saved.
     pub fn next_epoch(&mut self) -> Result<Option<Epoch>> {
         self.check_whole()?;
         self.ready()?;
@@ -54,16 +55,16 @@ impl<M: Freezable> Training<M> {
         }))
     }
 
-    /// Takes the loss of a batch: computes its gradients and, when enough batches are gathered, clips
-    /// and updates. Between updates the policy may freeze and a checkpoint may be saved.
+    /// Takes the loss of a batch: computes its gradients and, when enough batches are accumulated,
+    /// clips and updates. Between updates the policy may freeze, and a checkpoint may be saved.
     ///
     /// # Errors
     ///
-    /// The loss is no scalar, does not belong to a batch of an epoch that is under way, is infinite
-    /// or NaN, reaches nothing that trains, or the backward pass or the update fails: nothing is counted
-    /// then, and what was gathered for an update that failed is gone. Of several optimizers, those
-    /// before one that refuses its own numbers have made their update. Where the policy or the saving
-    /// fails, the update is made and counted.
+    /// The loss is not a scalar, does not belong to a batch of the current epoch, is infinite or
+    /// NaN, or reaches no trained parameter, or the backward pass or the update fails: the step is
+    /// not counted then, and the gradients accumulated for a failed update are lost. If one of
+    /// several optimizers refuses its settings, those before it have already updated. If the policy
+    /// or saving fails, the update has been made and counted.
     pub fn step(&mut self, loss: &Tensor) -> Result<Step> {
         let mut report = Step {
             loss: f64::NAN,
@@ -145,12 +146,12 @@ impl<M: Freezable> Training<M> {
         Ok((update, look))
     }
 
-    /// The gradients of a loss, and what they show where no step was looked at since leaves froze or
+    /// The gradients of a loss, and the findings if no step has been checked since leaves froze or
     /// thawed.
     fn backward(&mut self, loss: &Tensor) -> Result<(GradStore, Option<Look>)> {
         let Length { accumulate, turns, .. } = self.clock.length;
         let grads = timed(&mut self.spent.backward, || match accumulate > 1 && turns > 1 {
-            // The mean is over all losses, each turn's parameters have one of each batch.
+            // The mean is over all losses; the parameters of each turn have one loss per batch.
             true => backward(&(loss * turns as f64)?),
             false => backward(loss),
         })?;
@@ -158,7 +159,7 @@ impl<M: Freezable> Training<M> {
         Ok((grads, look))
     }
 
-    /// What a step shows whose gradients reached the variables that `reached` tells.
+    /// The findings of a step whose gradients reached the variables for which `reached` is true.
     fn look_if_due(
         &mut self,
         loss: &Tensor,
@@ -168,12 +169,12 @@ impl<M: Freezable> Training<M> {
         Ok(match (audited.is_due(&self.freezer), self.clock.length.turns) {
             (None, _) => None,
             (Some(frozen), 1) => Some((glance_at(&self.freezer, loss, reached)?, frozen)),
-            // The loss of one turn is not meant to reach everything that trains.
+            // The loss of one turn does not have to reach everything that trains.
             (Some(frozen), _) => Some((Vec::new(), frozen)),
         })
     }
 
-    /// The gradients to update by, if it is time for that.
+    /// The gradients to update with, if an update is due.
     fn gathered(&mut self, grads: Option<GradStore>, due: bool) -> Result<Option<GradStore>> {
         if self.clock.length.accumulate == 1 {
             return Ok(grads);
@@ -246,7 +247,7 @@ impl<M: Freezable> Training<M> {
     }
 }
 
-/// What is known of the steps: the policy's, if there is one.
+/// The record of checked steps: the policy's, if there is a policy.
 fn audited<'a, M>(
     policy: &'a mut Option<Box<dyn Policy<M>>>,
     own: &'a mut Audited,

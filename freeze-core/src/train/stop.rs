@@ -1,4 +1,4 @@
-//! What ends a run before its length.
+//! Stopping a run early.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,8 +6,8 @@ use crate::checkpoint::Goal;
 use crate::error::{Result, at_least_1};
 use crate::optim::check_number;
 
-/// Stops a run whose metric gets no better. A run that was stopped goes on when it is resumed with more
-/// patience, or with none of this.
+/// Stops a run whose metric stops improving. A stopped run continues if it is resumed with more
+/// patience or without early stopping.
 ///
 /// ```
 /// use freeze_core::EarlyStop;
@@ -25,7 +25,7 @@ pub struct EarlyStop {
 }
 
 impl EarlyStop {
-    /// Stops after the first epoch at whose end `metric` is no better than its best so far. NaN is
+    /// Stops after the first epoch in which `metric` is not better than its best so far. NaN is
     /// never better.
     pub fn new(metric: &str, goal: Goal) -> Self {
         Self { metric: metric.to_string(), goal, patience: 1, min_delta: 0.0 }
@@ -40,7 +40,7 @@ impl EarlyStop {
         Ok(Self { patience: at_least_1("patience", epochs)?, ..self })
     }
 
-    /// Only what is better by more than `delta` counts as better.
+    /// Only an improvement of more than `delta` counts.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ impl EarlyStop {
         Ok(Self { min_delta: delta, ..self })
     }
 
-    /// Takes the metric's value at an epoch's end; whether the run is to stop.
+    /// Takes the metric's value at an epoch's end and returns whether to stop.
     pub(super) fn says_stop(&self, patience: &mut Patience, value: f64) -> bool {
         if self.goal.is_better(value, patience.best, self.min_delta) {
             *patience = Patience { best: Some(value), stale: 0 };
@@ -65,24 +65,25 @@ impl EarlyStop {
     }
 }
 
-/// The best value so far, and for how many epochs nothing was better.
+/// The best value so far, and the number of epochs since.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Patience {
     best: Option<f64>,
     stale: usize,
 }
 
-/// What a run does about a loss or a gradient that is infinite or NaN. Weights and optimizer state
-/// stay untouched in any case.
+/// What a run does with a loss or a gradient that is infinite or NaN. Weights and optimizer state
+/// never change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnNonFinite {
-    /// [`step`](super::Training::step) fails. The loss is not counted: the next call takes its place,
-    /// and what was gathered before it in the same step is gone if the gradients were at fault.
+    /// [`step`](super::Training::step) fails. The loss is not counted: the next call takes its
+    /// place. If the gradients were at fault, those accumulated before in the same step are lost.
     #[default]
     Error,
-    /// The loss is left out and counted as done. If the gradients were at fault, so is the update.
+    /// The loss is skipped and counted as done. If the gradients were at fault, the update is
+    /// skipped too.
     Skip,
-    /// The run ends: no further loss is taken and no further epoch comes.
+    /// The run ends: no further loss is taken, and there is no further epoch.
     Stop,
 }
 
@@ -90,7 +91,7 @@ pub enum OnNonFinite {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Stopped {
-    /// The metric of [`EarlyStop`] got no better.
+    /// The metric of [`EarlyStop`] stopped improving.
     Early,
     /// A loss or a gradient was infinite or NaN, under [`OnNonFinite::Stop`].
     NonFinite,

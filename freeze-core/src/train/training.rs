@@ -1,4 +1,4 @@
-//! The struct and what it lets see.
+//! The struct `Training` and its accessors.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,25 +21,24 @@ use crate::policy::Elapsed;
 use crate::train::MetricSink;
 use crate::train::hook::Audited;
 
-/// A training run: model, optimizers, policy and all that goes with them.
+/// A training run: model, optimizers, policy and everything that belongs to them.
 ///
 /// Built by its methods, then driven by four calls: [`next_epoch`](Self::next_epoch),
 /// [`model`](Self::model) for the forward pass, [`step`](Self::step) with each batch's loss, and
-/// [`epoch_end`](Self::epoch_end). An error of any of them leaves the run as it was before the call,
-/// unless it says otherwise; so does whatever fails between them. See the [module](super) for an
-/// example.
+/// [`epoch_end`](Self::epoch_end). An error of a call, or of the code between two calls, leaves the
+/// run as it was before, unless the method says otherwise. See the [module](super) for an example.
 pub struct Training<M> {
     pub(super) freezer: Freezer<M>,
     pub(super) optimizers: Vec<Driven>,
-    /// What the plan trains, by full name.
+    /// The trained variables, with their full names.
     pub(super) trained: Vec<(Arc<str>, Var)>,
     pub(super) policy: Option<Box<dyn Policy<M>>>,
-    /// What is known of the steps where there is no policy that knows it.
+    /// The record of checked steps, if there is no policy to hold it.
     pub(super) audited: Audited,
     pub(super) rate: Option<Box<dyn Fn(f64) -> f64 + Send>>,
     pub(super) clip: GradClip,
     pub(super) clip_within: bool,
-    /// Of a run that updates within the backward.
+    /// The state of a run that updates within the backward.
     pub(super) in_backward: Option<InBackward>,
     pub(super) sums: GradAccumulator,
     pub(super) sinks: Vec<Box<dyn MetricSink>>,
@@ -51,19 +50,20 @@ pub struct Training<M> {
     pub(super) generators: Generators,
     pub(super) clock: Clock,
     pub(super) spent: Spent,
-    /// Whether it was looked at whether the run can be saved, or it was resumed.
+    /// Whether it has been checked that the run can be saved, or the run was resumed.
     pub(super) begun: bool,
-    /// Whether the sinks were told that the run is over.
+    /// Whether `finish` of the sinks has been called.
     pub(super) finished: bool,
-    /// When the epoch under way began.
+    /// When the current epoch began.
     pub(super) began: Instant,
 }
 
-/// Is called after every batch.
+/// A function that is called after every batch.
 pub(super) type Watch = Box<dyn FnMut(&Progress) + Send>;
 
 impl<M: Freezable> Training<M> {
-    /// The model as the plan has it, for the forward pass whose loss [`step`](Self::step) takes.
+    /// The model under the current plan, for the forward pass whose loss [`step`](Self::step)
+    /// takes.
     pub fn model(&self) -> &M {
         &self.freezer
     }
@@ -74,8 +74,8 @@ impl<M: Freezable> Training<M> {
         self.freezer.view_mut()
     }
 
-    /// Runs `f` on the whole model with every parameter detached: no graph is recorded and neither
-    /// plan nor optimizers notice. Dropout and batch norm do as the caller says, for instance by
+    /// Runs `f` on the whole model with every parameter detached: no graph is recorded, and plan
+    /// and optimizers are not affected. Dropout and batch norm follow the caller, for instance
     /// `forward_t(xs, false)`.
     ///
     /// # Errors
@@ -90,44 +90,44 @@ impl<M: Freezable> Training<M> {
         &self.freezer
     }
 
-    /// How far training is, in completed epochs and optimizer steps.
+    /// The progress in completed epochs and optimizer steps.
     pub fn elapsed(&self) -> Elapsed {
         self.clock.elapsed()
     }
 
-    /// Every metric recorded so far, those of the run that was resumed included.
+    /// Every metric recorded so far, including those before a resume.
     pub fn history(&self) -> &MetricHistory {
         &self.history
     }
 
-    /// Why no further epoch comes, if the run was stopped before its length.
+    /// Why the run was stopped, if it was stopped early.
     pub fn stopped(&self) -> Option<Stopped> {
         self.clock.stopped
     }
 
-    /// How many losses and updates were left out under [`OnNonFinite::Skip`], over the whole run.
+    /// How many losses and updates were skipped under [`OnNonFinite::Skip`], over the whole run.
     pub fn left_out(&self) -> u64 {
         self.clock.left_out
     }
 
-    /// What the epoch has taken so far.
+    /// The time that the epoch has taken so far.
     pub fn spent(&self) -> Spent {
         self.spent
     }
 
-    /// The optimizer that was added as number `index`, from 0, if it is an `O`.
+    /// The optimizer that was added as number `index`, counted from 0, if it is an `O`.
     pub fn optimizer_as<O: 'static>(&self, index: usize) -> Option<&O> {
         self.optimizers.get(index)?.as_any().downcast_ref()
     }
 
-    /// As [`optimizer_as`](Self::optimizer_as), to change its settings. Where there is a
-    /// [`rate`](Self::rate), each step sets the learning rate anew from the one that the optimizer
-    /// was built with.
+    /// As [`optimizer_as`](Self::optimizer_as), to change its settings. With a
+    /// [`rate`](Self::rate), each step sets the learning rate again, from the one that the
+    /// optimizer was built with.
     pub fn optimizer_as_mut<O: 'static>(&mut self, index: usize) -> Option<&mut O> {
         self.optimizers.get_mut(index)?.as_any_mut().downcast_mut()
     }
 
-    /// Gives the whole model back.
+    /// Returns the whole model.
     pub fn into_model(self) -> M {
         self.freezer.into_whole()
     }

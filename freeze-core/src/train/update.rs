@@ -13,12 +13,12 @@ use crate::model::Freezable;
 use crate::optim::{GradClip, check_number, reached_nothing};
 use crate::plan::LeafState;
 
-/// What came of an update.
+/// The result of an update.
 pub(super) enum Update {
     Done {
-        /// Whether there was anything to update: not where all is frozen.
+        /// Whether any parameter was updated: not if everything is frozen.
         reached: bool,
-        /// Of all gradients together, before clipping by norm.
+        /// The norm of all gradients together, before clipping by norm.
         grad_norm: Option<f64>,
     },
     /// Gradients are infinite or NaN; nothing was updated.
@@ -26,7 +26,7 @@ pub(super) enum Update {
 }
 
 impl<M: Freezable> Training<M> {
-    /// Checks that the run can begin, and tells the optimizers the plan.
+    /// Checks that the run can begin, and applies the plan to the optimizers.
     pub(super) fn ready(&mut self) -> Result<()> {
         if self.clock.length.epochs == 0 {
             let why = "its length is not known; say `length(epochs, batches)`";
@@ -45,7 +45,7 @@ impl<M: Freezable> Training<M> {
         self.check_in_backward()
     }
 
-    /// Takes note of what the plan trains.
+    /// Updates the list of trained variables.
     pub(super) fn planned(&mut self) {
         let mut vars = self.freezer.planned_vars();
         self.sums.follow(&vars);
@@ -53,7 +53,7 @@ impl<M: Freezable> Training<M> {
         self.trained = vars.into_iter().map(|var| (var.name, var.var)).collect();
     }
 
-    /// Refuses gradients that move nothing, unless all is frozen.
+    /// An error if no trained parameter has a gradient, unless everything is frozen.
     pub(super) fn check_reached(&self, grads: &GradStore) -> Result<()> {
         if self.trained.iter().any(|(_, var)| grads.get(var).is_some()) {
             return Ok(());
@@ -62,7 +62,7 @@ impl<M: Freezable> Training<M> {
         reached_nothing(owned, self.trained.len())
     }
 
-    /// Clips and updates. Gradients are looked at before anything moves.
+    /// Clips and updates. Gradients are checked before anything changes.
     pub(super) fn update(&mut self, grads: &mut GradStore) -> Result<Update> {
         self.check_reached(grads)?;
         let reached = self.trained.iter().filter(|(_, var)| grads.get(var).is_some());
@@ -82,7 +82,7 @@ impl<M: Freezable> Training<M> {
         Clipping { clip: self.clip, within: self.clip_within }
     }
 
-    /// Sets every optimizer's learning rate to that of the step to come.
+    /// Sets every optimizer's learning rate for the next step.
     pub(super) fn set_rates(&mut self) -> Result<()> {
         if let Some(rate) = &self.rate {
             let share = rate(self.clock.middle_of_step());

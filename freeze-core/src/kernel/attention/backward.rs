@@ -1,5 +1,5 @@
-//! The backward: probabilities made again, block by block. One thread has all of a head of keys, so that
-//! each gradient has one writer and its sums one order.
+//! The backward: recomputes the probabilities block by block. One thread handles a whole key head,
+//! so that each gradient has one writer and its sums one order.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use super::scores::{Call, Place, Sizes};
 use super::{KEYS, QUERIES, RowStats, each_with};
 use crate::kernel::{Matrix, Real, Threads, sum2, wide};
 
-/// What the forward has left, and the gradient of its result.
+/// The results of the forward, and the gradient of its output.
 #[derive(Clone, Copy)]
 pub(crate) struct Forward<'a, T> {
     pub(crate) y: &'a [T],
@@ -51,7 +51,7 @@ fn parts<T>(gradient: &mut Option<Vec<T>>, count: usize) -> impl Iterator<Item =
     })
 }
 
-/// What one thread works in.
+/// The buffers of one thread.
 struct Room<T> {
     q: Vec<T>,
     /// `sum(grad * y)` of each query.
@@ -68,7 +68,7 @@ impl<T: Real> Room<T> {
     }
 }
 
-/// The gradients of one head of keys, and of the queries that share it.
+/// Computes the gradients of one key head, and of the queries that share it.
 fn head<T: Real>(
     call: &Call<'_, T>,
     forward: Forward<'_, T>,
@@ -90,7 +90,7 @@ fn head<T: Real>(
     }
 }
 
-/// What a block of queries adds to the gradients.
+/// Adds the contribution of a block of queries to the gradients.
 fn block<T: Real>(
     call: &Call<'_, T>,
     forward: Forward<'_, T>,
@@ -163,7 +163,7 @@ fn scores_to_probabilities<T: Real>(scores: &mut [T], columns: usize, stats: &[R
     }
 }
 
-/// The gradients of scores, in place of those of the probabilities `p`.
+/// Turns the gradients of the probabilities `p` into those of the scores, in place.
 #[inline(always)]
 fn through_softmax<T: Real>(slopes: &mut [T], columns: usize, p: &[T], dots: &[T]) {
     let rows = slopes.chunks_exact_mut(columns).zip(p.chunks_exact(columns));

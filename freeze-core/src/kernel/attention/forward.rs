@@ -1,4 +1,5 @@
-//! The forward: block after block of keys, and what is there scaled down whenever a larger score comes.
+//! The forward: block by block of keys; the result so far is scaled down whenever a larger score
+//! occurs.
 
 use std::ops::Range;
 
@@ -7,8 +8,8 @@ use super::{KEYS, QUERIES, RowStats, each_with};
 use crate::kernel::softmax::max;
 use crate::kernel::{Matrix, Real, Threads, sum1, wide};
 
-/// `softmax(scale * q kᵀ + bias) v`, and what the backward needs of each row; rows that see no key are
-/// zeros. There is a key, and the result has elements.
+/// `softmax(scale * q kᵀ + bias) v`, and the statistics of each row for the backward; rows that see
+/// no key are zeros. There must be a key, and the result must not be empty.
 pub(crate) fn forward<T: Real>(call: &Call<'_, T>) -> (Vec<T>, Vec<RowStats>) {
     let Sizes { batch, heads, queries, inner, width, .. } = call.sizes;
     let rows = batch * heads * queries;
@@ -56,11 +57,11 @@ fn attend<T: Real>(
         exps.times(v, y, true, Threads::One);
     }
     for (y, stats) in y.chunks_exact_mut(width).zip(stats) {
-        // The largest score of those that are seen adds 1 to a sum.
+        // The largest of the visible scores adds 1 to the sum.
         stats.scale = if stats.scale == 0.0 { 0.0 } else { stats.scale.recip() };
         stats.max = shift(stats.max);
         if stats.scale == 0.0 {
-            // Nothing was seen, not even what is infinite or NaN among the values.
+            // No key was visible, so infinite or NaN values have no effect either.
             y.fill(T::ZERO);
         }
         let scale = T::from_f64(stats.scale);
@@ -68,8 +69,8 @@ fn attend<T: Real>(
     }
 }
 
-/// Makes exponentials of a row's scores, and scales what the row has come to so far, with its sum in
-/// `stats.scale`, to the largest of all of them.
+/// Replaces a row's scores by their exponentials, and rescales the row's result so far, and its sum
+/// in `stats.scale`, to the largest of all scores.
 #[inline(always)]
 fn carry<T: Real>(scores: &mut [T], y: &mut [T], stats: &mut RowStats) {
     let before = stats.max;
@@ -84,7 +85,7 @@ fn carry<T: Real>(scores: &mut [T], y: &mut [T], stats: &mut RowStats) {
     }
 }
 
-/// What is taken from scores whose largest is `max`.
+/// The number to subtract from scores whose largest is `max`.
 fn shift(max: f64) -> f64 {
     if max == f64::NEG_INFINITY { 0.0 } else { max }
 }

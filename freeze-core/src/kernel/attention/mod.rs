@@ -1,6 +1,6 @@
-//! Attention in blocks of queries and keys, the softmax carried along (FlashAttention: Dao et al., 2022,
-//! arXiv:2205.14135): a thread has one block of scores at a time, so that memory grows with the sequence
-//! and not with its square.
+//! Attention in blocks of queries and keys with a running softmax (FlashAttention: Dao et al.,
+//! 2022, arXiv:2205.14135): a thread has one block of scores at a time, so that memory is linear in
+//! the sequence length, not quadratic.
 
 mod backward;
 mod forward;
@@ -12,23 +12,23 @@ pub(crate) use scores::{Bias, Call, Sight, Sizes};
 
 use super::threads;
 
-/// Queries and keys of a block.
+/// The queries and the keys of a block.
 const QUERIES: usize = 64;
 const KEYS: usize = 256;
 
 /// With fewer multiplications than this, waking other threads costs more than it saves.
 const FROM: usize = 1 << 18;
 
-/// What of a row of scores turns it into probabilities: `exp(score - max) / sum`.
+/// The statistics that turn a row of scores into probabilities: `exp(score - max) / sum`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowStats {
-    /// The largest score; 0 where there is none.
+    /// The largest score; 0 if there is none.
     max: f64,
-    /// 1 over the sum; 0 where there is no score.
+    /// 1 over the sum; 0 if there is no score.
     scale: f64,
 }
 
-/// Runs `work` on every piece of a call, with something to work in.
+/// Runs `work` on every piece of a call, with buffers for each thread.
 fn each_with<I: Send, S>(
     sizes: &Sizes,
     pieces: Vec<I>,

@@ -1,4 +1,4 @@
-//! The scores of a block: products of queries and keys, and what a mask makes of them.
+//! The scores of a block: products of queries and keys, with the mask applied.
 
 use std::ops::Range;
 
@@ -26,13 +26,13 @@ impl Sizes {
         [self.batch, self.heads, self.queries, self.width]
     }
 
-    /// Of the forward.
+    /// The multiplications of the forward.
     pub(crate) fn multiplications(&self) -> usize {
         let scores = self.batch * self.heads * self.queries * self.keys;
         scores.saturating_mul(self.inner + self.width)
     }
 
-    /// How many heads of queries share one of keys.
+    /// The number of query heads that share one key head.
     pub(super) fn group(&self) -> usize {
         self.heads / self.key_heads
     }
@@ -52,15 +52,16 @@ fn blocks(len: usize, size: usize) -> impl Iterator<Item = Range<usize>> + Clone
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sight {
     All,
-    /// Those up to its own place, counted from the last query and the last key.
+    /// Keys up to the query's own position, counted from the last query and the last key.
     Causal,
 }
 
-/// What is added to the scores: a row for each query, which queries, heads and batches may share.
+/// The numbers added to the scores: a row for each query, which queries, heads and batches may
+/// share.
 #[derive(Clone, Copy)]
 pub(crate) struct Bias<'a, T> {
     pub(crate) values: &'a [T],
-    /// From one batch, head and query to the next; 0 where they share.
+    /// The steps from one batch, head and query to the next; 0 if they share rows.
     pub(crate) strides: [usize; 3],
 }
 
@@ -87,7 +88,7 @@ pub(super) struct Place {
 }
 
 impl<'a, T: Real> Call<'a, T> {
-    /// The blocks of keys of which one of the queries sees some.
+    /// The blocks of keys in which at least one of the queries sees a key.
     pub(super) fn key_blocks(&self, queries: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
         let seen = match queries.len() {
             0 => 0,
@@ -121,7 +122,7 @@ impl<'a, T: Real> Call<'a, T> {
         to.iter_mut().zip(from).for_each(|(to, &q)| *to = q * scale);
     }
 
-    /// Writes the scores of a block, of queries that are loaded.
+    /// Writes the scores of a block; `q` are its loaded queries.
     pub(super) fn scores(&self, place: &Place, q: &[T], to: &mut [T]) {
         let (rows, columns, inner) = (place.queries.len(), place.keys.len(), self.sizes.inner);
         let [k, _] = self.keys_and_values(place);

@@ -101,15 +101,15 @@ impl Tile<'_> {
         }
     }
 
-    /// Where the channel of a tap begins within a sample.
+    /// The offset of a tap's channel within a sample.
     fn plane(&self, tap: usize) -> usize {
         let g = self.geometry;
         let channel = self.group * g.group_in() + tap / (g.height.kernel * g.width.kernel);
         channel * g.height.input * g.width.input
     }
 
-    /// Where the line that a tap reads for output row `out` begins, from the tap's plane of the first
-    /// sample; `None` in the padding.
+    /// The offset of the line that a tap reads for output row `out`, from the tap's plane of the
+    /// first sample; `None` in the padding.
     fn source(&self, out: usize, tap: usize) -> Option<usize> {
         let g = self.geometry;
         let (sample, row) = (out / g.height.output, out % g.height.output);
@@ -117,8 +117,8 @@ impl Tile<'_> {
         Some(sample * g.sample_in() + line * g.width.input)
     }
 
-    /// The contiguous pieces of a channel of the tile within the outputs, with the channel's index
-    /// among all.
+    /// The contiguous pieces of a channel of the tile within the outputs, with the index of the
+    /// channel among all channels.
     fn runs(&self, channel: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
         let g = *self.geometry;
         let channel = self.group * g.group_out() + channel;

@@ -14,7 +14,8 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// Where tap `tap` of the kernel reads for output `out`; `None` in the padding.
+    /// The input position that tap `tap` of the kernel reads for output `out`; `None` in the
+    /// padding.
     pub(crate) fn source(&self, out: usize, tap: usize) -> Option<usize> {
         let padded = out * self.stride + tap * self.dilation;
         padded.checked_sub(self.padding).filter(|&index| index < self.input)
@@ -96,7 +97,7 @@ impl Geometry {
             bail!("{name}: {channels_out} output channels do not divide into {groups} groups");
         }
         let axis = |(input, kernel): (usize, usize), padding, stride, dilation| -> Result<Axis> {
-            // Wide enough for any numbers, which come from the user.
+            // In a wide type, because the numbers come from the user.
             let reach = kernel.checked_sub(1).map_or(0, |gaps| dilation as u128 * gaps as u128 + 1);
             let padded = input as u128 + 2 * padding as u128;
             if reach == 0 || reach > padded {
@@ -129,9 +130,9 @@ impl Geometry {
         Ok(geometry)
     }
 
-    /// Whether there may be memory for the result and the columns of one row of it.
+    /// Whether there can be enough memory for the result and the columns of one row of it.
     fn has_room(&self) -> bool {
-        /// What is small is not asked for.
+        /// Smaller sizes are not checked.
         const ASKED: usize = 1 << 27;
         let product = |factors: &[usize]| {
             factors.iter().try_fold(1usize, |product, &factor| product.checked_mul(factor))

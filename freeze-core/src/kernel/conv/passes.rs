@@ -9,7 +9,7 @@ use crate::kernel::{Matrix, Real, Threads, sum1, threads, wide};
 /// The elements of a column matrix: large enough for the matmul, small enough for the cache.
 const TILE: usize = 1 << 17;
 
-/// At most so many parts. The number must not depend on the machine: the parts' weight gradients are
+/// The largest number of parts. It must not depend on the machine: the parts' weight gradients are
 /// summed in order, so that equal runs give equal bits.
 const PARTS: usize = 16;
 
@@ -111,19 +111,19 @@ fn add<T: Real>(sum: &mut [T], values: &[T]) {
     );
 }
 
-/// Chunks of no elements are an error of `chunks`.
+/// At least 1, because `chunks` panics for 0.
 fn chunk(elements: usize) -> usize {
     elements.max(1)
 }
 
-/// How many samples a part has: few enough for many parts, enough to fill a tile.
+/// The number of samples of a part: few enough for many parts, enough to fill a tile.
 fn part_samples(g: &Geometry, parts: usize) -> usize {
     let fill = TILE / chunk(g.taps() * g.pixels());
     fill.min(g.batch.div_ceil(4)).max(g.batch.div_ceil(parts)).max(1)
 }
 
-/// Products are shared out where the batch has few parts. That does not depend on the number of threads,
-/// and so neither do the bits.
+/// Products run on all threads if the batch has few parts. This does not depend on the number of
+/// threads, so neither do the bits.
 fn product_threads(g: &Geometry, part: usize) -> Threads {
     if g.batch.div_ceil(part) < FEW { Threads::All } else { Threads::One }
 }
@@ -146,7 +146,7 @@ fn group<'w, T: Real>(g: &Geometry, weight: &'w [T], group: usize) -> Matrix<'w,
     Matrix::new(&weight[from..], g.group_out(), g.taps())
 }
 
-/// What a thread works in, kept from tile to tile.
+/// The buffers of a thread, kept from tile to tile.
 struct Buffers<T> {
     columns: Vec<T>,
     /// A tile of the result or of its gradient.
@@ -175,7 +175,7 @@ fn taken<'b, T: Real>(buffer: &'b mut Vec<T>, tile: &Tile<'_>, grad: &[T]) -> Ma
     Matrix::new(taken, channels, pixels)
 }
 
-/// The first `len` elements of a buffer, whatever they are.
+/// The first `len` elements of a buffer, with unspecified contents.
 fn room<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     if buffer.len() < len {
         buffer.resize(len, T::zero());

@@ -1,4 +1,4 @@
-//! Normalisation of planes by moments that are there, with a weight and a bias per channel.
+//! Normalisation of planes by given moments, with a weight and a bias per channel.
 
 use candle_core::WithDType;
 
@@ -6,7 +6,7 @@ use super::Center;
 use super::planes::{Moments, Planes, combine, gradient_sums, scale};
 use crate::kernel::Element;
 
-/// What normalises.
+/// The moments to normalise by.
 pub(crate) struct ByPlanes {
     planes: Planes,
     /// The number that is subtracted, for each set of planes.
@@ -16,12 +16,12 @@ pub(crate) struct ByPlanes {
     from: From,
 }
 
-/// Where the moments come from.
+/// The source of the moments.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum From {
     /// From the input, so that its gradient passes through them.
     Input(Center),
-    /// From elsewhere: they are constants.
+    /// From elsewhere, so they are constants.
     Running,
 }
 
@@ -99,7 +99,7 @@ impl ByPlanes {
     }
 }
 
-/// The nearest number of the arithmetic's type, and what is missing from it.
+/// The nearest number in the type of arithmetic, and the remainder.
 fn two_parts<T: Element>(mean: f64) -> (f64, f64) {
     let near = T::Real::from_f64(mean).to_f64();
     (near, mean - near)

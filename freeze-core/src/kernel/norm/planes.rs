@@ -1,6 +1,6 @@
 //! Kernels over `[batch, channels, len]`: each plane of `len` contiguous elements belongs to one
 //! channel and is normalised by the statistics of one set of planes. Batch norm and group norm
-//! differ in the sets alone.
+//! differ only in the sets.
 
 use candle_core::WithDType;
 
@@ -15,7 +15,7 @@ pub(crate) struct Planes {
     pub(crate) over: Over,
 }
 
-/// What statistics are taken over.
+/// The sets that statistics are taken over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Over {
     /// All planes of a channel.
@@ -50,15 +50,15 @@ impl Planes {
     }
 }
 
-/// Mean and mean square deviation of every set of planes; about zero if the mean stays.
+/// Mean and mean square deviation of every set of planes; about zero if the mean is not removed.
 #[derive(Clone, Debug)]
 pub(crate) struct Moments {
     pub(crate) mean: Vec<f64>,
     pub(crate) variance: Vec<f64>,
 }
 
-/// Both moments of each plane while it is in the cache, put together in f64 (the parallel form of
-/// Chan, Golub and LeVeque, 1983).
+/// Computes both moments of each plane while it is in the cache, and combines them in f64 (the
+/// parallel form of Chan, Golub and LeVeque, 1983).
 pub(crate) fn moments<T: Element>(x: &[T], planes: Planes, center: Center) -> Moments {
     let len = planes.len as f64;
     let each = per_plane(

@@ -6,8 +6,9 @@ use candle_core::WithDType;
 use super::{Center, not_negative};
 use crate::kernel::{Element, Real, for_blocks, rows_per_block, split, sum1, sum3};
 
-/// `x_hat = (x - center) * rstd + shift`: the mean in two parts, since one of the element's own
-/// precision is off by up to half a unit of its last place, which at mean 1e4 is 5e-4 in f32.
+/// `x_hat = (x - center) * rstd + shift`. The mean is in two parts, because in the element's own
+/// precision it is off by up to half a unit in the last place, which at a mean of 1e4 is 5e-4 in
+/// f32.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowStats {
     center: f64,
@@ -89,8 +90,8 @@ pub(crate) fn backward<T: Element>(
     [input, weighted, biased]: [bool; 3],
 ) -> [Option<Vec<T>>; 3] {
     let len = weight.len();
-    // At least 16 rows share the sums of the weight's and the bias's gradients, and no more than may be
-    // added up one by one without a loss.
+    // At least 16 rows share the sums of the gradients of weight and bias, but no more than can be
+    // added one by one accurately.
     let block = rows_per_block(len, 16).min(1 << 12) * len;
     let mut input = input.then(|| vec![T::from_f64(0.0); x.len()]);
     let blocks = split(input.as_deref_mut(), block, x.len());

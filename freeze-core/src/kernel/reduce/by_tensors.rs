@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-/// The sum over everything that `map` makes of the gradients: short rows on the device, since it
-/// sums in the type of its tensors, and rows in double precision here, fetched at once.
+/// The sum of all elements of `map(gradient)`: short rows are summed on the device, in the type of
+/// its tensors, and the rows in double precision here, fetched together.
 pub(super) fn sum_by_tensors(
     grads: &[&Tensor],
     map: impl Fn(&Tensor) -> Result<Tensor>,
@@ -27,7 +27,8 @@ pub(super) fn largest_by_tensors(grads: &[&Tensor]) -> Result<f64> {
     Ok(largest.into_iter().fold(0.0, f64::max))
 }
 
-/// What `reduce` makes of each gradient, a few numbers, fetched from the device once for each type.
+/// The few numbers of `reduce(gradient)` for each gradient, fetched from the device once for each
+/// type.
 fn fetched(grads: &[&Tensor], reduce: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Vec<f64>> {
     let (mut single, mut double): (Vec<Tensor>, Vec<Tensor>) = Default::default();
     for grad in grads.iter().filter(|grad| grad.elem_count() > 0) {

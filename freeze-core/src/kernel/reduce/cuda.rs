@@ -54,7 +54,7 @@ fn look<P: CudaDType + DeviceRepr + WithDType>(
     launch(&grad.device, Look { count, elements, flag })
 }
 
-/// What the kernel takes, all lengths compared.
+/// The kernel's arguments, with all lengths compared.
 struct Look<'a, P> {
     count: u64,
     elements: CudaView<'a, P>,

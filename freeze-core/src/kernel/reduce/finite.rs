@@ -1,4 +1,4 @@
-//! Whether gradients are finite, asked before anything is updated.
+//! Checks whether gradients are finite, before anything is updated.
 
 use candle_core::{Result, Tensor};
 
@@ -10,11 +10,11 @@ use crate::kernel::{Element, by_element, slices, threads, wide};
 ///
 /// # Errors
 ///
-/// The device fails, or a type is none that computes.
+/// The device fails, or a type has no arithmetic here.
 pub(crate) fn all_finite(grads: &[&Tensor]) -> Result<bool> {
     let (here, elsewhere): (Vec<&Tensor>, Vec<_>) =
         grads.iter().partition(|grad| grad.device().is_cpu());
-    // Large ones are looked at by all threads each, small ones side by side.
+    // Each large one is checked by all threads, small ones in parallel.
     let (small, large): (Vec<&Tensor>, Vec<_>) =
         here.into_iter().partition(|grad| grad.elem_count() < STREAM.from);
     let elements: usize = small.iter().map(|grad| grad.elem_count()).sum();
@@ -57,11 +57,11 @@ fn all_finite_of<P: Element>(elements: &[P]) -> bool {
     threads::map(elements.chunks(STREAM.grain), all_finite_of).into_iter().all(|finite| finite)
 }
 
-/// The sum of finite numbers is finite, unless they are huge: then each is looked at.
+/// The sum of finite numbers is finite unless they are huge; only then is each element checked.
 pub(super) fn all_finite_by_tensors(grads: &[&Tensor]) -> Result<bool> {
     if sum_by_tensors(grads, |grad| Ok(grad.clone()))?.is_finite() {
         return Ok(true);
     }
-    // Zero times a finite number is zero, times anything else NaN.
+    // Zero times a finite number is zero, and NaN times anything else.
     Ok(sum_by_tensors(grads, |grad| grad * 0.0)?.is_finite())
 }

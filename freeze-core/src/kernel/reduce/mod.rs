@@ -1,4 +1,4 @@
-//! Two questions asked of gradients before an update: whether they are finite, and their norm.
+//! Reductions of gradients before an update: whether they are finite, and their norm.
 
 mod by_tensors;
 #[cfg(feature = "cuda")]

@@ -1,4 +1,4 @@
-//! The norm of gradients, wherever they lie and however large or small they are.
+//! The norm of gradients, on any device and of any magnitude.
 
 use candle_core::{Result, Tensor, WithDType};
 
@@ -7,8 +7,8 @@ use super::by_tensors::{largest_by_tensors, sum_by_tensors};
 use super::squares::sum_squares;
 use crate::kernel::{by_element, slices};
 
-/// The norm of many gradients together: the product of the two, which may overflow where neither
-/// does.
+/// The norm of many gradients together, as the product of two numbers, which may overflow although
+/// neither does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Norm {
     unit: f64,
@@ -25,7 +25,7 @@ impl Norm {
         self.in_units.is_finite()
     }
 
-    /// What to multiply by so that the norm becomes `bound`.
+    /// The factor that makes the norm `bound`.
     pub(crate) fn factor_to(self, bound: f64) -> f64 {
         bound / self.unit / self.in_units
     }
@@ -35,13 +35,13 @@ impl Norm {
 ///
 /// # Errors
 ///
-/// The device fails, or a type is none that computes.
+/// The device fails, or a type has no arithmetic here.
 pub(crate) fn norm(grads: &[&Tensor]) -> Result<Norm> {
     let (here, elsewhere): (Vec<&Tensor>, Vec<_>) =
         grads.iter().partition(|grad| grad.device().is_cpu());
     let sum = here.iter().map(|grad| squares_here(grad)).sum::<Result<f64>>()?
         + sum_by_tensors(&elsewhere, Tensor::sqr)?;
-    // Below, squares that underflowed could matter: in `f64` here, in `f32` elsewhere.
+    // Below this, squares that underflowed could matter: in `f64` here, in `f32` elsewhere.
     let sure = if elsewhere.is_empty() { 1e-290 } else { 1e-20 };
     if (sure..=f64::MAX).contains(&sum) {
         return Ok(Norm { unit: 1.0, in_units: sum.sqrt() });
@@ -65,7 +65,7 @@ fn norm_in_units(here: &[&Tensor], elsewhere: &[&Tensor]) -> Result<Norm> {
     for grad in here {
         fold_here(grad, &mut |x| sum += (x / unit) * (x / unit))?;
     }
-    // Two factors, since one over a number that is hardly one is infinite.
+    // Two factors, because one over a subnormal number is infinite.
     let root = unit.sqrt();
     sum += sum_by_tensors(elsewhere, |grad| ((grad / root)? / root)?.sqr())?;
     Ok(Norm { unit, in_units: sum.sqrt() })

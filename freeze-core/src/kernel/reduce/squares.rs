@@ -1,4 +1,4 @@
-//! The sum of squares in double precision; the same bits however many threads there are.
+//! The sum of squares in double precision, with the same bits on any number of threads.
 
 use candle_core::WithDType;
 

@@ -1,4 +1,4 @@
-//! The questions answered by loops against the same made of candle operations.
+//! The reductions by loops against the same composed of candle operations.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -34,7 +34,7 @@ fn the_probes_see_one_odd_element_wherever_it_is() -> Result<()> {
     Ok(())
 }
 
-/// The loop itself: `norm` would make up for a sum of 0 by another way.
+/// Tests the loop itself, because `norm` would compute a sum of 0 again in another way.
 #[test]
 fn squares_are_summed_up_in_one_pass() {
     assert_eq!(sum_squares::<f32>(&[]), 0.0);
@@ -62,7 +62,7 @@ fn norms() -> Result<()> {
     Ok(())
 }
 
-/// The sum in one `f32` would stop at 2^24, and hardly notice the small ones on the way there.
+/// A sum in one `f32` would stop at 2^24, and lose small numbers before that.
 #[test]
 fn a_sum_goes_on_where_single_precision_stops() -> Result<()> {
     let len = (1 << 24) + 4099;
@@ -80,7 +80,7 @@ fn norms_of_huge_and_tiny_gradients() -> Result<()> {
         let expected = f64::hypot(a, b);
         assert!((norm.value() / expected - 1.0).abs() < 1e-9, "{norm:?} of {a} and {b}");
     }
-    // No number says how large it is, but a factor clips it.
+    // The norm overflows, but there is a factor that clips it.
     let grads = Tensor::full(f64::MAX, 4, &Device::Cpu)?;
     let norm = norm(&[&grads])?;
     assert!(norm.is_of_finite() && norm.value().is_infinite());

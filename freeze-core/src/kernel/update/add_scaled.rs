@@ -1,4 +1,4 @@
-//! Adding up gradients in place.
+//! Adds gradients up in place.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, WithDType, bail};
@@ -13,7 +13,7 @@ use crate::kernel::{Real, by_real, real_dtype, slices};
 ///
 /// The device fails.
 pub(crate) fn add_scaled(sum: &Tensor, keep: f64, grad: &Tensor, factor: f64) -> Result<()> {
-    // candle gives back the very tensor for operations on nothing, which would alias here.
+    // For empty tensors candle returns the operand itself, which would alias here.
     if sum.elem_count() == 0 {
         return Ok(());
     }

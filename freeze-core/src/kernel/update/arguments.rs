@@ -1,12 +1,13 @@
-//! The kernels of `fused.cu` that update parameters, each as a type of the numbers that it takes.
+//! The kernels of `fused.cu` that update parameters: for each, a type with the numbers that it
+//! takes.
 
-/// The numbers that a kernel takes behind what all updates have.
+/// The numbers that a kernel takes after the arguments common to all updates.
 pub trait Arguments {
     /// The kernel's name without the type of the elements.
     const KERNEL: &'static str;
-    /// The rows of moments that it takes for granted.
+    /// The number of moments that it requires.
     const MOMENTS: usize;
-    /// What it calls its numbers, in their order.
+    /// The names of its numbers, in their order.
     const NAMES: &'static [&'static str];
 
     /// The numbers in that order.
@@ -37,12 +38,12 @@ macro_rules! arguments {
 }
 
 arguments!(
-    /// `m = b1 m + c1 g`, `v = b2 v + c2 g²`, and the step goes along their quotient.
+    /// `m = b1 m + c1 g`, `v = b2 v + c2 g²`, and the step is along their quotient.
     AdamArguments: "adam", 2 moments,
     [b1, c1, b2, c2, scale_m, scale_v, eps, lr, keep, penalty]
 );
 arguments!(
-    /// `b = factor b + g`, and the step goes along `direct g + carried b`; without moments along `g`.
+    /// `b = factor b + g`, and the step is along `direct g + carried b`; without moments along `g`.
     SgdArguments: "sgd", 0 moments,
     [factor, direct, carried, lr, penalty]
 );
@@ -51,7 +52,7 @@ arguments!(
 mod tests {
     use super::*;
 
-    /// A launch takes its arguments on trust: they have to be those of the kernel, in its order.
+    /// A launch does not check its arguments: they have to be those of the kernel, in its order.
     fn check<A: Arguments>() {
         let source = include_str!("../cuda/fused.cu");
         let head = format!("void {}_##suffix(", A::KERNEL);

@@ -1,4 +1,4 @@
-//! The update made of candle operations, for devices without a kernel.
+//! The update composed of candle operations, for devices without a kernel.
 
 use candle_core::{DType, Result, Tensor, Var, bail};
 
@@ -30,7 +30,8 @@ pub(crate) fn update<U: ElementRule>(
     var.set(&theta.to_dtype(var.dtype())?)
 }
 
-/// The parameter to count with: its master weights where they round to what is stored.
+/// The parameter in the type of arithmetic: the master weights where they round to the stored
+/// values.
 fn recalled(var: &Var, real: DType, state: Option<&State>) -> Result<Tensor> {
     let stored = var.as_detached_tensor();
     let Some(State { tensor, rows }) = state.filter(|state| state.rows.master) else {

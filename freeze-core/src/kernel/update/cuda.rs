@@ -69,13 +69,13 @@ where
     launch(&device, checked)
 }
 
-/// What the kernels that update take, all lengths compared.
+/// The arguments of the update kernels, with all lengths compared.
 struct Update<'a, P: Element, A> {
     count: u64,
     theta: CudaViewMut<'a, P>,
     grad: CudaView<'a, P>,
     state: Option<&'a mut CudaSlice<P::Real>>,
-    /// In place of a state that is not there.
+    /// The null pointer for a missing state.
     null: u64,
     moments: u32,
     master: u32,

@@ -1,17 +1,17 @@
-//! What happens to a gradient on its way into an update.
+//! How a gradient is changed before an update uses it.
 
 use candle_core::{Result, Tensor};
 
 use crate::kernel::Real;
 
-/// What is done to each element.
+/// The change of each element.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum GradMap {
-    /// Nothing.
+    /// No change.
     Identity,
     /// Multiplied by a number.
     Scale(f64),
-    /// Cut off at plus and minus a number.
+    /// Clamped to plus and minus a number.
     Clamp(f64),
 }
 
@@ -41,7 +41,7 @@ impl GradMap {
         }
     }
 
-    /// As a factor and a bound: the kernel on CUDA applies both.
+    /// As a factor and a bound, because the kernel on CUDA applies both.
     #[cfg(feature = "cuda")]
     pub(crate) fn scale_and_bound(self) -> (f64, f64) {
         match self {

@@ -1,6 +1,6 @@
 //! The update of one parameter by its gradient, in one pass over memory.
 //!
-//! A kernel sees each of parameter, gradient and moments once. On the CPU that is a loop over
+//! A kernel reads each of parameter, gradient and moments once. On the CPU it is a loop over
 //! slices, on CUDA one launch, on any other device a few candle operations.
 
 mod add_scaled;

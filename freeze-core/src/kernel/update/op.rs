@@ -1,4 +1,4 @@
-//! The update as a candle operation in place.
+//! The update as an in-place operation of candle.
 
 use std::cell::Cell;
 
@@ -15,7 +15,7 @@ use {super::cuda, candle_core::CudaStorage};
 ///
 /// # Errors
 ///
-/// The device fails. Shapes, types and devices are the caller's to check.
+/// The device fails. The caller checks shapes, types and devices.
 pub(crate) fn update<U: ElementRule>(
     rule: &U,
     map: GradMap,
@@ -31,7 +31,7 @@ pub(crate) fn update<U: ElementRule>(
         return by_tensors::update(rule, map, var, grad, state);
     }
     let grad = grad.contiguous()?;
-    // candle refuses an operand that shares the target's storage.
+    // candle refuses operands that share the target's storage.
     let grad = if StorageId::of(&grad) == StorageId::of(var) { grad.copy()? } else { grad };
     var.inplace_op2(&grad, &FusedUpdate { rule, map, state })
 }
@@ -79,8 +79,8 @@ impl<U: ElementRule> InplaceOp2 for FusedUpdate<'_, U> {
     }
 }
 
-/// The same update once the state's storage is open to write to as well: candle's operations in
-/// place write to one tensor, nesting two of them writes to both.
+/// The same update with the state's storage writable as well: an in-place operation of candle
+/// writes to one tensor, so two are nested to write to both.
 struct WithState<'a, 'r, U, S> {
     outer: &'a FusedUpdate<'r, U>,
     theta: Cell<Option<&'a mut S>>,

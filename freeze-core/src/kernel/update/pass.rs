@@ -1,4 +1,4 @@
-//! One pass over parameter, gradient and moments, in parallel where that pays.
+//! One pass over parameter, gradient and moments, in parallel if they are large enough.
 
 use candle_core::WithDType;
 
@@ -9,7 +9,7 @@ use crate::kernel::{Element, Real, half_wide, threads};
 /// The elements converted at a time: four blocks of them fit into the first-level cache.
 const BLOCK: usize = 512;
 
-/// The arrays of an update, cut in the same places; moments and master weights may be empty.
+/// The arrays of an update, split at the same places; moments and master weights may be empty.
 struct Lanes<'a, P: Element> {
     theta: &'a mut [P],
     grad: &'a [P],
@@ -18,7 +18,7 @@ struct Lanes<'a, P: Element> {
     master: &'a mut [P::Real],
 }
 
-/// Updates `theta` and the rows of `state`, which lie one after the other.
+/// Updates `theta` and the rows of `state`, which are stored one after the other.
 pub(crate) fn update<P: Element, U: ElementRule>(
     rule: &U,
     map: GradMap,
@@ -70,7 +70,8 @@ fn serial<P: Element, U: ElementRule>(rule: &U, map: GradMap, lanes: Lanes<'_, P
     }
 }
 
-/// The rule at the machine's width: compiled for each type of arithmetic, not of elements.
+/// Runs the rule at the processor's SIMD width. Compiled for each type of arithmetic, not for each
+/// type of elements.
 fn run<T: Real, U: ElementRule>(
     rule: &U,
     theta: &mut [T],
@@ -102,7 +103,7 @@ impl<'a, P: Element> Lanes<'a, P> {
         (front, back)
     }
 
-    /// What one thread takes at a time, from the front whichever end is asked.
+    /// The pieces that threads take one at a time. Both ends of the iterator take from the front.
     fn pieces(mut self) -> impl ExactSizeIterator<Item = Self> + DoubleEndedIterator {
         (0..self.theta.len().div_ceil(STREAM.grain)).map(move |_| {
             let [first, second] = [&mut self.first, &mut self.second].map(std::mem::take);

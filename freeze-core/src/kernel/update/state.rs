@@ -1,15 +1,15 @@
-//! What an update keeps from step to step for one parameter.
+//! The state that an update keeps from step to step for one parameter.
 
 use candle_core::Tensor;
 
-/// What the rows of a state are, in this order.
+/// The rows of a state, in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rows {
     /// The number of moments.
     pub(crate) moments: usize,
-    /// Whether a last row holds the master weights: the parameter in the type its arithmetic runs
-    /// in. An element of it counts as long as it rounds to what is stored; otherwise somebody else
-    /// has written to the parameter, and what is stored counts.
+    /// Whether a last row holds the master weights: the parameter in the type of its arithmetic. An
+    /// element of it is used as long as it rounds to the stored value; otherwise other code has
+    /// written to the parameter, and the stored value is used.
     pub(crate) master: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Every family of kernels gives the same bits at every level.
 //!
-//! The development profile makes no vectors of loops. So that this says what it means, run it as
+//! The development profile does not vectorise loops. To test vectorised loops, run it as
 //! `cargo test --lib --workspace --config 'profile.dev.package.freeze-core.opt-level=3' -- level`.
 
 use candle_core::{Device, Layout, Result, Tensor, WithDType};
@@ -17,11 +17,12 @@ use crate::kernel::{
     Element, Real, Windows, add_to_rows, column_sums, cross_entropy, reduce, softmax, zip_map,
 };
 
-/// Nothing, less than a lane, odd ends, and more than one piece.
+/// Empty, less than the lanes, with remainders, and more than one piece.
 const LENGTHS: [usize; 8] = [0, 1, 7, 16, 33, 515, 4097, 70_003];
 
-/// Runs `work` at every level that the processor has and compares the bits of what it returns; a NaN is a
-/// NaN. Other tests may run at these levels meanwhile: their numbers are the same.
+/// Runs `work` at every level that the processor has and compares the bits of the results; all NaN
+/// count as equal. Other tests may run at these levels at the same time; their results do not
+/// change.
 pub(crate) fn same_at_each_level(what: &str, work: impl Fn() -> Vec<f64>) {
     static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -40,7 +41,7 @@ pub(crate) fn same_at_each_level(what: &str, work: impl Fn() -> Vec<f64>) {
     }
 }
 
-/// Numbers of both signs and several magnitudes; `odd` ones among them.
+/// Numbers of both signs and several magnitudes, with `odd` ones among them.
 fn numbers<T: WithDType>(len: usize, seed: usize, odd: bool) -> Vec<T> {
     let number = |i: usize| match i * 31 % 97 {
         5 if odd => f64::NAN,
@@ -61,7 +62,7 @@ fn all<T: WithDType>(values: impl IntoIterator<Item = Option<Vec<T>>>) -> Vec<f6
     values.into_iter().flatten().flat_map(wide).collect()
 }
 
-/// The kernels over elements as they are stored.
+/// The kernels over stored elements.
 fn stored<T: Element>() -> Result<()> {
     for (len, odd) in LENGTHS.into_iter().flat_map(|len| [(len, false), (len, true)]) {
         let what = |kernel: &str| format!("{kernel} of {len} {:?}, odd {odd}", T::DTYPE);
@@ -109,7 +110,7 @@ fn stored<T: Element>() -> Result<()> {
     Ok(())
 }
 
-/// The kernels over numbers that arithmetic runs in.
+/// The kernels over types of arithmetic.
 fn real<T: Real>() -> Result<()> {
     for (len, odd) in LENGTHS.into_iter().flat_map(|len| [(len, false), (len, true)]) {
         let what = |kernel: &str| format!("{kernel} of {len} {:?}, odd {odd}", T::DTYPE);

@@ -1,4 +1,5 @@
-//! A backward that hands each gradient over as soon as it is whole, so that all need not exist together.
+//! A backward that passes on each gradient as soon as it is complete, so that not all exist at the
+//! same time.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -11,7 +12,8 @@ use super::sink::{Sink, with_sink};
 use super::sums::Sums;
 use crate::kernel::StorageId;
 
-/// Takes the gradient of a variable that no operation has yet to read, so that it may be written to.
+/// Takes the gradient of a variable that no further operation will read, so that the variable may
+/// be written to.
 pub(crate) type Receive = Box<dyn FnMut(TensorId, Tensor) -> Result<()>>;
 
 /// `loss.backward()`, where `receive` gets the gradient of each of the `ready` variables once the last
@@ -19,8 +21,8 @@ pub(crate) type Receive = Box<dyn FnMut(TensorId, Tensor) -> Result<()>>;
 ///
 /// # Errors
 ///
-/// An operation's backward or `receive` fails; or a variable turns out not to be ready after its gradient
-/// was handed over. See [`survey`](super::survey).
+/// An operation's backward or `receive` fails; or a variable turns out not to be ready after its
+/// gradient was passed on. See [`survey`](super::survey).
 pub(crate) fn hand_over(
     loss: &Tensor,
     ready: &HashSet<TensorId>,
@@ -41,10 +43,11 @@ pub(crate) fn hand_over(
 
 const TOO_EARLY: &str = "the gradient of a variable was used before it was whole";
 
-/// The variables whose gradients are whole after a node's backward: that of the last node to depend on them.
+/// The variables whose gradients are complete after a node's backward: the last node that depends
+/// on them.
 ///
-/// candle runs the nodes in this very order. Every node that reads a variable by the graph depends on it,
-/// and the last that depends on it does so directly.
+/// candle runs the nodes in this order. Every node that reads a variable through the graph depends
+/// on it, and the last one does so directly.
 fn last_uses(loss: &Tensor) -> HashMap<TensorId, Vec<TensorId>> {
     let (mut unused, mut last) = (HashSet::new(), HashMap::<_, Vec<_>>::new());
     for node in loss.sorted_nodes().into_iter().rev() {
@@ -61,10 +64,10 @@ fn last_uses(loss: &Tensor) -> HashMap<TensorId, Vec<TensorId>> {
 
 struct HandOver {
     sums: Sums,
-    /// Where the variables lie whose gradients were kept.
+    /// The storages of the variables whose gradients were kept.
     storages: HashMap<TensorId, StorageId>,
     last: HashMap<TensorId, Vec<TensorId>>,
-    /// The variables whose gradients were handed over, by where they lie.
+    /// The variables whose gradients were passed on, by their storage.
     gone: HashMap<StorageId, TensorId>,
     receive: Receive,
 }

@@ -1,4 +1,4 @@
-//! The backward pass with gradients of variables put straight into place.
+//! A backward pass that stores gradients of variables without candle's zeros and sums.
 
 mod hand_over;
 mod sink;
@@ -17,13 +17,14 @@ use sink::with_sink;
 use sums::Sums;
 pub(crate) use survey::survey;
 
-/// `loss.backward()`, and faster where variables are large.
+/// `loss.backward()`, but faster for large variables.
 ///
-/// candle fills zeros for every gradient and adds what an operation returns to them: two more passes over
-/// each weight's. While this runs, operations of [`nn`](crate::nn) keep gradients of *variables* from
-/// candle, the first of each as it is, later ones added to it; what candle's own operations make of a
-/// variable is added at the end. So the gradients are those of `loss.backward()`, but for the sign of
-/// zeros and, where a variable is used more than twice, the order of their sum.
+/// candle fills zeros for every gradient and adds to them what an operation returns: two more
+/// passes over each weight's gradient. While this runs, operations of [`nn`](crate::nn) do not
+/// return gradients of *variables* to candle: the first of each is kept as it is, and later ones
+/// are added to it. Those of candle's own operations are added at the end. So the gradients are
+/// those of `loss.backward()`, except for the sign of zeros and, if a variable is used more than
+/// twice, the order of the sum.
 ///
 /// ```
 /// use candle_core::{DType, Device::Cpu, Tensor, Var};

@@ -1,35 +1,36 @@
-//! What operations do with gradients of variables while a backward runs on their thread.
+//! Collects gradients of variables from operations while a backward runs on their thread.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use candle_core::{Result, Tensor, TensorId};
 
-/// Takes gradients of variables from operations, which return none of them to candle.
+/// Receives gradients of variables from operations, which do not return them to candle.
 pub(super) trait Sink {
-    /// A gradient of a variable.
+    /// Receives a gradient of a variable.
     fn keep(&mut self, variable: &Tensor, gradient: Tensor) -> Result<()>;
 
-    /// An operation is about to compute the gradients of these operands, here or in a backward within.
+    /// Called before an operation computes the gradients of these operands, here or in a nested
+    /// backward.
     fn reads(&mut self, _operands: &[&Tensor]) -> Result<()> {
         Ok(())
     }
 
-    /// A backward within this one has a gradient of the variable.
+    /// Called when a nested backward has computed a gradient of the variable.
     fn kept_within(&mut self, _variable: &Tensor) {}
 
-    /// All gradients of the operation that made the node are kept.
+    /// Called when all gradients of the operation that made the node have been kept.
     fn done(&mut self, _node: TensorId) -> Result<()> {
         Ok(())
     }
 }
 
 thread_local! {
-    /// One for each backward that is under way: one may run within another.
+    /// One for each running backward; backwards can be nested.
     static SINKS: RefCell<Vec<Rc<RefCell<dyn Sink>>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `run` with the sink open, which is closed afterwards, also where `run` panics.
+/// Runs `run` with the sink open, and closes it afterwards, also if `run` panics.
 pub(super) fn with_sink<R>(sink: Rc<RefCell<dyn Sink>>, run: impl FnOnce() -> R) -> R {
     struct Close;
     impl Drop for Close {
@@ -57,7 +58,8 @@ pub(in crate::nn) fn keeping<const N: usize>(
         }
     }
     let mut gradients = gradients()?;
-    // It is borrowed while it uses a gradient: a backward that runs for that is no part of this one.
+    // It is borrowed while it uses a gradient: a backward that runs then does not belong to this
+    // one.
     let Ok(mut sink) = sink.try_borrow_mut() else { return Ok(gradients) };
     for (operand, gradient) in operands.into_iter().zip(&mut gradients) {
         let Some(gradient) = gradient.take_if(|_| operand.is_variable()) else { continue };

@@ -1,4 +1,4 @@
-//! The gradients of variables that operations kept.
+//! The kept gradients of variables.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,7 +18,7 @@ impl Sums {
         self.0.remove(&variable)
     }
 
-    /// Adds what was kept to what candle's own operations made.
+    /// Adds the kept gradients to those of candle's own operations.
     pub(super) fn add_to(&mut self, grads: &mut GradStore) -> Result<()> {
         for (id, kept) in self.0.drain() {
             let grad = match grads.get_id(id) {

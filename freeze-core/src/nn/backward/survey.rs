@@ -1,4 +1,5 @@
-//! Which gradients of a loss come whole from operations of ours, found by a backward that keeps none.
+//! Finds out which gradients of a loss come from operations of ours alone, by a backward that keeps
+//! none.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -9,9 +10,9 @@ use candle_core::{Result, Tensor, TensorId};
 use super::sink::{Sink, with_sink};
 use crate::kernel::StorageId;
 
-/// The variables of a loss whose gradients its operations make where the graph shows it: not those of
-/// which candle's own operations make a part, nor those that a backward within uses, or that an operation
-/// reads as a tensor that is not tracked.
+/// The variables of a loss whose gradients come only from operations of ours in this graph. Not
+/// those that candle's own operations contribute to, that a nested backward uses, or that an
+/// operation reads as an untracked tensor.
 ///
 /// # Errors
 ///
@@ -30,7 +31,7 @@ pub(crate) fn survey(loss: &Tensor) -> Result<HashSet<TensorId>> {
 struct Survey {
     kept: HashMap<TensorId, StorageId>,
     hidden: HashSet<TensorId>,
-    /// What operations read that is not tracked.
+    /// The storages that operations read as untracked tensors.
     untracked: HashSet<StorageId>,
 }
 

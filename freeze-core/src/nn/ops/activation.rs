@@ -1,4 +1,4 @@
-//! Activations of one pass each way, on all threads: candle's run on one.
+//! Activations with one pass each for forward and backward, on all threads; candle's run on one.
 
 use candle_core::backend::BackendStorage;
 use candle_core::op::{Erf, Gelu, GeluErf, Relu, UnaryOpT};
@@ -21,8 +21,8 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 
 /// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`, the approximation of Hendrycks and Gimpel (2016).
 ///
-/// On the CPU it is computed as `x / (1 + e⁻²ᵘ)`, `u` being what the tangent is taken of. Far below 0,
-/// where candle's `1 + tanh` cancels, this stays accurate; elsewhere the two differ in the last bits.
+/// On the CPU it is computed as `x / (1 + e⁻²ᵘ)`, with `u` the argument of tanh. This is accurate
+/// far below 0, where candle's `1 + tanh` cancels; elsewhere the two differ in the last bits.
 ///
 /// # Errors
 ///
@@ -73,7 +73,8 @@ impl Activation {
         }
     }
 
-    /// The derivative times the gradient. One loop for each kind, so that no element asks which it is.
+    /// The derivative times the gradient. One loop for each kind, so that the kind is not checked
+    /// per element.
     fn gradient_here(kind: Kind, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
         by_real!(x.dtype(), T => {
             let dx = with2([x, grad], |x: &[T], grad: &[T]| Ok(match kind {
@@ -86,7 +87,7 @@ impl Activation {
     }
 }
 
-/// What is not below 0: NaN too.
+/// `x` unless it is below 0, so NaN stays NaN.
 #[inline(always)]
 fn relu_of<T: WithDType>(x: T) -> T {
     if x < T::zero() { T::zero() } else { x }
@@ -103,13 +104,13 @@ fn gelu_of<T: Real>(x: T) -> T {
     x * over / under
 }
 
-/// By what GELU multiplies `x`, as numerator and denominator: `1 / (1 + e^(-2u))`,
+/// The factor of `x` in GELU, as numerator and denominator: `1 / (1 + e^(-2u))`,
 /// `u = √(2/π) (x + 0.044715 x³)`.
 #[inline(always)]
 fn gate<T: Real>(x: T) -> [T; 2] {
     let one = T::one();
     let inner = T::from_f64(SQRT_2_OVER_PI) * x * (one + T::from_f64(CUBIC) * x * x);
-    // The exponential is of what is at most 0, so that it cannot overflow.
+    // The argument of the exponential is at most 0, so that it cannot overflow.
     let twice = inner + inner;
     let power = (if twice > T::zero() { T::zero() - twice } else { twice }).exp_of_negative();
     [if twice > T::zero() { one } else { power }, one + power]

@@ -53,7 +53,7 @@ impl Operation<2> for AddBias {
     }
 }
 
-/// A tensor as a matrix, all but the last dimension flattened, outside the graph.
+/// A tensor as a matrix, with all dimensions but the last flattened, detached.
 pub(super) fn rows(tensor: &Tensor) -> Result<Tensor> {
     let (last, leading) = match tensor.dims() {
         [leading @ .., last] => (*last, leading.iter().product::<usize>()),

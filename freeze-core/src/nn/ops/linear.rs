@@ -42,7 +42,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     }
 }
 
-/// Of an input, a weight and, of three operands, a bias.
+/// The operands are an input, a weight and, if there are three, a bias.
 struct LinearOp;
 
 impl<const N: usize> Operation<N> for LinearOp {
@@ -55,7 +55,7 @@ impl<const N: usize> Operation<N> for LinearOp {
         Ok(Shape::from([leading(operands[0]), &[out]].concat()))
     }
 
-    /// The bias is added in place: candle's addition would allocate the result a second time.
+    /// Adds the bias in place, because candle's addition would allocate the result a second time.
     fn cpu(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<CpuStorage> {
         let y = product_here(operands[0], operands[1])?;
         let dtype = y.dtype();
@@ -96,13 +96,13 @@ impl<const N: usize> Operation<N> for LinearOp {
     }
 }
 
-/// All dimensions of the input but the last.
+/// All dimensions of the input except the last.
 fn leading(x: &Layout) -> &[usize] {
     &x.dims()[..x.dims().len().saturating_sub(1)]
 }
 
-/// The product on the CPU. candle's own runs on rayon's threads, which others can block, under the
-/// locks of its operands.
+/// The product on the CPU. candle's own runs on rayon's threads, which other work can block, while
+/// it holds the locks of its operands.
 fn product_here(x: Operand<'_, CpuStorage>, w: Operand<'_, CpuStorage>) -> Result<CpuStorage> {
     let ((x, x_l), (w, w_l)) = (x, w);
     let dtype = x.dtype();
@@ -131,7 +131,7 @@ fn product<S: Stored>((x, x_l): Operand<'_, S>, (w, w_l): Operand<'_, S>) -> Res
     x.matmul(w, (1, m, n, k), &rows, &w_l.transpose(0, 1)?)
 }
 
-/// `y` of `shape` and a bias along its last dimension.
+/// The sum of `y`, of shape `shape`, and a bias along its last dimension.
 fn add<S: BackendStorage>(y: S, shape: &Shape, bias: Operand<'_, S>) -> Result<S> {
     y.binary_impl::<Add>(bias.0, &Layout::contiguous(shape), &bias.1.broadcast_as(shape)?)
 }
@@ -165,7 +165,7 @@ fn weight_gradient(x: &Tensor, grad: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// Whether products on the CPU are made here: not where candle has a library for them.
+/// Whether products on the CPU are computed here: not if candle uses a BLAS library for them.
 const OURS: bool = !cfg!(any(feature = "mkl", feature = "accelerate"));
 
 fn is_ours(tensor: &Tensor) -> bool {

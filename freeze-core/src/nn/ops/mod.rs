@@ -1,7 +1,7 @@
-//! Operations that compute the gradients of their tracked operands and no others.
+//! Operations that compute gradients only for their tracked operands.
 //!
-//! Each is a candle `CustomOp`. On the CPU the kernels are written here where candle's are slow or
-//! lack a backward; on other devices the same gradients are put together from candle's operations.
+//! Each is a candle `CustomOp`. On the CPU this crate has its own kernels where candle's are slow
+//! or lack a backward; on other devices the same gradients are composed of candle's operations.
 
 mod activation;
 mod attention;

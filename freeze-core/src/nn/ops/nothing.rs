@@ -5,8 +5,8 @@ use candle_core::{CpuStorage, Result, Tensor, backend::BackendStorage};
 
 use super::operation::{Operand, Operands, Operation};
 
-/// What any function of each element makes of a tensor that has none: a tensor of its own, since
-/// candle cannot sum up a view that begins behind the end of its storage.
+/// The result of any elementwise function of an empty tensor: a new tensor, because candle cannot
+/// sum a view that begins after the end of its storage.
 pub(crate) fn of_nothing(x: &Tensor) -> Result<Tensor> {
     [x].apply(OfNothing)
 }

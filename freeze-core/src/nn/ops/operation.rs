@@ -8,16 +8,16 @@ use candle_core::{
 
 use crate::nn::backward::keeping;
 
-/// A storage, and how a tensor lies in it.
+/// A storage and the layout of a tensor in it.
 pub(crate) type Operand<'a, S> = (&'a S, &'a Layout);
 
-/// A function of `N` tensors: of an input, a weight and a bias.
+/// A function of `N` tensors, such as an input, a weight and a bias.
 ///
 /// The operands are contiguous.
 pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
-    /// The shape of the result; that of the input unless an operation says otherwise.
+    /// The shape of the result; by default that of the input.
     fn shape(&self, operands: [&Layout; N]) -> Result<Shape> {
         Ok(operands[0].shape().clone())
     }
@@ -25,13 +25,13 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
     /// The result on the CPU.
     fn cpu(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<CpuStorage>;
 
-    /// The result by candle's operations, on any device; it has elements.
+    /// The result by candle's operations, on any device. Not called for empty results.
     fn portable<S: Stored>(&self, _: [Operand<'_, S>; N]) -> Result<S> {
         bail!("{}: no kernel for this device", self.name())
     }
 
-    /// The gradients of the operands that are wanted, given the result `y` and its gradient, which has
-    /// elements. Of these tensors only `y` may be tracked.
+    /// The gradients of the operands that are wanted, given the result `y` and its gradient, which
+    /// is not empty. Of these tensors only `y` may be tracked.
     fn gradients(
         &self,
         operands: [&Tensor; N],
@@ -41,13 +41,13 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
     ) -> Result<[Option<Tensor>; N]>;
 }
 
-/// A storage whose device makes storages of the same kind.
+/// A storage whose device allocates storages of the same kind.
 pub(crate) trait Stored: BackendStorage<Device: BackendDevice<Storage = Self>> {
     /// The storage, if it is of this kind.
     fn of(storage: &Storage) -> Option<&Self>;
 }
 
-/// What `gradient` makes of the place of each operand that is wanted.
+/// `gradient(index)` for each operand that is wanted.
 pub(crate) fn each_wanted<const N: usize>(
     wanted: [bool; N],
     gradient: impl Fn(usize) -> Result<Tensor>,
@@ -59,7 +59,7 @@ pub(crate) fn each_wanted<const N: usize>(
     Ok(gradients)
 }
 
-/// Refuses an operand of another type than the input.
+/// An error for an operand of another type than the input.
 pub(crate) fn check_dtype(name: &str, x: DType, (what, other): (&str, DType)) -> Result<()> {
     match x == other {
         true => Ok(()),
@@ -67,13 +67,13 @@ pub(crate) fn check_dtype(name: &str, x: DType, (what, other): (&str, DType)) ->
     }
 }
 
-/// As many operands as an operation takes.
+/// The number of operands that an operation takes.
 pub(crate) trait Operands<O> {
     /// The result, as a node of candle's graph if an operand is tracked.
     fn apply(self, op: O) -> Result<Tensor>;
 }
 
-/// An operation as candle takes it.
+/// An operation in the form of candle's traits.
 struct Node<O>(O);
 
 fn here<const N: usize>(

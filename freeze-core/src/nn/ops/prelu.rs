@@ -10,12 +10,12 @@ use crate::kernel::slices::{read, tensor, with2, with3};
 use crate::kernel::{Real, by_real, sum2, wide};
 use crate::nn::record::{self, Work};
 
-/// The parametric rectifier: `weight` is one slope, or one for each channel (the second dimension of
-/// `x`), or of the shape of `x`. At 0 the slope is that below.
+/// The parametric rectifier: `weight` is one slope, or one for each channel (the second dimension
+/// of `x`), or has the shape of `x`. At 0 the derivative is that for negative numbers.
 ///
 /// # Errors
 ///
-/// The number of slopes is neither, or the operands' dtypes or devices differ.
+/// The number of slopes is none of these, or the operands' dtypes or devices differ.
 pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     spread(x.dims(), weight.dims())?;
     record::apply([x, weight], Work::Elements, Prelu)
@@ -23,7 +23,7 @@ pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 
 struct Prelu;
 
-/// The shape to which the slopes broadcast along `x`: 1 but for the dimensions that they have.
+/// The shape in which the slopes broadcast along `x`: 1 except for the dimensions that they have.
 fn spread(x: &[usize], weight: &[usize]) -> Result<Vec<usize>> {
     let slopes = weight.iter().product::<usize>();
     match x {
@@ -90,7 +90,7 @@ fn map<T: Real>(
 
 /// The gradient of the slopes: the sum of the smaller of input and zero times the gradient.
 fn slope_gradient<T: Real>(x: &[T], grad: &[T], slopes: usize, inner: usize) -> Vec<T> {
-    // Zero times what is not finite is NaN: that shows.
+    // Zero times a number that is not finite is NaN, which is kept.
     let product = |x: T, grad: T| if x > T::zero() { T::zero() * grad } else { x * grad };
     let mut sums = vec![0.0; slopes];
     for (index, (x, grad)) in x.chunks(inner).zip(grad.chunks(inner)).enumerate() {

@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, Layout, Result, Shape, Tensor};
 use super::{Backward, Part, edit, time};
 use crate::nn::ops::operation::{Operand, Operation, Stored};
 
-/// An operation, the call that it reports as, and what it times.
+/// An operation, the call that it is recorded as, and the part that is timed.
 pub(crate) struct Recorded<O> {
     pub(super) op: O,
     pub(super) call: usize,
@@ -16,7 +16,7 @@ pub(crate) struct Recorded<O> {
     pub(super) inputs: usize,
 }
 
-/// Passes its input on: its backward tells when candle comes to what lies below it.
+/// Returns its input. Its backward shows when candle reaches the operations before it.
 pub(super) struct Mark {
     pub(super) call: usize,
 }
@@ -38,10 +38,10 @@ impl<O: Operation<N>, const N: usize> Operation<N> for Recorded<O> {
         self.op.portable(operands)
     }
 
-    /// Runs the backward, the timed part ahead of it, reports the times, and returns the gradients.
+    /// Runs the backward, with the timed part first, records the times, and returns the gradients.
     ///
-    /// The part comes first and no other runs in that round, so that it finds operands as cold as a
-    /// real step does.
+    /// The part runs first, and no other in that round, so that its operands are as cold in the
+    /// cache as in a real step.
     fn gradients(
         &self,
         operands: [&Tensor; N],
@@ -88,7 +88,7 @@ impl Operation<1> for Mark {
         self.portable(operands)
     }
 
-    /// The storage as it is; candle wants a new one.
+    /// A copy of the storage, because candle needs a new one.
     fn portable<S: Stored>(&self, [(x, layout)]: [Operand<'_, S>; 1]) -> Result<S> {
         x.try_clone(layout)
     }

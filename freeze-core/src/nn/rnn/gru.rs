@@ -8,7 +8,7 @@ use candle_nn::rnn::{GRUConfig, GRUState, RNN};
 
 use super::{Gates, Inits, accessors};
 
-/// One GRU layer: `candle_nn::GRU` with its tensors within reach.
+/// One GRU layer: `candle_nn::GRU` with accessible tensors.
 #[derive(Clone, Debug)]
 pub struct Gru {
     gates: Gates,
@@ -18,7 +18,7 @@ pub struct Gru {
 accessors!(Gru, GRUConfig);
 
 impl Gru {
-    /// Reads `weight_ih_l0`, `weight_hh_l0` and, where the config has them, `bias_ih_l0` and
+    /// Reads `weight_ih_l0`, `weight_hh_l0` and, if the config has them, `bias_ih_l0` and
     /// `bias_hh_l0`.
     ///
     /// # Errors

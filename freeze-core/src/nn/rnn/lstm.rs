@@ -7,7 +7,7 @@ use candle_nn::rnn::{Direction, LSTMConfig, LSTMState, RNN};
 
 use super::{Gates, Inits, accessors};
 
-/// One LSTM layer in one direction: `candle_nn::LSTM` with its tensors within reach.
+/// One LSTM layer in one direction: `candle_nn::LSTM` with accessible tensors.
 #[derive(Clone, Debug)]
 pub struct Lstm {
     gates: Gates,
@@ -17,8 +17,8 @@ pub struct Lstm {
 accessors!(Lstm, LSTMConfig);
 
 impl Lstm {
-    /// Reads `weight_ih_l0`, `weight_hh_l0` and, where the config has them, `bias_ih_l0` and
-    /// `bias_hh_l0`, with the config's layer index in place of 0 and `_reverse` behind it for the
+    /// Reads `weight_ih_l0`, `weight_hh_l0` and, if the config has them, `bias_ih_l0` and
+    /// `bias_hh_l0`, with the config's layer index in place of 0 and the suffix `_reverse` for the
     /// backward direction.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Which steps the hook has looked at, and what it saw.
+//! Which steps have been checked, and the findings.
 
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
@@ -7,19 +7,19 @@ use crate::audit::{Finding, glance};
 use crate::error::Result;
 use crate::model::{Freezable, Freezer};
 
-/// What is known of the steps.
+/// The record of checked steps.
 #[derive(Debug, Default)]
 pub(crate) struct Audited {
-    /// Which leaves were frozen when a step was last looked at.
+    /// Which leaves were frozen when a step was last checked.
     under: Option<Vec<bool>>,
-    /// What was found and not reported yet.
+    /// Findings that have not been reported yet.
     findings: Vec<Finding>,
-    /// Said that no step was ever shown.
+    /// Whether the warning that no step was ever checked has been given.
     warned: bool,
 }
 
 impl Audited {
-    /// Warns once if no step was ever shown.
+    /// Warns once if no step has ever been checked.
     pub(crate) fn warn_if_blind(&mut self) {
         if self.under.is_none() && !self.warned {
             self.warned = true;
@@ -30,19 +30,19 @@ impl Audited {
         }
     }
 
-    /// What was found since this was asked last.
+    /// The findings since the last report.
     pub(crate) fn report(&mut self) -> Vec<Finding> {
         std::mem::take(&mut self.findings)
     }
 
-    /// Which leaves are frozen, if no step was looked at since they are.
+    /// Which leaves are frozen, if no step has been checked since that changed.
     pub(crate) fn is_due<M: Freezable>(&self, freezer: &Freezer<M>) -> Option<Vec<bool>> {
         let states = freezer.plan().states().iter();
         let frozen: Vec<bool> = states.map(|state| state.is_frozen()).collect();
         (self.under.as_ref() != Some(&frozen)).then_some(frozen)
     }
 
-    /// Looks at a step, if none was looked at since leaves froze or thawed.
+    /// Checks a step, if none has been checked since leaves froze or thawed.
     pub(crate) fn look<M: Freezable>(
         &mut self,
         freezer: &Freezer<M>,

@@ -52,12 +52,12 @@ enum Value {
 }
 
 impl JsonLines {
-    /// Makes the file at `path`, or goes on at the end of one that is there, as a resumed run does:
-    /// a step that is done a second time has its values a second time, and the last ones count.
+    /// Creates the file at `path`, or appends to an existing one, as in a resumed run. A step that
+    /// is run a second time has its values a second time, and the last ones count.
     ///
     /// # Errors
     ///
-    /// The file cannot be made or read.
+    /// The file cannot be created or read.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let fault = |source| file_error(&path, source);
@@ -79,13 +79,13 @@ impl MetricSink for JsonLines {
         self.file.write_all(line.as_bytes()).map_err(|error| file_error(&self.path, error))
     }
 
-    /// Waits until all is on the disk.
+    /// Waits until everything is on the disk.
     fn finish(&mut self) -> Result<()> {
         self.file.sync_all().map_err(|error| file_error(&self.path, error))
     }
 }
 
-/// A run that was killed while it wrote leaves half a line, to which nothing may be added.
+/// Ends an incomplete last line, which a run leaves that was killed while writing.
 fn end_the_last_line(file: &mut File) -> io::Result<()> {
     if file.metadata()?.len() == 0 {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What attention refuses.
+//! The checks of attention's operands.
 
 use candle_core::{Error, Result, Tensor, bail};
 
@@ -7,7 +7,7 @@ use crate::kernel::attention::Sizes;
 use crate::kernel::real_dtype;
 use crate::nn::ops::operation::check_dtype;
 
-/// The sizes of a call whose shapes fit.
+/// The sizes of a call; an error if the shapes do not fit.
 pub(super) fn sizes(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Sizes> {
     let (&[batch, heads, queries, inner], &[key_batch, key_heads, keys, key_inner]) =
         (four("queries", q)?, four("keys", k)?);
@@ -51,7 +51,7 @@ fn four<'t>(what: &str, tensor: &'t Tensor) -> Result<&'t [usize; 4]> {
     }
 }
 
-/// A mask of four dimensions, outside the graph.
+/// The mask with four dimensions, detached.
 pub(super) fn bias(mask: &Tensor, q: &Tensor, sizes: &Sizes) -> Result<Tensor> {
     let scores = [sizes.batch, sizes.heads, sizes.queries, sizes.keys];
     let dims = mask.dims();
@@ -74,7 +74,7 @@ pub(super) fn bias(mask: &Tensor, q: &Tensor, sizes: &Sizes) -> Result<Tensor> {
     mask.reshape([&[1; 4][..missing], dims].concat())?.contiguous()
 }
 
-/// What scores are multiplied by.
+/// The factor of the scores.
 pub(super) fn scale(scale: Option<f64>, sizes: &Sizes) -> Result<f64> {
     let value = scale.unwrap_or_else(|| (sizes.inner.max(1) as f64).sqrt().recip());
     match value.is_finite() {

@@ -14,21 +14,22 @@ const NAME: &str = "scaled_dot_product_attention";
 
 /// Which keys a query sees in [`scaled_dot_product_attention`].
 ///
-/// What is added to the scores is a tensor of the queries' dtype, `[.., keys]` with up to three
-/// dimensions before, each as large as that of the scores `[batch, heads, queries, keys]` or 1: `-inf`
+/// An additive mask is a tensor of the queries' dtype, `[.., keys]` with up to three leading
+/// dimensions, each as large as that of the scores `[batch, heads, queries, keys]` or 1; `-inf`
 /// hides a key. It gets no gradient.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum AttentionMask<'a> {
-    /// All.
+    /// All keys.
     #[default]
     None,
-    /// Those up to its own place, where the last query stands at the last key, as with a cache of keys
-    /// and values: query `i` sees `i + 1 + keys - queries`. PyTorch's `is_causal` counts from the first
-    /// of both, which is the same where there are as many queries as keys.
+    /// Keys up to the query's own position, where the last query is at the last key, as with a
+    /// cache of keys and values: query `i` sees `i + 1 + keys - queries` keys. PyTorch's
+    /// `is_causal` aligns the first of both, which is the same if there are as many queries as
+    /// keys.
     Causal,
-    /// All, with this added to their scores.
+    /// All keys, with this tensor added to the scores.
     Additive(&'a Tensor),
-    /// Those up to its own place, with this added to their scores.
+    /// Keys up to the query's own position, with this tensor added to the scores.
     CausalAdditive(&'a Tensor),
 }
 
@@ -52,17 +53,19 @@ impl<'a> AttentionMask<'a> {
 /// `[batch, key heads, keys, size]`, values `[batch, key heads, keys, width]`, the result
 /// `[batch, heads, queries, width]`.
 ///
-/// The scale is `1 / sqrt(size)` unless given. The heads of the queries are a multiple of those of the
-/// keys, each of which serves as many neighbours (grouped queries: Ainslie et al., 2023). On the CPU no
-/// matrix of scores exists, but for a block of 64 queries by 256 keys a thread: the softmax is carried
-/// along from block to block, and the backward makes the probabilities again from two numbers a query
-/// (FlashAttention: Dao et al., 2022). So memory is linear in the sequence, and a causal call does half of the work.
-/// Halves are computed in f32. Results and gradients are the same on any number of threads, of which a backward
-/// uses at most `batch * key heads`. On other devices it is made of candle's operations, with all scores.
+/// The scale is `1 / sqrt(size)` unless given. The number of query heads is a multiple of the
+/// number of key heads, each of which serves that many neighbouring query heads (grouped queries:
+/// Ainslie et al., 2023). On the CPU the matrix of scores never exists as a whole, only a block of
+/// 64 queries by 256 keys per thread: the softmax is updated from block to block, and the backward
+/// recomputes the probabilities from two numbers per query (FlashAttention: Dao et al., 2022). So
+/// memory is linear in the sequence length, and a causal call does half of the work. Halves are
+/// computed in f32. Results and gradients are the same on any number of threads, of which a
+/// backward uses at most `batch * key heads`. On other devices it is composed of candle's
+/// operations, with all scores.
 ///
-/// A query that sees no key, since the mask is `-inf` throughout or there is none, gives zeros and
-/// passes no gradient on; PyTorch gives the same, a softmax by itself NaN. NaN stays visible: among the
-/// values or keys it may also reach a query that the mask hides it from.
+/// A query that sees no key, because the mask is `-inf` throughout or there are no keys, gives
+/// zeros and passes on no gradient, as in PyTorch; a plain softmax gives NaN. NaN is not hidden:
+/// NaN in the values or keys may also reach a query from which the mask hides it.
 ///
 /// ```
 /// use candle_core::{DType, Device::Cpu, Tensor};

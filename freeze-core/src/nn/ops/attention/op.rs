@@ -12,14 +12,14 @@ use crate::kernel::{Real, by_real};
 use crate::nn::ops::operation::{Operand, Operation, Stored, each_wanted};
 use crate::nn::record::Flops;
 
-/// Of queries, keys and values.
+/// The operation on queries, keys and values.
 pub(super) struct Attention {
     pub(super) sizes: Sizes,
     pub(super) scale: f64,
     pub(super) sight: Sight,
-    /// Contiguous, of four dimensions.
+    /// Contiguous, with four dimensions.
     pub(super) bias: Option<Tensor>,
-    /// Found by the forward, used by the backward.
+    /// Computed by the forward, used by the backward.
     stats: OnceLock<Vec<RowStats>>,
 }
 
@@ -28,7 +28,7 @@ impl Attention {
         Self { sizes, scale, sight, bias, stats: OnceLock::new() }
     }
 
-    /// Two products forward, five backward.
+    /// Two products in the forward, five in the backward.
     pub(super) fn flops(&self) -> Flops {
         let forward = 2 * self.sizes.multiplications() as u64;
         Flops { forward, input: forward / 2 * 5, weight: 0 }
@@ -102,7 +102,7 @@ impl Operation<3> for Attention {
     }
 }
 
-/// Attention to no keys, or without a result: zeros.
+/// Attention to no keys, or with an empty result: zeros.
 pub(super) struct Nothing {
     pub(super) sizes: Sizes,
 }

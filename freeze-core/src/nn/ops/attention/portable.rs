@@ -1,4 +1,4 @@
-//! Attention in candle's operations, each of which has a backward: for other devices.
+//! Attention composed of candle's operations, each of which has a backward, for other devices.
 
 use candle_core::{D, Result, Tensor};
 
@@ -17,7 +17,7 @@ pub(super) fn compose(q: &Tensor, k: &Tensor, v: &Tensor, op: &Attention) -> Res
     if op.sight == Sight::Causal {
         scores = scores.broadcast_add(&unseen(sizes, &scores)?)?;
     }
-    // A row that sees nothing has exponentials of 0, divided by 1.
+    // A row that sees no key has exponentials of 0, divided by 1.
     let max = scores.detach().max_keepdim(D::Minus1)?.maximum(f64::from(f32::MIN))?;
     let exps = scores.broadcast_sub(&max)?.exp()?;
     let sum = exps.sum_keepdim(D::Minus1)?;
@@ -25,7 +25,7 @@ pub(super) fn compose(q: &Tensor, k: &Tensor, v: &Tensor, op: &Attention) -> Res
     exps.broadcast_div(&sum)?.matmul(&v)?.to_dtype(q.dtype())
 }
 
-/// Keys or values once for each head of queries.
+/// Keys or values repeated for each query head.
 fn shared(keys: &Tensor, sizes: &Sizes) -> Result<Tensor> {
     let (batch, key_heads, len, size) = keys.dims4()?;
     let group = sizes.heads / key_heads;
@@ -33,7 +33,7 @@ fn shared(keys: &Tensor, sizes: &Sizes) -> Result<Tensor> {
     each.reshape((batch, sizes.heads, len, size))?.contiguous()
 }
 
-/// What hides keys behind a query's place.
+/// The mask that hides keys after a query's position.
 fn unseen(sizes: &Sizes, like: &Tensor) -> Result<Tensor> {
     let &Sizes { queries, keys, .. } = sizes;
     let row = |query| (0..keys).map(move |key| key + queries > query + keys);

@@ -1,4 +1,4 @@
-//! The operation: which gradient is computed, and where.
+//! The operation: decides which gradients are computed, and by what.
 
 use std::sync::Mutex;
 
@@ -17,8 +17,9 @@ use crate::nn::record::{self, Work};
 pub(super) struct Conv {
     name: &'static str,
     settings: Settings,
-    /// Devices other than the CPU: the result, computed outside since candle's storages take a
-    /// convolution's sizes in a struct that only candle can fill. Taken by the forward.
+    /// On devices other than the CPU: the result, taken by the forward. It is computed beforehand,
+    /// because candle's storages take a convolution's sizes in a struct that only candle can
+    /// construct.
     ready: Mutex<Option<Tensor>>,
 }
 
@@ -56,7 +57,7 @@ impl Conv {
     }
 }
 
-/// Of an input, a weight and, of three operands, a bias.
+/// The operands are an input, a weight and, if there are three, a bias.
 impl<const N: usize> Operation<N> for Conv {
     fn name(&self) -> &'static str {
         self.name
@@ -79,7 +80,7 @@ impl<const N: usize> Operation<N> for Conv {
         })
     }
 
-    /// The result computed outside. It is a copy: candle has no way to take a storage out of a tensor.
+    /// A copy of the result computed beforehand: candle cannot take a storage out of a tensor.
     fn portable<S: Stored>(&self, _: [Operand<'_, S>; N]) -> Result<S> {
         let ready = match self.ready.lock() {
             Ok(mut ready) => ready.take(),
@@ -122,7 +123,7 @@ impl<const N: usize> Operation<N> for Conv {
     }
 }
 
-/// candle's own convolution, outside the graph.
+/// candle's own convolution, detached.
 fn stock(
     set: Settings,
     algo: Option<CudnnFwdAlgo>,

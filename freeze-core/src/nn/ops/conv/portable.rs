@@ -1,4 +1,4 @@
-//! The convolution's gradients put together from candle's operations, for every device.
+//! The convolution's gradients composed of candle's operations, for every device.
 
 use candle_core::{Result, Tensor};
 
@@ -6,8 +6,8 @@ use crate::kernel::conv::{Axis, Geometry, Settings};
 
 /// The gradient of the input: a transposed convolution of the gradient.
 ///
-/// candle's own backward takes the missing rows at the far end from the height alone and fails where
-/// the width misses another number; here each axis is cut to its size.
+/// candle's own backward computes the missing rows at the far end from the height alone, and fails
+/// if the width lacks a different number; here each axis is cut to its size.
 pub(super) fn input_gradient(
     g: &Geometry,
     set: Settings,
@@ -78,7 +78,7 @@ fn groups(
     Tensor::cat(&each?, 1)
 }
 
-/// The front of the spatial dimensions: one or two, the last of `sizes` first.
+/// Cuts the spatial dimensions, one or two, to `sizes`, the last of `sizes` first.
 fn cut(tensor: Tensor, sizes: &[usize; 2]) -> Result<Tensor> {
     match tensor.rank() {
         3 => tensor.narrow(2, 0, sizes[1]),

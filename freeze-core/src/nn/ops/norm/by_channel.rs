@@ -8,7 +8,7 @@ use crate::kernel::norm::by_planes::{ByPlanes, From};
 use crate::kernel::norm::planes::{Moments, Over, Planes, moments};
 use crate::kernel::{by_element, internal_dtype, slices};
 
-/// Mean and biased variance of each set, as vectors; of f16 and bf16 in f32.
+/// Mean and biased variance of each set, as vectors; in f32 for f16 and bf16.
 #[derive(Clone, Debug)]
 pub(crate) struct Statistics {
     pub(crate) mean: Tensor,
@@ -64,8 +64,8 @@ pub(crate) fn by_constants(
     Ok(y)
 }
 
-/// Hands `x` over contiguous, with planes as long as they come: `[batch, channels]` would have
-/// planes of one element, so it goes in as `[channels, batch]`.
+/// Passes `x` contiguous, with planes as long as possible: `[batch, channels]` would have planes of
+/// one element, so it is passed as `[channels, batch]`.
 fn flat<R>(
     x: &Tensor,
     run: impl FnOnce(&Tensor, Planes) -> Result<(Tensor, R)>,
@@ -167,7 +167,8 @@ mod tests {
     }
 
     fn assert_same(kernel: &Tensor, composed: &Tensor, vars: [&Var; 3]) -> Result<()> {
-        // Relative to the largest number of the two: a small variance makes all of them large.
+        // Relative to the largest number of the two, because a small variance makes all of them
+        // large.
         let off = |a: &Tensor, b: &Tensor| -> Result<f64> {
             let size = b.abs()?.max_all()?.to_scalar::<f64>()?.max(1.0);
             Ok((a - b)?.abs()?.max_all()?.to_scalar::<f64>()? / size)

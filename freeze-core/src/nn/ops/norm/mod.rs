@@ -14,7 +14,7 @@ use crate::kernel::Element;
 /// Weight and bias per channel.
 pub(in crate::nn) type Affine<'a> = Option<(&'a Tensor, &'a Tensor)>;
 
-/// Refuses what no variance can be added to.
+/// An error for an `eps` that is negative or not finite.
 pub(in crate::nn) fn check_eps(eps: f64) -> Result<()> {
     match eps {
         0.0.. if eps.is_finite() => Ok(()),
@@ -25,7 +25,8 @@ pub(in crate::nn) fn check_eps(eps: f64) -> Result<()> {
     }
 }
 
-/// Refuses what does not scale `size` numbers of the input's type, of which the input `has` so many.
+/// An error unless the scales have `size` elements of the input's type; `has` describes what the
+/// input has.
 fn check_scales(
     x: &Tensor,
     size: usize,
@@ -47,12 +48,12 @@ fn check_scales(
     Ok(())
 }
 
-/// Which of input, weight and bias are wanted, of which there may be fewer.
+/// Which of input, weight and bias are wanted; operands that do not exist are not.
 fn three<const N: usize>(wanted: [bool; N]) -> [bool; 3] {
     std::array::from_fn(|place| wanted.get(place).is_some_and(|wanted| *wanted))
 }
 
-/// The gradients of input, weight and bias, of which there may be fewer, in the operands' shapes.
+/// The gradients of input, weight and bias, as far as they exist, in the operands' shapes.
 fn tensors<T: Element, const N: usize>(
     mut gradients: [Option<Vec<T>>; 3],
     operands: [&Tensor; N],

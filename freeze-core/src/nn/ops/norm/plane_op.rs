@@ -22,7 +22,7 @@ pub(super) fn apply(by: ByPlanes, x: &Tensor, affine: Affine<'_>) -> Result<Tens
 
 struct PlaneNorm(ByPlanes);
 
-/// Of an input and, of three operands, a weight and a bias.
+/// The operands are an input and, if there are three, a weight and a bias.
 impl<const N: usize> Operation<N> for PlaneNorm {
     fn name(&self) -> &'static str {
         NAME

@@ -43,7 +43,7 @@ fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
     check_scales(x, size, has, [("weight", Some(weight)), ("bias", bias)])
 }
 
-/// The same in candle's own operations, each of which has a backward: for other devices.
+/// The same composed of candle's operations, each of which has a backward, for other devices.
 pub(super) fn compose(
     x: &Tensor,
     weight: &Tensor,
@@ -69,13 +69,13 @@ pub(super) fn compose(
 struct RowNorm {
     eps: f64,
     center: Center,
-    /// Found by the forward, used by the backward.
+    /// Computed by the forward, used by the backward.
     stats: OnceLock<Vec<RowStats>>,
 }
 
 const NAME: &str = "normalize-rows";
 
-/// Of an input, a weight and, of three operands, a bias.
+/// The operands are an input, a weight and, if there are three, a bias.
 impl<const N: usize> Operation<N> for RowNorm {
     fn name(&self) -> &'static str {
         NAME

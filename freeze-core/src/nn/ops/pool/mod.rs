@@ -11,12 +11,12 @@ use crate::kernel::{Real, Windows, by_real};
 use crate::nn::record::{self, Work};
 
 /// The maximum of each window of `kernel` (height, width), windows side by side: `[n, c, h', w']`.
-/// The gradient goes to the first maximum of a window. On the CPU a window with a NaN gives NaN; candle's
-/// passes over it.
+/// The gradient goes to the first maximum of a window. On the CPU a window with a NaN gives NaN;
+/// candle's ignores the NaN.
 ///
 /// # Errors
 ///
-/// `x` has not four dimensions, or a window is empty or larger than the input.
+/// `x` does not have four dimensions, or a window is empty or larger than the input.
 pub fn max_pool2d(x: &Tensor, kernel: impl ToUsize2) -> Result<Tensor> {
     let kernel = kernel.to_usize2();
     Pool::apply(Kind::Max, x, kernel, kernel)
@@ -146,7 +146,8 @@ impl Operation<1> for Pool {
             Kind::Max => x.max_pool2d(layout, self.kernel, self.stride)?,
             Kind::Mean => x.avg_pool2d(layout, self.kernel, self.stride)?,
         };
-        // candle's kernel on CUDA, the one accelerator with f64, takes the share of an element as f32.
+        // candle's kernel on CUDA, the only accelerator with f64, takes the share of an element as
+        // f32.
         if let (Kind::Mean, DType::F64) = (self.kind, y.dtype()) {
             let windows = self.windows(layout.dims())?;
             let share = windows.scale::<f64>();

@@ -1,4 +1,4 @@
-//! The gradients of pooling put together from candle's operations, for every device.
+//! The gradients of pooling composed of candle's operations, for every device.
 //!
 //! One term for each position in a window: the inputs at that position of every window are selected
 //! by index, and their gradients added back by index.
@@ -24,7 +24,7 @@ pub(super) fn mean_gradient(w: &Windows, x: &Tensor, grad: &Tensor) -> Result<Te
     each_position(w, x, |_, _| Ok(share.clone()))
 }
 
-/// The sum over the positions in a window of what `f` makes of the positions' rows and columns.
+/// The sum over the positions in a window of `f(rows, columns)` of the position.
 fn each_position(
     w: &Windows,
     x: &Tensor,
