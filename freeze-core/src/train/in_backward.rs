@@ -8,6 +8,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Tensor, TensorId};
 
 use super::eager::Lent;
+use super::seen::InBackward;
 use super::stop::OnNonFinite;
 use super::training::Training;
 use super::update::Update;
@@ -16,19 +17,6 @@ use crate::kernel::StorageId;
 use crate::model::Freezable;
 use crate::nn::{hand_over, survey};
 use crate::optim::GradClip;
-
-/// The state of a run that updates within the backward.
-#[derive(Debug, Default)]
-pub(super) struct InBackward {
-    /// Which leaves were frozen when graphs were analysed.
-    frozen: Vec<bool>,
-    /// The variables whose gradients were analysed.
-    known: HashSet<TensorId>,
-    /// Those of them whose gradients come from operations of ours alone.
-    ready: HashSet<TensorId>,
-    /// Whether a step failed after it had updated some parameters.
-    torn: bool,
-}
 
 impl<M: Freezable> Training<M> {
     /// Updates each parameter within the backward pass, as soon as its gradient is complete, and

@@ -63,6 +63,7 @@ mod metrics;
 mod plan;
 mod policy;
 mod report;
+mod seen;
 mod step;
 mod stop;
 mod training;
