@@ -35,7 +35,7 @@
 pub mod __private;
 pub mod audit;
 mod bits;
-mod cache;
+pub mod cache;
 pub mod checkpoint;
 mod error;
 pub mod forecast;

@@ -2,3 +2,5 @@
 
 #[allow(dead_code, unused_imports)] // what it is for stands above it soon
 mod store;
+
+pub use store::{KeptFront, clear, list};

@@ -15,9 +15,11 @@ pub(super) type Make = Box<dyn Fn(&Path) -> io::Result<Arc<dyn Disk>> + Send + S
 pub(super) struct Account {
     pub(super) memory: Budget,
     pub(super) disk: Budget,
-    folder: Option<PathBuf>,
+    pub(super) folder: Option<PathBuf>,
     make: Make,
     full: AtomicBool,
+    /// The bytes of files that are kept, when last looked at.
+    kept: AtomicU64,
     failed: AtomicBool,
     lost: AtomicBool,
 }
@@ -34,13 +36,23 @@ impl Account {
         let (folder, disk) = disk.unzip();
         let [full, failed, lost] = [(); 3].map(|()| AtomicBool::new(false));
         let (memory, disk) = (Budget::new(memory), Budget::new(disk.unwrap_or(0)));
-        Self { memory, disk, folder, make, full, failed, lost }
+        Self { memory, disk, folder, make, full, kept: AtomicU64::new(0), failed, lost }
     }
 
     /// A new file, if there is a folder and nothing has failed yet.
     pub(super) fn file(&self) -> Option<Arc<dyn Disk>> {
         let made = (self.make)(self.folder.as_deref()?);
         made.inspect_err(|error| self.failed(error)).ok()
+    }
+
+    /// The folder's bytes of kept files.
+    pub(super) fn measured(&self, bytes: u64) {
+        self.kept.store(bytes, Relaxed);
+    }
+
+    /// Bytes on disk.
+    pub(super) fn on_disk(&self) -> u64 {
+        self.disk.used() + self.kept.load(Relaxed)
     }
 
     /// Whether files are still written.
@@ -63,21 +75,15 @@ impl Account {
     /// A file cannot be made or written.
     pub(super) fn failed(&self, error: &io::Error) {
         if !self.failed.swap(true, Relaxed) {
-            let folder = self.folder().display();
-            tracing::warn!(%folder, %error, "a file cannot be written: no further samples go there");
+            tracing::warn!(folder = ?self.folder, %error, "a file cannot be written: no further samples go there");
         }
     }
 
     /// A row cannot be read, or is not what was written.
     pub(super) fn lost(&self, error: &io::Error) {
         if !self.lost.swap(true, Relaxed) {
-            let folder = self.folder().display();
-            tracing::warn!(%folder, %error, "samples cannot be read back: they are computed anew");
+            tracing::warn!(folder = ?self.folder, %error, "samples cannot be read back: they are computed anew");
         }
-    }
-
-    fn folder(&self) -> &Path {
-        self.folder.as_deref().unwrap_or(Path::new(""))
     }
 }
 

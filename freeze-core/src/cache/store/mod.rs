@@ -3,6 +3,8 @@
 mod account;
 mod ahead;
 mod disk;
+mod files;
+mod kept;
 mod memory;
 mod records;
 mod scratch;
@@ -16,6 +18,8 @@ use std::sync::Arc;
 use crate::error::{Result, file_error};
 
 use account::Account;
+pub(in crate::cache) use kept::Identity;
+pub use kept::{KeptFront, clear, list};
 pub(in crate::cache) use records::Records;
 
 /// Where rows may lie, with budgets in bytes. They count rows alone: where each lies takes some fifty
@@ -67,13 +71,27 @@ impl Store {
         Records::new(Arc::clone(&self.account), width)
     }
 
+    /// The rows that earlier runs kept in the folder under this identity; those that are written now
+    /// are kept too. Of what other processes write, the rows that are there now are seen. Without a
+    /// folder as [`records`](Self::records).
+    ///
+    /// The budget is that of the whole folder; what finds no room there goes to memory. A removed row
+    /// is there again in the next run.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be used. A file that is damaged or of another front is passed over and traced.
+    pub(in crate::cache) fn kept(&self, width: usize, identity: &Identity) -> Result<Records> {
+        Records::kept(Arc::clone(&self.account), width, identity)
+    }
+
     /// What all records hold together.
     pub(in crate::cache) fn usage(&self) -> Usage {
         let Account { memory, disk, .. } = &*self.account;
         Usage {
             memory: memory.used(),
             memory_budget: memory.limit,
-            disk: disk.used(),
+            disk: self.account.on_disk(),
             disk_budget: disk.limit,
             full: self.account.is_full(),
             disk_failed: !self.account.is_writing(),

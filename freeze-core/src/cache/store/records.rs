@@ -6,8 +6,11 @@ use std::sync::Arc;
 use super::account::Account;
 use super::ahead::{Ahead, Wanted};
 use super::disk::{OnDisk, read_row};
+use super::files::Files;
+use super::kept::{Identity, Kept};
 use super::memory::{InMemory, Memory};
 use super::scratch::Scratch;
+use crate::error::Result;
 
 /// Rows of one width by key. Their bytes are given back to the store's budgets on drop.
 #[derive(Debug)]
@@ -16,7 +19,7 @@ pub(in crate::cache) struct Records {
     width: usize,
     places: HashMap<u64, Place>,
     memory: Memory,
-    scratch: Scratch,
+    files: Files,
     ahead: Option<Ahead>,
 }
 
@@ -30,9 +33,23 @@ enum Place {
 
 impl Records {
     pub(super) fn new(account: Arc<Account>, width: usize) -> Self {
+        let files = Files::Scratch(Scratch::new(Arc::clone(&account), width));
+        Self::with(account, width, files)
+    }
+
+    pub(super) fn kept(account: Arc<Account>, width: usize, identity: &Identity) -> Result<Self> {
+        let Some(folder) = account.folder.clone() else { return Ok(Self::new(account, width)) };
+        let mut places = HashMap::new();
+        let see = &mut |key, at| {
+            places.insert(key, Place::Disk(at));
+        };
+        let kept = Kept::open(Arc::clone(&account), &folder, (identity, width), see)?;
+        Ok(Self { places, ..Self::with(account, width, Files::Kept(kept)) })
+    }
+
+    fn with(account: Arc<Account>, width: usize, files: Files) -> Self {
         let memory = Memory::new(Arc::clone(&account), width);
-        let scratch = Scratch::new(Arc::clone(&account), width);
-        Self { account, width, places: HashMap::new(), memory, scratch, ahead: None }
+        Self { account, width, places: HashMap::new(), memory, files, ahead: None }
     }
 
     /// Whether there is a row of `key`; it may yet turn out that it cannot be read.
@@ -67,9 +84,14 @@ impl Records {
             self.places.extend(keys.iter().map(|key| (*key, Place::Nowhere)));
             return keys.len();
         }
-        let in_memory = self.write_memory(keys, rows);
-        let on_disk = self.write_disk(&keys[in_memory..], &rows[in_memory * self.width..]);
-        let kept = in_memory + on_disk;
+        let tiers = match self.files {
+            Files::Scratch(_) => [Self::write_memory, Self::write_disk],
+            Files::Kept(_) => [Self::write_disk, Self::write_memory],
+        };
+        let write = |kept, tier: fn(&mut Self, &[u64], &[u8]) -> usize| {
+            kept + tier(self, &keys[kept..], &rows[kept * self.width..])
+        };
+        let kept = tiers.into_iter().fold(0, write);
         // A key that comes twice and found room once only would have an earlier row.
         keys[kept..].iter().for_each(|key| self.remove(*key));
         if kept < keys.len() && self.account.is_writing() {
@@ -90,9 +112,8 @@ impl Records {
     /// Begins to read the rows of `keys` that lie in a file, on a thread, for the next call of
     /// [`read`](Self::read).
     pub(in crate::cache) fn read_ahead(&mut self, keys: &[u64]) {
-        let Some(disk) = self.scratch.disk() else { return };
         let wanted = |key: &u64| match self.places.get(key)? {
-            Place::Disk(at) => Some((*key, Arc::clone(disk), *at)),
+            Place::Disk(at) => Some((*key, Arc::clone(self.files.disk(*at)?), *at)),
             _ => None,
         };
         let wanted: Vec<Wanted> = keys.iter().filter_map(wanted).collect();
@@ -126,7 +147,7 @@ impl Records {
             out.extend_from_slice(row);
             return true;
         }
-        let Some(disk) = self.scratch.disk() else { return false };
+        let Some(disk) = self.files.disk(at) else { return false };
         let start = out.len();
         out.resize(start + self.width, 0);
         let read = read_row(&**disk, &mut out[start..], at);
@@ -149,7 +170,7 @@ impl Records {
 
     /// How many of the rows found room in a file.
     fn write_disk(&mut self, keys: &[u64], rows: &[u8]) -> usize {
-        let places = self.scratch.put(rows);
+        let places = self.files.put(keys, rows);
         for (key, at) in keys.iter().zip(&places) {
             self.insert(*key, Place::Disk(*at));
         }
@@ -166,7 +187,7 @@ impl Records {
         match place {
             Place::Nowhere => {}
             Place::Memory(at) => self.memory.free(at),
-            Place::Disk(at) => self.scratch.free(at),
+            Place::Disk(at) => self.files.free(at),
         }
     }
 }

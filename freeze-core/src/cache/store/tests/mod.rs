@@ -1,7 +1,10 @@
 //! What is read is what was written, whatever the budgets and the disk.
 
+mod damage;
 mod faults;
+mod kept;
 mod laws;
+mod processes;
 
 use std::path::Path;
 

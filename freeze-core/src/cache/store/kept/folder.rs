@@ -1,0 +1,71 @@
+//! Where files that are kept lie: `FOLDER/NAME/*.rows`, a name for each front.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What files of rows end with.
+const ENDING: &str = "rows";
+
+/// Holds the header alone; when it was last changed is when the rows were last used.
+pub(super) const ABOUT: &str = "about.json";
+
+/// The folders of all fronts.
+pub(super) fn fronts(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let is_front = |path: &PathBuf| path.join(ABOUT).is_file();
+    Ok(entries(root)?.into_iter().filter(is_front).collect())
+}
+
+/// The files of rows of one front, the earliest first.
+pub(super) fn files(front: &Path) -> io::Result<Vec<PathBuf>> {
+    let is_rows = |path: &PathBuf| path.extension().is_some_and(|ending| ending == ENDING);
+    Ok(entries(front)?.into_iter().filter(is_rows).collect())
+}
+
+/// The bytes of one front. What another process is removing has none.
+pub(super) fn front_size(front: &Path) -> u64 {
+    let size = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());
+    files(front).unwrap_or_default().into_iter().map(size).sum()
+}
+
+/// The bytes of all fronts.
+pub(super) fn size(root: &Path) -> u64 {
+    fronts(root).unwrap_or_default().iter().map(|front| front_size(front)).sum()
+}
+
+/// Makes the folder of a front and says that it is used.
+pub(super) fn open(front: &Path, header: &str) -> io::Result<()> {
+    fs::create_dir_all(front)?;
+    let about = front.join(ABOUT);
+    match fs::read_to_string(&about).is_ok_and(|text| text == header) {
+        true => File::options().append(true).open(about)?.set_modified(SystemTime::now()),
+        false => fs::write(about, header),
+    }
+}
+
+/// A new file of rows, locked as long as it is open.
+pub(super) fn create(front: &Path) -> io::Result<File> {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    let name = format!("{time:024x}-{}.{ENDING}", std::process::id());
+    let file = File::options().read(true).write(true).create_new(true).open(front.join(name))?;
+    // Where there are no locks, `clear` does not know that the file is in use.
+    let _ = file.try_lock();
+    Ok(file)
+}
+
+/// Removes a file unless a process writes it; says whether it is gone.
+pub(super) fn remove_unless_locked(path: &Path) -> io::Result<bool> {
+    let file = File::open(path)?;
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        return Ok(false);
+    }
+    fs::remove_file(path).map(|()| true)
+}
+
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    entries.sort();
+    Ok(entries)
+}
