@@ -10,6 +10,7 @@ mod embedding;
 mod encoder;
 mod linear;
 mod loss;
+mod multi_head_attention;
 mod norms;
 mod numbers;
 mod pool;

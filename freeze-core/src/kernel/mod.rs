@@ -13,6 +13,7 @@ pub(crate) mod cross_entropy;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod dispatch;
+mod drops;
 mod element;
 mod exp;
 mod lend;
@@ -32,6 +33,7 @@ mod windows;
 pub(crate) use blocks::{for_blocks, rows_per_block, split};
 pub(crate) use column_sums::{add_to_rows, column_sums};
 pub(crate) use dispatch::{by_element, by_real};
+pub(crate) use drops::Drops;
 pub(crate) use element::{Element, Real, internal_dtype, real_dtype};
 pub(crate) use pieces::{map, zip_map};
 pub(crate) use product::{Matrix, Threads, gradient_times_input};

@@ -2,15 +2,13 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Device, ModuleT, Result, Tensor, WithDType};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 use super::ops::nothing::of_nothing;
 use super::ops::operation::{Operand, Operation};
 use super::record::{self, Work};
 use crate::error::Error;
 use crate::kernel::slices::{read, with};
-use crate::kernel::{Element, by_element, for_blocks, split};
+use crate::kernel::{Drops, Element, by_element, for_blocks, split};
 use crate::model::{BatchNormPolicy, DropoutState, Freezable, Generator, Mapper};
 
 const NAME: &str = "dropout";
@@ -86,15 +84,28 @@ impl Dropout {
     ///
     /// An element type other than f32, f64, f16 and bf16.
     pub fn forward(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        match self.training {
-            Training::Drops if train && self.p > 0.0 => {}
-            _ => return Ok(xs.clone()),
+        if !train || !self.drops() {
+            return Ok(xs.clone());
         }
-        let mask = Mask::draw(self.generator.advance(xs.elem_count()), self.p, xs.elem_count());
+        let len = xs.elem_count();
+        let mask = Mask::draw(self.draw(len), len);
         match xs.device() {
             Device::Cpu => record::apply([xs], Work::Elements, mask),
             _ => mask.compose(xs),
         }
+    }
+}
+
+impl Dropout {
+    /// Whether training drops anything.
+    pub(super) fn drops(&self) -> bool {
+        matches!(self.training, Training::Drops) && self.p > 0.0
+    }
+
+    /// The next `len` words of the generator's stream, which count as drawn.
+    pub(super) fn draw(&self, len: usize) -> Drops {
+        let DropoutState { seed, position } = self.generator.advance(len);
+        Drops::new(seed, position, self.p)
     }
 }
 
@@ -124,18 +135,13 @@ struct Mask {
 }
 
 impl Mask {
-    fn draw(start: DropoutState, p: f32, len: usize) -> Self {
-        // A word is below this with probability `p`.
-        let bound = (f64::from(p) * 2f64.powi(32)) as u32;
+    fn draw(drops: Drops, len: usize) -> Self {
         let mut keep = vec![0u8; len];
         for_blocks(split(Some(&mut keep), BLOCK, len), len, |index, keep| {
-            let mut rng = ChaCha8Rng::seed_from_u64(start.seed);
-            rng.set_word_pos(u128::from(start.position) + (index * BLOCK) as u128);
-            for keep in keep {
-                *keep = u8::from(rng.next_u32() >= bound);
-            }
+            let kept = drops.kept(index * BLOCK);
+            keep.iter_mut().zip(kept).for_each(|(keep, kept)| *keep = u8::from(kept));
         });
-        Self { keep, scale: 1.0 / (1.0 - f64::from(p)) }
+        Self { keep, scale: drops.scale }
     }
 
     /// The elements of `x` that are kept, scaled; zeros for the others.
@@ -198,7 +204,7 @@ mod tests {
     #[test]
     fn the_composition_agrees_with_the_kernel() -> Result<()> {
         let x = candle_core::Var::randn(0f64, 1.0, (30, 7), &Device::Cpu)?;
-        let mask = || Mask::draw(DropoutState { seed: 1, position: 5 }, 0.3, 210);
+        let mask = || Mask::draw(Drops::new(1, 5, 0.3), 210);
         let (kernel, composed) = ([x.as_tensor()].apply(mask())?, mask().compose(&x)?);
         let rows = |tensor: &Tensor| tensor.to_vec2::<f64>();
         assert_eq!(rows(&kernel)?, rows(&composed)?);
@@ -210,15 +216,14 @@ mod tests {
     #[test]
     fn the_number_of_threads_changes_nothing()
     -> std::result::Result<(), rayon::ThreadPoolBuildError> {
-        let start = DropoutState { seed: 7, position: 3 };
         let mut masks = Vec::new();
         for threads in [1, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-            masks.push(pool.install(|| Mask::draw(start, 0.5, 100_003).keep));
+            masks.push(pool.install(|| Mask::draw(Drops::new(7, 3, 0.5), 100_003).keep));
         }
         assert_eq!(masks[0], masks[1]);
         // All blocks draw from the same stream, however they are divided.
-        let tail = Mask::draw(DropoutState { position: 50_003, ..start }, 0.5, 50_003).keep;
+        let tail = Mask::draw(Drops::new(7, 50_003, 0.5), 50_003).keep;
         assert_eq!(masks[0][50_000..], tail);
         Ok(())
     }

@@ -40,6 +40,7 @@ pub mod group_norm;
 pub mod layer_norm;
 pub mod linear;
 mod loss;
+pub mod multi_head_attention;
 mod newtype;
 pub mod ops;
 pub mod prelu;
@@ -63,6 +64,9 @@ pub use group_norm::{GroupNorm, group_norm};
 pub use layer_norm::{LayerNorm, layer_norm, layer_norm_no_bias};
 pub use linear::{Linear, linear, linear_b, linear_no_bias};
 pub use loss::cross_entropy;
+pub use multi_head_attention::{
+    MultiHeadAttention, MultiHeadAttentionConfig, multi_head_attention, multi_head_attention_named,
+};
 pub use prelu::{PReLU, prelu};
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rnn::{Gru, Lstm, gru, lstm};

@@ -1,5 +1,6 @@
 //! `nn::ops::scaled_dot_product_attention` against its definition in f64.
 
+mod dropout;
 mod masks;
 mod refusals;
 

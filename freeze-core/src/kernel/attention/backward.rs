@@ -16,7 +16,8 @@ pub(crate) struct Forward<'a, T> {
 }
 
 /// The gradients of queries, keys and values that are wanted. With probabilities `p`:
-/// `dv = pᵀ grad`, `ds = p * (grad vᵀ - sum(grad * y))`, `dq = scale * ds k` and `dk = scale * dsᵀ q`.
+/// `dv = pᵀ grad`, `ds = p * (grad vᵀ - sum(grad * y))`, `dq = scale * ds k` and `dk = scale * dsᵀ q`;
+/// where probabilities were dropped, so are those in `dv`, and `grad vᵀ`.
 pub(crate) fn backward<T: Real>(
     call: &Call<'_, T>,
     forward: Forward<'_, T>,
@@ -126,16 +127,19 @@ fn block<T: Real>(
             #[inline(always)]
             || scores_to_probabilities(probabilities, columns, stats),
         );
+        let slopes = &mut room.slopes[..rows * columns];
         if let Some(dv) = &mut dv {
-            let turned = Matrix::new(probabilities, rows, columns).transposed();
+            slopes.copy_from_slice(probabilities);
+            call.drop_out(&place, slopes);
+            let turned = Matrix::new(slopes, rows, columns).transposed();
             turned.times(grad, &mut dv[part(width)], true, Threads::One);
         }
         if dq.is_none() && dk.is_none() {
             continue;
         }
-        let slopes = &mut room.slopes[..rows * columns];
         let v = Matrix::new(v, columns, width).transposed();
         grad.times(v, slopes, false, Threads::One);
+        call.drop_out(&place, slopes);
         wide(
             #[inline(always)]
             || through_softmax(slopes, columns, probabilities, dots),

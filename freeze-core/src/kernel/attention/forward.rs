@@ -8,7 +8,7 @@ use super::{KEYS, QUERIES, RowStats, each_with};
 use crate::kernel::softmax::max;
 use crate::kernel::{Matrix, Real, Threads, sum1, wide};
 
-/// `softmax(scale * q kᵀ + bias) v`, and the statistics of each row for the backward; rows that see
+/// `softmax(scale * q kᵀ + bias) v` with dropout, and the statistics of each row for the backward; rows that see
 /// no key are zeros. There must be a key, and the result must not be empty.
 pub(crate) fn forward<T: Real>(call: &Call<'_, T>) -> (Vec<T>, Vec<RowStats>) {
     let Sizes { batch, heads, queries, inner, width, .. } = call.sizes;
@@ -51,6 +51,7 @@ fn attend<T: Real>(
                 }
             },
         );
+        call.drop_out(&place, scores);
         let [_, v] = call.keys_and_values(&place);
         let v = Matrix::new(v, columns, width);
         let exps = Matrix::new(scores, queries.len(), columns);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{KEYS, QUERIES};
-use crate::kernel::{Matrix, Real, Threads};
+use crate::kernel::{Drops, Matrix, Real, Threads};
 
 /// The sizes of a call.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +28,11 @@ impl Sizes {
 
     /// The multiplications of the forward.
     pub(crate) fn multiplications(&self) -> usize {
-        let scores = self.batch * self.heads * self.queries * self.keys;
-        scores.saturating_mul(self.inner + self.width)
+        self.scores().saturating_mul(self.inner + self.width)
+    }
+
+    pub(crate) fn scores(&self) -> usize {
+        self.batch * self.heads * self.queries * self.keys
     }
 
     /// The number of query heads that share one key head.
@@ -78,6 +81,8 @@ pub(crate) struct Call<'a, T> {
     pub(crate) scale: f64,
     pub(crate) sight: Sight,
     pub(crate) bias: Option<Bias<'a, T>>,
+    /// Which probabilities are kept, over `[batch, heads, queries, keys]`.
+    pub(crate) drops: Option<Drops>,
 }
 
 /// A block of scores: queries of one head, counted over all batches, and keys.
@@ -136,6 +141,26 @@ impl<'a, T: Real> Call<'a, T> {
             }
             let seen = self.seen(query).saturating_sub(place.keys.start).min(columns);
             row[seen..].fill(T::from_f64(f64::NEG_INFINITY));
+        }
+    }
+
+    /// Drops elements of a block, and scales those that are kept.
+    pub(super) fn drop_out(&self, place: &Place, block: &mut [T]) {
+        let Some(drops) = self.drops else { return };
+        let Sizes { queries, keys, .. } = self.sizes;
+        let (columns, scale) = (place.keys.len(), T::from_f64(drops.scale));
+        let apply = |first: usize, values: &mut [T]| {
+            for (x, kept) in values.iter_mut().zip(drops.kept(first)) {
+                *x = if kept { *x * scale } else { T::ZERO };
+            }
+        };
+        let first = |query: usize| (place.head * queries + query) * keys + place.keys.start;
+        match columns == keys {
+            true => apply(first(place.queries.start), block),
+            false => {
+                let rows = place.queries.clone().zip(block.chunks_exact_mut(columns));
+                rows.for_each(|(query, row)| apply(first(query), row));
+            }
         }
     }
 }

@@ -157,7 +157,8 @@ fn attend<T: Real>(sight: Sight, odd: bool) {
     let k = numbers::<T>(key_heads * keys * inner, 3, false);
     let v = numbers::<T>(key_heads * keys * width, 5, odd);
     let grad = numbers::<T>(heads * queries * width, 7, false);
-    let call = attention::Call { sizes, q: &q, k: &k, v: &v, scale: 0.3, sight, bias: None };
+    let call =
+        attention::Call { sizes, q: &q, k: &k, v: &v, scale: 0.3, sight, bias: None, drops: None };
     same_at_each_level(&format!("{sight:?} attention of {:?}, odd {odd}", T::DTYPE), || {
         let (y, stats) = attention::forward(&call);
         let forward = attention::Forward { y: &y, grad: &grad, stats: &stats };

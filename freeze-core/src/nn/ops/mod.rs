@@ -15,7 +15,9 @@ mod pool;
 mod prelu;
 
 pub use activation::{gelu, gelu_erf, relu};
-pub use attention::{AttentionMask, scaled_dot_product_attention};
+pub use attention::{
+    AttentionMask, scaled_dot_product_attention, scaled_dot_product_attention_dropout,
+};
 pub use bias::add_bias;
 pub use conv::{conv1d, conv2d};
 pub use linear::linear;

@@ -6,7 +6,9 @@ mod portable;
 
 use candle_core::{Device, Result, Tensor};
 
+use crate::kernel::Drops;
 use crate::kernel::attention::Sight;
+use crate::nn::dropout::Dropout;
 use crate::nn::record::{self, Work};
 use op::{Attention, Nothing};
 
@@ -91,13 +93,56 @@ pub fn scaled_dot_product_attention(
     mask: AttentionMask<'_>,
     scale: Option<f64>,
 ) -> Result<Tensor> {
+    attend([q, k, v], mask, scale, |_| None)
+}
+
+/// As [`scaled_dot_product_attention`], of whose probabilities `dropout` drops some, as PyTorch's
+/// `dropout_p` does, and scales the others by `1 / (1 - p)`.
+///
+/// No mask exists: the backward draws it again, block by block. The generator moves on by a word for each
+/// probability, `batch * heads * queries * keys`, whatever the device and the number of threads.
+///
+/// ```
+/// use candle_core::{DType, Device::Cpu, Tensor};
+/// use freeze_core::nn::{Dropout, ops};
+///
+/// let q = Tensor::zeros((1, 1, 1, 4), DType::F32, &Cpu)?;
+/// let (k, v) = (Tensor::zeros((1, 1, 6, 4), DType::F32, &Cpu)?, Tensor::ones((1, 1, 6, 1), DType::F32, &Cpu)?);
+/// let dropout = Dropout::new(0.5, 1)?;
+/// let y = ops::scaled_dot_product_attention_dropout(&q, &k, &v, Default::default(), None, &dropout)?;
+/// // Each of six values counts 1/6, or twice as much, or nothing.
+/// let kept = (y.flatten_all()?.to_vec1::<f32>()?[0] * 3.0).round();
+/// assert!((0.0..=6.0).contains(&kept) && dropout.state().position == 6);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`scaled_dot_product_attention`].
+pub fn scaled_dot_product_attention_dropout(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    mask: AttentionMask<'_>,
+    scale: Option<f64>,
+    dropout: &Dropout,
+) -> Result<Tensor> {
+    attend([q, k, v], mask, scale, |words| dropout.drops().then(|| dropout.draw(words)))
+}
+
+fn attend(
+    [q, k, v]: [&Tensor; 3],
+    mask: AttentionMask<'_>,
+    scale: Option<f64>,
+    draw: impl FnOnce(usize) -> Option<Drops>,
+) -> Result<Tensor> {
     let sizes = check::sizes(q, k, v)?;
     let bias = mask.added().map(|mask| check::bias(mask, q, &sizes)).transpose()?;
     let scale = check::scale(scale, &sizes)?;
     if sizes.keys == 0 || sizes.result().contains(&0) {
         return record::apply([q, k, v], Work::Inputs(Default::default()), Nothing { sizes });
     }
-    let op = Attention::new(sizes, scale, mask.sight(), bias);
+    let op = Attention::new(sizes, scale, (mask.sight(), bias), draw(sizes.scores()));
     match q.device() {
         Device::Cpu => record::apply([q, k, v], Work::Inputs(op.flops()), op),
         _ => portable::compose(q, k, v, &op),

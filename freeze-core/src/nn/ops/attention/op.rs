@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, Layout, Result, Shape, Tensor};
 use super::NAME;
 use crate::kernel::attention::{Bias, Call, Forward, RowStats, Sight, Sizes, backward, forward};
 use crate::kernel::slices::{read, tensor, with, with2, with3};
-use crate::kernel::{Real, by_real};
+use crate::kernel::{Drops, Real, by_real};
 use crate::nn::ops::operation::{Operand, Operation, Stored, each_wanted};
 use crate::nn::record::Flops;
 
@@ -19,13 +19,19 @@ pub(super) struct Attention {
     pub(super) sight: Sight,
     /// Contiguous, with four dimensions.
     pub(super) bias: Option<Tensor>,
+    pub(super) drops: Option<Drops>,
     /// Computed by the forward, used by the backward.
     stats: OnceLock<Vec<RowStats>>,
 }
 
 impl Attention {
-    pub(super) fn new(sizes: Sizes, scale: f64, sight: Sight, bias: Option<Tensor>) -> Self {
-        Self { sizes, scale, sight, bias, stats: OnceLock::new() }
+    pub(super) fn new(
+        sizes: Sizes,
+        scale: f64,
+        (sight, bias): (Sight, Option<Tensor>),
+        drops: Option<Drops>,
+    ) -> Self {
+        Self { sizes, scale, sight, bias, drops, stats: OnceLock::new() }
     }
 
     /// Two products in the forward, five in the backward.
@@ -40,9 +46,9 @@ impl Attention {
         [q, k, v]: [&[T]; 3],
         run: impl FnOnce(&Call<'_, T>) -> R,
     ) -> Result<R> {
-        let Self { sizes, scale, sight, ref bias, .. } = *self;
+        let Self { sizes, scale, sight, ref bias, drops, .. } = *self;
         let Some(tensor) = bias else {
-            return Ok(run(&Call { sizes, q, k, v, scale, sight, bias: None }));
+            return Ok(run(&Call { sizes, q, k, v, scale, sight, bias: None, drops }));
         };
         let strides = std::array::from_fn(|dim| match tensor.dims()[dim] {
             1 => 0,
@@ -50,7 +56,7 @@ impl Attention {
         });
         with(tensor, |values: &[T]| {
             let bias = Some(Bias { values, strides });
-            Ok(run(&Call { sizes, q, k, v, scale, sight, bias }))
+            Ok(run(&Call { sizes, q, k, v, scale, sight, bias, drops }))
         })
     }
 }

@@ -22,7 +22,14 @@ pub(super) fn compose(q: &Tensor, k: &Tensor, v: &Tensor, op: &Attention) -> Res
     let exps = scores.broadcast_sub(&max)?.exp()?;
     let sum = exps.sum_keepdim(D::Minus1)?;
     let sum = (&sum + sum.detach().eq(0f64)?.to_dtype(dtype)?)?;
-    exps.broadcast_div(&sum)?.matmul(&v)?.to_dtype(q.dtype())
+    let mut probabilities = exps.broadcast_div(&sum)?;
+    if let Some(drops) = &op.drops {
+        let (kept, shape) = (drops.kept(0), probabilities.shape());
+        let kept = kept.take(shape.elem_count()).map(u8::from).collect();
+        let kept = Tensor::from_vec(kept, shape, q.device())?.to_dtype(dtype)?;
+        probabilities = (probabilities * (kept * drops.scale)?)?;
+    }
+    probabilities.matmul(&v)?.to_dtype(q.dtype())
 }
 
 /// Keys or values repeated for each query head.
@@ -47,7 +54,8 @@ mod tests {
     use candle_core::{DType, Device, Var};
 
     use super::*;
-    use crate::nn::ops::{AttentionMask, attention::check, scaled_dot_product_attention};
+    use crate::kernel::Drops;
+    use crate::nn::ops::attention::{AttentionMask, attend, check};
 
     fn off(a: &Tensor, b: &Tensor) -> Result<f64> {
         (a.to_dtype(DType::F64)? - b.to_dtype(DType::F64)?)?.abs()?.max_all()?.to_scalar()
@@ -64,17 +72,18 @@ mod tests {
             // The first query sees nothing under `Causal`, the last key is hidden from one batch.
             let hide = [0.0, 0.5, -1.0, 0.0, 0.0, 0.0, 0.0, f64::NEG_INFINITY];
             let bias = Tensor::new(&hide, &Device::Cpu)?.reshape((2, 1, 1, 4))?.to_dtype(dtype)?;
-            for mask in [
-                AttentionMask::None,
-                AttentionMask::Causal,
-                AttentionMask::Additive(&bias),
-                AttentionMask::CausalAdditive(&bias),
+            for (mask, drops) in [
+                (AttentionMask::None, None),
+                (AttentionMask::Causal, None),
+                (AttentionMask::Additive(&bias), None),
+                (AttentionMask::CausalAdditive(&bias), None),
+                (AttentionMask::Causal, Some(Drops::new(7, 3, 0.4))),
             ] {
                 let sizes = check::sizes(&q, &k, &v)?;
                 let bias = mask.added().map(|mask| check::bias(mask, &q, &sizes)).transpose()?;
-                let kernel = scaled_dot_product_attention(&q, &k, &v, mask, Some(0.7))?;
-                let composed =
-                    compose(&q, &k, &v, &Attention::new(sizes, 0.7, mask.sight(), bias))?;
+                let kernel = attend([&q, &k, &v], mask, Some(0.7), |_| drops)?;
+                let op = Attention::new(sizes, 0.7, (mask.sight(), bias), drops);
+                let composed = compose(&q, &k, &v, &op)?;
                 assert!(off(&kernel, &composed)? < tolerance, "{mask:?}");
                 let kernel = kernel.sqr()?.mean_all()?.backward()?;
                 let composed = composed.sqr()?.mean_all()?.backward()?;

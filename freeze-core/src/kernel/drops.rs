@@ -1,0 +1,34 @@
+//! Which elements a dropout keeps: one stream of random words, entered anywhere.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// A stretch of a generator's stream, a word of 32 bits for each element.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drops {
+    seed: u64,
+    /// Where the first element's word lies in the stream.
+    position: u64,
+    /// An element is dropped whose word is below this.
+    bound: u32,
+    /// What is kept is multiplied by this.
+    pub(crate) scale: f64,
+}
+
+impl Drops {
+    /// Drops each element with probability `p`, below 1.
+    pub(crate) fn new(seed: u64, position: u64, p: f32) -> Self {
+        let p = f64::from(p);
+        let bound = (p * 2f64.powi(32)) as u32;
+        Self { seed, position, bound, scale: 1.0 / (1.0 - p) }
+    }
+
+    /// Whether each element is kept, from the one at `first` on. The stream is read in stretches of 64 words, and
+    /// to enter it costs one.
+    pub(crate) fn kept(&self, first: usize) -> impl Iterator<Item = bool> + use<> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_word_pos(u128::from(self.position) + first as u128);
+        let bound = self.bound;
+        std::iter::repeat_with(move || rng.next_u32() >= bound)
+    }
+}
