@@ -18,6 +18,7 @@
 //! | update parameters at the speed of memory, clip, accumulate | [`optim`] |
 //! | use any other candle optimizer | [`optim::PerParam`] |
 //! | enter a model in the middle, or leave it early | [`Stages`], [`Staged`], [`Flow`] |
+//! | store the outputs of frozen layers instead of computing them each epoch | [`ActivationCache`], [`cache`] |
 //! | save backward work wherever the frozen layers are | [`nn`] |
 //! | find out why a layer does not learn, or what a plan would cost | [`audit`], [`forecast`] |
 //! | stop and resume exactly | [`checkpoint`] |
@@ -49,6 +50,7 @@ mod plan;
 pub mod policy;
 pub mod train;
 
+pub use cache::ActivationCache;
 pub use error::{Error, Result};
 pub use model::{
     At, BatchNormPolicy, Flat, Flow, FlowLayout, FlowRows, Freezable, Freezer, Leaf, LeafTree,

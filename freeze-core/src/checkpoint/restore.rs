@@ -6,7 +6,7 @@ use candle_core::{Tensor, TensorId, Var};
 
 use super::state::State;
 use crate::error::Result;
-use crate::model::{At, BatchNormPolicy, Freezable, Freezer, Generator, Mapper, mapped};
+use crate::model::{At, BatchNormPolicy, Freezable, Freezer, Generator, Mapper, Revision, mapped};
 use crate::nn::DropoutState;
 use crate::plan::FreezePlan;
 
@@ -73,6 +73,7 @@ impl<M: Freezable> Restore<M> {
         net.plan = self.plan;
         net.base = self.base;
         net.batch_norm = self.batch_norm;
+        net.revision = Revision::next();
         self.dropouts.into_iter().for_each(|(generator, state)| generator.set_state(state));
         Ok(())
     }

@@ -288,6 +288,12 @@ pub enum Error {
         /// The reason and the remedy.
         why: String,
     },
+    /// Activations cannot be stored, or the keys do not fit the samples.
+    #[error("the activation cache: {why}")]
+    Cache {
+        /// The reason and the remedy.
+        why: String,
+    },
     /// A loss is infinite or NaN.
     #[error(
         "the loss of batch {batch} of epoch {epoch}, counted from 0, is {value}, nothing was updated; \
@@ -346,6 +352,10 @@ impl Error {
         expected: &'static str,
     ) -> Self {
         Self::Count { name, value: value.try_into().unwrap_or(u128::MAX), expected }
+    }
+
+    pub(crate) fn cache(why: impl Into<String>) -> Self {
+        Self::Cache { why: why.into() }
     }
 
     pub(crate) fn training(why: impl Into<String>) -> Self {

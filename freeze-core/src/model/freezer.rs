@@ -2,6 +2,7 @@
 
 mod look;
 mod owners;
+mod revision;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::model::{BatchNormPolicy, Freezable, mapped};
 use crate::plan::{Change, Declared, FreezePlan, LeafState, PlanOptimizer, Prepared};
 
 pub(crate) use owners::check_owners;
+pub(crate) use revision::Revision;
 
 /// A model under a plan. Derefs to the current view, so fields and forward passes are those of the
 /// view. [`whole`](Self::whole) is the whole model, and the methods here, such as
@@ -58,6 +60,8 @@ pub struct Freezer<M> {
     pub(crate) base: FreezePlan,
     pub(crate) plan: FreezePlan,
     pub(crate) batch_norm: BatchNormPolicy,
+    /// Changes each time that the view changes.
+    pub(crate) revision: Revision,
     /// The variables of all optimizers that were ever passed.
     pub(crate) known: HashSet<TensorId>,
 }
@@ -79,8 +83,16 @@ impl<M: Freezable> Freezer<M> {
         let view =
             mapped::view(&plan, BatchNormPolicy::AsCaller, |mapper| model.map_params(mapper))?;
         let batch_norm = BatchNormPolicy::AsCaller;
-        let known = HashSet::new();
-        Ok(Self { whole: model, view, inventory, base: plan.clone(), plan, batch_norm, known })
+        Ok(Self {
+            whole: model,
+            view,
+            inventory,
+            base: plan.clone(),
+            plan,
+            batch_norm,
+            revision: Revision::next(),
+            known: HashSet::new(),
+        })
     }
 
     /// Sets what frozen batch norms normalise by from now on.
@@ -92,6 +104,7 @@ impl<M: Freezable> Freezer<M> {
         if policy != self.batch_norm {
             self.view = mapped::view(&self.plan, policy, |mapper| self.whole.map_params(mapper))?;
             self.batch_norm = policy;
+            self.revision = Revision::next();
         }
         Ok(())
     }
@@ -196,6 +209,7 @@ impl<M: Freezable> Freezer<M> {
                 &immovable.into_iter().filter(|path| !stuck.contains(path)).collect::<Vec<_>>(),
             );
             self.view = view;
+            self.revision = Revision::next();
         }
         self.plan.clone_from(plan);
         change.trace();

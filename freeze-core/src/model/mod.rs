@@ -27,7 +27,7 @@ pub use containers::{Skipped, TensorParam};
 pub use flow::{Flat, Flow, FlowLayout, FlowRows};
 pub use freezable::Freezable;
 pub use freezer::Freezer;
-pub(crate) use freezer::check_owners;
+pub(crate) use freezer::{Revision, check_owners};
 pub use generator::DropoutState;
 pub(crate) use generator::{Generator, Rewind};
 pub use leaf::{Leaf, Param};

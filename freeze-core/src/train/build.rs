@@ -12,6 +12,7 @@ use super::generator::Shared;
 use super::report::{Progress, Spent};
 use super::stop::{EarlyStop, OnNonFinite};
 use super::training::Training;
+use crate::cache::ActivationCache;
 use crate::checkpoint::{Manager, MetricHistory, Resumable};
 use crate::error::{Error, Result, at_least_1};
 use crate::model::{Freezable, Freezer};
@@ -53,6 +54,7 @@ impl<M: Freezable> Training<M> {
             early: None,
             on_non_finite: OnNonFinite::default(),
             generators: Vec::new(),
+            cache: None,
             clock: Clock::default(),
             spent: Spent::default(),
             begun: false,
@@ -199,6 +201,12 @@ impl<M: Freezable> Training<M> {
     {
         self.generators.push((name.to_string(), Box::new(Shared(generator))));
         self
+    }
+
+    /// Stores the outputs of frozen stages per sample, for [`forward`](Self::forward). Checkpoints do not
+    /// hold the cache; a run that is resumed without it is the same run.
+    pub fn cache(self, cache: ActivationCache) -> Self {
+        Self { cache: Some(cache), ..self }
     }
 
     /// Sets the seed of the order of samples: see [`Epoch`](super::Epoch). A resumed run keeps the

@@ -87,6 +87,7 @@ impl<M: Freezable> Training<M> {
         }
         self.finished = false;
         self.mend();
+        self.recheck_cache();
         self.planned();
     }
 

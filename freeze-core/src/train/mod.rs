@@ -49,6 +49,7 @@
 //! ```
 
 mod build;
+mod cached;
 mod clipping;
 mod clock;
 mod driven;

@@ -44,6 +44,7 @@ impl<M: Freezable> Training<M> {
         }
         self.check_begin()?;
         self.clock.begin_epoch()?;
+        self.recheck_cache();
         (self.began, self.spent) = (Instant::now(), Spent::default());
         let length = self.clock.length;
         Ok(Some(Epoch {

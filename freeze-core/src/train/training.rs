@@ -13,6 +13,7 @@ use super::policy::Policy;
 use super::report::{Progress, Spent};
 use super::seen::InBackward;
 use super::stop::{EarlyStop, OnNonFinite, Stopped};
+use crate::cache::ActivationCache;
 use crate::checkpoint::{Manager, MetricHistory};
 use crate::error::Result;
 use crate::model::{Freezable, Freezer, Whole};
@@ -48,6 +49,7 @@ pub struct Training<M> {
     pub(super) early: Option<EarlyStop>,
     pub(super) on_non_finite: OnNonFinite,
     pub(super) generators: Generators,
+    pub(super) cache: Option<ActivationCache>,
     pub(super) clock: Clock,
     pub(super) spent: Spent,
     /// Whether it has been checked that the run can be saved, or the run was resumed.

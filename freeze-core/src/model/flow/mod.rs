@@ -141,6 +141,15 @@ pub trait Flow: Sized {
     ) -> Result<Self> {
         whole(rows::flat(layout, &rows.into_iter().collect::<Vec<_>>(), device)?)
     }
+
+    /// The inverse of [`to_rows`](Self::to_rows).
+    ///
+    /// # Errors
+    ///
+    /// `rows` has the layout of another type.
+    fn of_rows(rows: &FlowRows, device: &Device) -> Result<Self> {
+        whole(rows::whole(rows, device)?)
+    }
 }
 
 fn flat(flow: &impl Flow) -> Flat {

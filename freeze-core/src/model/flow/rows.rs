@@ -1,6 +1,6 @@
 //! Samples as bytes.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::View as _;
 
 use super::flat::{Flat, What, unlike};
@@ -41,6 +41,25 @@ impl FlowRows {
         Ok(Self { layout, len, bytes })
     }
 
+    /// Rows from their bytes, one behind the other: the inverse of [`as_bytes`](Self::as_bytes).
+    ///
+    /// # Errors
+    ///
+    /// `bytes` does not have the length of `len` rows of the layout's width.
+    pub fn new(layout: FlowLayout, len: usize, bytes: Vec<u8>) -> Result<Self> {
+        if layout.width().checked_mul(len) != Some(bytes.len()) {
+            let (width, found) = (layout.width(), bytes.len());
+            let why = format!("expected {len} samples of {width} bytes each, found {found} bytes");
+            return Err(unlike(String::new(), why));
+        }
+        Ok(Self { layout, len, bytes })
+    }
+
+    /// The bytes of all rows, one behind the other.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The layout of a row.
     pub fn layout(&self) -> &FlowLayout {
         &self.layout
@@ -74,6 +93,28 @@ impl FlowRows {
 }
 
 /// Builds the flow whose samples the rows are.
+pub(super) fn whole(rows: &FlowRows, device: &Device) -> Result<Flat> {
+    if let [part] = rows.layout.parts()
+        && let Form::Tensor { dtype, shape } = &part.form
+    {
+        let mut flat = Flat::default();
+        flat.push(part.name.clone(), made(&rows.bytes, rows.len, (*dtype, shape), device)?);
+        return Ok(flat);
+    }
+    flat(&rows.layout, &rows.iter().collect::<Vec<_>>(), device)
+}
+
+fn made(
+    bytes: &[u8],
+    len: usize,
+    (dtype, shape): (DType, &[usize]),
+    device: &Device,
+) -> Result<What> {
+    let shape: Vec<usize> = [len].into_iter().chain(shape.iter().copied()).collect();
+    Ok(What::Tensor(Tensor::from_raw_buffer(bytes, dtype, &shape, device)?))
+}
+
+/// As [`whole`], for rows that are not in one piece.
 pub(super) fn flat(layout: &FlowLayout, rows: &[&[u8]], device: &Device) -> Result<Flat> {
     let width = layout.width();
     if let Some((i, row)) = rows.iter().enumerate().find(|(_, row)| row.len() != width) {
@@ -90,9 +131,7 @@ pub(super) fn flat(layout: &FlowLayout, rows: &[&[u8]], device: &Device) -> Resu
                 let mut bytes = Vec::with_capacity(rows.len() * (end - at));
                 rows.iter().for_each(|row| bytes.extend_from_slice(&row[at..end]));
                 at = end;
-                let shape: Vec<usize> =
-                    [rows.len()].into_iter().chain(shape.iter().copied()).collect();
-                What::Tensor(Tensor::from_raw_buffer(&bytes, *dtype, &shape, device)?)
+                made(&bytes, rows.len(), (*dtype, shape), device)?
             }
         };
         flat.push(part.name.clone(), what);

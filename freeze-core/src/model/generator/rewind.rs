@@ -16,6 +16,13 @@ impl Rewind {
         let given = generators.into_iter().map(state).collect();
         Self { given, outer: DRAWN.replace(Some(Vec::new())) }
     }
+
+    /// The generators that were drawn from so far on this thread.
+    pub(crate) fn drawn(&self) -> Vec<Generator> {
+        let generators =
+            |drawn: &Drawn| drawn.iter().map(|(generator, _)| generator.clone()).collect();
+        DRAWN.with_borrow(|drawn| drawn.as_ref().map(generators).unwrap_or_default())
+    }
 }
 
 impl Drop for Rewind {

@@ -1,0 +1,144 @@
+//! The cache, its settings and its statistics.
+
+use std::path::PathBuf;
+
+use super::class::Class;
+use super::front::Front;
+use super::settings::{Boundary, Precision};
+use super::stats::{CacheStats, Tally};
+use super::store::{Places, Store};
+use crate::error::Result;
+use crate::model::FlowLayout;
+
+/// Bytes in memory where none are asked for.
+const MEMORY: u64 = 1 << 30;
+
+/// Stores the outputs of the frozen front per sample, so that its forward runs once per sample instead
+/// of once per epoch. See the [module](super) for an example.
+#[derive(Debug)]
+pub struct ActivationCache {
+    pub(super) boundary: Boundary,
+    pub(super) precision: Precision,
+    pub(super) looks_at_inputs: bool,
+    places: Places,
+    pub(super) store: Option<Store>,
+    pub(super) front: Option<Front>,
+    pub(super) classes: Vec<Class>,
+    pub(super) tally: Tally,
+    /// Whether the next forward must compare all weights of the front.
+    pub(super) is_due: bool,
+}
+
+impl ActivationCache {
+    /// An empty cache of at most 1 GiB in memory.
+    pub fn new() -> Self {
+        Self {
+            boundary: Boundary::default(),
+            precision: Precision::default(),
+            looks_at_inputs: true,
+            places: Places { memory: MEMORY, disk: None },
+            store: None,
+            front: None,
+            classes: Vec::new(),
+            tally: Tally::default(),
+            is_due: false,
+        }
+    }
+
+    /// Sets how many bytes of activations may be held in memory; 0 for none. On top of that each sample
+    /// takes about a hundred bytes for its key, its fingerprint and its place.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.places.memory = bytes;
+        self
+    }
+
+    /// Writes what does not fit in memory to a file in `folder`, up to so many bytes. The file has no
+    /// name, so the system removes it when the process ends, even after a crash.
+    pub fn folder(mut self, folder: impl Into<PathBuf>, bytes: u64) -> Self {
+        self.places.disk = Some((folder.into(), bytes));
+        self
+    }
+
+    /// Sets up to which stage activations are stored; [`Boundary::Deepest`] by default.
+    pub fn boundary(self, boundary: Boundary) -> Self {
+        Self { boundary, ..self }
+    }
+
+    /// Sets the type that activations are stored in; [`Precision::Exact`] by default.
+    pub fn precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// Does not check that a key stands for the same input each time. By default a fingerprint of each
+    /// sample's input and context is compared with that of its record.
+    pub fn unchecked_inputs(self) -> Self {
+        Self { looks_at_inputs: false, ..self }
+    }
+
+    /// Makes the next forward compare every byte of the frozen weights with what the records were
+    /// computed with. This happens by itself after each plan, after a resume, and at the start of each
+    /// epoch of a [`Training`](crate::Training). In between only some elements of each tensor are compared,
+    /// and only on the CPU: that finds a tensor that was set, but not a change to a single number.
+    pub fn recheck(&mut self) {
+        self.is_due = true;
+    }
+
+    /// Drops all records.
+    pub fn clear(&mut self) {
+        self.classes.clear();
+    }
+
+    /// Starts to read the records of the next batch from the file, on a thread.
+    pub fn read_ahead(&mut self, keys: &[u64]) {
+        self.classes.iter_mut().for_each(|class| class.read_ahead(keys));
+    }
+
+    /// Counts, sizes and the time saved so far.
+    pub fn stats(&self) -> CacheStats {
+        let usage = self.store.as_ref().map(Store::usage);
+        let bytes = |of: fn(&super::store::Usage) -> u64| usage.as_ref().map_or(0, of);
+        let boundary = self.front.as_ref().map(|front| front.path(front.depth).to_string());
+        let tally = &self.tally;
+        CacheStats {
+            boundary: boundary.filter(|path| !path.is_empty()),
+            hits: tally.hits,
+            extended: tally.extended,
+            misses: tally.misses,
+            out_of_range: tally.out_of_range,
+            records: self.classes.iter().map(Class::records).sum(),
+            memory_bytes: bytes(|usage| usage.memory),
+            disk_bytes: bytes(|usage| usage.disk),
+            full: usage.is_some_and(|usage| usage.full),
+            disk_failed: usage.is_some_and(|usage| usage.disk_failed),
+            seconds_saved: tally.seconds_saved(),
+        }
+    }
+
+    /// Makes the store if there is none yet.
+    pub(super) fn open(&mut self) -> Result<()> {
+        if self.store.is_none() {
+            self.store = Some(Store::new(self.places.clone())?);
+        }
+        Ok(())
+    }
+
+    /// The index of the class of samples whose input has this layout.
+    pub(super) fn class(&mut self, input: FlowLayout) -> usize {
+        let known = self.classes.iter().position(|class| class.input == input);
+        known.unwrap_or_else(|| {
+            self.classes.push(Class::new(input));
+            self.classes.len() - 1
+        })
+    }
+
+    /// Drops the records of outputs of more than `depth` stages.
+    pub(super) fn drop_beyond(&mut self, depth: usize) {
+        self.classes.iter_mut().for_each(|class| class.drop_beyond(depth));
+    }
+}
+
+impl Default for ActivationCache {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,269 @@
+//! The forward through a cache.
+
+use std::borrow::Borrow;
+use std::time::{Duration, Instant};
+
+use candle_core::Device;
+
+use super::activations::ActivationCache;
+use super::context::CacheContext;
+use super::front::Front;
+use super::rounded::Rounded;
+use super::samples::Samples;
+use super::seen::Seen;
+use super::trial::{Trials, select, tried};
+use crate::error::{Error, Result};
+use crate::model::{Flow, Freezer, Staged};
+
+/// A batch and what its forward needs.
+struct Batch<'a, M: Staged> {
+    model: &'a M,
+    stages: Vec<M::Stage>,
+    samples: Samples,
+    xs: &'a M::Flow,
+    context: &'a M::Context,
+    device: Device,
+}
+
+impl ActivationCache {
+    /// The forward of the freezer's view; the frozen front runs only for samples without a record. `keys`
+    /// has one key per sample of `xs`, which identifies the sample as it enters the model: an augmented
+    /// view of an image needs another key than the image. The result is that of the model's own forward, bit
+    /// for bit where the model treats the samples of a batch alike whatever their number (see
+    /// `docs/CACHE.md`), else up to rounding.
+    ///
+    /// # Errors
+    ///
+    /// The number of keys is not the number of samples; the input or context of a key has changed; the input
+    /// has a gradient; the output of a frozen stage cannot be stored, since a dropout is on, a batch norm
+    /// normalises by the batch, or the stage draws random numbers or remembers. Nothing of the batch was
+    /// stored then, and dropout generators and running statistics are as before. Or the forward fails.
+    pub fn forward<M>(
+        &mut self,
+        freezer: &Freezer<M>,
+        keys: &[u64],
+        xs: M::Flow,
+        context: &M::Context,
+    ) -> Result<M::Flow>
+    where
+        M: Staged<Context: CacheContext>,
+    {
+        let (model, stages): (&M, _) = (freezer, freezer.stages());
+        let batch = xs.batch()?;
+        if keys.len() != batch {
+            return Err(Error::cache(format!(
+                "there are {} keys for {batch} samples: hand over one for each",
+                keys.len()
+            )));
+        }
+        if self.settle(freezer)? == 0 || batch == 0 {
+            return Ok(model.forward(xs, context)?);
+        }
+        if xs.tensors().iter().any(|tensor| tensor.track_op()) {
+            let why = "the input has a gradient, which a record would cut off; detach the input, or run the \
+                       model's own forward";
+            return Err(Error::cache(why));
+        }
+        let prints = match self.looks_at_inputs {
+            true => Some(prints(&xs, context, batch)?),
+            false => None,
+        };
+        let samples = Samples::of(keys, prints.as_deref())?;
+        let device = xs.tensors().first().map_or(Device::Cpu, |tensor| tensor.device().clone());
+        let class = self.class(xs.row_layout()?);
+        let batch = Batch { model, stages, samples, xs: &xs, context, device };
+        let hidden = loop {
+            if let Some(hidden) = self.front_of(&batch, class)? {
+                break hidden;
+            }
+        };
+        let behind = &batch.stages[self.depth()..];
+        let run = |xs, stage: &M::Stage| model.run(*stage, xs, context);
+        Ok(behind.iter().try_fold(hidden, run)?)
+    }
+
+    /// Drops the records that the present front would not compute; returns its number of stages.
+    fn settle<M: Staged>(&mut self, freezer: &Freezer<M>) -> Result<usize> {
+        match self.front.take() {
+            Some(front) if !self.is_due && front.is_of(freezer)? => self.front = Some(front),
+            before => {
+                let mut front = Front::of(freezer, &self.boundary)?;
+                let unchanged = before.as_ref().map_or(0, |before| front.unchanged(before));
+                self.drop_beyond(unchanged.min(front.depth));
+                if let Some(before) = &before {
+                    front.know(before, unchanged);
+                }
+                if front.depth > 0 {
+                    self.open()?;
+                }
+                (self.front, self.is_due) = (Some(front), false);
+            }
+        }
+        Ok(self.depth())
+    }
+
+    fn depth(&self) -> usize {
+        self.front.as_ref().map_or(0, |front| front.depth)
+    }
+
+    /// The output of the front for the whole batch; `None` if the batch must be grouped again, since a
+    /// record can no longer be read or the boundary has moved.
+    fn front_of<M>(&mut self, batch: &Batch<'_, M>, class: usize) -> Result<Option<M::Flow>>
+    where
+        M: Staged<Context: CacheContext>,
+    {
+        let (samples, mut parts, mut order) = (&batch.samples, Vec::new(), Vec::new());
+        let groups = self.classes[class].passed(samples)?;
+        let deepest = groups.keys().last().copied().unwrap_or(0);
+        for (passed, which) in groups {
+            let depth = self.depth();
+            let Some(part) = self.part(batch, class, passed, &which)? else { return Ok(None) };
+            if self.depth() < depth {
+                self.drop_beyond(self.depth());
+                if !parts.is_empty() || deepest > self.depth() {
+                    return Ok(None);
+                }
+            }
+            parts.push(part);
+            order.extend(which);
+        }
+        let whole = match parts.len() {
+            1 => parts.remove(0),
+            _ => Flow::concatenate(&parts)?,
+        };
+        if samples.are_the_batch(&order) && order.is_sorted() {
+            return Ok(Some(whole));
+        }
+        let mut place = vec![0u32; order.len()];
+        (0..).zip(&order).for_each(|(at, &sample)| place[sample as usize] = at);
+        let rows: Vec<u32> = samples.of_rows.iter().map(|&i| place[i as usize]).collect();
+        select(&whole, &rows).map(Some)
+    }
+
+    /// The output of the front for the samples at `which`, which have passed `passed` stages; `None` if a
+    /// record can no longer be read.
+    fn part<M>(
+        &mut self,
+        batch: &Batch<'_, M>,
+        class: usize,
+        passed: usize,
+        which: &[u32],
+    ) -> Result<Option<M::Flow>>
+    where
+        M: Staged<Context: CacheContext>,
+    {
+        let (samples, count) = (&batch.samples, which.len());
+        let Some(front) = &mut self.front else { return Ok(None) };
+        let xs = match passed {
+            0 if samples.are_the_batch(which) => batch.xs.detached()?,
+            0 => select(batch.xs, &samples.rows(which))?,
+            _ => {
+                let (start, keys) = (Instant::now(), samples.keys(which));
+                let read = self.classes[class].read(passed, &keys, &batch.device)?;
+                self.tally.read(passed, count, start.elapsed());
+                let Some(xs) = read else { return Ok(None) };
+                xs
+            }
+        };
+        if passed == front.depth {
+            self.tally.hits += count as u64;
+            return Ok(Some(xs));
+        }
+        let mut ran = match samples.are_the_batch(which) {
+            true => through(front, batch, (passed, count), xs, batch.context)?,
+            false => {
+                let filled = samples.filled(which);
+                let context =
+                    batch.context.select(&samples.rows(&filled), samples.of_rows.len())?;
+                let xs = match filled.len() > count {
+                    true => select(
+                        &xs,
+                        &(0..count as u32).cycle().take(filled.len()).collect::<Vec<_>>(),
+                    )?,
+                    false => xs,
+                };
+                through(front, batch, (passed, count), xs, context.borrow())?
+            }
+        };
+        if ran.flow.batch()? > count {
+            ran.flow = select(&ran.flow, &(0..count as u32).collect::<Vec<_>>())?;
+        }
+        let depth = front.depth;
+        ran.times.iter().for_each(|(stage, time)| self.tally.ran(*stage, count, *time));
+        match passed {
+            0 => self.tally.misses += count as u64,
+            _ => self.tally.extended += count as u64,
+        }
+        let rounded = Rounded::new(ran.flow, self.precision)?;
+        self.unfit(&rounded);
+        if let Some(store) = &self.store {
+            self.classes[class].keep(depth, (samples, which), &rounded, store)?;
+        }
+        Ok(Some(rounded.flow))
+    }
+
+    fn unfit<F: Flow>(&mut self, rounded: &Rounded<F>) {
+        let unfit = rounded.unfit() as u64;
+        if unfit > 0 && self.tally.out_of_range == 0 {
+            let precision = format!("{:?}", self.precision);
+            tracing::warn!(
+                precision,
+                "activations are out of the range of the precision: their samples are not stored"
+            );
+        }
+        self.tally.out_of_range += unfit;
+    }
+}
+
+fn prints<F: Flow>(
+    xs: &F,
+    context: &(impl CacheContext + ?Sized),
+    batch: usize,
+) -> Result<Vec<u64>> {
+    let mut seen = Seen::new(batch);
+    seen.rows(&xs.to_rows()?);
+    context.see(&mut seen)?;
+    Ok(seen.into_prints())
+}
+
+/// The output of stages, and how long each took.
+struct Ran<F> {
+    flow: F,
+    times: Vec<(usize, Duration)>,
+}
+
+/// Runs the stages from number `passed` to the boundary, which moves if the output of a stage without
+/// leaves cannot be stored. `count` is the number of distinct samples in `xs`.
+fn through<M>(
+    front: &mut Front,
+    batch: &Batch<'_, M>,
+    (passed, count): (usize, usize),
+    xs: M::Flow,
+    context: &M::Context,
+) -> Result<Ran<M::Flow>>
+where
+    M: Staged<Context: CacheContext>,
+{
+    let (mut flow, mut times) = (xs, Vec::new());
+    for at in passed..front.depth {
+        let stage = batch.stages[at];
+        let trials = Trials { repeat: at >= front.repeated, part: count > 1 && at >= front.parted };
+        match tried(batch.model, stage, &flow, context, trials)? {
+            Ok((out, time)) => {
+                flow = out;
+                times.push((at, time));
+            }
+            Err(why) => {
+                front.cut(at, &why)?;
+                break;
+            }
+        }
+        if trials.repeat && at == front.repeated {
+            front.repeated = at + 1;
+        }
+        if trials.part && at == front.parted {
+            front.parted = at + 1;
+        }
+    }
+    Ok(Ran { flow, times })
+}

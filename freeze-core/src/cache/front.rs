@@ -1,0 +1,96 @@
+//! The frozen front: its boundary, its fingerprint, and which of its stages passed the trials.
+
+use super::prints::Prints;
+use super::settings::Boundary;
+use crate::error::{Error, Result};
+use crate::model::{BatchNormPolicy, Freezable, Freezer, Revision, Stages};
+
+/// The frozen stages in front of the boundary.
+#[derive(Debug)]
+pub(super) struct Front {
+    revision: Revision,
+    batch_norm: BatchNormPolicy,
+    prints: Prints,
+    /// The path of each stage of the model, and whether it has leaves.
+    stages: Vec<(String, bool)>,
+    /// The boundary: the number of stages in front of it.
+    pub(super) depth: usize,
+    /// How many stages, from the first on, gave the same output twice.
+    pub(super) repeated: usize,
+    /// How many stages, from the first on, gave the same output for a part of a batch.
+    pub(super) parted: usize,
+}
+
+impl Front {
+    pub(super) fn of<M: Stages>(freezer: &Freezer<M>, boundary: &Boundary) -> Result<Self> {
+        let model = freezer.whole();
+        let all = model.stages();
+        let described = |stage: &M::Stage| -> Result<(String, bool)> {
+            Ok((stage.to_string(), !model.stage_leaves(*stage)?.is_empty()))
+        };
+        let stages = all.iter().map(described).collect::<Result<Vec<_>>>()?;
+        let frozen = match model.frozen_boundary(freezer.plan())? {
+            Some(stage) => all.iter().position(|other| *other == stage).unwrap_or(0),
+            None => all.len(),
+        };
+        let paths: Vec<String> = stages.iter().map(|(path, _)| path.clone()).collect();
+        let depth = frozen.min(boundary.limit(&paths)?);
+        Ok(Self {
+            revision: freezer.revision,
+            batch_norm: freezer.batch_norm(),
+            prints: Prints::of(model, &paths[..depth], &paths[depth..])?,
+            stages,
+            depth,
+            repeated: 0,
+            parted: 0,
+        })
+    }
+
+    /// Whether the freezer has the same view as before, and a glance at the weights finds no change.
+    pub(super) fn is_of<M: Freezable>(&self, freezer: &Freezer<M>) -> Result<bool> {
+        Ok(self.revision == freezer.revision && self.prints.look_the_same()?)
+    }
+
+    /// How many stages, from the first on, compute the same as in the front `before`.
+    pub(super) fn unchanged(&self, before: &Self) -> usize {
+        match self.batch_norm == before.batch_norm {
+            true => self.prints.unchanged(&before.prints),
+            false => 0,
+        }
+    }
+
+    /// Takes over the trials of the first `unchanged` stages.
+    pub(super) fn know(&mut self, before: &Self, unchanged: usize) {
+        self.repeated = before.repeated.min(unchanged);
+        self.parted = before.parted.min(unchanged);
+    }
+
+    /// The path of a stage; empty behind the last.
+    pub(super) fn path(&self, stage: usize) -> &str {
+        self.stages.get(stage).map_or("", |(path, _)| path)
+    }
+
+    /// Moves the boundary in front of `stage`, whose output cannot be stored, if that leaves out only
+    /// stages without leaves.
+    ///
+    /// # Errors
+    ///
+    /// A frozen leaf would be left out, or no stage would be left.
+    pub(super) fn cut(&mut self, stage: usize, why: &str) -> Result<()> {
+        let has_leaves = self.stages[stage..self.depth].iter().any(|(_, leaves)| *leaves);
+        if has_leaves || stage == 0 {
+            let path = self.path(stage);
+            return Err(Error::cache(format!(
+                "the output of the frozen stage `{path}` cannot be stored: {why}; or store what enters it, \
+                 by `boundary(Boundary::Before(\"{path}\"))`"
+            )));
+        }
+        tracing::info!(
+            stage = self.path(stage),
+            why,
+            "activations are stored in front of the stage, since its output cannot be"
+        );
+        self.depth = stage;
+        Ok(())
+    }
+}

@@ -1,0 +1,9 @@
+//! A run with an activation cache is the run without.
+
+mod by_hand;
+mod equal;
+mod laws;
+mod net;
+mod odd;
+mod refused;
+mod rows;
