@@ -1,4 +1,4 @@
-//! What the records of a store share: budgets, and what was said already.
+//! State that the records of a store share: budgets, and which warnings have been given.
 
 use std::fmt;
 use std::io;
@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::disk::Disk;
 
-/// Makes a file in a folder.
+/// Creates a file in a folder.
 pub(super) type Make = Box<dyn Fn(&Path) -> io::Result<Arc<dyn Disk>> + Send + Sync>;
 
-/// What the records of a store share.
+/// State that the records of a store share.
 pub(super) struct Account {
     pub(super) memory: Budget,
     pub(super) disk: Budget,
@@ -24,7 +24,7 @@ pub(super) struct Account {
     lost: AtomicBool,
 }
 
-/// Bytes that may be held, and those that are.
+/// The largest number of bytes that may be held, and the number held.
 #[derive(Debug)]
 pub(super) struct Budget {
     pub(super) limit: u64,
@@ -39,7 +39,7 @@ impl Account {
         Self { memory, disk, folder, make, full, kept: AtomicU64::new(0), failed, lost }
     }
 
-    /// A new file, if there is a folder and nothing has failed yet.
+    /// A new file, if there is a folder and no write has failed.
     pub(super) fn file(&self) -> Option<Arc<dyn Disk>> {
         let made = (self.make)(self.folder.as_deref()?);
         made.inspect_err(|error| self.failed(error)).ok()
@@ -64,7 +64,7 @@ impl Account {
         self.full.load(Relaxed)
     }
 
-    /// A row found no room.
+    /// Notes that a row did not fit; warns the first time.
     pub(super) fn full(&self) {
         if !self.full.swap(true, Relaxed) {
             let (memory, disk) = (self.memory.limit, self.disk.limit);
@@ -72,14 +72,14 @@ impl Account {
         }
     }
 
-    /// A file cannot be made or written.
+    /// Notes that a file cannot be created or written.
     pub(super) fn failed(&self, error: &io::Error) {
         if !self.failed.swap(true, Relaxed) {
             tracing::warn!(folder = ?self.folder, %error, "a file cannot be written: no further samples go there");
         }
     }
 
-    /// A row cannot be read, or is not what was written.
+    /// Notes that a row cannot be read, or is damaged.
     pub(super) fn lost(&self, error: &io::Error) {
         if !self.lost.swap(true, Relaxed) {
             tracing::warn!(folder = ?self.folder, %error, "samples cannot be read back: they are computed anew");
@@ -96,7 +96,7 @@ impl Budget {
         self.used.load(Relaxed)
     }
 
-    /// Takes the bytes of as many of the `wanted` rows as fit, and says how many those are.
+    /// Takes the bytes for as many of the `wanted` rows as fit, and returns their number.
     pub(super) fn take(&self, wanted: usize, width: usize) -> usize {
         let width = width as u64;
         let fit = |used: u64| (wanted as u64).min(self.limit.saturating_sub(used) / width);

@@ -1,4 +1,4 @@
-//! Reading the next batch while the step goes on.
+//! Reads the next batch while the current step runs.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,10 +8,10 @@ use std::thread;
 
 use super::disk::{Disk, OnDisk, read_row};
 
-/// A row that is to be read, by its key.
+/// A row to read, with its key.
 pub(super) type Wanted = (u64, Arc<dyn Disk>, OnDisk);
 
-/// A thread that reads the rows of one batch ahead. They take memory beside the budget.
+/// A thread that reads the rows of one batch ahead. Their memory is not part of the budget.
 #[derive(Debug)]
 pub(super) struct Ahead {
     width: usize,
@@ -21,7 +21,7 @@ pub(super) struct Ahead {
     rows: Rows,
 }
 
-/// Rows one behind the other, and the index of each.
+/// Rows one after the other, and the index of each.
 #[derive(Debug, Default)]
 struct Rows {
     bytes: Vec<u8>,
@@ -31,7 +31,7 @@ struct Rows {
 impl Ahead {
     /// # Errors
     ///
-    /// The system has no thread to give.
+    /// The system cannot start a thread.
     pub(super) fn new(width: usize) -> io::Result<Self> {
         let (requests, wanted) = channel::<(Vec<Wanted>, Vec<u8>)>();
         let (read, answers) = channel();
@@ -46,7 +46,7 @@ impl Ahead {
         Ok(Self { width, requests, answers, is_pending: false, rows: Rows::default() })
     }
 
-    /// Begins to read; what was read before and not taken is dropped.
+    /// Begins to read; rows read before that were not taken are dropped.
     pub(super) fn ask(&mut self, wanted: Vec<Wanted>) {
         self.wait();
         self.rows.index.clear();
@@ -61,7 +61,7 @@ impl Ahead {
         Some(&self.rows.bytes[index * self.width..][..self.width])
     }
 
-    /// The row of `key` is no longer what it was.
+    /// Drops the row of `key`, which has changed.
     pub(super) fn forget(&mut self, key: u64) {
         self.wait();
         self.rows.index.remove(&key);
@@ -75,7 +75,7 @@ impl Ahead {
 }
 
 impl Rows {
-    /// Reads what can be read.
+    /// Reads the rows that can be read.
     fn read(wanted: &[Wanted], mut bytes: Vec<u8>, width: usize) -> Self {
         bytes.resize(wanted.len() * width, 0);
         let rows = wanted.iter().zip(bytes.chunks_exact_mut(width)).enumerate();

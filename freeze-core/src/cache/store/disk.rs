@@ -1,4 +1,4 @@
-//! Files that are read and written by position.
+//! Files that are read and written at offsets.
 
 use std::fmt;
 use std::fs::File;
@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use twox_hash::XxHash3_128;
 
-/// A file that is read and written by position, by several threads at once.
+/// A file that several threads read and write at offsets.
 ///
-/// It is not mapped: a write to a mapping of a full disk is a signal, here it is an error, and the
-/// system's page cache serves reads as it would a mapping's.
+/// It is not memory-mapped: a write to a mapping on a full disk is a signal, here it is an error.
+/// The system's page cache serves reads as fast as those of a mapping.
 pub(super) trait Disk: fmt::Debug + Send + Sync {
     fn read(&self, out: &mut [u8], at: u64) -> io::Result<()>;
     fn write(&self, bytes: &[u8], at: u64) -> io::Result<()>;
 }
 
-/// Where a row lies in which of the files, and its checksum.
+/// The offset of a row in its file, and its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OnDisk {
     pub(super) file: u32,
@@ -25,7 +25,7 @@ pub(super) struct OnDisk {
     pub(super) checksum: u64,
 }
 
-/// A file without a name: however the process ends, nothing of it is left.
+/// A file without a name: it is gone when the process ends, however it ends.
 pub(super) fn unnamed(folder: &Path) -> io::Result<Arc<dyn Disk>> {
     Ok(Arc::new(tempfile::tempfile_in(folder)?))
 }
@@ -35,7 +35,7 @@ pub(super) fn checksum(bytes: &[u8]) -> u64 {
     XxHash3_128::oneshot(bytes) as u64
 }
 
-/// Reads a row into `out`; an error if it is not what was written.
+/// Reads a row into `out`; an error if its checksum does not match.
 pub(super) fn read_row(disk: &dyn Disk, out: &mut [u8], row: OnDisk) -> io::Result<()> {
     disk.read(out, row.at)?;
     match checksum(out) == row.checksum {

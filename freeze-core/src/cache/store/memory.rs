@@ -4,22 +4,23 @@ use std::sync::Arc;
 
 use super::account::Account;
 
-/// A chunk is about as large as all before it, within these bounds, in bytes.
+/// The bounds of a chunk's size in bytes. Within them a chunk is about as large as all chunks
+/// before it.
 const CHUNK: std::ops::RangeInclusive<u64> = 1 << 16..=1 << 22;
 
-/// Rows in chunks that never move or grow, so that what is taken from the budget is what is held.
+/// Rows in chunks that never move or grow, so that the bytes taken from the budget are those held.
 #[derive(Debug)]
 pub(super) struct Memory {
     account: Arc<Account>,
     width: usize,
     chunks: Vec<Vec<u8>>,
-    /// How many more rows the last chunk takes.
+    /// How many more rows fit into the last chunk.
     room: usize,
     free: Vec<InMemory>,
     held: u64,
 }
 
-/// Where a row lies.
+/// The position of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InMemory {
     chunk: u32,
@@ -31,7 +32,7 @@ impl Memory {
         Self { account, width, chunks: Vec::new(), room: 0, free: Vec::new(), held: 0 }
     }
 
-    /// Keeps a row, if there is room.
+    /// Stores a row, if there is room.
     pub(super) fn put(&mut self, row: &[u8]) -> Option<InMemory> {
         if let Some(at) = self.free.pop() {
             self.row_mut(at).copy_from_slice(row);
@@ -51,7 +52,7 @@ impl Memory {
         &self.chunks[at.chunk as usize][at.row as usize * self.width..][..self.width]
     }
 
-    /// The row's room may be used again.
+    /// Frees the row's space for another.
     pub(super) fn free(&mut self, at: InMemory) {
         self.free.push(at);
     }

@@ -22,40 +22,41 @@ pub(in crate::cache) use kept::Identity;
 pub use kept::{KeptFront, clear, list};
 pub(in crate::cache) use records::Records;
 
-/// Where rows may lie, with budgets in bytes. They count rows alone: where each lies takes some fifty
-/// bytes more.
+/// Where rows may be stored, with budgets in bytes. The budgets count only rows; the index takes
+/// about fifty bytes more for each.
 #[derive(Clone, Debug, Default)]
 pub(in crate::cache) struct Places {
     pub(in crate::cache) memory: u64,
-    /// A folder for files, and how many bytes they may have together.
+    /// A folder for files, and the budget of all files together.
     pub(in crate::cache) disk: Option<(PathBuf, u64)>,
 }
 
-/// What is held, of which budgets.
+/// The bytes held and the budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cache) struct Usage {
     pub(in crate::cache) memory: u64,
     pub(in crate::cache) memory_budget: u64,
     pub(in crate::cache) disk: u64,
     pub(in crate::cache) disk_budget: u64,
-    /// Whether a row found no room.
+    /// Whether a row did not fit.
     pub(in crate::cache) full: bool,
-    /// Whether a file could not be written: nothing more goes there.
+    /// Whether a file could not be written, after which no more are written.
     pub(in crate::cache) disk_failed: bool,
 }
 
-/// Budgets that any number of [`Records`] share. What does not fit is not kept, which is traced once.
+/// Budgets that any number of [`Records`] share. Rows that do not fit are not stored, which is
+/// traced once.
 #[derive(Debug)]
 pub(in crate::cache) struct Store {
     account: Arc<Account>,
 }
 
 impl Store {
-    /// A store that holds nothing; the folder is made if there is none.
+    /// An empty store; the folder is created if there is none.
     ///
     /// # Errors
     ///
-    /// No file can be made in the folder.
+    /// No file can be created in the folder.
     pub(in crate::cache) fn new(places: Places) -> Result<Self> {
         if let Some((folder, _)) = &places.disk {
             let fault = |doing| move |source| file_error(folder, doing, source);
@@ -66,7 +67,7 @@ impl Store {
         Ok(Self { account: Arc::new(account) })
     }
 
-    /// No rows yet, of `width` bytes each.
+    /// Empty records for rows of `width` bytes.
     pub(in crate::cache) fn records(&self, width: usize) -> Records {
         Records::new(Arc::clone(&self.account), width)
     }
@@ -85,7 +86,7 @@ impl Store {
         Records::kept(Arc::clone(&self.account), width, identity)
     }
 
-    /// What all records hold together.
+    /// The bytes that all records hold together.
     pub(in crate::cache) fn usage(&self) -> Usage {
         let Account { memory, disk, .. } = &*self.account;
         Usage {

@@ -1,4 +1,4 @@
-//! Rows by key, wherever they lie.
+//! Rows by key, in memory or in a file.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::memory::{InMemory, Memory};
 use super::scratch::Scratch;
 use crate::error::Result;
 
-/// Rows of one width by key. Their bytes are given back to the store's budgets on drop.
+/// Rows of one width by key. Dropping it returns their bytes to the store's budgets.
 #[derive(Debug)]
 pub(in crate::cache) struct Records {
     account: Arc<Account>,
@@ -52,7 +52,7 @@ impl Records {
         Self { account, width, places: HashMap::new(), memory, files, ahead: None }
     }
 
-    /// Whether there is a row of `key`; it may yet turn out that it cannot be read.
+    /// Whether there is a row of `key`; reading it may still fail.
     pub(in crate::cache) fn contains(&self, key: u64) -> bool {
         self.places.contains_key(&key)
     }
@@ -62,21 +62,22 @@ impl Records {
         self.places.len()
     }
 
-    /// Appends the rows of those `keys` that are there to `out`, in the order of the keys, and gives
-    /// the indices of those keys. A row that cannot be read, or is not what was written, is not there
-    /// any more, which is traced once.
+    /// Appends the stored rows of `keys` to `out`, in the order of the keys, and returns the
+    /// indices of those keys. A row that cannot be read, or is damaged, is removed, which is traced
+    /// once.
     pub(in crate::cache) fn read(&mut self, keys: &[u64], out: &mut Vec<u8>) -> Vec<usize> {
         out.reserve(keys.len() * self.width);
         let there = |(i, key): (usize, &u64)| self.read_one(*key, out).then_some(i);
         keys.iter().enumerate().filter_map(there).collect()
     }
 
-    /// Keeps rows, one behind the other, in place of those that the keys had; of a key that comes
-    /// twice, the last. Gives the number of keys from the first on whose rows found room.
+    /// Stores `rows`, one after the other, and replaces existing rows of the keys; of a key that
+    /// occurs twice, the last. Stops at the first row that does not fit, and returns the number of
+    /// keys stored.
     ///
     /// # Panics
     ///
-    /// `rows` has not as many bytes as the keys have rows.
+    /// `rows` does not have one row of bytes for each key.
     pub(in crate::cache) fn write(&mut self, keys: &[u64], rows: &[u8]) -> usize {
         assert_eq!(rows.len(), keys.len() * self.width, "the bytes of {} rows", keys.len());
         keys.iter().for_each(|key| self.remove(*key));
@@ -92,7 +93,8 @@ impl Records {
             kept + tier(self, &keys[kept..], &rows[kept * self.width..])
         };
         let kept = tiers.into_iter().fold(0, write);
-        // A key that comes twice and found room once only would have an earlier row.
+        // Otherwise a key that occurs twice and whose last row did not fit would keep the earlier
+        // row.
         keys[kept..].iter().for_each(|key| self.remove(*key));
         if kept < keys.len() && self.account.is_writing() {
             self.account.full();
@@ -109,7 +111,7 @@ impl Records {
         self.free(place);
     }
 
-    /// Begins to read the rows of `keys` that lie in a file, on a thread, for the next call of
+    /// Starts reading those rows of `keys` that are in a file, on a thread, for the next call of
     /// [`read`](Self::read).
     pub(in crate::cache) fn read_ahead(&mut self, keys: &[u64]) {
         let wanted = |key: &u64| match self.places.get(key)? {
@@ -120,7 +122,7 @@ impl Records {
         if wanted.is_empty() {
             return;
         }
-        // Without a thread they are read when they are needed.
+        // Without a thread they are read when needed.
         self.ahead = self.ahead.take().or_else(|| Ahead::new(self.width).ok());
         if let Some(ahead) = &mut self.ahead {
             ahead.ask(wanted);
@@ -159,7 +161,7 @@ impl Records {
         read.is_ok()
     }
 
-    /// How many of the rows found room in memory.
+    /// Writes rows to memory; returns how many fit.
     fn write_memory(&mut self, keys: &[u64], rows: &[u8]) -> usize {
         for (i, (key, row)) in keys.iter().zip(rows.chunks_exact(self.width)).enumerate() {
             let Some(at) = self.memory.put(row) else { return i };
@@ -168,7 +170,7 @@ impl Records {
         keys.len()
     }
 
-    /// How many of the rows found room in a file.
+    /// Writes rows to a file; returns how many fit.
     fn write_disk(&mut self, keys: &[u64], rows: &[u8]) -> usize {
         let places = self.files.put(keys, rows);
         for (key, at) in keys.iter().zip(&places) {

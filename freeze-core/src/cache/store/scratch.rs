@@ -1,11 +1,11 @@
-//! Rows in a file that goes with them.
+//! Rows in a temporary file.
 
 use std::sync::Arc;
 
 use super::account::Account;
 use super::disk::{Disk, OnDisk, checksum};
 
-/// Rows one behind the other in a file of their own, made when the first comes.
+/// Rows one after the other in a file, which is created for the first row.
 #[derive(Debug)]
 pub(super) struct Scratch {
     account: Arc<Account>,
@@ -20,8 +20,9 @@ impl Scratch {
         Self { account, width, disk: None, end: 0, free: Vec::new() }
     }
 
-    /// Writes the first of `rows`, as many as fit, and says where they lie. No thread stands between:
-    /// the system keeps what is written in its page cache and writes it behind.
+    /// Writes as many of `rows` as fit, from the first on, and returns their positions. It writes
+    /// directly, without a thread, because the system's page cache writes to the disk in the
+    /// background.
     pub(super) fn put(&mut self, rows: &[u8]) -> Vec<OnDisk> {
         let Some(disk) = self.open() else { return Vec::new() };
         let starts = self.starts(rows.len() / self.width);
@@ -42,7 +43,7 @@ impl Scratch {
         self.disk.as_ref()
     }
 
-    /// The row's room may be used again.
+    /// Frees the row's space for another.
     pub(super) fn free(&mut self, at: OnDisk) {
         self.free.push(at.at);
     }
@@ -54,7 +55,7 @@ impl Scratch {
         self.disk.clone().filter(|_| self.account.is_writing())
     }
 
-    /// Where at most `wanted` rows may lie.
+    /// The offsets for at most `wanted` rows.
     fn starts(&mut self, wanted: usize) -> Vec<u64> {
         let mut starts = self.free.split_off(self.free.len().saturating_sub(wanted));
         let width = self.width as u64;
