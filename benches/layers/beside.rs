@@ -8,8 +8,8 @@ use super::peer::Peer;
 use super::table::{median, ms};
 
 /// The rounds, and the steps of a turn that count.
-const ROUNDS: usize = 5;
-const STEPS: usize = 5;
+pub(crate) const ROUNDS: usize = 5;
+pub(crate) const STEPS: usize = 5;
 
 /// At most so many times PyTorch's step: at every depth, and with all but the last stage frozen.
 pub(crate) struct Goal {
@@ -63,7 +63,7 @@ impl Contest {
 }
 
 /// Of ours, of theirs, and of the ratios within a round.
-fn medians(rounds: &[(f64, f64)]) -> [f64; 3] {
+pub(crate) fn medians(rounds: &[(f64, f64)]) -> [f64; 3] {
     let of = |part: fn(&(f64, f64)) -> f64| median(rounds.iter().map(part).collect());
     [of(|(ours, _)| *ours), of(|(_, theirs)| *theirs), of(|(ours, theirs)| ours / theirs)]
 }

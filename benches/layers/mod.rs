@@ -1,6 +1,7 @@
 //! Training steps with more and more of a model frozen: `freeze_core::nn` against candle's layers
 //! and against the ideal, on three models that are generic over the layers.
 
+mod attention;
 mod beside;
 mod clock;
 mod contest;
@@ -52,13 +53,13 @@ const QUICK: Sizes = Sizes {
 /// Measures the three models and prints their tables. Of the command line, `--quick` takes small
 /// sizes, `--alternate` changes the contestant after every step, the name of a model (`mlp`,
 /// `convnet`, `transformer`) measures that one alone, and `--peer` measures beside PyTorch and nothing
-/// else.
+/// else; then there is `attention`, too.
 pub(crate) fn run(allocator: &str) -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let given = |name: &str| arguments.iter().any(|argument| argument == name);
     let sizes = if given("--quick") { QUICK } else { FULL };
     let sizes = Sizes { alternate: given("--alternate"), ..sizes };
-    let names = ["mlp", "convnet", "transformer"];
+    let names = ["mlp", "convnet", "transformer", "attention"];
     let some = names.into_iter().any(given);
     let wanted = |name| !some || given(name);
     println!("allocator: {allocator}; threads: {}", rayon::current_num_threads());
@@ -80,6 +81,9 @@ pub(crate) fn run(allocator: &str) -> Result<()> {
     }
     if wanted("transformer") {
         transformer(&sizes, peer.as_mut())?;
+    }
+    if let Some(peer) = peer.as_mut().filter(|_| wanted("attention")) {
+        attention::beside(peer)?;
     }
     Ok(())
 }

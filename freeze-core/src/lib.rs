@@ -28,7 +28,11 @@
 //! On the CPU, loops use the widest SIMD instructions that the processor has; results are
 //! bit-identical at every width. `FREEZE_SIMD=baseline`, `avx2` or `avx512` selects one, to compare
 //! or to debug; one that the processor does not have is ignored, with one warning through
-//! `tracing`. Matrix products choose on their own. `RAYON_NUM_THREADS` sets the number of threads.
+//! `tracing`. Matrix products choose on their own.
+//!
+//! `RAYON_NUM_THREADS`, set before the program starts, is the number of threads of every kind: of kernels,
+//! of updates, and of candle's own, which `CANDLE_NUM_THREADS` sets apart. No result depends on it, and
+//! several trainings in one process share the threads.
 
 #![warn(missing_debug_implementations)]
 

@@ -11,4 +11,5 @@ mod parts;
 mod resume;
 mod rig;
 mod stop;
+mod threads;
 mod turns;
