@@ -10,11 +10,11 @@ use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Linear, Optimizer, ParamsAdamW};
 use cap::Cap;
 use freeze_core::nn::Dropout;
-use freeze_core::nn::ops::{AttentionMask, linear, scaled_dot_product_attention_dropout};
+use freeze_core::nn::ops::{AttentionMask, gelu, linear, scaled_dot_product_attention_dropout};
 use freeze_core::optim::{
     AdamW, GradAccumulator, ParamsSgd, PerParam, PlanOptimizer, Sgd, StatePolicy,
 };
-use freeze_core::{Freezable, Freezer, Result, Training, backward};
+use freeze_core::{Freezable, Freezer, Result, Training, backward, recompute};
 
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
@@ -214,6 +214,38 @@ fn attention_needs_memory_in_proportion_to_the_sequence() -> Result<()> {
         let (short, long) = (peak(512, p)?, peak(1024, p)?);
         let scores = HEADS * 1024 * 1024 * 4;
         assert!(2 * long < 5 * short && long < scores / 4, "{p}: {short} {long} of {scores}");
+    }
+    Ok(())
+}
+
+/// Twelve stages of three layers with activations between, so that a stage keeps much more than flows.
+#[test]
+fn what_is_run_again_is_not_kept() -> Result<()> {
+    const STAGES: usize = 12;
+    let _turn = turn();
+    let var = |_| Ok(Var::randn(0f32, 0.1, (128, 128), &Device::Cpu)?.into_inner());
+    let weights: Vec<Tensor> = (0..STAGES * 3).map(var).collect::<Result<_>>()?;
+    let xs = Tensor::randn(0f32, 1., (1024, 128), &Device::Cpu)?;
+    let stage = |weights: &[Tensor], xs: Tensor| {
+        weights.iter().try_fold(xs, |xs, weight| gelu(&linear(&xs, weight, None)?))
+    };
+    let peak = |every: Option<usize>| -> Result<usize> {
+        let step = || -> Result<GradStore> {
+            let run = |xs: Tensor, weights: &[Tensor]| {
+                let weights = weights.to_vec();
+                let run = move |xs| stage(&weights, xs);
+                if every.is_some() { recompute(xs, run) } else { run(xs) }
+            };
+            let mut pieces = weights.chunks(3 * every.unwrap_or(1));
+            Ok(backward(&pieces.try_fold(xs.clone(), run)?.sum_all()?)?)
+        };
+        // All gradients are there in the end, which are not activations.
+        Ok(room(|| step().map(drop))?.saturating_sub(weights.len() * 128 * 128 * 4))
+    };
+    let plain = peak(None)?;
+    for every in [1, 2, 3] {
+        let again = peak(Some(every))?;
+        assert!(5 * again <= 2 * plain, "{again} of {plain} bytes, every {every}");
     }
     Ok(())
 }

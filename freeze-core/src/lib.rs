@@ -61,7 +61,7 @@ pub use model::{
     Mapper, Param, Part, Rebuilt, Role, Skipped, Stage, Staged, Stages, Summary, TensorParam, View,
     Visit, Whole,
 };
-pub use nn::backward;
+pub use nn::{backward, recompute};
 pub use plan::{
     Change, Declared, FreezePlan, LeafState, OptimizerState, PlanOptimizer, PlannedVar, Prepared,
     Released, Tie,

@@ -14,6 +14,7 @@ mod multi_head_attention;
 mod norms;
 mod numbers;
 mod pool;
+mod recompute;
 mod rnn;
 mod sums;
 mod support;

@@ -83,6 +83,12 @@ pub enum Error {
         /// The difference, and the remedy.
         why: String,
     },
+    /// A stage that runs again in the backward does not do what it did in the forward.
+    #[error("the stage that is recomputed: {why}")]
+    Recompute {
+        /// The difference, and the remedy.
+        why: String,
+    },
     /// A pattern matches no leaf.
     #[error("no leaf matches `{}`{near}", cut(.pattern))]
     NoMatch {

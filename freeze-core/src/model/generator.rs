@@ -1,5 +1,6 @@
 //! The random generator of a dropout, which all its clones and views share.
 
+mod notes;
 mod rewind;
 
 use std::cell::RefCell;
@@ -7,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use notes::Notes;
 pub(crate) use rewind::Rewind;
 
 /// The state of a dropout's generator: ChaCha8 from `seed`, `position` 32-bit words into its

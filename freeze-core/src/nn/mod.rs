@@ -44,6 +44,7 @@ pub mod multi_head_attention;
 mod newtype;
 pub mod ops;
 pub mod prelu;
+mod recompute;
 pub(crate) mod record;
 pub mod rms_norm;
 pub mod rnn;
@@ -68,6 +69,7 @@ pub use multi_head_attention::{
     MultiHeadAttention, MultiHeadAttentionConfig, multi_head_attention, multi_head_attention_named,
 };
 pub use prelu::{PReLU, prelu};
+pub use recompute::recompute;
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rnn::{Gru, Lstm, gru, lstm};
 

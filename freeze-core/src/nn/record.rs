@@ -154,6 +154,11 @@ fn time<R>(device: &Device, run: impl FnOnce() -> Result<R>) -> Result<(R, Durat
     Ok((result, start.elapsed()))
 }
 
+/// Whether operations on this thread report.
+pub(crate) fn is_on() -> bool {
+    detail().is_some()
+}
+
 fn detail() -> Option<Detail> {
     LOG.with_borrow(|log| log.as_ref().map(|log| log.detail))
 }

@@ -82,14 +82,14 @@ impl Flat {
         self.pieces.iter()
     }
 
-    pub(super) fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
+    pub(crate) fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
         self.pieces.iter_mut().filter_map(|piece| match &mut piece.what {
             What::Tensor(tensor) => Some(tensor),
             What::Count(_) => None,
         })
     }
 
-    pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.named().map(|(_, tensor)| tensor)
     }
 

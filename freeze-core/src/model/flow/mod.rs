@@ -60,7 +60,7 @@ pub trait Flow: Sized {
 
     /// Every tensor in order.
     fn tensors(&self) -> Vec<Tensor> {
-        flat(self).tensors().cloned().collect()
+        flattened(self).tensors().cloned().collect()
     }
 
     /// The number of samples.
@@ -70,7 +70,7 @@ pub trait Flow: Sized {
     /// Two tensors have a different number of samples, a tensor has no dimension, or there is no
     /// tensor at all.
     fn batch(&self) -> Result<usize> {
-        flat(self).batch()
+        flattened(self).batch()
     }
 
     /// The same value with each tensor replaced, such as by one of another type or on another
@@ -80,7 +80,7 @@ pub trait Flow: Sized {
     ///
     /// Those of `map`.
     fn map_tensors(&self, map: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
-        whole(flat(self).map(map)?)
+        unflattened(flattened(self).map(map)?)
     }
 
     /// The same value, detached from the graph.
@@ -107,7 +107,7 @@ pub trait Flow: Sized {
     ///
     /// `flows` is empty, or two differ in form, type or the size of a sample.
     fn concatenate(flows: &[Self]) -> Result<Self> {
-        whole(concatenate::concatenate(&flows.iter().map(flat).collect::<Vec<_>>())?)
+        unflattened(concatenate::concatenate(&flows.iter().map(flattened).collect::<Vec<_>>())?)
     }
 
     /// The form, types and sizes of one sample.
@@ -116,7 +116,7 @@ pub trait Flow: Sized {
     ///
     /// As [`batch`](Self::batch), or the elements of a tensor cannot be read.
     fn row_layout(&self) -> Result<FlowLayout> {
-        FlowLayout::of(&flat(self))
+        FlowLayout::of(&flattened(self))
     }
 
     /// Every sample as a row of bytes, all of the same width. Exact, but readable only on machines
@@ -126,7 +126,7 @@ pub trait Flow: Sized {
     ///
     /// As [`row_layout`](Self::row_layout), or candle could not copy a tensor from its device.
     fn to_rows(&self) -> Result<FlowRows> {
-        FlowRows::of(&flat(self))
+        FlowRows::of(&flattened(self))
     }
 
     /// Builds a batch from rows of samples, of one batch or of several, in the order given.
@@ -139,7 +139,7 @@ pub trait Flow: Sized {
         rows: impl IntoIterator<Item = &'r [u8]>,
         device: &Device,
     ) -> Result<Self> {
-        whole(rows::flat(layout, &rows.into_iter().collect::<Vec<_>>(), device)?)
+        unflattened(rows::flat(layout, &rows.into_iter().collect::<Vec<_>>(), device)?)
     }
 
     /// The inverse of [`to_rows`](Self::to_rows).
@@ -148,17 +148,19 @@ pub trait Flow: Sized {
     ///
     /// `rows` has the layout of another type.
     fn of_rows(rows: &FlowRows, device: &Device) -> Result<Self> {
-        whole(rows::whole(rows, device)?)
+        unflattened(rows::whole(rows, device)?)
     }
 }
 
-fn flat(flow: &impl Flow) -> Flat {
+/// A flow laid flat.
+pub(crate) fn flattened(flow: &impl Flow) -> Flat {
     let mut flat = Flat::default();
     flow.flatten(&mut flat);
     flat
 }
 
-fn whole<F: Flow>(mut flat: Flat) -> Result<F> {
+/// The flow that was laid flat.
+pub(crate) fn unflattened<F: Flow>(mut flat: Flat) -> Result<F> {
     let flow = F::unflatten(&mut flat)?;
     match flat.next_name() {
         None => Ok(flow),

@@ -1,6 +1,7 @@
 //! A backward pass that stores gradients of variables without candle's zeros and sums.
 
 mod hand_over;
+mod part;
 mod sink;
 mod sums;
 mod survey;
@@ -12,6 +13,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor};
 
 pub(crate) use hand_over::hand_over;
+pub(super) use part::backward_of_part;
 pub(super) use sink::keeping;
 use sink::with_sink;
 use sums::Sums;

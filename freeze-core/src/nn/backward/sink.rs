@@ -16,8 +16,14 @@ pub(super) trait Sink {
         Ok(())
     }
 
-    /// Called when a nested backward has computed a gradient of the variable.
+    /// Called when a nested backward has computed a gradient of the variable that no node of this
+    /// backward's graph returns.
     fn kept_within(&mut self, _variable: &Tensor) {}
+
+    /// Whether a node of the enclosing backward's graph returns what this sink keeps.
+    fn is_returned(&self) -> bool {
+        false
+    }
 
     /// Called when all gradients of the operation that made the node have been kept.
     fn done(&mut self, _node: TensorId) -> Result<()> {
@@ -43,6 +49,11 @@ pub(super) fn with_sink<R>(sink: Rc<RefCell<dyn Sink>>, run: impl FnOnce() -> R)
     run()
 }
 
+/// Whether a backward with a sink is under way on this thread.
+pub(super) fn is_open() -> bool {
+    SINKS.with_borrow(|sinks| !sinks.is_empty())
+}
+
 /// Runs the backward of the operation that made `node`, and keeps the gradients of those operands that
 /// are variables, if a sink is open on this thread.
 pub(in crate::nn) fn keeping<const N: usize>(
@@ -64,7 +75,7 @@ pub(in crate::nn) fn keeping<const N: usize>(
     for (operand, gradient) in operands.into_iter().zip(&mut gradients) {
         let Some(gradient) = gradient.take_if(|_| operand.is_variable()) else { continue };
         sink.keep(operand, gradient.detach())?;
-        for sink in around {
+        for sink in around.iter().filter(|_| !sink.is_returned()) {
             if let Ok(mut sink) = sink.try_borrow_mut() {
                 sink.kept_within(operand);
             }

@@ -1,0 +1,40 @@
+//! The backward of a part of a graph, run by a node that stands for the part in the whole.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use candle_core::backprop::GradStore;
+use candle_core::{Result, Tensor};
+
+use super::sink::{Sink, is_open, with_sink};
+use super::sums::Sums;
+
+/// The gradients of a part, in the manner in which the backward of the whole runs. The node is to return
+/// those of all variables.
+///
+/// # Errors
+///
+/// An operation's backward fails.
+pub(in crate::nn) fn backward_of_part(part: &Tensor) -> Result<GradStore> {
+    if !is_open() {
+        return part.backward();
+    }
+    let sums = Rc::new(RefCell::new(Returned::default()));
+    let mut grads = with_sink(sums.clone(), || part.backward())?;
+    sums.borrow_mut().0.add_to(&mut grads)?;
+    Ok(grads)
+}
+
+/// What the node returns.
+#[derive(Default)]
+struct Returned(Sums);
+
+impl Sink for Returned {
+    fn keep(&mut self, variable: &Tensor, gradient: Tensor) -> Result<()> {
+        self.0.keep(variable, gradient)
+    }
+
+    fn is_returned(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,6 @@
+//! Stages that are run again in the backward.
+
+mod chain;
+mod equal;
+mod faults;
+mod flows;
