@@ -14,10 +14,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use candle_core::{DType, Device};
-use candle_nn::{Module, ParamsAdamW, loss::cross_entropy};
+use candle_nn::{ParamsAdamW, loss::cross_entropy};
 use clap::Parser;
 use freeze_core::checkpoint::Manager;
-use freeze_core::{LayerFreezing, Training, init::Seeded, optim::AdamW};
+use freeze_core::{ActivationCache, LayerFreezing, Training, init::Seeded, optim::AdamW};
 
 use common::dataset::Dataset;
 use common::{Result, accuracy, count, progress};
@@ -58,6 +58,9 @@ struct Args {
     /// Folder to keep a checkpoint of either run in, after every epoch
     #[arg(long, value_name = "DIR")]
     checkpoint_dir: Option<PathBuf>,
+    /// Add a third run: freezing with the outputs of frozen layers stored in memory
+    #[arg(long)]
+    cache: bool,
     /// Go on from the latest checkpoints of the folder
     #[arg(long, requires = "checkpoint_dir")]
     resume: bool,
@@ -68,35 +71,49 @@ fn main() -> ExitCode {
 }
 
 fn compare(args: &Args) -> Result<()> {
-    let freezing = LayerFreezing::new(args.freeze_start, args.freeze_level)?;
+    let freezing = || LayerFreezing::new(args.freeze_start, args.freeze_level);
+    freezing()?;
     let mut data = Dataset::load(args.data.as_deref())?;
     if let Some(limit) = args.limit {
         data = data.limited(limit)?;
     }
     println!("{} training images, {} test images\n", data.train.len(), data.test.len());
 
-    let all = train("all layers trained", args, &data, None)?;
-    let progressive = train("progressive freezing", args, &data, Some(freezing))?;
+    let train =
+        |what, set: &dyn Fn(Training<Net>) -> Result<Training<Net>>| train(what, args, &data, set);
+    let all = train("all layers trained", &Ok)?;
+    let progressive = train("progressive freezing", &|run| Ok(run.policy(freezing()?)))?;
+    let stored = |run: Training<Net>| Ok(run.policy(freezing()?).cache(ActivationCache::new()));
+    let cached = match args.cache {
+        true => Some(train("freezing with a cache", &stored)?),
+        false => None,
+    };
     println!("{}\n", table::epochs(&all, &progressive));
     println!("{}", table::totals(&all, &progressive));
+    if let Some(cached) = cached {
+        println!("\n{}", table::totals(&progressive, &cached));
+    }
     Ok(())
 }
 
-/// One run from the seed's weights; without a policy every layer trains to the end.
-fn train(what: &str, args: &Args, data: &Dataset, policy: Option<LayerFreezing>) -> Result<Run> {
+/// One run from the seed's weights, with what `set` adds to it.
+fn train(
+    what: &str,
+    args: &Args,
+    data: &Dataset,
+    set: &dyn Fn(Training<Net>) -> Result<Training<Net>>,
+) -> Result<Run> {
     let net = Net::new(Seeded::builder(args.seed, DType::F32, &Device::Cpu))?;
     let params = ParamsAdamW { lr: 1e-3, ..Default::default() };
     let steps = data.train.batches(args.batch_size);
     let bar = progress::bar(what, args.epochs * steps)?;
     let watched = bar.clone();
-    let mut run = Training::new(net)?
+    let run = Training::new(net)?
         .optimizer(|vars| AdamW::with_names(vars, params))?
         .watch(move |progress| watched.set_position(progress.elapsed.step as u64))
         .seed(args.seed)
         .length(args.epochs, steps)?;
-    if let Some(policy) = policy {
-        run = run.policy(policy);
-    }
+    let mut run = set(run)?;
     if let Some(manager) = checkpoints(args, what)? {
         run = run.checkpoints(manager);
     }
@@ -107,8 +124,9 @@ fn train(what: &str, args: &Args, data: &Dataset, policy: Option<LayerFreezing>)
         let mut record = Epoch::new(run.freezer());
         for which in epoch.shuffled(data.train.len(), args.batch_size) {
             let (images, classes) = data.train.pick(&which)?;
-            let forward = || cross_entropy(&run.model().forward(&images)?, &classes);
-            let loss = timed(&mut record.forward, forward)?;
+            let keys: Vec<u64> = which.into_iter().map(u64::from).collect();
+            let scores = timed(&mut record.forward, || run.forward(&keys, images, &()))?;
+            let loss = cross_entropy(&scores, &classes)?;
             run.step(&loss)?;
         }
         record.take(&run);

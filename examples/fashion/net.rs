@@ -2,10 +2,11 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear, Module, VarBuilder, conv2d, linear};
-use freeze_core::Freezable;
+use freeze_core::{Freezable, Staged};
 
 /// Four convolutions and a linear layer: five leaves, in the order in which they are declared.
 #[derive(Freezable)]
+#[freeze(stages)]
 pub(crate) struct Net {
     conv1: Conv2d,
     conv2: Conv2d,
@@ -27,14 +28,25 @@ impl Net {
     }
 }
 
+/// From images [n, 1, 28, 28] to scores [n, 10], layer by layer. The pooling takes means: candle 0.11's
+/// gradient of `max_pool2d(2)` is a quarter of what it should be.
+impl Staged for Net {
+    type Flow = Tensor;
+    type Context = ();
+
+    fn run(&self, stage: NetStage, x: Tensor, (): &()) -> Result<Tensor> {
+        match stage {
+            NetStage::Conv1 => x.apply(&self.conv1)?.relu()?.avg_pool2d(2),
+            NetStage::Conv2 => x.apply(&self.conv2)?.relu()?.avg_pool2d(2),
+            NetStage::Conv3 => x.apply(&self.conv3)?.relu(),
+            NetStage::Conv4 => x.apply(&self.conv4)?.relu(),
+            NetStage::Head => x.flatten_from(1)?.apply(&self.head),
+        }
+    }
+}
+
 impl Module for Net {
-    /// Scores [n, 10] of images [n, 1, 28, 28]. The pooling takes means: candle 0.11's gradient of
-    /// `max_pool2d(2)` is a quarter of what it should be.
     fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let x = images.apply(&self.conv1)?.relu()?.avg_pool2d(2)?;
-        let x = x.apply(&self.conv2)?.relu()?.avg_pool2d(2)?;
-        let x = x.apply(&self.conv3)?.relu()?;
-        let x = x.apply(&self.conv4)?.relu()?;
-        x.flatten_from(1)?.apply(&self.head)
+        Staged::forward(self, images.clone(), &())
     }
 }

@@ -106,6 +106,18 @@ fn fashion_compares_two_runs_from_the_same_weights() {
 }
 
 #[test]
+fn fashion_with_a_cache_computes_what_it_computes_without() {
+    let args = ["--epochs=3", "--limit=64", "--freeze-start=0", "--cache"];
+    let output = example("fashion", &args);
+    let without = |line: String| line.split_once(": ").expect("a record").1.to_string();
+    let of = |run: &str| lines(&output, run).into_iter().map(without).collect::<Vec<_>>();
+    let cached = of("freezing with a cache, epoch");
+    assert_eq!(cached, of("progressive freezing, epoch"));
+    assert_eq!(cached.len(), 3);
+    assert_eq!(lines(&output, "  forward ").len(), 2, "with and without");
+}
+
+#[test]
 fn transfer_moves_what_the_plan_trains_and_nothing_else() {
     let output = example("transfer", &["--epochs=1", "--limit=200"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

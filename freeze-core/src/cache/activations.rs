@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::class::Class;
+use super::class::{Class, Lifetime};
 use super::front::Front;
+use super::rounded::Rounded;
+use super::samples::Samples;
 use super::settings::{Boundary, Precision};
 use super::stats::{CacheStats, Tally};
-use super::store::{Places, Store};
+use super::store::{Identity, Places, Store};
 use crate::error::Result;
-use crate::model::FlowLayout;
+use crate::model::{Flow, FlowLayout};
 
 /// Bytes in memory where none are asked for.
 const MEMORY: u64 = 1 << 30;
@@ -20,6 +22,8 @@ pub struct ActivationCache {
     pub(super) boundary: Boundary,
     pub(super) precision: Precision,
     pub(super) looks_at_inputs: bool,
+    lifetime: Lifetime,
+    version: String,
     places: Places,
     pub(super) store: Option<Store>,
     pub(super) front: Option<Front>,
@@ -36,6 +40,8 @@ impl ActivationCache {
             boundary: Boundary::default(),
             precision: Precision::default(),
             looks_at_inputs: true,
+            lifetime: Lifetime::Cache,
+            version: String::new(),
             places: Places { memory: MEMORY, disk: None },
             store: None,
             front: None,
@@ -56,6 +62,25 @@ impl ActivationCache {
     /// name, so the system removes it when the process ends, even after a crash.
     pub fn folder(mut self, folder: impl Into<PathBuf>, bytes: u64) -> Self {
         self.places.disk = Some((folder.into(), bytes));
+        self
+    }
+
+    /// Keeps records across runs: they are written to files in `folder`, up to so many bytes for the whole
+    /// folder, and what does not fit there is held in memory. A later run finds them if its model has the
+    /// same type and stages and the same frozen weights, and the cache the same settings and
+    /// [`version`](Self::version); the head, the rates and the order of samples do not matter. Several
+    /// processes may share a folder. [`list`](super::list) and [`clear`](super::clear) manage it.
+    ///
+    /// Records written on another machine may differ in the last bit from what this one would compute.
+    pub fn kept(mut self, folder: impl Into<PathBuf>, bytes: u64) -> Self {
+        self.lifetime = Lifetime::Kept;
+        self.folder(folder, bytes)
+    }
+
+    /// Names the data and all that is not seen in weights and inputs: preprocessing, the meaning of keys,
+    /// settings in skipped fields. [Kept](Self::kept) records of another version are not used.
+    pub fn version(mut self, data: impl Into<String>) -> Self {
+        self.version = data.into();
         self
     }
 
@@ -83,7 +108,8 @@ impl ActivationCache {
         self.is_due = true;
     }
 
-    /// Drops all records.
+    /// Drops all records. Those that are [kept](Self::kept) stay in their files and are found again:
+    /// [`clear`](super::clear) removes them.
     pub fn clear(&mut self) {
         self.classes.clear();
     }
@@ -126,9 +152,46 @@ impl ActivationCache {
     pub(super) fn class(&mut self, input: FlowLayout) -> usize {
         let known = self.classes.iter().position(|class| class.input == input);
         known.unwrap_or_else(|| {
-            self.classes.push(Class::new(input));
+            self.classes.push(Class::new(input, self.lifetime));
             self.classes.len() - 1
         })
+    }
+
+    /// Stores activations after `depth` stages, of the samples of a batch at `which`; of none, it only finds
+    /// what earlier runs kept.
+    pub(super) fn keep<M, F: Flow>(
+        &mut self,
+        class: usize,
+        depth: usize,
+        (samples, which): (&Samples, &[u32]),
+        rounded: &Rounded<F>,
+    ) -> Result<()> {
+        let (Some(front), Some(store)) = (&self.front, &self.store) else { return Ok(()) };
+        let class = &mut self.classes[class];
+        let input = class.input.clone();
+        let open = |depth: usize, layout: &FlowLayout, tail: usize| match self.lifetime {
+            Lifetime::Cache => Ok(store.records(layout.width())),
+            Lifetime::Kept => {
+                let identity = Identity {
+                    model: std::any::type_name::<M>().to_string(),
+                    stage: front.path(depth).to_string(),
+                    front: format!("{:016x} of {input:?}", front.fingerprint(depth)),
+                    layout: layout.clone(),
+                    precision: format!("{:?}", self.precision),
+                    data: self.version.clone(),
+                };
+                store.kept(layout.width() + tail, &identity)
+            }
+        };
+        match which {
+            [] => class.open(depth, rounded, &open).map(drop),
+            _ => class.keep(depth, (samples, which), rounded, &open),
+        }
+    }
+
+    /// Whether the records that earlier runs kept after `depth` stages were looked for.
+    pub(super) fn is_open(&self, class: usize, depth: usize) -> bool {
+        self.lifetime == Lifetime::Cache || self.classes[class].is_open(depth)
     }
 
     /// Drops the records of outputs of more than `depth` stages.

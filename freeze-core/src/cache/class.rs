@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 
 use super::rounded::{Rounded, as_computed, types};
 use super::samples::Samples;
-use super::store::{Records, Store};
+use super::store::Records;
 use crate::error::{Error, Result};
 use crate::model::{Flow, FlowLayout, FlowRows};
 
@@ -15,12 +15,28 @@ use crate::model::{Flow, FlowLayout, FlowRows};
 #[derive(Debug)]
 pub(super) struct Class {
     pub(super) input: FlowLayout,
+    lifetime: Lifetime,
     /// The layout of the activations, by the number of stages passed.
     forms: BTreeMap<usize, Form>,
-    /// Records by their width, so that one that is extended to the same width stays in its place.
-    records: BTreeMap<usize, Records>,
+    records: BTreeMap<Shelf, Records>,
     known: HashMap<u64, Known>,
 }
+
+/// How long records are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifetime {
+    /// As long as the cache.
+    Cache,
+    /// Later runs find them.
+    Kept,
+}
+
+/// Which records lie together: all of one width, so that one that is extended to the same width stays in
+/// its place; and if they are kept, those of one number of stages.
+type Shelf = (usize, usize);
+
+/// Makes the records of activations after so many stages, of a layout, with so many bytes behind them.
+pub(super) type Open<'a> = dyn Fn(usize, &FlowLayout, usize) -> Result<Records> + 'a;
 
 #[derive(Debug)]
 struct Form {
@@ -40,9 +56,14 @@ struct Known {
 }
 
 impl Class {
-    pub(super) fn new(input: FlowLayout) -> Self {
+    pub(super) fn new(input: FlowLayout, lifetime: Lifetime) -> Self {
         let (forms, records) = (BTreeMap::new(), BTreeMap::new());
-        Self { input, forms, records, known: HashMap::new() }
+        Self { input, lifetime, forms, records, known: HashMap::new() }
+    }
+
+    /// Whether the layout of the activations after `depth` stages is known.
+    pub(super) fn is_open(&self, depth: usize) -> bool {
+        self.forms.contains_key(&depth)
     }
 
     /// The samples, by index, grouped by the number of stages that their records have passed; 0 for
@@ -54,37 +75,77 @@ impl Class {
     pub(super) fn passed(&self, samples: &Samples) -> Result<BTreeMap<usize, Vec<u32>>> {
         let mut passed: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
         for (i, &key) in samples.keys.iter().enumerate() {
-            let known = self.known.get(&key).filter(|known| self.holds(key, known.depth));
+            let known = self.find(key);
             if let Some(before) = known.and_then(|known| known.print)
                 && samples.prints.as_ref().is_some_and(|prints| prints[i] != before)
             {
-                return Err(Error::cache(format!(
-                    "the input or context of key {key} differs from before: a key identifies the sample as it \
-                     enters the model, so give each augmented view, and each sample of another data set, \
-                     a key of its own; if the difference does not matter, call `unchecked_inputs`"
-                )));
+                return Err(differs(key));
             }
             passed.entry(known.map_or(0, |known| known.depth)).or_default().push(i as u32);
         }
         Ok(passed)
     }
 
-    /// The activations of the samples of `keys` after `depth` stages; `None` if a record can no longer be
+    /// The activations of the samples at `which` after `depth` stages; `None` if a record can no longer be
     /// read.
+    ///
+    /// # Errors
+    ///
+    /// The input or context of a sample differs from that of its record, which an earlier run kept.
     pub(super) fn read<F: Flow>(
         &mut self,
         depth: usize,
-        keys: &[u64],
+        (samples, which): (&Samples, &[u32]),
         device: &Device,
     ) -> Result<Option<F>> {
         let Some(form) = self.forms.get(&depth) else { return Ok(None) };
-        let Some(records) = self.records.get_mut(&form.layout.width()) else { return Ok(None) };
-        let mut bytes = Vec::new();
-        if records.read(keys, &mut bytes).len() < keys.len() {
+        let (width, tail) = (form.layout.width(), self.tail());
+        let shelf = self.shelf(depth, width);
+        let Some(records) = self.records.get_mut(&shelf) else { return Ok(None) };
+        let (keys, mut bytes) = (samples.keys(which), Vec::new());
+        if records.read(&keys, &mut bytes).len() < keys.len() {
             return Ok(None);
+        }
+        if tail > 0 {
+            for (row, &i) in bytes.chunks_exact(width + tail).zip(which) {
+                let before = row[width..].try_into().map_or(0, u64::from_le_bytes);
+                if let Some(prints) = &samples.prints
+                    && ![0, prints[i as usize]].contains(&before)
+                {
+                    return Err(differs(samples.keys[i as usize]));
+                }
+            }
+            bytes =
+                bytes.chunks_exact(width + tail).flat_map(|row| &row[..width]).copied().collect();
         }
         let kept = F::of_rows(&FlowRows::new(form.layout.clone(), keys.len(), bytes)?, device)?;
         as_computed(&kept, &form.types).map(Some)
+    }
+
+    /// Makes room for activations after `depth` stages, and finds those that earlier runs kept.
+    ///
+    /// # Errors
+    ///
+    /// The activations of earlier samples of this class had another layout, or the folder cannot be used.
+    pub(super) fn open<F: Flow>(
+        &mut self,
+        depth: usize,
+        rounded: &Rounded<F>,
+        open: &Open<'_>,
+    ) -> Result<Shelf> {
+        let form = Form { layout: rounded.kept.row_layout()?, types: types(&rounded.flow) };
+        let width = form.layout.width();
+        let shelf = self.shelf(depth, width);
+        if !self.records.contains_key(&shelf) {
+            self.records.insert(shelf, open(depth, &form.layout, self.tail())?);
+        }
+        let layout = form.layout.clone();
+        if self.forms.entry(depth).or_insert(form).layout != layout {
+            let why = "inputs of one layout give activations of two layouts: make what decides it, such \
+                       as a length in the context, part of the shape of the input";
+            return Err(Error::cache(why));
+        }
+        Ok(shelf)
     }
 
     /// Stores the activations of the samples at `which` after `depth` stages, as many as fit, in place of
@@ -92,51 +153,42 @@ impl Class {
     ///
     /// # Errors
     ///
-    /// The activations of earlier samples of this class had another layout.
+    /// As [`open`](Self::open).
     pub(super) fn keep<F: Flow>(
         &mut self,
         depth: usize,
         (samples, which): (&Samples, &[u32]),
         rounded: &Rounded<F>,
-        store: &Store,
+        open: &Open<'_>,
     ) -> Result<()> {
+        let shelf = self.open(depth, rounded, open)?;
         let rows = rounded.kept.to_rows()?;
-        let types = types(&rounded.flow);
-        let form = Form { layout: rows.layout().clone(), types };
-        let form = self.forms.entry(depth).or_insert(form);
-        if form.layout != *rows.layout() {
-            let why = "inputs of one layout give activations of two layouts: make what decides it, such \
-                       as a length in the context, part of the shape of the input";
-            return Err(Error::cache(why));
+        let print = |i: u32| samples.prints.as_ref().map(|prints| prints[i as usize]);
+        let mut fit: Vec<u32> = Vec::with_capacity(which.len());
+        let mut bytes = Vec::with_capacity(rows.as_bytes().len());
+        for ((row, &i), _) in rows.iter().zip(which).zip(&rounded.fit).filter(|(_, fit)| **fit) {
+            fit.push(i);
+            bytes.extend_from_slice(row);
+            bytes.extend_from_slice(&print(i).unwrap_or(0).to_le_bytes()[..self.tail()]);
         }
-        let width = rows.layout().width();
-        for (&i, (row, fit)) in which.iter().zip(rows.iter().zip(&rounded.fit)) {
+        let written = self.write(shelf, &samples.keys(&fit), &bytes);
+        for &i in &fit[..written] {
             let key = samples.keys[i as usize];
-            let print = samples.prints.as_ref().map(|prints| prints[i as usize]);
-            if *fit && self.write(key, row, width, store) {
-                self.forget_elsewhere(key, width);
-                self.known.insert(key, Known { depth, print });
-            } else if !self.known.get(&key).is_some_and(|known| self.holds(key, known.depth)) {
-                self.known.remove(&key);
-            }
+            self.forget_elsewhere(key, shelf);
+            self.known.insert(key, Known { depth, print: print(i) });
         }
         Ok(())
     }
 
     /// Drops the records of more than `depth` stages.
     pub(super) fn drop_beyond(&mut self, depth: usize) {
-        let beyond: Vec<u64> = self
-            .known
-            .iter()
-            .filter(|(_, known)| known.depth > depth)
-            .map(|(key, _)| *key)
-            .collect();
-        for key in beyond {
+        let beyond = self.known.iter().filter(|(_, known)| known.depth > depth);
+        for key in beyond.map(|(key, _)| *key).collect::<Vec<_>>() {
             self.known.remove(&key);
             self.records.values_mut().for_each(|records| records.remove(key));
         }
         self.forms.retain(|at, _| *at <= depth);
-        self.records.retain(|_, records| records.len() > 0);
+        self.records.retain(|(_, at), records| *at <= depth && records.len() > 0);
     }
 
     pub(super) fn records(&self) -> usize {
@@ -148,30 +200,76 @@ impl Class {
         self.records.values_mut().for_each(|records| records.read_ahead(keys));
     }
 
-    /// Whether there is a record of `key` after `depth` stages.
+    /// How many bytes of a row are the fingerprint: it is kept with the row or beside it.
+    fn tail(&self) -> usize {
+        match self.lifetime {
+            Lifetime::Cache => 0,
+            Lifetime::Kept => size_of::<u64>(),
+        }
+    }
+
+    fn shelf(&self, depth: usize, width: usize) -> Shelf {
+        match self.lifetime {
+            Lifetime::Cache => (width, 0),
+            Lifetime::Kept => (width, depth),
+        }
+    }
+
+    /// The deepest record of a sample that is there.
+    fn find(&self, key: u64) -> Option<Known> {
+        match self.lifetime {
+            Lifetime::Cache => {
+                let known = self.known.get(&key).copied();
+                known.filter(|known| self.holds(key, known.depth))
+            }
+            Lifetime::Kept => {
+                let depth = self.forms.keys().rev().find(|depth| self.holds(key, **depth));
+                depth.map(|&depth| Known { depth, print: None })
+            }
+        }
+    }
+
     fn holds(&self, key: u64, depth: usize) -> bool {
+        let form = self.forms.get(&depth);
         let records =
-            self.forms.get(&depth).and_then(|form| self.records.get(&form.layout.width()));
+            form.and_then(|form| self.records.get(&self.shelf(depth, form.layout.width())));
         records.is_some_and(|records| records.contains(key))
     }
 
-    /// Writes a row if it fits; if not, wider rows, which are of earlier stages, make room. Whether it was
-    /// written.
-    fn write(&mut self, key: u64, row: &[u8], width: usize, store: &Store) -> bool {
-        let records = self.records.entry(width).or_insert_with(|| store.records(width));
-        if records.write(&[key], row) == 1 {
-            return true;
+    /// Writes rows, as many as fit; where not all do, wider rows, which are of earlier stages, make room.
+    fn write(&mut self, shelf: Shelf, keys: &[u64], rows: &[u8]) -> usize {
+        let write = |this: &mut Self, from: usize| {
+            let at = rows.len().checked_div(keys.len()).unwrap_or(0) * from;
+            let records = this.records.get_mut(&shelf);
+            from + records.map_or(0, |records| records.write(&keys[from..], &rows[at..]))
+        };
+        let written = write(self, 0);
+        if written == keys.len() || self.lifetime == Lifetime::Kept {
+            return written;
         }
-        let wider = self.records.split_off(&(width + 1));
-        let gave_room = !wider.is_empty();
-        drop(wider);
-        gave_room
-            && self.records.get_mut(&width).is_some_and(|records| records.write(&[key], row) == 1)
+        match self.records.split_off(&(shelf.0 + 1, 0)) {
+            none if none.is_empty() => written,
+            wider => {
+                drop(wider);
+                write(self, written)
+            }
+        }
     }
 
-    fn forget_elsewhere(&mut self, key: u64, width: usize) {
-        let others = self.records.iter_mut().filter(|(other, _)| **other != width);
+    fn forget_elsewhere(&mut self, key: u64, shelf: Shelf) {
+        let others = self.records.iter_mut().filter(|(other, _)| **other != shelf);
         others.for_each(|(_, records)| records.remove(key));
-        self.records.retain(|other, records| *other == width || records.len() > 0);
+        if self.lifetime == Lifetime::Cache {
+            self.records.retain(|other, records| *other == shelf || records.len() > 0);
+        }
     }
+}
+
+fn differs(key: u64) -> Error {
+    Error::cache(format!(
+        "the input or context of key {key} differs from before: a key identifies the sample as it enters \
+         the model, so give each augmented view, and each sample of another data set, a key of its own; if \
+         the data has changed and records are kept, give it another `version`; if the difference does not \
+         matter, call `unchecked_inputs`"
+    ))
 }

@@ -9,7 +9,7 @@ use super::activations::ActivationCache;
 use super::context::CacheContext;
 use super::front::Front;
 use super::rounded::Rounded;
-use super::samples::Samples;
+use super::samples::{FEW, Samples};
 use super::seen::Seen;
 use super::trial::{Trials, select, tried};
 use crate::error::{Error, Result};
@@ -72,6 +72,7 @@ impl ActivationCache {
         let device = xs.tensors().first().map_or(Device::Cpu, |tensor| tensor.device().clone());
         let class = self.class(xs.row_layout()?);
         let batch = Batch { model, stages, samples, xs: &xs, context, device };
+        self.find_kept(&batch, class)?;
         let hidden = loop {
             if let Some(hidden) = self.front_of(&batch, class)? {
                 break hidden;
@@ -104,6 +105,27 @@ impl ActivationCache {
 
     fn depth(&self) -> usize {
         self.front.as_ref().map_or(0, |front| front.depth)
+    }
+
+    /// Looks for records that earlier runs kept. Their layout is that of the activations, so a few samples
+    /// run; and the trials are due anyway.
+    fn find_kept<M>(&mut self, batch: &Batch<'_, M>, class: usize) -> Result<()>
+    where
+        M: Staged<Context: CacheContext>,
+    {
+        let samples = &batch.samples;
+        while !self.is_open(class, self.depth()) {
+            let Some(front) = &mut self.front else { return Ok(()) };
+            let few: Vec<u32> = (0..samples.keys.len().min(FEW) as u32).collect();
+            let rows = samples.rows(&few);
+            let context = batch.context.select(&rows, samples.of_rows.len())?;
+            let xs = select(batch.xs, &rows)?;
+            let ran = through(front, batch, (0, few.len()), xs, context.borrow())?;
+            let (depth, rounded) = (front.depth, Rounded::new(ran.flow, self.precision)?);
+            self.drop_beyond(depth);
+            self.keep::<M, _>(class, depth, (samples, &[]), &rounded)?;
+        }
+        Ok(())
     }
 
     /// The output of the front for the whole batch; `None` if the batch must be grouped again, since a
@@ -158,8 +180,8 @@ impl ActivationCache {
             0 if samples.are_the_batch(which) => batch.xs.detached()?,
             0 => select(batch.xs, &samples.rows(which))?,
             _ => {
-                let (start, keys) = (Instant::now(), samples.keys(which));
-                let read = self.classes[class].read(passed, &keys, &batch.device)?;
+                let start = Instant::now();
+                let read = self.classes[class].read(passed, (samples, which), &batch.device)?;
                 self.tally.read(passed, count, start.elapsed());
                 let Some(xs) = read else { return Ok(None) };
                 xs
@@ -196,9 +218,7 @@ impl ActivationCache {
         }
         let rounded = Rounded::new(ran.flow, self.precision)?;
         self.unfit(&rounded);
-        if let Some(store) = &self.store {
-            self.classes[class].keep(depth, (samples, which), &rounded, store)?;
-        }
+        self.keep::<M, _>(class, depth, (samples, which), &rounded)?;
         Ok(Some(rounded.flow))
     }
 

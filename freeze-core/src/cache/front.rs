@@ -1,6 +1,7 @@
 //! The frozen front: its boundary, its fingerprint, and which of its stages passed the trials.
 
 use super::prints::Prints;
+use super::seen::print;
 use super::settings::Boundary;
 use crate::error::{Error, Result};
 use crate::model::{BatchNormPolicy, Freezable, Freezer, Revision, Stages};
@@ -13,7 +14,9 @@ pub(super) struct Front {
     prints: Prints,
     /// The path of each stage of the model, and whether it has leaves.
     stages: Vec<(String, bool)>,
-    /// The boundary: the number of stages in front of it.
+    /// The number of stages in front of the first that trains, or of the limit that was set.
+    frozen: usize,
+    /// The boundary: the number of stages in front of it, the frozen ones or less.
     pub(super) depth: usize,
     /// How many stages, from the first on, gave the same output twice.
     pub(super) repeated: usize,
@@ -40,6 +43,7 @@ impl Front {
             batch_norm: freezer.batch_norm(),
             prints: Prints::of(model, &paths[..depth], &paths[depth..])?,
             stages,
+            frozen: depth,
             depth,
             repeated: 0,
             parted: 0,
@@ -63,6 +67,16 @@ impl Front {
     pub(super) fn know(&mut self, before: &Self, unchanged: usize) {
         self.repeated = before.repeated.min(unchanged);
         self.parted = before.parted.min(unchanged);
+        if self.frozen == before.frozen && unchanged == self.frozen {
+            self.depth = before.depth;
+        }
+    }
+
+    /// A fingerprint of all that the first `depth` stages compute with, as far as it is known.
+    pub(super) fn fingerprint(&self, depth: usize) -> u64 {
+        let stages = self.prints.stages.iter().take(depth).chain([&self.prints.loose]);
+        let bytes: Vec<u8> = stages.flat_map(|print| print.to_le_bytes()).collect();
+        print(print(0, format!("{:?}", self.batch_norm).as_bytes()), &bytes)
     }
 
     /// The path of a stage; empty behind the last.

@@ -56,7 +56,6 @@ mod samples;
 mod seen;
 mod settings;
 mod stats;
-#[allow(dead_code)] // kept rows stand ready
 mod store;
 mod trial;
 

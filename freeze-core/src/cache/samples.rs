@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::error::{Error, Result};
 
 /// Products of fewer rows than this may add in another order (`tests/train/cache/rows.rs`).
-const FEW: usize = 8;
+pub(super) const FEW: usize = 8;
 
 /// The distinct samples of a batch, in the order of their first rows.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod equal;
+mod kept;
 mod laws;
 mod net;
 mod odd;

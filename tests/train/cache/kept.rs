@@ -1,0 +1,119 @@
+//! Records that are kept across runs.
+
+use candle_core::Var;
+use freeze_core::cache::{self, CacheStats, Precision};
+use freeze_core::optim::AdamW;
+use freeze_core::{ActivationCache, Result, Training};
+
+use super::net::*;
+
+/// A run over the front of seed 1, with another head, of which the first four leaves are frozen.
+fn sweep(head: u64, cache: Option<ActivationCache>) -> Result<Training<Net>> {
+    let net = Net { head: Net::new(head)?.head, ..Net::new(1)? };
+    let mut run = Training::new(net)?.seed(head).length(2, BATCHES)?;
+    run = run.optimizer(|vars| AdamW::with_names(vars, params()))?;
+    if let Some(cache) = cache {
+        run = run.cache(cache);
+    }
+    run.freeze_front(4)?;
+    Ok(run)
+}
+
+fn stats(run: &Training<Net>) -> CacheStats {
+    run.activation_cache().expect("a cache").stats()
+}
+
+#[test]
+fn later_runs_over_the_same_front_read_from_the_first_step() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (head, misses, hits) in [(5, 22, 22), (6, 0, 44), (7, 0, 44)] {
+        let plain = course(&mut sweep(head, None)?, |_, _| Ok(()))?;
+        let cache = ActivationCache::new().kept(folder.path(), 1 << 20);
+        let mut run = sweep(head, Some(cache))?;
+        let cached = course(&mut run, |_, _| Ok(()))?;
+        assert!(cached == plain, "head {head}");
+        assert_eq!((stats(&run).misses, stats(&run).hits), (misses, hits), "head {head}");
+        let ran = run.model().runs.of("stem");
+        // A few samples show what flows and that it may be kept: twice, and for a half.
+        assert_eq!(ran, misses as usize + 2 * 4 + 2, "head {head}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_was_computed_otherwise_is_not_read() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = || ActivationCache::new().kept(folder.path(), 1 << 20).version("flipped");
+    course(&mut sweep(5, Some(cache()))?, |_, _| Ok(()))?;
+    type Change = fn(&mut Training<Net>) -> Result<()>;
+    let nothing: Change = |_| Ok(());
+    let rows: [(&str, ActivationCache, Change, u64); 6] = [
+        ("the same", cache(), nothing, 44),
+        ("other data", cache().version("as they are"), nothing, 22),
+        ("another precision", cache().precision(Precision::BF16), nothing, 22),
+        (
+            "weights",
+            cache(),
+            |run| {
+                let var = Var::from_tensor(run.freezer().whole().blocks[1].weight())?;
+                Ok(var.set(&(var.as_tensor() * 0.5)?)?)
+            },
+            22,
+        ),
+        ("an earlier boundary", cache(), |run| run.freeze_front(2).map(drop), 22),
+        (
+            "the batch norms' policy",
+            cache(),
+            |run| run.set_batch_norm(freeze_core::BatchNormPolicy::Inference),
+            22,
+        ),
+    ];
+    for (what, cache, change, hits) in rows {
+        let (mut run, mut plain) = (sweep(6, Some(cache))?, sweep(6, None)?);
+        change(&mut run)?;
+        change(&mut plain)?;
+        let cached = course(&mut run, |_, _| Ok(()))?;
+        if what != "another precision" {
+            assert!(cached == course(&mut plain, |_, _| Ok(()))?, "{what}");
+        }
+        assert_eq!(stats(&run).hits, hits, "{what}");
+    }
+    Ok(())
+}
+
+#[test]
+fn another_input_under_a_kept_key_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = || ActivationCache::new().kept(folder.path(), 1 << 20);
+    let (keys, xs, _) = batch(&[0, 1, 2])?;
+    sweep(5, Some(cache()))?.forward(&keys, xs.clone(), &())?;
+    let other = (&xs + 1.0)?;
+    let error = sweep(5, Some(cache()))?.forward(&keys, other.clone(), &()).expect_err("refused");
+    assert!(error.to_string().contains("key 1000"), "{error}");
+    assert!(error.to_string().contains("`version`"), "{error}");
+    let mut trusting = sweep(5, Some(cache().unchecked_inputs()))?;
+    trusting.forward(&keys, other, &())?;
+    assert_eq!(stats(&trusting).hits, 3);
+    Ok(())
+}
+
+#[test]
+fn a_folder_is_listed_and_cleared_and_has_a_budget() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = |bytes| ActivationCache::new().memory(32 * 5).kept(folder.path(), bytes);
+    course(&mut sweep(5, Some(cache(1 << 20).version("a")))?, |_, _| Ok(()))?;
+    course(&mut sweep(5, Some(cache(1 << 20).version("b")))?, |_, _| Ok(()))?;
+    let fronts = cache::list(folder.path())?;
+    let mut data: Vec<&str> = fronts.iter().map(|front| front.data.as_str()).collect();
+    data.sort_unstable();
+    assert_eq!(data, ["a", "b"]);
+    assert!(fronts.iter().all(|front| front.stage == "dropout" && front.model.ends_with("Net")));
+    assert!(cache::clear(folder.path(), |front| front.data == "a")? > 22 * 32);
+    assert_eq!(cache::list(folder.path())?.len(), 1);
+    // No room in the folder: a few records of 40 bytes find room in memory.
+    let mut run = sweep(5, Some(cache(0).version("c")))?;
+    let cached = course(&mut run, |_, _| Ok(()))?;
+    assert!(cached == course(&mut sweep(5, None)?, |_, _| Ok(()))?);
+    assert_eq!((stats(&run).records, stats(&run).full), (4, true));
+    Ok(())
+}
