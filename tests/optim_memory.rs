@@ -171,28 +171,90 @@ fn room(run: impl Fn() -> Result<()>) -> Result<usize> {
     Ok(ALLOCATOR.max_allocated() - high)
 }
 
+const LAYERS: usize = 8;
+
+type Run = Training<Net>;
+
+/// A run of linear layers, and a step of it; whatever is called before the run begins is `mode`.
+fn run(mode: fn(Run) -> Result<Run>) -> Result<RefCell<Run>> {
+    let mut run = mode(Training::of(net(LAYERS)?))?.length(1, 9)?;
+    run.next_epoch()?;
+    Ok(RefCell::new(run))
+}
+
+fn step(run: &RefCell<Run>) -> Result<()> {
+    let mut run = run.borrow_mut();
+    let x = Tensor::ones((1, WIDTH), DType::F32, &Device::Cpu)?;
+    let layers = run.model().layers.iter();
+    let y = layers.fold(Ok(x), |x, layer| linear(&x?, layer.weight(), None));
+    let loss = (y?.mean_all()? * 1e-6)?;
+    run.step(&loss).map(drop)
+}
+
+fn sgd(run: Run) -> Result<Run> {
+    run.optimizer(|vars| Sgd::with_names(vars, ParamsSgd::default()))
+}
+
 #[test]
 fn updating_within_the_backward_has_two_gradients_at_a_time() -> Result<()> {
-    const LAYERS: usize = 8;
     let _turn = turn();
-    let peak = |mode: fn(Training<Net>) -> Training<Net>| -> Result<usize> {
-        let sgd = |vars| Sgd::with_names(vars, ParamsSgd::default());
-        let run = mode(Training::of(net(LAYERS)?)).optimizer(sgd)?.length(1, 2)?;
-        let run = RefCell::new(run);
-        run.borrow_mut().next_epoch()?;
-        room(|| {
-            let mut run = run.borrow_mut();
-            let x = Tensor::ones((1, WIDTH), DType::F32, &Device::Cpu)?;
-            let layers = run.model().layers.iter();
-            let y = layers.fold(Ok(x), |x, layer| linear(&x?, layer.weight(), None));
-            let loss = (y?.mean_all()? * 1e-6)?;
-            run.step(&loss).map(drop)
-        })
+    let peak = |mode| -> Result<usize> {
+        // Memory that lives on is part of it.
+        let before = ALLOCATOR.allocated();
+        let run = run(mode)?;
+        let weights = ALLOCATOR.allocated() - before;
+        let room = room(|| step(&run))?;
+        Ok(room + (ALLOCATOR.allocated() - before) - weights)
     };
-    let (plain, eager) = (peak(|run| run)?, peak(Training::update_in_backward)?);
+    let (plain, eager) = (peak(sgd)?, peak(|run| sgd(run.update_in_backward()))?);
     assert!(near(plain, LAYERS * LAYER), "{plain} of {LAYER} each");
     assert!(eager <= 2 * LAYER + SMALL, "{eager} of {LAYER} each");
     Ok(())
+}
+
+#[test]
+fn a_steady_step_allocates_no_gradient() -> Result<()> {
+    let _turn = turn();
+    let allocated = |mode| -> Result<usize> {
+        let run = run(mode)?;
+        (0..2).try_for_each(|_| step(&run))?;
+        let before = ALLOCATOR.total_allocated();
+        step(&run)?;
+        Ok(ALLOCATOR.total_allocated() - before)
+    };
+    for (mode, gradients) in [
+        (sgd as fn(Run) -> Result<Run>, 0),
+        (|run| sgd(run.update_in_backward()), 0),
+        // What another optimizer keeps is not known.
+        (|run| run.optimizer(|vars| PerParam::<KeepsAll>::with_names(vars, ())), LAYERS),
+    ] {
+        let found = allocated(mode)?;
+        // Lists, and what products work in.
+        let rest = found - gradients * LAYER;
+        assert!(rest < LAYER / 4, "{found} beside {gradients} times {LAYER}");
+    }
+    Ok(())
+}
+
+/// Updates nothing.
+struct KeepsAll;
+
+impl Optimizer for KeepsAll {
+    type Config = ();
+
+    fn new(_: Vec<Var>, (): ()) -> candle_core::Result<Self> {
+        Ok(Self)
+    }
+
+    fn step(&mut self, _: &GradStore) -> candle_core::Result<()> {
+        Ok(())
+    }
+
+    fn learning_rate(&self) -> f64 {
+        0.1
+    }
+
+    fn set_learning_rate(&mut self, _: f64) {}
 }
 
 #[test]

@@ -113,8 +113,12 @@ fn multiply<T: Real>((left, right, mut to): Piece<'_, T>, add: bool) {
     matmul(to, accum, left, right, T::one(), Par::Seq);
 }
 
-/// `gradᵀ x`, of `[count, out]` and `[count, inner]`.
-pub(crate) fn gradient_times_input<T: Real>(grad: &[T], x: &[T], sizes: [usize; 3]) -> Vec<T> {
+/// Writes `gradᵀ x`, of `[count, out]` and `[count, inner]`, into `to`.
+///
+/// # Panics
+///
+/// `to` has another length than the product.
+pub(crate) fn gradient_times_input<T: Real>(grad: &[T], x: &[T], sizes: [usize; 3], to: &mut [T]) {
     /// The number of rows whose products can be added one by one accurately.
     const ROWS: usize = 1 << 12;
     let [count, out, inner] = sizes;
@@ -122,7 +126,7 @@ pub(crate) fn gradient_times_input<T: Real>(grad: &[T], x: &[T], sizes: [usize; 
         |grad, x, count| (Matrix::new(grad, count, out).transposed(), Matrix::new(x, count, inner));
     if out.min(inner) != 1 || count <= ROWS {
         let (grad, x) = operands(grad, x, count);
-        return grad.times_alone(x);
+        return grad.times(x, to, false, Threads::All);
     }
     // A product of a vector and a matrix adds all rows one by one, in the elements' own precision.
     let pieces = grad.chunks(ROWS * out).zip(x.chunks(ROWS * inner));
@@ -136,7 +140,7 @@ pub(crate) fn gradient_times_input<T: Real>(grad: &[T], x: &[T], sizes: [usize; 
     for part in parts {
         sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value.to_f64());
     }
-    sums.into_iter().map(T::from_f64).collect()
+    to.iter_mut().zip(sums).for_each(|(to, sum)| *to = T::from_f64(sum));
 }
 
 #[cfg(test)]

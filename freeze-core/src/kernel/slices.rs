@@ -1,10 +1,13 @@
 //! candle's storages as slices, and slices as tensors.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{
+    CpuStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail,
+};
 
 use super::{Element, Real, real_dtype};
 
@@ -74,6 +77,26 @@ pub(crate) fn tensor<T: Real>(
         CpuStorage::F64(elements) => Tensor::from_vec(elements, shape, &Device::Cpu),
         CpuStorage::F32(elements) => Tensor::from_vec(elements, shape, &Device::Cpu),
         other => bail!("expected floating point values, found {:?}", other.dtype()),
+    }
+}
+
+/// Has `write` overwrite the elements of a contiguous tensor on the CPU.
+pub(crate) fn overwrite<T: Element>(
+    tensor: &Tensor,
+    write: impl Fn(&mut [T]) -> Result<()>,
+) -> Result<()> {
+    tensor.inplace_op1(&Overwrite(write, PhantomData))
+}
+
+struct Overwrite<W, T>(W, PhantomData<T>);
+
+impl<T: Element, W: Fn(&mut [T]) -> Result<()>> InplaceOp1 for Overwrite<W, T> {
+    fn name(&self) -> &'static str {
+        "overwrite"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        (self.0)(read_mut("tensor", (storage, layout))?)
     }
 }
 

@@ -23,6 +23,10 @@ impl PlanOptimizer for SGD {
         true
     }
 
+    fn keeps_no_gradient(&self) -> bool {
+        true
+    }
+
     fn kind(&self) -> &'static str {
         "candle_nn::SGD"
     }

@@ -48,6 +48,10 @@ impl<R: UpdateRule> PlanOptimizer for Fused<R> {
         !matches!(self.clip, GradClip::Norm(_))
     }
 
+    fn keeps_no_gradient(&self) -> bool {
+        true
+    }
+
     fn kind(&self) -> &'static str {
         R::KIND
     }

@@ -117,6 +117,12 @@ pub trait PlanOptimizer {
         false
     }
 
+    /// Whether no gradient that a step gets, nor a view of one, is kept after the step.
+    /// [`Training`](crate::Training) then reuses the memory of gradients from step to step.
+    fn keeps_no_gradient(&self) -> bool {
+        false
+    }
+
     /// The optimizer's type name, for messages and saved state.
     fn kind(&self) -> &'static str;
 

@@ -16,6 +16,7 @@ use crate::cache::ActivationCache;
 use crate::checkpoint::{Manager, MetricHistory, Resumable};
 use crate::error::{Error, Result, at_least_1};
 use crate::model::{Freezable, Freezer};
+use crate::nn::Buffers;
 use crate::optim::{GradAccumulator, GradClip, check_clip};
 use crate::plan::{PlannedVar, matching_params};
 use crate::policy::Schedule;
@@ -47,6 +48,7 @@ impl<M: Freezable> Training<M> {
             clip_within: false,
             in_backward: None,
             sums,
+            buffers: Buffers::default(),
             sinks: Vec::new(),
             watch: None,
             history: MetricHistory::default(),

@@ -12,6 +12,7 @@ use candle_core::{Tensor, TensorId, Var, bail};
 use super::clipping::Clipping;
 use super::driven::Driven;
 use crate::error::{Error, Result};
+use crate::nn::Buffers;
 
 /// Bytes of gradients that are used together, so that small ones are not used one by one; fewer if
 /// the largest parameter is smaller.
@@ -21,6 +22,8 @@ const TOGETHER: usize = 1 << 20;
 pub(super) struct Eager {
     optimizers: Vec<Driven>,
     clipping: Clipping,
+    /// Where gradients may lie.
+    buffers: Option<Buffers>,
     /// The trained variables, with their full names.
     trained: HashMap<TensorId, (Arc<str>, Var)>,
     /// Complete gradients that wait for others, and their bytes.
@@ -85,6 +88,10 @@ impl Eager {
         for driven in &mut self.optimizers {
             self.updated.extend(driven.update_reached(&vars, &grads)?);
         }
+        if let Some(buffers) = &self.buffers {
+            let used = vars.iter().filter_map(|var| grads.get(var));
+            used.for_each(|gradient| buffers.give_back(gradient));
+        }
         self.took += start.elapsed();
         Ok(())
     }
@@ -105,12 +112,14 @@ impl<'a> Lent<'a> {
         home: &'a mut Vec<Driven>,
         clipping: Clipping,
         trained: &[(Arc<str>, Var)],
+        buffers: Option<Buffers>,
     ) -> Self {
         let largest = trained.iter().map(|(_, var)| size(var)).max().unwrap_or(0);
         let trained = trained.iter().map(|(name, var)| (var.id(), (name.clone(), var.clone())));
         let eager = Eager {
             optimizers: std::mem::take(home),
             clipping,
+            buffers,
             trained: trained.collect(),
             waiting: Default::default(),
             room: largest.min(TOGETHER),

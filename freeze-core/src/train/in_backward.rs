@@ -101,10 +101,11 @@ impl<M: Freezable> Training<M> {
         self.set_rates()?;
         let ready = self.in_backward.iter().flat_map(|state| &state.ready).copied().collect();
         let clipping = self.clipping();
-        let lent = Lent::new(&mut self.optimizers, clipping, &self.trained);
+        let buffers = self.free_buffers();
+        let lent = Lent::new(&mut self.optimizers, clipping, &self.trained, buffers.clone());
         let eager = lent.eager.clone();
         let receive = move |id, gradient| eager.borrow_mut().receive(id, gradient);
-        let rest = hand_over(loss, &ready, Box::new(receive));
+        let rest = hand_over(loss, &ready, buffers.as_ref(), Box::new(receive));
         let done = lent.eager.borrow_mut().finish(rest);
         let (updated, took) = {
             let mut eager = lent.eager.borrow_mut();

@@ -17,7 +17,7 @@ use crate::audit::{Finding, glance_at};
 use crate::checkpoint::Manager;
 use crate::error::{Error, Result};
 use crate::model::Freezable;
-use crate::nn::backward;
+use crate::nn::backward_into;
 use crate::train::hook::Audited;
 
 /// The findings of a step, and which leaves were frozen.
@@ -151,10 +151,11 @@ impl<M: Freezable> Training<M> {
     /// thawed.
     fn backward(&mut self, loss: &Tensor) -> Result<(GradStore, Option<Look>)> {
         let Length { accumulate, turns, .. } = self.clock.length;
+        let buffers = self.free_buffers();
         let grads = timed(&mut self.spent.backward, || match accumulate > 1 && turns > 1 {
             // The mean is over all losses; the parameters of each turn have one loss per batch.
-            true => backward(&(loss * turns as f64)?),
-            false => backward(loss),
+            true => backward_into(&(loss * turns as f64)?, buffers.as_ref()),
+            false => backward_into(loss, buffers.as_ref()),
         })?;
         let look = self.look_if_due(loss, &|id| grads.get_id(id).is_some())?;
         Ok((grads, look))

@@ -17,6 +17,7 @@ use crate::cache::ActivationCache;
 use crate::checkpoint::{Manager, MetricHistory};
 use crate::error::Result;
 use crate::model::{Freezable, Freezer, Whole};
+use crate::nn::Buffers;
 use crate::optim::{GradAccumulator, GradClip};
 use crate::policy::Elapsed;
 use crate::train::MetricSink;
@@ -42,6 +43,8 @@ pub struct Training<M> {
     /// The state of a run that updates within the backward.
     pub(super) in_backward: Option<InBackward>,
     pub(super) sums: GradAccumulator,
+    /// Memory for gradients.
+    pub(super) buffers: Buffers,
     pub(super) sinks: Vec<Box<dyn MetricSink>>,
     pub(super) watch: Option<Watch>,
     pub(super) history: MetricHistory,

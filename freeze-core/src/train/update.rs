@@ -10,6 +10,7 @@ use super::driven::as_plan;
 use super::training::Training;
 use crate::error::{Error, Result};
 use crate::model::Freezable;
+use crate::nn::Buffers;
 use crate::optim::{GradClip, check_number, reached_nothing};
 use crate::plan::LeafState;
 
@@ -49,6 +50,7 @@ impl<M: Freezable> Training<M> {
     pub(super) fn planned(&mut self) {
         let mut vars = self.freezer.planned_vars();
         self.sums.follow(&vars);
+        self.buffers.clear();
         vars.retain(|var| var.state != LeafState::Frozen);
         self.trained = vars.into_iter().map(|var| (var.name, var.var)).collect();
     }
@@ -76,6 +78,15 @@ impl<M: Freezable> Training<M> {
             driven.update_reached(&vars, grads)?;
         }
         Ok(Update::Done { reached: !vars.is_empty(), grad_norm })
+    }
+
+    /// Buffers for the gradients of a step, if no gradient of an earlier one is kept anywhere.
+    pub(super) fn free_buffers(&self) -> Option<Buffers> {
+        let reused = self.optimizers.iter().all(|driven| driven.keeps_no_gradient());
+        reused.then(|| {
+            self.buffers.give_back_all();
+            self.buffers.clone()
+        })
     }
 
     pub(super) fn clipping(&self) -> Clipping {

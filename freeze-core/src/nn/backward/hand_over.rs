@@ -6,8 +6,9 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use candle_core::backprop::GradStore;
-use candle_core::{Result, Tensor, TensorId, bail};
+use candle_core::{DType, Result, Tensor, TensorId, bail};
 
+use super::buffers::Buffers;
 use super::sink::{Sink, with_sink};
 use super::sums::Sums;
 use crate::kernel::StorageId;
@@ -26,11 +27,13 @@ pub(crate) type Receive = Box<dyn FnMut(TensorId, Tensor) -> Result<()>>;
 pub(crate) fn hand_over(
     loss: &Tensor,
     ready: &HashSet<TensorId>,
+    buffers: Option<&Buffers>,
     receive: Receive,
 ) -> Result<GradStore> {
     let mut last = last_uses(loss);
     last.values_mut().for_each(|variables| variables.retain(|variable| ready.contains(variable)));
-    let (sums, storages, gone) = Default::default();
+    let sums = buffers.map(Sums::within).unwrap_or_default();
+    let (storages, gone) = Default::default();
     let sink = Rc::new(RefCell::new(HandOver { sums, storages, last, gone, receive }));
     let mut grads = with_sink(sink.clone(), || loss.backward())?;
     let sink = &mut *sink.borrow_mut();
@@ -76,6 +79,14 @@ impl Sink for HandOver {
     fn keep(&mut self, variable: &Tensor, gradient: Tensor) -> Result<()> {
         self.storages.insert(variable.id(), StorageId::of(variable));
         self.sums.keep(variable, gradient)
+    }
+
+    fn buffer(&mut self, shape: &[usize], dtype: DType) -> Result<Option<Tensor>> {
+        self.sums.buffer(shape, dtype)
+    }
+
+    fn returned(&mut self, gradient: &Tensor) {
+        self.sums.returned(gradient);
     }
 
     fn reads(&mut self, operands: &[&Tensor]) -> Result<()> {

@@ -1,5 +1,6 @@
 //! A backward pass that stores gradients of variables without candle's zeros and sums.
 
+mod buffers;
 mod hand_over;
 mod part;
 mod sink;
@@ -12,10 +13,11 @@ use std::rc::Rc;
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor};
 
+pub(crate) use buffers::Buffers;
 pub(crate) use hand_over::hand_over;
 pub(super) use part::backward_of_part;
-pub(super) use sink::keeping;
 use sink::with_sink;
+pub(super) use sink::{buffer, keeping};
 use sums::Sums;
 pub(crate) use survey::survey;
 
@@ -44,7 +46,20 @@ pub(crate) use survey::survey;
 ///
 /// An operation's backward fails.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
-    let sums = Rc::new(RefCell::new(Sums::default()));
+    run(loss, Sums::default())
+}
+
+/// As [`backward`], with gradients in buffers, if there are some.
+///
+/// # Errors
+///
+/// As [`backward`].
+pub(crate) fn backward_into(loss: &Tensor, buffers: Option<&Buffers>) -> Result<GradStore> {
+    run(loss, buffers.map(Sums::within).unwrap_or_default())
+}
+
+fn run(loss: &Tensor, sums: Sums) -> Result<GradStore> {
+    let sums = Rc::new(RefCell::new(sums));
     let mut grads = with_sink(sums.clone(), || loss.backward())?;
     sums.borrow_mut().add_to(&mut grads)?;
     Ok(grads)

@@ -3,12 +3,20 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use candle_core::{Result, Tensor, TensorId};
+use candle_core::{DType, Result, Tensor, TensorId};
 
 /// Receives gradients of variables from operations, which do not return them to candle.
 pub(super) trait Sink {
     /// Receives a gradient of a variable.
     fn keep(&mut self, variable: &Tensor, gradient: Tensor) -> Result<()>;
+
+    /// A tensor on the CPU to write a gradient to, if the sink has buffers.
+    fn buffer(&mut self, _shape: &[usize], _dtype: DType) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// Called with each gradient that is returned to candle.
+    fn returned(&mut self, _gradient: &Tensor) {}
 
     /// Called before an operation computes the gradients of these operands, here or in a nested
     /// backward.
@@ -54,6 +62,15 @@ pub(super) fn is_open() -> bool {
     SINKS.with_borrow(|sinks| !sinks.is_empty())
 }
 
+/// A tensor on the CPU for an operation to write the gradient of an operand to; `None` if it is to make one.
+pub(in crate::nn) fn buffer(shape: &[usize], dtype: DType) -> Result<Option<Tensor>> {
+    let sink = SINKS.with_borrow(|sinks| sinks.last().cloned());
+    match sink.as_ref().and_then(|sink| sink.try_borrow_mut().ok()) {
+        Some(mut sink) => sink.buffer(shape, dtype),
+        None => Ok(None),
+    }
+}
+
 /// Runs the backward of the operation that made `node`, and keeps the gradients of those operands that
 /// are variables, if a sink is open on this thread.
 pub(in crate::nn) fn keeping<const N: usize>(
@@ -73,7 +90,10 @@ pub(in crate::nn) fn keeping<const N: usize>(
     // one.
     let Ok(mut sink) = sink.try_borrow_mut() else { return Ok(gradients) };
     for (operand, gradient) in operands.into_iter().zip(&mut gradients) {
-        let Some(gradient) = gradient.take_if(|_| operand.is_variable()) else { continue };
+        let Some(gradient) = gradient.take_if(|_| operand.is_variable()) else {
+            gradient.iter().for_each(|gradient| sink.returned(gradient));
+            continue;
+        };
         sink.keep(operand, gradient.detach())?;
         for sink in around.iter().filter(|_| !sink.is_returned()) {
             if let Ok(mut sink) = sink.try_borrow_mut() {

@@ -6,8 +6,9 @@ use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType, bail};
 
 use super::bias::{rows, sum_rows};
 use super::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
-use crate::kernel::slices::{read, tensor, with2};
+use crate::kernel::slices::{overwrite, read, tensor, with2};
 use crate::kernel::{Matrix, Real, add_to_rows, by_real, gradient_times_input, real_dtype};
+use crate::nn::backward::buffer;
 use crate::nn::record::{self, Work};
 
 /// `x wᵀ + b`: `x` is `[.., in]`, `weight` `[out, in]`, `bias` `[out]`, the result `[.., out]`.
@@ -157,11 +158,22 @@ fn weight_gradient(x: &Tensor, grad: &Tensor) -> Result<Tensor> {
         return grad.t()?.matmul(x);
     }
     let ((count, out), inner) = (grad.dims2()?, x.dim(1)?);
-    by_real!(grad.dtype(), T => {
-        let dw = with2([grad, x], |grad: &[T], x: &[T]| {
-            Ok(gradient_times_input(grad, x, [count, out, inner]))
-        })?;
-        tensor(dw, (out, inner), grad.dtype())
+    let (sizes, dtype) = ([count, out, inner], grad.dtype());
+    by_real!(dtype, T => {
+        let product = |to: &mut [T]| {
+            with2([grad, x], |grad, x| {
+                gradient_times_input(grad, x, sizes, to);
+                Ok(())
+            })
+        };
+        // Halves are computed in `f32`, so their product is converted into another tensor.
+        if T::DTYPE == dtype && let Some(to) = buffer(&[out, inner], dtype)? {
+            overwrite(&to, product)?;
+            return Ok(to);
+        }
+        let mut dw = vec![T::ZERO; out * inner];
+        product(&mut dw)?;
+        tensor(dw, (out, inner), dtype)
     })
 }
 
