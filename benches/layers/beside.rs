@@ -3,9 +3,9 @@
 use candle_core::{Error, Module, Result};
 use freeze_core::Freezable;
 
+use super::clock::{median, ms};
 use super::contest::{Contest, Frozen, Whole, Whose, depths};
 use super::peer::Peer;
-use super::table::{median, ms};
 
 /// The rounds, and the steps of a turn that count.
 pub(crate) const ROUNDS: usize = 5;

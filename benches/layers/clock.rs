@@ -43,3 +43,12 @@ fn busy() -> Option<f64> {
     }
     Some(nanoseconds / 1e9)
 }
+
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+pub(crate) fn ms(seconds: f64) -> String {
+    if seconds.is_nan() { "-".into() } else { format!("{:.1}", seconds * 1e3) }
+}

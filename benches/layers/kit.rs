@@ -1,8 +1,8 @@
 //! Whose layers a model is made of.
 
-use candle_core::{Module, Result};
+use candle_core::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
-use freeze_core::{Freezable, nn};
+use freeze_core::{Freezable, Staged, nn};
 
 /// A set of layers. The models' files add what only they need.
 pub(crate) trait Kit {
@@ -36,12 +36,24 @@ impl Kit for Stock {
 
 /// Stages one after another.
 #[derive(Freezable)]
+#[freeze(stages)]
 pub(crate) struct Net<S> {
     pub(crate) stages: Vec<S>,
 }
 
+impl<S: Freezable + Module> Staged for Net<S> {
+    type Flow = Tensor;
+    type Context = ();
+
+    fn run(&self, stage: NetStage, xs: Tensor, _: &()) -> Result<Tensor> {
+        match stage {
+            NetStage::Stages(i) => self.stages[i].forward(&xs),
+        }
+    }
+}
+
 impl<S: Module> Module for Net<S> {
-    fn forward(&self, xs: &candle_core::Tensor) -> Result<candle_core::Tensor> {
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         self.stages.iter().try_fold(xs.clone(), |xs, stage| stage.forward(&xs))
     }
 }

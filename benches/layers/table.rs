@@ -1,6 +1,6 @@
 //! The measured steps as a table of medians.
 
-use super::clock::Span;
+use super::clock::{Span, median, ms};
 use super::contest::Contest;
 
 /// The contestants, in the order in which a sample lists them.
@@ -112,13 +112,4 @@ impl Row {
         let ratio = |samples: &[Option<Sample>; 3]| Some(part(samples[who]?) / part(samples[to]?));
         median(self.samples.iter().filter_map(ratio).collect())
     }
-}
-
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-pub(crate) fn ms(seconds: f64) -> String {
-    if seconds.is_nan() { "-".into() } else { format!("{:.1}", seconds * 1e3) }
 }

@@ -18,7 +18,7 @@ pub(super) struct Account {
     pub(super) folder: Option<PathBuf>,
     make: Make,
     full: AtomicBool,
-    /// The bytes of files that are kept, when last looked at.
+    /// The bytes of kept files when last measured.
     kept: AtomicU64,
     failed: AtomicBool,
     lost: AtomicBool,
@@ -45,7 +45,7 @@ impl Account {
         made.inspect_err(|error| self.failed(error)).ok()
     }
 
-    /// The folder's bytes of kept files.
+    /// Notes the bytes of all kept files in the folder.
     pub(super) fn measured(&self, bytes: u64) {
         self.kept.store(bytes, Relaxed);
     }

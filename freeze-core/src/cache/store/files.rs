@@ -1,4 +1,4 @@
-//! Files of either kind.
+//! Temporary files and kept files.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::disk::{Disk, OnDisk};
 use super::kept::Kept;
 use super::scratch::Scratch;
 
-/// Files that go with the records, or that stay.
+/// The files of records: a temporary one, or those that are kept for later runs.
 #[derive(Debug)]
 pub(super) enum Files {
     Scratch(Scratch),
@@ -14,7 +14,7 @@ pub(super) enum Files {
 }
 
 impl Files {
-    /// Writes the first of `rows`, as many as fit, and says where they lie.
+    /// Writes as many of `rows` as fit, from the first on, and returns their positions.
     pub(super) fn put(&mut self, keys: &[u64], rows: &[u8]) -> Vec<OnDisk> {
         match self {
             Self::Scratch(scratch) => scratch.put(rows),
@@ -30,7 +30,7 @@ impl Files {
         }
     }
 
-    /// The row's room may be used again, if its file is ever written there.
+    /// Frees the row's space for another, if the file is not only appended to.
     pub(super) fn free(&mut self, at: OnDisk) {
         if let Self::Scratch(scratch) = self {
             scratch.free(at);

@@ -72,16 +72,16 @@ impl Store {
         Records::new(Arc::clone(&self.account), width)
     }
 
-    /// The rows that earlier runs kept in the folder under this identity; those that are written now
-    /// are kept too. Of what other processes write, the rows that are there now are seen. Without a
-    /// folder as [`records`](Self::records).
+    /// Records with the rows that earlier runs kept in the folder under this identity; rows written now are
+    /// kept too. Rows that other processes write later are not seen. Without a folder they are as
+    /// those of [`records`](Self::records).
     ///
-    /// The budget is that of the whole folder; what finds no room there goes to memory. A removed row
-    /// is there again in the next run.
+    /// The budget is that of all files in the folder; rows that do not fit go to memory. A row that is
+    /// removed is back in the next run.
     ///
     /// # Errors
     ///
-    /// The folder cannot be used. A file that is damaged or of another front is passed over and traced.
+    /// The folder cannot be used. A file that is damaged or of another front is skipped and traced.
     pub(in crate::cache) fn kept(&self, width: usize, identity: &Identity) -> Result<Records> {
         Records::kept(Arc::clone(&self.account), width, identity)
     }

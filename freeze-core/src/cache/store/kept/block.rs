@@ -1,8 +1,9 @@
-//! Rows in a file that is only ever appended to.
+//! The blocks of a file of rows, which is only appended to.
 //!
-//! A block is a head and then its rows. The head: a mark, the number of rows, a checksum of both; a key
-//! and a checksum for each row, and a checksum of those; all as 64 bits, little-endian. A file that was
-//! not written to its end is therefore a beginning of a whole one.
+//! A block is a head followed by its rows. The head has a mark, the number of rows and a checksum of both;
+//! then the key and the checksum of each row, and a checksum of these. Every item is 64 bits,
+//! little-endian. Since blocks are written in order, a process that is killed leaves the beginning of a
+//! valid file.
 
 use std::io;
 
@@ -10,23 +11,23 @@ use super::super::disk::{Disk, checksum};
 
 const MARK: u64 = u64::from_le_bytes(*b"rows\r\n\x1a\0");
 
-/// The bytes of a head beside those for each row.
+/// The fixed bytes of a head.
 pub(super) const HEAD: u64 = 32;
 
-/// The bytes of a head for each row.
+/// The bytes of a head per row.
 pub(super) const ENTRY: u64 = 16;
 
 /// How a file ends.
 #[derive(Debug, PartialEq)]
 pub(super) enum End {
     Whole,
-    /// Within a block, which a writer is about to finish or never did.
+    /// In the middle of a block: a process is still writing it, or was killed.
     Unfinished,
-    /// With bytes that no writer left there, from this one on.
+    /// With damaged bytes from this offset on.
     Damaged(u64),
 }
 
-/// The head of a block of rows, with the checksum of each row.
+/// The head of a block of rows with these keys and checksums.
 pub(super) fn head(keys: &[u64], checksums: &[u64]) -> Vec<u8> {
     let start = words([MARK, keys.len() as u64]);
     let entries = words(keys.iter().zip(checksums).flat_map(|(key, sum)| [*key, *sum]));
@@ -34,7 +35,8 @@ pub(super) fn head(keys: &[u64], checksums: &[u64]) -> Vec<u8> {
     [&start[..], &sums[0], &entries, &sums[1]].concat()
 }
 
-/// Shows the key, the place and the checksum of every row in whole blocks between `at` and `end`.
+/// Calls `see` with the key, the offset and the checksum of each row of the complete blocks between the
+/// offsets `at` and `end`.
 pub(super) fn read(
     disk: &dyn Disk,
     mut at: u64,
@@ -71,7 +73,7 @@ fn words(words: impl IntoIterator<Item = u64>) -> Vec<u8> {
     words.into_iter().flat_map(u64::to_le_bytes).collect()
 }
 
-/// The first eight bytes.
+/// The first eight bytes as a number.
 fn word(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }

@@ -1,14 +1,14 @@
-//! Where files that are kept lie: `FOLDER/NAME/*.rows`, a name for each front.
+//! The layout of a folder of kept rows: `FOLDER/NAME/*.rows`, with one NAME per front.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What files of rows end with.
+/// The extension of files of rows.
 const ENDING: &str = "rows";
 
-/// Holds the header alone; when it was last changed is when the rows were last used.
+/// The file with a front's header. Its modification time is that of the last use.
 pub(super) const ABOUT: &str = "about.json";
 
 /// The folders of all fronts.
@@ -23,18 +23,18 @@ pub(super) fn files(front: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(entries(front)?.into_iter().filter(is_rows).collect())
 }
 
-/// The bytes of one front. What another process is removing has none.
+/// The bytes of the files of one front. A file that was just removed counts as 0.
 pub(super) fn front_size(front: &Path) -> u64 {
     let size = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());
     files(front).unwrap_or_default().into_iter().map(size).sum()
 }
 
-/// The bytes of all fronts.
+/// The bytes of the files of all fronts.
 pub(super) fn size(root: &Path) -> u64 {
     fronts(root).unwrap_or_default().iter().map(|front| front_size(front)).sum()
 }
 
-/// Makes the folder of a front and says that it is used.
+/// Creates the folder of a front if there is none, and marks it as used now.
 pub(super) fn open(front: &Path, header: &str) -> io::Result<()> {
     fs::create_dir_all(front)?;
     let about = front.join(ABOUT);
@@ -44,17 +44,17 @@ pub(super) fn open(front: &Path, header: &str) -> io::Result<()> {
     }
 }
 
-/// A new file of rows, locked as long as it is open.
+/// Creates a file of rows, locked while it is open.
 pub(super) fn create(front: &Path) -> io::Result<File> {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
     let name = format!("{time:024x}-{}.{ENDING}", std::process::id());
     let file = File::options().read(true).write(true).create_new(true).open(front.join(name))?;
-    // Where there are no locks, `clear` does not know that the file is in use.
+    // On a file system without locks, `clear` cannot tell that the file is in use.
     let _ = file.try_lock();
     Ok(file)
 }
 
-/// Removes a file unless a process writes it; says whether it is gone.
+/// Removes a file unless a process is writing it; returns whether it was removed.
 pub(super) fn remove_unless_locked(path: &Path) -> io::Result<bool> {
     let file = File::open(path)?;
     if let Err(TryLockError::WouldBlock) = file.try_lock() {

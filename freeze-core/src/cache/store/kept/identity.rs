@@ -1,37 +1,37 @@
-//! What decides whether the rows of one run are those of another.
+//! What must be equal for a run to use the rows of another.
 
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
 use crate::model::FlowLayout;
 
-/// The version of the files, of blocks and header alike.
+/// The version of the file format.
 const FORMAT: u32 = 1;
 
-/// What decides whether the rows of one run are those of another: all of it must be the same.
+/// What must be equal for a run to use the rows of another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::cache) struct Identity {
     /// The model's type.
     pub(in crate::cache) model: String,
-    /// The stage that the rows enter.
+    /// The path of the stage that takes the rows as input.
     pub(in crate::cache) stage: String,
-    /// A fingerprint of all in front of that stage: weights, buffers, settings.
+    /// A fingerprint of everything in front of that stage: weights, buffers, settings.
     pub(in crate::cache) front: String,
-    /// The form of one row.
+    /// The layout of one sample.
     pub(in crate::cache) layout: FlowLayout,
-    /// How numbers are rounded.
+    /// The precision that numbers are stored in.
     pub(in crate::cache) precision: String,
-    /// The user's word for the data and what is done to them.
+    /// The user's version of the data and its preprocessing.
     pub(in crate::cache) data: String,
 }
 
-/// What every file begins with, as a line of JSON.
+/// The beginning of every file, as a line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Header {
     format: u32,
-    /// The version of this crate: kernels may change the last bit.
+    /// The version of this crate, since its kernels may change the last bit.
     version: String,
-    /// Rows are the bytes of numbers as they lie in memory.
+    /// Of the numbers in the rows.
     byte_order: String,
     width: usize,
     #[serde(flatten)]
@@ -50,19 +50,19 @@ impl Header {
         }
     }
 
-    /// A line of JSON and a line with its checksum.
+    /// A line of JSON, and a line with its checksum.
     pub(super) fn to_text(&self) -> serde_json::Result<String> {
         let json = serde_json::to_string(self)?;
         Ok(format!("{json}\n{}\n", hash(&json)))
     }
 }
 
-/// The name of the folder that files with this header lie in.
+/// The name of the folder for files with this header.
 pub(super) fn name(header: &str) -> String {
     hash(header)
 }
 
-/// Why a file that begins with `found` is not one with `header`.
+/// Why a file that begins with `found` does not have the header `header`.
 pub(super) fn difference(found: &[u8], header: &str) -> Unfit {
     let mut lines = found.split(|byte| *byte == b'\n');
     let (json, check) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
@@ -78,12 +78,12 @@ pub(super) fn difference(found: &[u8], header: &str) -> Unfit {
     Unfit::Foreign(ours.keys().filter(differs).cloned().collect())
 }
 
-/// Why a file is not what it should be.
+/// Why a file cannot be used.
 #[derive(Debug, PartialEq)]
 pub(super) enum Unfit {
-    /// Its header is not what was written.
+    /// The checksum of its header does not match.
     Damaged,
-    /// It belongs to others: the parts of the header that differ.
+    /// It belongs to another front; these fields of the header differ.
     Foreign(Vec<String>),
 }
 

@@ -1,4 +1,4 @@
-//! What lies in a folder of kept rows.
+//! Lists and clears a folder of kept rows.
 
 use std::fs;
 use std::path::Path;
@@ -8,19 +8,19 @@ use super::folder::{self, ABOUT};
 use super::identity::Header;
 use crate::error::{Result, file_error};
 
-/// The kept outputs of one frozen front.
+/// The stored outputs of one frozen front, of all runs that used the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeptFront {
-    /// The name of its folder, made of all that decides whether a run may use it.
+    /// The name of its folder: a hash of everything that must be equal for a run to use it.
     pub name: String,
-    /// The model's type. This and what follows is empty where the description is damaged.
+    /// The model's type. Empty, as are the next three, if the description of the front is damaged.
     pub model: String,
-    /// The stage that what is kept enters.
+    /// The path of the stage in front of which the outputs were stored.
     pub stage: String,
-    /// How numbers are rounded.
+    /// The precision that numbers are stored in.
     pub precision: String,
-    /// The user's word for the data.
+    /// The user's version of the data.
     pub data: String,
     /// The bytes of its files.
     pub bytes: u64,
@@ -28,7 +28,7 @@ pub struct KeptFront {
     pub used: SystemTime,
 }
 
-/// The fronts whose outputs are kept in a folder, in the order of their names.
+/// The fronts whose outputs are stored in a folder, sorted by name.
 ///
 /// # Errors
 ///
@@ -39,8 +39,20 @@ pub fn list(dir: impl AsRef<Path>) -> Result<Vec<KeptFront>> {
     Ok(fronts.iter().map(|front| describe(front)).collect())
 }
 
-/// Removes the kept outputs of those fronts that `which` chooses, and says how many bytes that frees.
-/// Files that a process writes stay, which is traced.
+/// Removes the stored outputs of the fronts for which `which` returns true; returns the number of bytes
+/// freed. Files that a process is writing are left, which is traced.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let month = Duration::from_secs(30 * 24 * 3600);
+/// let is_old = |used: std::time::SystemTime| used.elapsed().is_ok_and(|time| time > month);
+/// let freed = freeze_core::cache::clear(folder, |front| is_old(front.used))?;
+/// assert_eq!(freed, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -89,7 +101,9 @@ fn remove(front: &Path) -> Result<u64> {
         }
     }
     match is_used {
-        true => tracing::warn!(path = %front.display(), "a process writes there: its file stays"),
+        true => {
+            tracing::warn!(path = %front.display(), "a process is writing kept samples: its file is left")
+        }
         false => fs::remove_dir_all(front).map_err(|error| file_error(front, "remove", error))?,
     }
     Ok(freed)

@@ -1,4 +1,4 @@
-//! Rows that later runs find again.
+//! Rows that are kept in files for later runs.
 
 mod block;
 mod folder;
@@ -20,8 +20,8 @@ use identity::{Header, Unfit};
 pub(in crate::cache) use identity::Identity;
 pub use list::{KeptFront, clear, list};
 
-/// The files of one front: those of earlier runs and of other processes, and one of its own, made when
-/// the first row comes. All are appended to and never changed.
+/// The files of one front: those of earlier runs and of other processes, and one of its own, which is
+/// created for the first row. Files are only appended to.
 #[derive(Debug)]
 pub(super) struct Kept {
     account: Arc<Account>,
@@ -40,8 +40,8 @@ struct Own {
 }
 
 impl Kept {
-    /// Opens what there is and shows every row with its key, the latest of a key last. A file that is
-    /// not as it should be is passed over and traced.
+    /// Opens all files and calls `see` with the key and the position of each row; of a key that occurs
+    /// several times, with the latest row last. A file that cannot be used is skipped, which is traced.
     pub(super) fn open(
         account: Arc<Account>,
         root: &Path,
@@ -66,7 +66,7 @@ impl Kept {
         Ok(this)
     }
 
-    /// Appends a block with the first of `rows`, as many as fit, and says where they lie.
+    /// Appends a block of as many of `rows` as fit, from the first on, and returns their positions.
     pub(super) fn put(&mut self, keys: &[u64], rows: &[u8]) -> Vec<OnDisk> {
         if !self.account.is_writing() || keys.is_empty() {
             return Vec::new();
@@ -104,7 +104,7 @@ impl Kept {
         Ok(sums.iter().enumerate().map(place).collect())
     }
 
-    /// The file that this process writes.
+    /// The file of this process.
     fn own(&mut self) -> io::Result<Own> {
         if let Some(own) = self.own {
             return Ok(own);
@@ -124,7 +124,7 @@ impl Kept {
         let mut found = vec![0; len.min(start) as usize];
         file.read(&mut found, 0)?;
         if found != self.header.as_bytes() {
-            // Where it is a beginning, a writer may be about to finish it.
+            // Another process may not have finished writing the header.
             let is_begun = self.header.as_bytes().starts_with(&found);
             return if is_begun { Ok(()) } else { self.refuse(path, &file, len) };
         }
@@ -143,7 +143,7 @@ impl Kept {
         Ok(())
     }
 
-    /// Says why a file is not read. A damaged one goes, since nothing else would take it away.
+    /// Traces why a file is not used, and removes it if it is damaged.
     fn refuse(&self, path: &Path, file: &File, len: u64) -> io::Result<()> {
         let mut found = vec![0; len.min(1 << 20) as usize];
         file.read(&mut found, 0)?;
