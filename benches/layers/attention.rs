@@ -6,8 +6,8 @@ use candle_core::{Device::Cpu, Error, Result, Var};
 use freeze_core::nn::ops::{AttentionMask, scaled_dot_product_attention};
 
 use super::beside::{ROUNDS, STEPS, medians};
+use super::clock::{median, ms};
 use super::peer::Peer;
-use super::table::{median, ms};
 
 /// Measures causal attention of four heads of 64 at three lengths of the sequence, and prints the table.
 pub(crate) fn beside(peer: &mut Peer) -> Result<()> {
