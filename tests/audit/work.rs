@@ -1,5 +1,7 @@
 //! What frozen leaves cost, and the order of declaration against that of the data flow.
 
+use std::cell::Cell;
+
 use candle_core::{Result, Tensor};
 use candle_nn::{Linear, Module, linear};
 use freeze_core::audit::{Finding, FrozenWork, Outcome, audit};
@@ -56,6 +58,22 @@ fn frozen_leaves_above_a_trained_one_cost_work() {
         assert_eq!(work(stock(), trained), with_stock, "{trained:?}");
         assert_eq!(work(lean(), trained), with_lean, "{trained:?}");
     }
+}
+
+/// The step itself, two that repeat it, and one each with all frozen and all trained. candle's layer
+/// that trains leaves a gradient for its input, so a frozen leaf that were tried would cost a step.
+#[test]
+fn frozen_leaves_in_front_of_all_that_train_are_not_tried() {
+    let (x, calls) = (batch(), Cell::new(0));
+    let mut net = freezer(Stock::new(4));
+    net.freeze_front(3, &mut []).expect("frozen");
+    let audit = audit(&net, |m| {
+        calls.set(calls.get() + 1);
+        loss(m, &x)
+    });
+    let outcome = Outcome::Frozen(FrozenWork::None);
+    assert!(audit.expect("an audit").leaves()[..3].iter().all(|leaf| leaf.outcome == outcome));
+    assert_eq!(calls.get(), 1 + 2 + 1 + 1);
 }
 
 /// Layers of both kinds in one model.

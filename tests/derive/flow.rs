@@ -1,7 +1,7 @@
 //! What flows between stages: as rows of bytes and back, chosen and put together, and what is refused.
 
 use candle_core::{DType, Device, Tensor, Var};
-use freeze_core::{Flow, FlowLayout, Result};
+use freeze_core::{Flat, Flow, FlowLayout, Result};
 use proptest::prelude::*;
 
 /// Every kind of part.
@@ -192,6 +192,31 @@ fn batches_of_another_form_are_not_mixed() {
     let more = (ones(&[1, 3], DType::F32), Some(ones(&[1], DType::F32)));
     assert!(text(&[first.clone(), more]).contains("at `1`: a sample has a count of 0"));
     assert!(text(&[]).contains("nothing to concatenate"));
+}
+
+/// A flow by hand that does not say how many tensors follow.
+#[derive(Debug)]
+struct Uncounted(Vec<Tensor>);
+
+impl Flow for Uncounted {
+    fn flatten(&self, into: &mut Flat) {
+        self.0.iter().for_each(|tensor| into.tensor(tensor));
+    }
+
+    fn unflatten(from: &mut Flat) -> Result<Self> {
+        Ok(Self(vec![from.take_tensor()?]))
+    }
+}
+
+#[test]
+fn batches_with_a_tensor_more_are_not_mixed_in_either_order() {
+    let flow = |tensors| {
+        Uncounted(vec![Tensor::ones(2, DType::F32, &Device::Cpu).expect("ones"); tensors])
+    };
+    for [first, second] in [[1, 2], [2, 1]] {
+        let error = Flow::concatenate(&[flow(first), flow(second)]).expect_err("they differ");
+        assert!(error.to_string().contains("f32 of [] in one batch alone"), "{error}");
+    }
 }
 
 #[test]

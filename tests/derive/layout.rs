@@ -89,4 +89,5 @@ Net
   head: Linear
 ";
     assert_eq!(LEAVES.to_string(), text);
+    assert_eq!(format!("{LEAVES:?}"), text);
 }

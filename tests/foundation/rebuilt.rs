@@ -8,6 +8,26 @@ use freeze_core::{Freezable, Freezer, Rebuilt, Role};
 use crate::support::{bits, randn, square_loss, varmap_builder, with_gradient};
 
 #[test]
+fn a_constructor_that_asks_whether_a_tensor_is_there_gets_the_builders_answer() {
+    let optional = |vb: VarBuilder<'_>| {
+        let bias = vb.contains_tensor("bias").then(|| vb.get(2, "bias")).transpose()?;
+        Ok(Linear::new(vb.get((2, 2), "weight")?, bias))
+    };
+    for names in [["weight"].as_slice(), &["weight", "bias"]] {
+        let shape = |name: &str| if name == "bias" { vec![2] } else { vec![2, 2] };
+        let named = names.iter().map(|name| (name.to_string(), randn(shape(name)))).collect();
+        let vb = VarBuilder::from_tensors(named, DType::F32, &Device::Cpu);
+        let layer = Rebuilt::new(vb, optional).expect("a layer");
+        let tensors = layer.named_tensors().expect("tensors");
+        assert_eq!(tensors.iter().map(|(name, _)| name).collect::<Vec<_>>(), names);
+        let view = layer.freeze_upto(1).expect("a view");
+        for built in [&*layer, &view] {
+            assert_eq!(built.bias().is_some(), names.contains(&"bias"));
+        }
+    }
+}
+
+#[test]
 fn group_norm_lstm_and_gru_are_one_leaf_each() {
     #[derive(Freezable)]
     struct Net {

@@ -136,6 +136,17 @@ fn prelu_gradients_by_finite_differences() {
 }
 
 #[test]
+fn prelu_has_the_slope_of_negative_numbers_at_zero() {
+    let x = Var::new(&[-1f64, -0.0, 0.0, 1.], &Device::Cpu).unwrap();
+    for slopes in [vec![0.25], vec![0.25, 0.5, 0.75, 1.]] {
+        let expected: Vec<f64> = (0..3).map(|i| slopes[i % slopes.len()]).chain([1.]).collect();
+        let w = Tensor::new(slopes, &Device::Cpu).unwrap();
+        let grads = ops::prelu(&x, &w).unwrap().backward().unwrap();
+        assert_eq!(grads.get(&x).unwrap().to_vec1::<f64>().unwrap(), expected);
+    }
+}
+
+#[test]
 fn prelu_is_candles() {
     for (x, w) in [(&[40, 3, 30, 30][..], 3), (&[200, 300], 300), (&[70_000], 1)] {
         let operands = [random(1, x, DType::F32), random(2, w, DType::F32)];

@@ -192,6 +192,21 @@ fn variables_of_two_models_are_told_apart_or_refused() -> Result<()> {
 }
 
 #[test]
+fn a_prefix_stands_before_names_and_paths_with_a_dot_between() -> Result<()> {
+    let var = Var::ones(1, DType::F32, &CPU)?;
+    for (name, prefix, expected) in [
+        ("head.weight", "teacher", ("teacher.head.weight", "teacher.head")),
+        ("weight", "teacher", ("teacher.weight", "teacher")),
+        ("head.weight", "", ("head.weight", "head")),
+        ("weight", "", ("weight", "")),
+    ] {
+        let within = PlannedVar::from((name, var.clone())).within(prefix);
+        assert_eq!((&*within.name, &*within.leaf), expected, "`{name}` within `{prefix}`");
+    }
+    Ok(())
+}
+
+#[test]
 fn one_variable_given_twice_is_one() -> Result<()> {
     let var = Var::ones(1, DType::F32, &CPU)?;
     let twice = || [("a", var.clone()), ("b", var.clone())];

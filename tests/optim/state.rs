@@ -95,6 +95,22 @@ fn names_and_shapes() -> Result<()> {
 }
 
 #[test]
+fn a_parameter_without_elements_has_a_state_that_comes_back() -> Result<()> {
+    let ones = |dims| Var::ones(dims, DType::F32, &CPU);
+    let vars = || Ok::<_, candle_core::Error>([ones((0, 3))?, ones((2, 2))?]);
+    let (first, second) = (vars()?, vars()?);
+    let mut opt = adamw(&first)?;
+    step(&mut opt, &first, 1.0)?;
+    let saved = opt.state_tensors()?;
+    assert_eq!(saved["first_moment/a"].dims(), [0, 3]);
+    let mut opt = adamw(&second)?;
+    opt.load_state_tensors(&saved)?;
+    assert_eq!(opt.updates(&second[0]), Some(1));
+    assert_eq!(opt.state_tensors()?["first_moment/a"].dims(), [0, 3]);
+    step(&mut opt, &second, 2.0)
+}
+
+#[test]
 fn what_does_not_fit_is_listed_and_changes_nothing() -> Result<()> {
     let vars = vars()?;
     let mut opt = adamw(&vars)?;

@@ -1,9 +1,9 @@
 //! Two models that train in turn, as one struct with two parts.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Linear, Module, VarBuilder, linear};
 use freeze_core::init::Seeded;
-use freeze_core::optim::AdamW;
+use freeze_core::optim::{AdamW, ParamsSgd, Sgd};
 use freeze_core::{Freezable, Result, Training};
 
 use crate::rig::params;
@@ -71,6 +71,38 @@ fn each_loss_moves_its_own_part_and_keeps_the_others_state() -> Result<()> {
             assert_eq!(opt.updates(&var), Some(6), "no moment was lost in a turn");
         }
     }
+    Ok(())
+}
+
+#[derive(Freezable)]
+struct Pair {
+    #[freeze(param)]
+    first: Tensor,
+    #[freeze(param)]
+    second: Tensor,
+}
+
+/// Each part has one loss of every batch: its mean is over batches, not over all losses.
+#[test]
+fn gathered_turns_move_each_part_by_its_mean_over_the_batches() -> Result<()> {
+    let zero =
+        || Ok::<_, candle_core::Error>(Var::zeros(1, DType::F64, &Device::Cpu)?.into_inner());
+    let mut run = Training::new(Pair { first: zero()?, second: zero()? })?
+        .optimizer(|vars| Sgd::with_names(vars, ParamsSgd { lr: 1.0, ..Default::default() }))?
+        .turns(2)?
+        .accumulate(2)?
+        .length(1, 2)?;
+    while let Some(epoch) = run.next_epoch()? {
+        for slope in epoch.remaining([1.0, 3.0]) {
+            let loss = (&run.model().first * slope)?.sum_all()?;
+            run.step(&loss)?;
+            let loss = (&run.model().second * (10.0 * slope))?.sum_all()?;
+            run.step(&loss)?;
+        }
+        run.epoch_end([])?;
+    }
+    let pair = run.into_model();
+    assert_eq!((pair.first.to_vec1::<f64>()?, pair.second.to_vec1()?), (vec![-2.0], vec![-20.0]));
     Ok(())
 }
 

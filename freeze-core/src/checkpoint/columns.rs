@@ -65,3 +65,24 @@ pub(super) fn history(metrics: &[SavedMetric], columns: &[Tensor; 3]) -> Option<
     }
     Some(history)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_different_lengths_are_no_history() -> Result<()> {
+        let mut saved = MetricHistory::default();
+        for step in 1..4 {
+            saved.record("loss", f64::NAN, Elapsed::new(1, 2).at_step(step, 8));
+        }
+        let (metrics, whole) = columns(&saved)?;
+        assert_eq!(history(&metrics, &whole).map(|history| history.records().len()), Some(3));
+        for short in 0..3 {
+            let mut columns = whole.clone();
+            columns[short] = columns[short].narrow(0, 0, 2)?;
+            assert!(history(&metrics, &columns).is_none(), "column {short}");
+        }
+        Ok(())
+    }
+}

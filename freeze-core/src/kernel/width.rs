@@ -96,13 +96,19 @@ impl Level {
 
     #[inline(always)]
     fn in_force() -> Self {
-        match IN_FORCE.load(Ordering::Relaxed) {
-            level if level == Self::Baseline as u8 => Self::Baseline,
+        Self::of(IN_FORCE.load(Ordering::Relaxed)).unwrap_or_else(Self::choose)
+    }
+
+    /// The level with this number, if it is one.
+    #[inline(always)]
+    fn of(number: u8) -> Option<Self> {
+        match number {
+            number if number == Self::Baseline as u8 => Some(Self::Baseline),
             #[cfg(target_arch = "x86_64")]
-            level if level == Self::Avx2 as u8 => Self::Avx2,
+            number if number == Self::Avx2 as u8 => Some(Self::Avx2),
             #[cfg(target_arch = "x86_64")]
-            level if level == Self::Avx512 as u8 => Self::Avx512,
-            _ => Self::choose(),
+            number if number == Self::Avx512 as u8 => Some(Self::Avx512),
+            _ => None,
         }
     }
 

@@ -47,7 +47,7 @@ fn look<P: CudaDType + DeviceRepr + WithDType>(
         bail!("expected a contiguous tensor")
     };
     let elements = grad.as_cuda_slice::<P>()?;
-    if elements.len() < end || flag.len() == 0 {
+    if elements.len() < end || flag.is_empty() {
         bail!("the layout reaches behind the storage")
     }
     let (count, elements) = ((end - start) as u64, elements.slice(start..end));

@@ -214,6 +214,14 @@ fn kernels_over_numbers_give_the_same_bits_at_each_level() -> Result<()> {
 }
 
 #[test]
+fn a_level_is_what_its_number_says() {
+    for level in Level::available() {
+        assert_eq!(Level::of(level as u8), Some(level));
+    }
+    assert_eq!(Level::of(0), None, "no level is chosen yet");
+}
+
+#[test]
 fn a_level_is_asked_for_by_its_name() {
     let levels = Level::available();
     let widest = levels[levels.len() - 1];
