@@ -143,6 +143,38 @@ struct Decays {
     tied: Linear,
 }
 
+#[derive(Freezable)]
+#[freeze(unit)]
+struct Block {
+    #[freeze(no_decay)]
+    inner: Linear,
+    outer: Linear,
+}
+
+#[derive(Freezable)]
+struct Spared {
+    #[freeze(no_decay)]
+    all: Linear,
+    some: Block,
+    none: Linear,
+}
+
+#[test]
+fn a_summary_names_the_parameters_that_are_spared_unless_all_of_a_leaf_are() {
+    let some = Block { inner: linear(2), outer: linear(2) };
+    let net = Spared { all: linear(2), some, none: linear(2) };
+    let text = net.summary().unwrap().to_string();
+    for (leaf, said) in [
+        ("all", Some("no decay")),
+        ("some", Some("no decay of inner.weight, inner.bias")),
+        ("none", None),
+    ] {
+        let row = text.lines().find(|line| line.contains(&format!(" {leaf} "))).unwrap();
+        let found = row.find("no decay").map(|at| row[at..].trim());
+        assert_eq!(found, said, "{row}");
+    }
+}
+
 #[test]
 fn what_is_spared_does_not_decay_unless_a_group_says_so() {
     let second = linear(2);
