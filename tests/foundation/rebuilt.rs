@@ -10,8 +10,9 @@ use crate::support::{bits, randn, square_loss, varmap_builder, with_gradient};
 #[test]
 fn a_constructor_that_asks_whether_a_tensor_is_there_gets_the_builders_answer() {
     let optional = |vb: VarBuilder<'_>| {
+        let weight = vb.get((2, 2), "weight")?;
         let bias = vb.contains_tensor("bias").then(|| vb.get(2, "bias")).transpose()?;
-        Ok(Linear::new(vb.get((2, 2), "weight")?, bias))
+        Ok(Linear::new(weight, bias))
     };
     for names in [["weight"].as_slice(), &["weight", "bias"]] {
         let shape = |name: &str| if name == "bias" { vec![2] } else { vec![2, 2] };

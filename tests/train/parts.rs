@@ -78,6 +78,7 @@ fn the_watch_sees_every_batch() -> Result<()> {
     });
     let epoch = run.next_epoch()?.expect("an epoch");
     drive_epoch(&mut run, &epoch)?;
+    let spent = run.spent();
     let report = run.epoch_end([])?;
     let seen = seen.lock().expect("no panic");
     let places: Vec<_> = seen.iter().map(|(batch, step, _)| (*batch, *step)).collect();
@@ -85,6 +86,8 @@ fn the_watch_sees_every_batch() -> Result<()> {
     assert_eq!(seen.last().map(|(.., mean)| *mean), Some(report.loss));
     assert!(report.spent.backward + report.spent.update <= report.spent.training);
     assert!(!report.spent.backward.is_zero() && !report.spent.update.is_zero());
+    assert_eq!([spent.backward, spent.update], [report.spent.backward, report.spent.update]);
+    assert!(!spent.training.is_zero() && spent.training <= report.spent.training);
     Ok(())
 }
 
