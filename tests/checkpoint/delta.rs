@@ -1,7 +1,9 @@
 //! Deltas hold what has trained, and need exactly their base.
 
-use freeze_core::Result;
+use std::collections::HashMap;
+
 use freeze_core::checkpoint::{load_weights, save_weights, verify};
+use freeze_core::{Freezable, Result};
 
 use crate::rig::{Kind, PER_EPOCH, Run, STEPS, When, tensors};
 
@@ -76,6 +78,24 @@ fn a_delta_needs_its_own_base() -> Result<()> {
         run.with_checkpoint(|c| c.save_delta(&second, dir.path().join("none")))
     })?;
     assert!(!second.exists());
+    Ok(())
+}
+
+/// What a base lacks is written, and so is what it has as the same bytes in another shape.
+#[test]
+fn a_base_with_one_tensor_in_another_shape_shares_nothing() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let [base, delta] = ["base", "delta"].map(|name| dir.path().join(name));
+    let mut run = frozen_body(6, 2)?;
+    let expected = tensors(run.net.whole())?;
+    let named = run.net.whole().named_tensors()?;
+    let (name, weight) = named.iter().find(|(_, tensor)| tensor.rank() == 2).expect("a weight");
+    let flat = HashMap::from([(name.as_str(), weight.flatten_all()?)]);
+    candle_core::safetensors::save(&flat, &base)?;
+    run.with_checkpoint(|c| c.save_delta(&delta, &base))?;
+    let mut resumed = Run::of_width(6, Kind::AdamW, When::LinearByStep, 3)?;
+    resumed.with_checkpoint(|c| c.resume_delta(&delta, &base))?;
+    assert_eq!(tensors(resumed.net.whole())?, expected);
     Ok(())
 }
 
