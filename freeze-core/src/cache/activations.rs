@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::class::{Class, Lifetime};
+use super::class::Class;
 use super::front::Front;
 use super::rounded::Rounded;
 use super::samples::Samples;
 use super::settings::{Boundary, Precision};
+use super::shelves::Lifetime;
 use super::stats::{CacheStats, Tally};
 use super::store::{Identity, Places, Store};
 use crate::error::Result;

@@ -6,6 +6,7 @@ use candle_core::{DType, Device};
 
 use super::rounded::{Rounded, as_computed, types};
 use super::samples::Samples;
+use super::shelves::{Lifetime, Shelf, Shelves};
 use super::store::Records;
 use crate::error::{Error, Result};
 use crate::model::{Flow, FlowLayout, FlowRows};
@@ -15,25 +16,11 @@ use crate::model::{Flow, FlowLayout, FlowRows};
 #[derive(Debug)]
 pub(super) struct Class {
     pub(super) input: FlowLayout,
-    lifetime: Lifetime,
     /// The layout of the activations, by the number of stages passed.
     forms: BTreeMap<usize, Form>,
-    records: BTreeMap<Shelf, Records>,
+    shelves: Shelves,
     known: HashMap<u64, Known>,
 }
-
-/// How long records are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lifetime {
-    /// As long as the cache.
-    Cache,
-    /// Later runs find them.
-    Kept,
-}
-
-/// Which records lie together: all of one width, so that one that is extended to the same width stays in
-/// its place; and if they are kept, those of one number of stages.
-type Shelf = (usize, usize);
 
 /// Makes the records of activations after so many stages, of a layout, with so many bytes behind them.
 pub(super) type Open<'a> = dyn Fn(usize, &FlowLayout, usize) -> Result<Records> + 'a;
@@ -57,8 +44,8 @@ struct Known {
 
 impl Class {
     pub(super) fn new(input: FlowLayout, lifetime: Lifetime) -> Self {
-        let (forms, records) = (BTreeMap::new(), BTreeMap::new());
-        Self { input, lifetime, forms, records, known: HashMap::new() }
+        let shelves = Shelves::new(lifetime);
+        Self { input, forms: BTreeMap::new(), shelves, known: HashMap::new() }
     }
 
     /// Whether the layout of the activations after `depth` stages is known.
@@ -99,9 +86,9 @@ impl Class {
         device: &Device,
     ) -> Result<Option<F>> {
         let Some(form) = self.forms.get(&depth) else { return Ok(None) };
-        let (width, tail) = (form.layout.width(), self.tail());
-        let shelf = self.shelf(depth, width);
-        let Some(records) = self.records.get_mut(&shelf) else { return Ok(None) };
+        let (width, tail) = (form.layout.width(), self.shelves.tail());
+        let shelf = self.shelves.shelf(depth, width);
+        let Some(records) = self.shelves.get_mut(shelf) else { return Ok(None) };
         let (keys, mut bytes) = (samples.keys(which), Vec::new());
         if records.read(&keys, &mut bytes).len() < keys.len() {
             return Ok(None);
@@ -135,9 +122,9 @@ impl Class {
     ) -> Result<Shelf> {
         let form = Form { layout: rounded.kept.row_layout()?, types: types(&rounded.flow) };
         let width = form.layout.width();
-        let shelf = self.shelf(depth, width);
-        if !self.records.contains_key(&shelf) {
-            self.records.insert(shelf, open(depth, &form.layout, self.tail())?);
+        let shelf = self.shelves.shelf(depth, width);
+        if self.shelves.get_mut(shelf).is_none() {
+            self.shelves.add(shelf, open(depth, &form.layout, self.shelves.tail())?);
         }
         let layout = form.layout.clone();
         if self.forms.entry(depth).or_insert(form).layout != layout {
@@ -169,12 +156,12 @@ impl Class {
         for ((row, &i), _) in rows.iter().zip(which).zip(&rounded.fit).filter(|(_, fit)| **fit) {
             fit.push(i);
             bytes.extend_from_slice(row);
-            bytes.extend_from_slice(&print(i).unwrap_or(0).to_le_bytes()[..self.tail()]);
+            bytes.extend_from_slice(&print(i).unwrap_or(0).to_le_bytes()[..self.shelves.tail()]);
         }
-        let written = self.write(shelf, &samples.keys(&fit), &bytes);
+        let written = self.shelves.write(shelf, &samples.keys(&fit), &bytes);
         for &i in &fit[..written] {
             let key = samples.keys[i as usize];
-            self.forget_elsewhere(key, shelf);
+            self.shelves.forget_elsewhere(key, shelf);
             self.known.insert(key, Known { depth, print: print(i) });
         }
         Ok(())
@@ -185,39 +172,24 @@ impl Class {
         let beyond = self.known.iter().filter(|(_, known)| known.depth > depth);
         for key in beyond.map(|(key, _)| *key).collect::<Vec<_>>() {
             self.known.remove(&key);
-            self.records.values_mut().for_each(|records| records.remove(key));
+            self.shelves.remove(key);
         }
         self.forms.retain(|at, _| *at <= depth);
-        self.records.retain(|(_, at), records| *at <= depth && records.len() > 0);
+        self.shelves.drop_beyond(depth);
     }
 
     pub(super) fn records(&self) -> usize {
-        self.records.values().map(Records::len).sum()
+        self.shelves.records()
     }
 
     /// Starts to read records from the file.
     pub(super) fn read_ahead(&mut self, keys: &[u64]) {
-        self.records.values_mut().for_each(|records| records.read_ahead(keys));
-    }
-
-    /// How many bytes of a row are the fingerprint: it is kept with the row or beside it.
-    fn tail(&self) -> usize {
-        match self.lifetime {
-            Lifetime::Cache => 0,
-            Lifetime::Kept => size_of::<u64>(),
-        }
-    }
-
-    fn shelf(&self, depth: usize, width: usize) -> Shelf {
-        match self.lifetime {
-            Lifetime::Cache => (width, 0),
-            Lifetime::Kept => (width, depth),
-        }
+        self.shelves.read_ahead(keys);
     }
 
     /// The deepest record of a sample that is there.
     fn find(&self, key: u64) -> Option<Known> {
-        match self.lifetime {
+        match self.shelves.lifetime {
             Lifetime::Cache => {
                 let known = self.known.get(&key).copied();
                 known.filter(|known| self.holds(key, known.depth))
@@ -231,37 +203,10 @@ impl Class {
 
     fn holds(&self, key: u64, depth: usize) -> bool {
         let form = self.forms.get(&depth);
-        let records =
-            form.and_then(|form| self.records.get(&self.shelf(depth, form.layout.width())));
-        records.is_some_and(|records| records.contains(key))
-    }
-
-    /// Writes rows, as many as fit; where not all do, wider rows, which are of earlier stages, make room.
-    fn write(&mut self, shelf: Shelf, keys: &[u64], rows: &[u8]) -> usize {
-        let write = |this: &mut Self, from: usize| {
-            let at = rows.len().checked_div(keys.len()).unwrap_or(0) * from;
-            let records = this.records.get_mut(&shelf);
-            from + records.map_or(0, |records| records.write(&keys[from..], &rows[at..]))
-        };
-        let written = write(self, 0);
-        if written == keys.len() || self.lifetime == Lifetime::Kept {
-            return written;
-        }
-        match self.records.split_off(&(shelf.0 + 1, 0)) {
-            none if none.is_empty() => written,
-            wider => {
-                drop(wider);
-                write(self, written)
-            }
-        }
-    }
-
-    fn forget_elsewhere(&mut self, key: u64, shelf: Shelf) {
-        let others = self.records.iter_mut().filter(|(other, _)| **other != shelf);
-        others.for_each(|(_, records)| records.remove(key));
-        if self.lifetime == Lifetime::Cache {
-            self.records.retain(|other, records| *other == shelf || records.len() > 0);
-        }
+        form.is_some_and(|form| {
+            let shelf = self.shelves.shelf(depth, form.layout.width());
+            self.shelves.contains(shelf, key)
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The forward through a cache.
 
 use std::borrow::Borrow;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use candle_core::Device;
 
@@ -11,19 +11,10 @@ use super::front::Front;
 use super::rounded::Rounded;
 use super::samples::{FEW, Samples};
 use super::seen::Seen;
-use super::trial::{Trials, select, tried};
+use super::through::{Batch, through};
+use super::trial::select;
 use crate::error::{Error, Result};
 use crate::model::{Flow, Freezer, Staged};
-
-/// A batch and what its forward needs.
-struct Batch<'a, M: Staged> {
-    model: &'a M,
-    stages: Vec<M::Stage>,
-    samples: Samples,
-    xs: &'a M::Flow,
-    context: &'a M::Context,
-    device: Device,
-}
 
 impl ActivationCache {
     /// The forward of the freezer's view; the frozen front runs only for samples without a record. `keys`
@@ -74,6 +65,9 @@ impl ActivationCache {
         let batch = Batch { model, stages, samples, xs: &xs, context, device };
         self.find_kept(&batch, class)?;
         let hidden = loop {
+            if self.depth() == 0 {
+                break batch.xs.detached()?;
+            }
             if let Some(hidden) = self.front_of(&batch, class)? {
                 break hidden;
             }
@@ -114,16 +108,19 @@ impl ActivationCache {
         M: Staged<Context: CacheContext>,
     {
         let samples = &batch.samples;
-        while !self.is_open(class, self.depth()) {
+        while self.depth() > 0 && !self.is_open(class, self.depth()) {
             let Some(front) = &mut self.front else { return Ok(()) };
             let few: Vec<u32> = (0..samples.keys.len().min(FEW) as u32).collect();
             let rows = samples.rows(&few);
             let context = batch.context.select(&rows, samples.of_rows.len())?;
             let xs = select(batch.xs, &rows)?;
             let ran = through(front, batch, (0, few.len()), xs, context.borrow())?;
-            let (depth, rounded) = (front.depth, Rounded::new(ran.flow, self.precision)?);
+            let depth = front.depth;
             self.drop_beyond(depth);
-            self.keep::<M, _>(class, depth, (samples, &[]), &rounded)?;
+            if ran.passed == depth {
+                let rounded = Rounded::new(ran.flow, self.precision)?;
+                self.keep::<M, _>(class, depth, (samples, &[]), &rounded)?;
+            }
         }
         Ok(())
     }
@@ -211,6 +208,10 @@ impl ActivationCache {
             ran.flow = select(&ran.flow, &(0..count as u32).collect::<Vec<_>>())?;
         }
         let depth = front.depth;
+        if ran.passed != depth {
+            self.drop_beyond(depth);
+            return Ok(None);
+        }
         ran.times.iter().for_each(|(stage, time)| self.tally.ran(*stage, count, *time));
         match passed {
             0 => self.tally.misses += count as u64,
@@ -244,46 +245,4 @@ fn prints<F: Flow>(
     seen.rows(&xs.to_rows()?);
     context.see(&mut seen)?;
     Ok(seen.into_prints())
-}
-
-/// The output of stages, and how long each took.
-struct Ran<F> {
-    flow: F,
-    times: Vec<(usize, Duration)>,
-}
-
-/// Runs the stages from number `passed` to the boundary, which moves if the output of a stage without
-/// leaves cannot be stored. `count` is the number of distinct samples in `xs`.
-fn through<M>(
-    front: &mut Front,
-    batch: &Batch<'_, M>,
-    (passed, count): (usize, usize),
-    xs: M::Flow,
-    context: &M::Context,
-) -> Result<Ran<M::Flow>>
-where
-    M: Staged<Context: CacheContext>,
-{
-    let (mut flow, mut times) = (xs, Vec::new());
-    for at in passed..front.depth {
-        let stage = batch.stages[at];
-        let trials = Trials { repeat: at >= front.repeated, part: count > 1 && at >= front.parted };
-        match tried(batch.model, stage, &flow, context, trials)? {
-            Ok((out, time)) => {
-                flow = out;
-                times.push((at, time));
-            }
-            Err(why) => {
-                front.cut(at, &why)?;
-                break;
-            }
-        }
-        if trials.repeat && at == front.repeated {
-            front.repeated = at + 1;
-        }
-        if trials.part && at == front.parted {
-            front.parted = at + 1;
-        }
-    }
-    Ok(Ran { flow, times })
 }

@@ -1,5 +1,7 @@
 //! The frozen front: its boundary, its fingerprint, and which of its stages passed the trials.
 
+use std::time::Duration;
+
 use super::prints::Prints;
 use super::seen::print;
 use super::settings::Boundary;
@@ -22,6 +24,18 @@ pub(super) struct Front {
     pub(super) repeated: usize,
     /// How many stages, from the first on, gave the same output for a part of a batch.
     pub(super) parted: usize,
+    boundary: Boundary,
+    /// For each stage that ran twice what it and its output cost.
+    costs: Vec<Cost>,
+}
+
+/// What a stage costs for one batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cost {
+    /// Running it.
+    pub(super) run: Duration,
+    /// Reading its output instead.
+    pub(super) copy: Duration,
 }
 
 impl Front {
@@ -47,6 +61,8 @@ impl Front {
             depth,
             repeated: 0,
             parted: 0,
+            boundary: boundary.clone(),
+            costs: Vec::new(),
         })
     }
 
@@ -67,9 +83,38 @@ impl Front {
     pub(super) fn know(&mut self, before: &Self, unchanged: usize) {
         self.repeated = before.repeated.min(unchanged);
         self.parted = before.parted.min(unchanged);
+        self.costs = before.costs.iter().take(self.repeated).copied().collect();
         if self.frozen == before.frozen && unchanged == self.frozen {
             self.depth = before.depth;
         }
+    }
+
+    /// A stage gave the same output twice.
+    pub(super) fn repeats(&mut self, stage: usize, cost: Cost) {
+        if stage == self.repeated {
+            self.repeated += 1;
+            self.costs.push(cost);
+        }
+    }
+
+    /// A stage gave the same output for a part of a batch.
+    pub(super) fn parts(&mut self, stage: usize) {
+        if stage == self.parted {
+            self.parted += 1;
+        }
+    }
+
+    /// Moves the boundary to where reading and running the frozen stages behind it takes least, if
+    /// that was asked for.
+    pub(super) fn choose(&mut self) {
+        if self.boundary != Boundary::Cheapest || self.costs.len() < self.depth {
+            return;
+        }
+        let cost = |depth: &usize| -> Duration {
+            let read = depth.checked_sub(1).map_or(Duration::ZERO, |last| self.costs[last].copy);
+            read + self.costs[*depth..self.depth].iter().map(|cost| cost.run).sum::<Duration>()
+        };
+        self.depth = (0..=self.depth).rev().min_by_key(cost).unwrap_or(self.depth);
     }
 
     /// A fingerprint of all that the first `depth` stages compute with, as far as it is known.

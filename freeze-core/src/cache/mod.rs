@@ -55,8 +55,10 @@ mod rounded;
 mod samples;
 mod seen;
 mod settings;
+mod shelves;
 mod stats;
 mod store;
+mod through;
 mod trial;
 
 pub use activations::ActivationCache;

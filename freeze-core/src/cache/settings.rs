@@ -11,6 +11,10 @@ pub enum Boundary {
     /// In front of the first stage that trains.
     #[default]
     Deepest,
+    /// Where reading a record and running the frozen stages behind it take least together, measured on the
+    /// first batch after stages froze: not behind a cheap stage with a large output. Nothing is stored if
+    /// running all of them takes least.
+    Cheapest,
     /// In front of the stage with this path, or of the first stage that trains if that comes earlier.
     Before(String),
 }
@@ -32,7 +36,7 @@ impl Boundary {
     /// The largest number of stages whose outputs may be stored.
     pub(super) fn limit(&self, paths: &[String]) -> Result<usize> {
         match self {
-            Self::Deepest => Ok(paths.len()),
+            Self::Deepest | Self::Cheapest => Ok(paths.len()),
             Self::Before(path) => paths.iter().position(|other| other == path).ok_or_else(|| {
                 let near = near(path, paths.iter().map(String::as_str));
                 Error::cache(format!(

@@ -1,7 +1,7 @@
 //! `ActivationCache::forward`: what is kept, what is run, what is refused.
 
 use candle_core::{Device, Result, Tensor, Var};
-use freeze_core::cache::Precision;
+use freeze_core::cache::{Boundary, Precision};
 use freeze_core::{ActivationCache, Freezer, Staged};
 
 use super::net::*;
@@ -201,5 +201,23 @@ fn single_numbers_are_found_when_asked_for() -> Result<()> {
     cache.recheck();
     cache.forward(&net, &keys, xs, &())?;
     assert_eq!((cache.stats().hits, cache.stats().misses), (2, 4));
+    Ok(())
+}
+
+#[test]
+fn the_cheapest_boundary_is_in_front_of_a_large_output_that_costs_nothing() -> Result<()> {
+    let mut odd = Freezer::new(Odd::new(Does::Widens)?)?;
+    odd.freeze_front(2, &mut [])?;
+    let scores = bits(&odd.forward(odd::input()?, &odd::context()?)?);
+    for boundary in [Boundary::Deepest, Boundary::Cheapest] {
+        let mut cache = ActivationCache::new().boundary(boundary.clone());
+        for _ in 0..3 {
+            let cached = cache.forward(&odd, &[0, 1, 2, 3], odd::input()?, &odd::context()?)?;
+            assert_eq!(bits(&cached), scores, "{boundary:?}");
+        }
+        // Four times 50 000 rows of 16 bytes, or at most four times one.
+        let bytes = cache.stats().memory_bytes;
+        assert_eq!(bytes > 1 << 20, boundary == Boundary::Deepest, "{boundary:?}: {bytes}");
+    }
     Ok(())
 }

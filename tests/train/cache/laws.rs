@@ -1,7 +1,7 @@
 //! Whatever is frozen, set, budgeted and asked for: the scores are those without a cache.
 
 use candle_core::Var;
-use freeze_core::cache::{Boundary, Precision};
+use freeze_core::cache::Boundary;
 use freeze_core::{ActivationCache, Freezer, Staged};
 use proptest::prelude::*;
 
@@ -32,15 +32,17 @@ proptest! {
         turns in prop::collection::vec(turn(), 1..24),
         memory in prop::sample::select(vec![0u64, 24, 32, 70, 130, 1 << 20]),
         on_disk in prop::sample::select(vec![0u64, 24, 100]),
-        before in prop::sample::select(vec![None, Some("blocks.1"), Some("stem"), Some("dropout")]),
+        boundary in prop::sample::select(vec![
+            Boundary::Deepest,
+            Boundary::Cheapest,
+            Boundary::Before("blocks.1".into()),
+            Boundary::Before("stem".into()),
+        ]),
     ) {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut cache = ActivationCache::new().memory(memory).precision(Precision::Exact);
+        let mut cache = ActivationCache::new().memory(memory).boundary(boundary);
         if on_disk > 0 {
             cache = cache.folder(folder.path(), on_disk);
-        }
-        if let Some(path) = before {
-            cache = cache.boundary(Boundary::Before(path.to_string()));
         }
         let mut net = Freezer::new(Net::new(1).expect("a net")).expect("a freezer");
         for turn in &turns {

@@ -10,8 +10,11 @@ const BATCH: usize = 24;
 
 type Op = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
 
-/// Each with the shape of a sample, and the number of samples from which on the bits are the same.
-fn table() -> Result<Vec<(&'static str, Vec<usize>, usize, Op)>> {
+/// An operation with the shape of a sample, and the number of samples from which on the bits are the
+/// same.
+type Row = (&'static str, Vec<usize>, usize, Op);
+
+fn table() -> Result<Vec<Row>> {
     let vb = Seeded::builder(5, DType::F32, &Device::Cpu);
     let conv2d = nn::conv2d(3, 8, 3, Default::default(), vb.pp("conv2d"))?;
     let conv1d = nn::conv1d(3, 8, 3, Default::default(), vb.pp("conv1d"))?;
