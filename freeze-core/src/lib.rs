@@ -52,6 +52,7 @@ pub mod nn;
 pub mod optim;
 mod plan;
 pub mod policy;
+mod recompute;
 pub mod train;
 
 pub use cache::ActivationCache;
@@ -61,12 +62,14 @@ pub use model::{
     Mapper, Param, Part, Rebuilt, Role, Skipped, Stage, Staged, Stages, Summary, TensorParam, View,
     Visit, Whole,
 };
-pub use nn::{backward, recompute};
+pub use nn::backward;
+pub use nn::recompute::recompute;
 pub use plan::{
     Change, Declared, FreezePlan, LeafState, OptimizerState, PlanOptimizer, PlannedVar, Prepared,
     Released, Tie,
 };
 pub use policy::{Decision, Elapsed, Reason, Schedule};
+pub use recompute::Recompute;
 pub use train::{
     EarlyStop, Epoch, JsonLines, LayerFreezing, MetricSink, Report, Training, freeze_layers,
 };

@@ -8,7 +8,7 @@ use imports::{Module, modules};
 
 /// The folders and files of `freeze-core/src`, from the ground up; `docs/ARCHITECTURE.md` says what each
 /// is for.
-const FLOORS: [&str; 15] = [
+const FLOORS: [&str; 16] = [
     "error",
     "bits",
     "kernel",
@@ -19,6 +19,7 @@ const FLOORS: [&str; 15] = [
     "optim",
     "audit",
     "forecast",
+    "recompute",
     "policy",
     "cache",
     "checkpoint",

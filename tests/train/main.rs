@@ -8,6 +8,7 @@ mod in_backward;
 mod misuse;
 mod odd;
 mod parts;
+mod recompute;
 mod resume;
 mod rig;
 mod stop;

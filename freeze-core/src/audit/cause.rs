@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Tensor, TensorId, Var};
 
-use super::probe::{Prober, Saved, Step};
+use super::probe::{Prober, Step};
 use super::repeat::Repeats;
+use super::trial::Saved;
 use super::{AuditedLeaf, Cause, CutAt};
 use crate::error::Result;
 use crate::model::{Freezable, Leaf};

@@ -16,6 +16,7 @@ pub(crate) mod probe;
 mod render;
 mod repeat;
 mod strangers;
+pub(crate) mod trial;
 
 use std::collections::HashMap;
 

@@ -1,24 +1,21 @@
 //! Evaluates the loss through new views and restores everything that it changes.
 
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, TensorId, Var};
+use candle_core::{Tensor, TensorId};
 
 use super::graph::Graph;
+use super::trial::Trial;
 use crate::bits::bits;
 use crate::error::Result;
-use crate::model::inspect::{generators, visit};
-use crate::model::mapped;
-use crate::model::{BatchNormPolicy, Freezable, Freezer, Generator, Leaf, Mapper, Rewind, Role};
+use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf};
 use crate::nn::record::{Call, Detail, record};
 use crate::plan::FreezePlan;
 
 /// Evaluates `loss` on views of the whole model.
 pub(crate) struct Prober<'a, M, F> {
-    whole: &'a M,
+    trial: Trial<'a, M>,
     pub(super) policy: BatchNormPolicy,
     loss: F,
-    statistics: Saved,
-    generators: Vec<(String, Generator)>,
 }
 
 /// A forward and a backward pass.
@@ -43,18 +40,7 @@ where
     F: Fn(&mut M) -> candle_core::Result<Tensor>,
 {
     pub(crate) fn new(freezer: &'a Freezer<M>, loss: F) -> Result<Self> {
-        let whole = freezer.whole();
-        let mut found = Vec::new();
-        let walk = |mapper: &mut Mapper<'_>| whole.visit_params(mapper);
-        visit(&walk, |at, tensor| {
-            if at.role == Role::Buffer && tensor.is_variable() {
-                found.push(tensor.clone());
-            }
-        })?;
-        let statistics = found.iter().map(Var::from_tensor).collect::<Result<_, _>>()?;
-        let statistics = Saved::new(statistics)?;
-        let generators = generators(&walk)?;
-        Ok(Self { whole, policy: freezer.batch_norm(), loss, statistics, generators })
+        Ok(Self { trial: Trial::new(freezer)?, policy: freezer.batch_norm(), loss })
     }
 
     /// The loss under `plan`.
@@ -104,13 +90,7 @@ where
         policy: BatchNormPolicy,
         run: impl FnOnce(&mut M) -> R,
     ) -> Result<(Vec<Leaf>, R)> {
-        let mut view = mapped::view(plan, policy, |mapper| self.whole.map_params(mapper))?;
-        let leaves = view.leaves()?;
-        let rewind = Rewind::start(self.generators.iter().map(|(_, generator)| generator));
-        let result = run(&mut view);
-        drop(rewind);
-        self.statistics.restore()?;
-        Ok((leaves, result))
+        self.trial.through(plan, policy, run)
     }
 
     /// The loss of a view.
@@ -120,7 +100,7 @@ where
 
     /// Restores the running statistics; an error if that fails.
     pub(crate) fn finish(self) -> Result<()> {
-        self.statistics.restore()
+        self.trial.finish()
     }
 }
 
@@ -137,35 +117,5 @@ impl Value {
 
     pub(super) fn is_finite(&self) -> bool {
         self.0.iter().all(|bits| f64::from_bits(*bits).is_finite())
-    }
-}
-
-/// Copies of variables' values, which are restored when it is dropped, also after a panic.
-pub(crate) struct Saved(Vec<(Var, Tensor)>);
-
-impl Saved {
-    pub(crate) fn new(vars: Vec<Var>) -> Result<Self> {
-        let save = |var: Var| {
-            let value = var.as_detached_tensor().copy()?;
-            Ok((var, value))
-        };
-        Ok(Self(vars.into_iter().map(save).collect::<Result<_>>()?))
-    }
-
-    /// The variables with their saved values.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Var, &Tensor)> {
-        self.0.iter().map(|(var, value)| (var, value))
-    }
-
-    pub(crate) fn restore(&self) -> Result<()> {
-        Ok(self.0.iter().try_for_each(|(var, value)| var.set(value))?)
-    }
-}
-
-impl Drop for Saved {
-    fn drop(&mut self) {
-        if let Err(error) = self.restore() {
-            tracing::error!(%error, "a variable could not be put back after a trial");
-        }
     }
 }

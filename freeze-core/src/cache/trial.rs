@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Tensor, Var};
 
 use super::context::CacheContext;
-use crate::audit::probe::Saved;
+use crate::audit::trial::Saved;
 use crate::bits::bits;
 use crate::error::{Result, listed};
 use crate::model::inspect::{generators, visit};

@@ -8,7 +8,8 @@ use candle_core::{Device, Tensor, TensorId};
 
 use super::Calibration;
 use super::costs::{LeafCost, Recording, combine, trained_bytes, typical};
-use crate::audit::probe::{Prober, Saved};
+use crate::audit::probe::Prober;
+use crate::audit::trial::Saved;
 use crate::error::Result;
 use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf};
 use crate::nn::record::{self, Detail, Part, record};

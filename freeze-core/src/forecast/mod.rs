@@ -9,6 +9,7 @@
 mod calibration;
 mod costs;
 mod render;
+mod stages;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use crate::error::Result;
 use crate::model::{Freezable, Freezer};
 use crate::plan::{FreezePlan, LeafState};
 use costs::{Call, Heads, LeafCost};
+pub use stages::{StageCost, StageCosts, stages};
 
 /// The measured costs of a model's training step, from which plans are forecast. Prints as a table.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 
-use super::{Calibration, costs::Call};
+use super::{Calibration, StageCosts, costs::Call};
 
 /// One row per leaf; an operation without weights counts to the leaf that ran before it.
 impl fmt::Display for Calibration {
@@ -36,6 +36,49 @@ impl fmt::Display for Calibration {
             ms(self.heads.backward),
             ms(self.update)
         )
+    }
+}
+
+/// One row per stage, with the effect of a cache of its output and of recomputing it.
+impl fmt::Display for StageCosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(UTF8_HORIZONTAL_ONLY);
+        let header = [
+            "stage",
+            "state",
+            "forward",
+            "output",
+            "kept",
+            "cached: bytes a sample",
+            "saves",
+            "recomputed: saves",
+            "costs",
+        ];
+        table.set_header(header);
+        for (index, stage) in self.stages.iter().enumerate() {
+            let is_frozen = self.boundary.is_none_or(|boundary| index < boundary);
+            table.add_row([
+                stage.path.clone(),
+                match self.boundary == Some(index) {
+                    true => "boundary".to_string(),
+                    false => (if is_frozen { "frozen" } else { "behind it" }).to_string(),
+                },
+                ms(stage.forward),
+                stage.output_bytes.to_string(),
+                stage.kept_bytes.to_string(),
+                self.record_bytes(index).to_string(),
+                ms(self.cached_time(index)),
+                self.recomputed_bytes(index).to_string(),
+                ms(stage.forward),
+            ]);
+        }
+        for index in 2..header.len() {
+            if let Some(column) = table.column_mut(index) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        write!(f, "{table}\n{} samples of {} bytes in all", self.batch, self.input_bytes())
     }
 }
 

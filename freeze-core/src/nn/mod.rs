@@ -44,7 +44,7 @@ pub mod multi_head_attention;
 mod newtype;
 pub mod ops;
 pub mod prelu;
-mod recompute;
+pub(crate) mod recompute;
 pub(crate) mod record;
 pub mod rms_norm;
 pub mod rnn;

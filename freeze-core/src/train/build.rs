@@ -57,6 +57,7 @@ impl<M: Freezable> Training<M> {
             on_non_finite: OnNonFinite::default(),
             generators: Vec::new(),
             cache: None,
+            recompute: None,
             clock: Clock::default(),
             spent: Spent::default(),
             begun: false,

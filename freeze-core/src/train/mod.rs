@@ -63,6 +63,7 @@ mod keep;
 mod metrics;
 mod plan;
 mod policy;
+mod recomputed;
 mod report;
 mod seen;
 mod step;

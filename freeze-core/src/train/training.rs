@@ -20,6 +20,7 @@ use crate::model::{Freezable, Freezer, Whole};
 use crate::nn::Buffers;
 use crate::optim::{GradAccumulator, GradClip};
 use crate::policy::Elapsed;
+use crate::recompute::Recompute;
 use crate::train::MetricSink;
 use crate::train::hook::Audited;
 
@@ -53,6 +54,7 @@ pub struct Training<M> {
     pub(super) on_non_finite: OnNonFinite,
     pub(super) generators: Generators,
     pub(super) cache: Option<ActivationCache>,
+    pub(super) recompute: Option<Recompute>,
     pub(super) clock: Clock,
     pub(super) spent: Spent,
     /// Whether it has been checked that the run can be saved, or the run was resumed.

@@ -8,7 +8,7 @@ thread_local! {
 
 /// Whether the forward under way on this thread is one that has run before: what a forward changes, it
 /// has changed.
-pub(in crate::nn) fn is_again() -> bool {
+pub(crate) fn is_again() -> bool {
     AGAIN.get()
 }
 

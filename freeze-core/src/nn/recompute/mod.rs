@@ -8,7 +8,7 @@
 //! link, which returns the gradient of its operand. So the variables are operands as in any graph: all
 //! that looks for them finds them.
 
-pub(in crate::nn) mod again;
+pub(crate) mod again;
 mod entry;
 mod nodes;
 mod passage;
@@ -19,6 +19,7 @@ use candle_core::Result;
 
 use super::record;
 use crate::model::{Flow, flattened, unflattened};
+use entry::Entry;
 use segment::{Run, Segment};
 
 /// `stage(xs)`, of which nothing is kept for the backward but `xs`: the backward runs the stage again,
@@ -71,4 +72,9 @@ where
     let inputs = flattened(&xs);
     drop(xs);
     Ok(unflattened(Segment::forward(run, inputs)?)?)
+}
+
+/// The same flow with a graph that begins there: tracked where it was, and without what lies behind.
+pub(crate) fn entered<F: Flow>(xs: &F) -> Result<F> {
+    Ok(unflattened(Entry::of(&flattened(xs))?.flat)?)
 }
