@@ -58,4 +58,8 @@ fn one_step_shows_what_is_wrong() {
     {
         assert_eq!(seen(&net, chained(order)), expected, "{order:?}");
     }
+    // Of two leaves the order says too little.
+    let pair = freezer(Lean::new(2));
+    let ys = pair.layers[1].forward(&x).and_then(|x| pair.layers[0].forward(&x));
+    assert_eq!(seen(&pair, ys.and_then(|ys| ys.sqr()?.mean_all())), []);
 }

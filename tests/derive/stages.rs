@@ -50,6 +50,23 @@ struct All {
     head: Linear,
 }
 
+/// Bare tensors in a list are one stage together.
+#[derive(Freezable)]
+#[freeze(stages)]
+struct Scaled {
+    #[freeze(param)]
+    scales: Vec<Tensor>,
+    head: Linear,
+}
+
+#[test]
+fn a_list_of_bare_tensors_is_a_stage_unless_it_is_empty() {
+    let scaled = |scales| Scaled { scales, head: linear(1) };
+    assert_eq!(scaled(vec![]).stages(), [ScaledStage::Head]);
+    let two = scaled(vec![linear(2).weight().clone(), linear(3).weight().clone()]);
+    assert_eq!(two.stages(), [ScaledStage::Scales, ScaledStage::Head]);
+}
+
 fn all(is_full: bool) -> All {
     let some = |seed| is_full.then(|| linear(seed));
     let many = |seed: u32| (0..if is_full { 12 } else { 0 }).map(move |i| linear(seed + i));

@@ -18,7 +18,9 @@ fn draw(dropout: &Dropout, len: usize) -> Vec<f32> {
 fn the_share_and_the_scale_are_right() {
     const LEN: usize = 200_000;
     for p in [0.0f32, 0.1, 0.5, 0.9, 0.999] {
-        let values = draw(&Dropout::new(p, 3).unwrap(), LEN);
+        let dropout = Dropout::new(p, 3).unwrap();
+        assert_eq!(dropout.p(), p);
+        let values = draw(&dropout, LEN);
         let zeros = values.iter().filter(|v| **v == 0.0).count();
         let kept = (1.0 / (1.0 - f64::from(p))) as f32;
         assert!(values.iter().all(|v| *v == 0.0 || *v == kept), "{p}");

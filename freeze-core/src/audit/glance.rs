@@ -84,7 +84,7 @@ pub(crate) fn glance_at<M: Freezable>(
     Ok(Audit { leaves: audited, has_variables, general }.findings())
 }
 
-/// The first trained leaf, if there are several and it is used last, such as a head that is
+/// The first trained leaf, if there are at least three and it is used last, such as a head that is
 /// declared first.
 fn first_runs_last<'a>(graph: &Graph, trained: impl Iterator<Item = &'a Leaf>) -> Option<Finding> {
     let place = |leaf: &Leaf| {

@@ -196,3 +196,22 @@ fn now(device: &Device) -> candle_core::Result<Instant> {
     device.synchronize()?;
     Ok(Instant::now())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timed_update_stands_for_that_of_all_variables_by_their_bytes() -> Result<()> {
+        let weight = Tensor::ones((1, 1), candle_core::DType::F32, &Device::Cpu)?;
+        let leaf = || candle_nn::Linear::new(weight.clone(), None);
+        let mut plan = FreezePlan::all_trained(&[leaf(), leaf()])?;
+        let vars = [(12, vec![0]), (4, vec![1])];
+        assert_eq!(updated(&plan, &vars), 1.0);
+        plan.freeze("0")?;
+        assert_eq!(updated(&plan, &vars), 4.0);
+        plan.freeze("1")?;
+        assert_eq!(updated(&plan, &vars), 1.0, "nothing was updated, nothing is known");
+        Ok(())
+    }
+}

@@ -53,6 +53,15 @@ fn given() -> Calibration {
     }
 }
 
+#[test]
+fn a_calibration_prints_its_times_in_milliseconds() {
+    let text = given().to_string();
+    let totals = "forward 14.000 ms in all, loss 2.000 ms, update 1000.000 ms";
+    assert!(text.ends_with(totals), "{text}");
+    let row = text.lines().find(|line| line.contains("50.000 ms")).expect("the last leaf");
+    assert!(row.contains(" 2.000 ms") && row.contains(" 8.000 ms"), "{row}");
+}
+
 fn plan(costs: &Calibration, frozen: &[usize]) -> FreezePlan {
     let mut plan = costs.template.clone();
     for &leaf in frozen {
