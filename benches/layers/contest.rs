@@ -139,10 +139,13 @@ impl Contest {
     /// The loss by the functions of whose layers the model is made of.
     fn loss(&self, whose: Whose, net: &impl Module, input: &Tensor) -> Result<Tensor> {
         let scores = net.forward(input)?;
-        let scores = scores.flatten_to(scores.rank() - 2)?;
+        let rows = scores.rank() - 1;
         match whose {
-            Whose::Ours => nn::cross_entropy(&scores, &self.targets, None),
-            Whose::Candles => cross_entropy(&scores, &self.targets),
+            Whose::Ours => {
+                let targets = self.targets.reshape(&scores.dims()[..rows])?;
+                nn::cross_entropy(&scores, &targets, None)
+            }
+            Whose::Candles => cross_entropy(&scores.flatten_to(rows - 1)?, &self.targets),
         }
     }
 }

@@ -14,6 +14,12 @@ pub(crate) trait ImageKit: Kit {
     fn conv(sizes: [usize; 3], config: Conv2dConfig, vb: VarBuilder<'_>) -> Result<Self::Conv>;
     fn norm(channels: usize, vb: VarBuilder<'_>) -> Result<Self::Norm>;
     fn relu(xs: &Tensor) -> Result<Tensor>;
+    /// `relu(norm(xs))`.
+    fn norm_relu(norm: &Self::Norm, xs: &Tensor) -> Result<Tensor>;
+    /// `relu(norm(xs) + residual)`.
+    fn norm_add_relu(norm: &Self::Norm, xs: &Tensor, residual: &Tensor) -> Result<Tensor>;
+    /// The mean of each channel of `[n, c, h, w]`: `[n, c]`.
+    fn means(xs: &Tensor) -> Result<Tensor>;
 }
 
 impl ImageKit for Ours {
@@ -35,6 +41,19 @@ impl ImageKit for Ours {
     fn relu(xs: &Tensor) -> Result<Tensor> {
         nn::ops::relu(xs)
     }
+
+    fn norm_relu(norm: &Self::Norm, xs: &Tensor) -> Result<Tensor> {
+        norm.forward_relu(xs, true)
+    }
+
+    fn norm_add_relu(norm: &Self::Norm, xs: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        norm.forward_add_relu(xs, residual, true)
+    }
+
+    fn means(xs: &Tensor) -> Result<Tensor> {
+        let (_, _, height, width) = xs.dims4()?;
+        nn::ops::avg_pool2d(xs, (height, width))?.flatten_from(1)
+    }
 }
 
 impl ImageKit for Stock {
@@ -55,6 +74,18 @@ impl ImageKit for Stock {
 
     fn relu(xs: &Tensor) -> Result<Tensor> {
         xs.relu()
+    }
+
+    fn norm_relu(norm: &Self::Norm, xs: &Tensor) -> Result<Tensor> {
+        norm.forward_t(xs, true)?.relu()
+    }
+
+    fn norm_add_relu(norm: &Self::Norm, xs: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        (norm.forward_t(xs, true)? + residual)?.relu()
+    }
+
+    fn means(xs: &Tensor) -> Result<Tensor> {
+        xs.flatten_from(2)?.mean(D::Minus1)
     }
 }
 
@@ -107,6 +138,14 @@ impl<K: ImageKit> Step<K> {
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         self.norm.forward_t(&self.conv.forward(xs)?, true)
     }
+
+    fn relu(&self, xs: &Tensor) -> Result<Tensor> {
+        K::norm_relu(&self.norm, &self.conv.forward(xs)?)
+    }
+
+    fn add_relu(&self, xs: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        K::norm_add_relu(&self.norm, &self.conv.forward(xs)?, residual)
+    }
 }
 
 impl<K: ImageKit> Block<K> {
@@ -122,21 +161,20 @@ impl<K: ImageKit> Block<K> {
     }
 
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let ys = self.second.forward(&K::relu(&self.first.forward(xs)?)?)?;
-        let sum = match &self.shortcut {
-            None => (ys + xs)?,
-            Some(shortcut) => (ys + shortcut.forward(xs)?)?,
-        };
-        K::relu(&sum)
+        let ys = self.first.relu(xs)?;
+        match &self.shortcut {
+            None => self.second.add_relu(&ys, xs),
+            Some(shortcut) => self.second.add_relu(&ys, &shortcut.forward(xs)?),
+        }
     }
 }
 
 impl<K: ImageKit> Module for Stage<K> {
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Stem(step) => K::relu(&step.forward(xs)?),
+            Self::Stem(step) => step.relu(xs),
             Self::Block(block) => block.forward(xs),
-            Self::Head(linear) => linear.forward(&xs.flatten_from(2)?.mean(D::Minus1)?),
+            Self::Head(linear) => linear.forward(&K::means(xs)?),
         }
     }
 }

@@ -16,6 +16,22 @@ pub(crate) trait SequenceKit: Kit {
     fn gelu(xs: &Tensor) -> Result<Tensor>;
     /// Of queries, keys and values `[rows, heads, sequence, size]`.
     fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor>;
+
+    fn add(xs: &Tensor, ys: &Tensor) -> Result<Tensor> {
+        xs.broadcast_add(ys)
+    }
+
+    /// `[rows, sequence, heads * size]` as `[rows, heads, sequence, size]`.
+    fn split(xs: &Tensor, heads: usize) -> Result<Tensor> {
+        let (rows, sequence, size) = xs.dims3()?;
+        xs.reshape((rows, sequence, heads, size / heads))?.transpose(1, 2)?.contiguous()
+    }
+
+    /// The way back.
+    fn merge(xs: &Tensor) -> Result<Tensor> {
+        let (rows, heads, sequence, size) = xs.dims4()?;
+        xs.transpose(1, 2)?.reshape((rows, sequence, heads * size))
+    }
 }
 
 impl SequenceKit for Ours {
@@ -32,6 +48,18 @@ impl SequenceKit for Ours {
 
     fn gelu(xs: &Tensor) -> Result<Tensor> {
         nn::ops::gelu(xs)
+    }
+
+    fn add(xs: &Tensor, ys: &Tensor) -> Result<Tensor> {
+        nn::ops::add(xs, ys)
+    }
+
+    fn split(xs: &Tensor, heads: usize) -> Result<Tensor> {
+        nn::ops::split_heads(xs, heads)
+    }
+
+    fn merge(xs: &Tensor) -> Result<Tensor> {
+        nn::ops::merge_heads(xs)
     }
 
     fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
@@ -167,22 +195,16 @@ impl<K: SequenceKit> Layer<K> {
     }
 
     fn attend(&self, xs: &Tensor) -> Result<Tensor> {
-        let (rows, sequence, size) = xs.dims3()?;
-        let head = size / self.heads;
-        let split = |xs: Tensor| {
-            xs.reshape((rows, sequence, self.heads, head))?.transpose(1, 2)?.contiguous()
-        };
-        let query = split(self.query.forward(xs)?)?;
-        let key = split(self.key.forward(xs)?)?;
-        let value = split(self.value.forward(xs)?)?;
-        let mixed = K::attention(&query, &key, &value)?;
-        self.mix.forward(&mixed.transpose(1, 2)?.reshape((rows, sequence, size))?)
+        let query = K::split(&self.query.forward(xs)?, self.heads)?;
+        let key = K::split(&self.key.forward(xs)?, self.heads)?;
+        let value = K::split(&self.value.forward(xs)?, self.heads)?;
+        self.mix.forward(&K::merge(&K::attention(&query, &key, &value)?)?)
     }
 
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let xs = (xs + self.attend(&self.norm1.forward(xs)?)?)?;
+        let xs = K::add(xs, &self.attend(&self.norm1.forward(xs)?)?)?;
         let hidden = K::gelu(&self.up.forward(&self.norm2.forward(&xs)?)?)?;
-        xs + self.down.forward(&hidden)?
+        K::add(&xs, &self.down.forward(&hidden)?)
     }
 }
 
@@ -190,7 +212,7 @@ impl<K: SequenceKit> Module for Stage<K> {
     /// The embedding takes tokens `[batch, sequence]`, the head gives `[batch, sequence, vocabulary]`.
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Embed(embed) => embed.tokens.forward(xs)?.broadcast_add(&embed.positions),
+            Self::Embed(embed) => K::add(&embed.tokens.forward(xs)?, &embed.positions),
             Self::Layer(layer) => layer.forward(xs),
             Self::Norm(norm) => norm.forward(xs),
             Self::Head(head) => head.forward(xs),

@@ -1,4 +1,4 @@
-//! `ops::{relu, gelu, gelu_erf, prelu}` and `nn::PReLU`.
+//! `ops::{relu, gelu, gelu_erf, silu, sigmoid, tanh, prelu}` and `nn::PReLU`.
 
 use candle_core::{DType, Device, Module, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
@@ -11,10 +11,13 @@ use crate::support::{
 
 type Function = fn(&Tensor) -> Result<Tensor>;
 
-const TABLE: [(&str, Function, Function); 3] = [
+const TABLE: [(&str, Function, Function); 6] = [
     ("relu", ops::relu, Tensor::relu),
     ("gelu", ops::gelu, Tensor::gelu),
     ("gelu_erf", ops::gelu_erf, Tensor::gelu_erf),
+    ("silu", ops::silu, Tensor::silu),
+    ("sigmoid", ops::sigmoid, candle_nn::ops::sigmoid),
+    ("tanh", ops::tanh, Tensor::tanh),
 ];
 
 #[test]
@@ -29,8 +32,9 @@ fn gradients_by_finite_differences() {
 
 #[test]
 fn the_result_is_candles_bit_for_bit() {
+    let same = |name: &str| ["relu", "gelu_erf"].contains(&name);
     for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
-        for (name, ours, stock) in TABLE.into_iter().filter(|(name, ..)| *name != "gelu") {
+        for (name, ours, stock) in TABLE.into_iter().filter(|(name, ..)| same(name)) {
             let x = random(1, 100_003, dtype).affine(6., 0.).unwrap();
             assert_eq!(flat(&ours(&x).unwrap()), flat(&stock(&x).unwrap()), "{name} {dtype:?}");
         }
@@ -85,7 +89,11 @@ fn gelu_is_nearer_the_formula_than_candles() {
 fn gradients_are_candles() {
     for (name, ours, stock) in TABLE {
         // candle writes the constants of gelu's derivatives with six digits.
-        let tolerance = if name == "relu" { 0. } else { 1e-5 };
+        let tolerance = match name {
+            "relu" => 0.,
+            "gelu" | "gelu_erf" => 1e-5,
+            _ => 1e-6,
+        };
         let x = random(1, 100_003, DType::F32).affine(3., 0.).unwrap();
         check_against(&[x], tolerance, |t| ours(&t[0]), |t| stock(&t[0]));
     }
@@ -214,7 +222,7 @@ fn what_is_no_number_stays_visible() {
     const NAN: f32 = f32::NAN;
     let shown = |values: Vec<f64>| values.into_iter().map(f64::is_nan).collect::<Vec<_>>();
     for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
-        for run in [ops::relu, ops::gelu, ops::gelu_erf] {
+        for (_, run, _) in TABLE {
             let (y, _) = backward(&[NAN, -1., 2.], &[1.; 3], dtype, run);
             assert_eq!(shown(y), [true, false, false]);
             let (_, dx) = backward(&[-1., 2., -3.], &[NAN, NAN, 1.], dtype, run);

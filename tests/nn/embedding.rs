@@ -1,11 +1,11 @@
 //! `nn::Embedding`: the gradient of the table, and that a frozen one has none.
 
-use candle_core::{DType, Device, Module, Tensor};
+use candle_core::{DType, Device, Module, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use freeze_core::Freezable;
 use freeze_core::nn::{self, Embedding};
 
-use crate::support::{check, flat, gradients, random, refusal};
+use crate::support::{check, check_against, check_half, flat, gradients, random, refusal};
 
 #[test]
 fn the_gradient_adds_up_where_indices_repeat() {
@@ -60,4 +60,67 @@ fn the_layer_freezes_and_has_candles_names() {
     assert!(layer.forward(&index).unwrap().track_op());
     assert!(!layer.freeze_upto(1).unwrap().forward(&index).unwrap().track_op());
     assert_eq!((layer.vars().unwrap().len(), layer.leaves().unwrap()[0].kind), (1, "Embedding"));
+}
+
+#[test]
+fn only_rows_that_occur_have_a_gradient_and_it_is_candles() {
+    let (entries, hidden) = (300, 37);
+    let places: Vec<u32> = (0..4000u32).map(|i| i * i % 7 * 41 % 300).collect();
+    let indices = Tensor::new(places.as_slice(), &Device::Cpu).unwrap();
+    let table = random(1, (entries, hidden), DType::F64);
+    let ours = |t: &[Tensor]| Embedding::new(t[0].clone(), hidden).forward(&indices);
+    let stock = |t: &[Tensor]| t[0].index_select(&indices, 0);
+    check_against(std::slice::from_ref(&table), 1e-12, ours, stock);
+    let (_, grads) = gradients(std::slice::from_ref(&table), &[true], ours);
+    for (row, grad) in flat(grads[0].as_ref().unwrap()).chunks(hidden).enumerate() {
+        let occurs = places.contains(&(row as u32));
+        assert_eq!(grad.iter().any(|value| *value != 0.), occurs, "row {row}");
+    }
+    let table = table.to_dtype(DType::F32).unwrap();
+    check_half(DType::F16, 1e-2, std::slice::from_ref(&table), ours);
+    check_half(DType::BF16, 5e-2, &[table], ours);
+}
+
+#[test]
+fn equal_bits_whatever_the_number_of_threads_and_sums_that_lose_nothing() {
+    // One row is met so often that in f32 a sum one by one would stop.
+    let places: Vec<u32> = (0..70_000u32).map(|i| if i % 3 == 0 { i % 11 } else { 5 }).collect();
+    let indices = Tensor::new(places.as_slice(), &Device::Cpu).unwrap();
+    let table = Var::from_tensor(&random(1, (11, 4), DType::F32)).unwrap();
+    let factors = random(2, (places.len(), 4), DType::F32);
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let y = nn::ops::embedding(&indices, &table).unwrap();
+            let loss = (y * &factors).unwrap().sum_all().unwrap();
+            flat(loss.backward().unwrap().get(&table).unwrap())
+        })
+    };
+    let first = run(1);
+    assert!([2, 3, 5].into_iter().all(|threads| run(threads) == first));
+    let mut exact = vec![0f64; 44];
+    for (place, factors) in places.iter().zip(flat(&factors).chunks(4)) {
+        let row = &mut exact[*place as usize * 4..][..4];
+        row.iter_mut().zip(factors).for_each(|(sum, factor)| *sum += factor);
+    }
+    let rounded: Vec<f64> = exact.into_iter().map(|sum| f64::from(sum as f32)).collect();
+    assert_eq!(first, rounded);
+}
+
+#[test]
+fn the_largest_number_of_a_type_stands_for_zeros_as_in_candle() {
+    let table = random(1, (5, 3), DType::F64);
+    for (dtype, none) in
+        [(DType::U8, 255), (DType::U32, i64::from(u32::MAX)), (DType::I64, i64::MAX)]
+    {
+        let indices = Tensor::new(&[2, none, 2], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        let ours = |t: &[Tensor]| nn::ops::embedding(&indices, &t[0]);
+        check(std::slice::from_ref(&table), ours);
+        check_against(std::slice::from_ref(&table), 0., ours, |t| t[0].index_select(&indices, 0));
+    }
+    for index in [-1i64, 5] {
+        let text =
+            refusal(nn::ops::embedding(&Tensor::new(&[0, index], &Device::Cpu).unwrap(), &table));
+        assert!(text.contains(&format!("index 1 is {index}, expected at least 0")), "{text}");
+    }
 }

@@ -4,7 +4,8 @@ use candle_core::op::UnaryOpT;
 use candle_core::{CpuStorage, DType, Result, WithDType, bail};
 use half::{bf16, f16, slice::HalfFloatSliceExt, vec::HalfFloatVecExt};
 
-use super::exp::exp_f32;
+use super::exp::{exp_f32, tanh_f32};
+use super::half_bits::{f16_to_f32, f32_to_f16};
 
 /// A type that elements are stored in.
 pub trait Element: WithDType {
@@ -56,6 +57,9 @@ pub trait Real: Element<Real = Self> + faer::traits::RealField {
     /// `e^x` for `x` of at most 0.
     fn exp_of_negative(self) -> Self;
 
+    /// The hyperbolic tangent.
+    fn tanh(self) -> Self;
+
     /// A storage of `dtype`, which is this type or a half whose arithmetic runs in it.
     fn write(numbers: Vec<Self>, dtype: DType) -> CpuStorage;
 }
@@ -106,7 +110,7 @@ macro_rules! common {
 }
 
 macro_rules! real {
-    ($ty:ident, $storage:ident, $bits:ty, $exponent:expr, $exp:path, $write:item) => {
+    ($ty:ident, $storage:ident, $bits:ty, $exponent:expr, $exp:path, $tanh:path, $write:item) => {
         impl Real for $ty {
             const ZERO: Self = 0.0;
 
@@ -118,6 +122,11 @@ macro_rules! real {
             #[inline(always)]
             fn exp_of_negative(self) -> Self {
                 $exp(self)
+            }
+
+            #[inline(always)]
+            fn tanh(self) -> Self {
+                $tanh(self)
             }
 
             $write
@@ -162,18 +171,18 @@ macro_rules! real {
 }
 
 macro_rules! half {
-    ($ty:ident, $storage:ident, $exponent:expr) => {
+    ($ty:ident, $storage:ident, $exponent:expr, $up:expr, $down:expr) => {
         impl Element for $ty {
             type Real = f32;
 
             #[inline(always)]
             fn up(self) -> f32 {
-                self.to_f32()
+                $up(self)
             }
 
             #[inline(always)]
             fn down(real: f32) -> Self {
-                Self::from_f32(real)
+                $down(real)
             }
 
             fn exact(_: &[Self]) -> Option<&[f32]> {
@@ -221,6 +230,7 @@ real!(
     u32,
     0x7f80_0000,
     exp_f32,
+    tanh_f32,
     fn write(numbers: Vec<Self>, dtype: DType) -> CpuStorage {
         match dtype {
             DType::F16 => CpuStorage::F16(Vec::from_f32_slice(&numbers)),
@@ -235,9 +245,12 @@ real!(
     u64,
     0x7ff0_0000_0000_0000,
     f64::exp,
+    f64::tanh,
     fn write(numbers: Vec<Self>, _: DType) -> CpuStorage {
         CpuStorage::F64(numbers)
     }
 );
-half!(f16, F16, 0x7c00);
-half!(bf16, BF16, 0x7f80);
+half!(f16, F16, 0x7c00, |x: Self| f16_to_f32(x.to_bits()), |real| Self::from_bits(f32_to_f16(
+    real
+)));
+half!(bf16, BF16, 0x7f80, Self::to_f32, Self::from_f32);

@@ -84,3 +84,54 @@ pub(crate) fn zip_map<T: WithDType>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sy
     );
     out
 }
+
+/// `f(a, b, c)` for each triple, in one pass.
+pub(crate) fn zip3_map<T: WithDType>(
+    [a, b, c]: [&[T]; 3],
+    f: impl Fn(T, T, T) -> T + Sync,
+) -> Vec<T> {
+    let mut out = vec![T::zero(); a.len()];
+    let chunks = a.chunks(MAP.grain).zip(b.chunks(MAP.grain)).zip(c.chunks(MAP.grain));
+    MAP.each(
+        a.len(),
+        out.chunks_mut(MAP.grain).zip(chunks),
+        #[inline(always)]
+        |(out, ((a, b), c))| {
+            for (out, ((&a, &b), &c)) in out.iter_mut().zip(a.iter().zip(b).zip(c)) {
+                *out = f(a, b, c);
+            }
+        },
+    );
+    out
+}
+
+/// `f(a, b)` for each element of `a`, `b` being gone through again and again.
+pub(crate) fn zip_cycle<T: WithDType>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
+    if a.len() == b.len() {
+        return zip_map(a, b, f);
+    }
+    if let [b] = *b {
+        return map(
+            a,
+            #[inline(always)]
+            |a| f(a, b),
+        );
+    }
+    let mut out = vec![T::zero(); a.len()];
+    // Whole turns of a short `b` are one piece, a long one has several.
+    let grain = MAP.grain.max(b.len()) / b.len().max(1) * b.len();
+    let pieces = out.chunks_mut(grain.max(1)).zip(a.chunks(grain.max(1)));
+    MAP.each(
+        a.len(),
+        pieces,
+        #[inline(always)]
+        |(out, a)| {
+            for (out, a) in out.chunks_mut(b.len()).zip(a.chunks(b.len())) {
+                for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+                    *out = f(a, b);
+                }
+            }
+        },
+    );
+    out
+}

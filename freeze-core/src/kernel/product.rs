@@ -42,7 +42,7 @@ impl<'a, T: Real> Matrix<'a, T> {
     /// # Panics
     ///
     /// As [`times`](Self::times).
-    pub(crate) fn times_alone(self, other: Self) -> Vec<T> {
+    pub(crate) fn product(self, other: Self) -> Vec<T> {
         let mut product = vec![T::zero(); self.0.nrows() * other.0.ncols()];
         self.times(other, &mut product, false, Threads::All);
         product
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_product_with_a_vector_is_added_as_a_whole() {
+    fn a_product_a_vector_is_added_as_a_whole() {
         const LARGE: f32 = (1 << 24) as f32; // to which 1 is nothing
         let ones = [1f32; 300];
         let vector = Matrix::new(&ones, 1, 100);

@@ -2,50 +2,40 @@
 
 use candle_core::WithDType;
 
-use super::{Element, Real, for_blocks, rows_per_block, split, sum1, sum2};
+use super::{Element, Real, map_rows, sum1, sum2};
 
 /// `exp(x - max) / sum(exp(x - max))` of each row of `len` elements.
 pub(crate) fn forward<T: Element>(x: &[T], len: usize) -> Vec<T> {
-    let block = rows_per_block(len, 1) * len;
-    let mut out = vec![T::from_f64(0.0); x.len()];
-    for_blocks(
-        split(Some(&mut out), block, x.len()),
+    map_rows(
         x.len(),
+        len,
+        || vec![T::Real::ZERO; len],
         #[inline(always)]
-        |index, out| {
-            let mut exps = vec![T::Real::ZERO; len];
-            for (out, x) in out.chunks_exact_mut(len).zip(x[index * block..].chunks_exact(len)) {
-                exps_of(x, &mut exps);
-                let scale = T::Real::from_f64(sum1(&exps, |exp| [exp])[0].recip());
-                for (out, exp) in out.iter_mut().zip(&exps) {
-                    *out = T::down(*exp * scale);
-                }
+        |exps, row, out| {
+            exps_of(&x[row * len..][..len], exps);
+            let scale = T::Real::from_f64(sum1(exps, |exp| [exp])[0].recip());
+            for (out, exp) in out.iter_mut().zip(exps) {
+                *out = T::down(*exp * scale);
             }
         },
-    );
-    out
+    )
 }
 
 /// `dx = y * (grad - sum(grad * y))`.
 pub(crate) fn backward<T: Element>(y: &[T], grad: &[T], len: usize) -> Vec<T> {
-    let block = rows_per_block(len, 1) * len;
-    let mut out = vec![T::from_f64(0.0); y.len()];
-    for_blocks(
-        split(Some(&mut out), block, y.len()),
+    map_rows(
         y.len(),
+        len,
+        || (),
         #[inline(always)]
-        |index, out| {
-            let rows =
-                y[index * block..].chunks_exact(len).zip(grad[index * block..].chunks_exact(len));
-            for (out, (y, grad)) in out.chunks_exact_mut(len).zip(rows) {
-                let dot = T::Real::from_f64(sum2(y, grad, |y, g| [y * g])[0]);
-                for ((out, y), g) in out.iter_mut().zip(y).zip(grad) {
-                    *out = T::down(y.up() * (g.up() - dot));
-                }
+        |(), row, out| {
+            let (y, grad) = (&y[row * len..][..len], &grad[row * len..][..len]);
+            let dot = T::Real::from_f64(sum2(y, grad, |y, g| [y * g])[0]);
+            for ((out, y), g) in out.iter_mut().zip(y).zip(grad) {
+                *out = T::down(y.up() * (g.up() - dot));
             }
         },
-    );
-    out
+    )
 }
 
 /// Writes `exp(x - max)` of a row and returns the largest element.

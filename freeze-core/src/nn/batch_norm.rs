@@ -4,6 +4,7 @@
 use candle_core::{Result, Tensor};
 
 use super::ops::norm::by_channel::{self, Statistics};
+use super::ops::norm::plane_op::Then;
 use crate::kernel::norm::{Center, planes::Over};
 
 /// The statistics that a batch was normalised by.
@@ -30,7 +31,7 @@ pub fn normalize(
     affine: Option<(&Tensor, &Tensor)>,
     eps: f64,
 ) -> Result<(Tensor, BatchStatistics)> {
-    normalize_about(x, Center::Mean, affine, eps)
+    normalize_about(x, Center::Mean, affine, eps, Then::Nothing)
 }
 
 pub(super) fn normalize_about(
@@ -38,9 +39,10 @@ pub(super) fn normalize_about(
     center: Center,
     affine: Option<(&Tensor, &Tensor)>,
     eps: f64,
+    then: Then<'_>,
 ) -> Result<(Tensor, BatchStatistics)> {
     let (y, Statistics { mean, variance }) =
-        by_channel::by_input(x, Over::Batch, center, affine, eps)?;
+        by_channel::by_input(x, Over::Batch, center, affine, eps, then)?;
     Ok((y, BatchStatistics { mean, variance }))
 }
 
@@ -57,6 +59,16 @@ pub fn normalize_by(
     affine: Option<(&Tensor, &Tensor)>,
     eps: f64,
 ) -> Result<Tensor> {
+    normalize_by_then(x, [mean, variance], affine, eps, Then::Nothing)
+}
+
+pub(super) fn normalize_by_then(
+    x: &Tensor,
+    [mean, variance]: [&Tensor; 2],
+    affine: Option<(&Tensor, &Tensor)>,
+    eps: f64,
+    then: Then<'_>,
+) -> Result<Tensor> {
     let channels = x.dims().get(1).copied().unwrap_or(0);
     for (name, tensor) in [("mean", mean), ("variance", variance)] {
         if tensor.dims() != [channels] {
@@ -67,5 +79,5 @@ pub fn normalize_by(
         }
     }
     let statistics = Statistics { mean: mean.clone(), variance: variance.clone() };
-    by_channel::by_constants(x, &statistics, affine, eps)
+    by_channel::by_constants(x, &statistics, affine, eps, then)
 }

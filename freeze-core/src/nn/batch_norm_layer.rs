@@ -4,8 +4,9 @@
 use candle_core::{ModuleT, Result, Tensor, Var};
 use candle_nn::{BatchNormConfig, Init, VarBuilder};
 
-use super::batch_norm::{normalize_about, normalize_by};
+use super::batch_norm::{normalize_about, normalize_by_then};
 use super::ops::norm::check_eps;
+use super::ops::norm::plane_op::Then;
 use super::recompute::again::is_again;
 use crate::error::Error;
 use crate::kernel::{internal_dtype, norm::Center};
@@ -176,8 +177,36 @@ impl BatchNorm {
     /// As [`ops::batch_norm`](super::ops::batch_norm), or fewer than two values per channel, which
     /// have no unbiased variance (candle's layer then sets its statistics to NaN).
     pub fn forward_train(&self, x: &Tensor) -> Result<Tensor> {
+        self.training_then(x, Then::Nothing)
+    }
+
+    /// `relu(self.forward_t(x, train))`, with the rectifier in the passes that normalise, forward and
+    /// backward.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_train`](Self::forward_train).
+    pub fn forward_relu(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        self.forward_then(x, train, Then::Relu)
+    }
+
+    /// `relu(self.forward_t(x, train) + residual)`, the end of a residual block, in one pass forward;
+    /// `residual` has the shape of `x`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_train`](Self::forward_train), or a residual of another shape or element type.
+    pub fn forward_add_relu(&self, x: &Tensor, residual: &Tensor, train: bool) -> Result<Tensor> {
+        self.forward_then(x, train, Then::AddRelu(residual))
+    }
+
+    fn forward_then(&self, x: &Tensor, train: bool, then: Then<'_>) -> Result<Tensor> {
+        if train { self.training_then(x, then) } else { self.running_then(x, then) }
+    }
+
+    fn training_then(&self, x: &Tensor, then: Then<'_>) -> Result<Tensor> {
         if let Training::ByRunning = self.training {
-            return self.forward_running(x);
+            return self.running_then(x, then);
         }
         let features = self.running_mean.elem_count();
         if x.dims().get(1) != Some(&features) {
@@ -191,7 +220,7 @@ impl BatchNorm {
             )
         }
         let affine = self.weight_and_bias();
-        let (y, batch) = normalize_about(x, self.center, affine, self.eps)?;
+        let (y, batch) = normalize_about(x, self.center, affine, self.eps, then)?;
         if is_again() {
             return Ok(y);
         }
@@ -208,9 +237,9 @@ impl BatchNorm {
         Ok(y)
     }
 
-    fn forward_running(&self, x: &Tensor) -> Result<Tensor> {
-        let affine = self.weight_and_bias();
-        normalize_by(x, self.running_mean(), self.running_var(), affine, self.eps)
+    fn running_then(&self, x: &Tensor, then: Then<'_>) -> Result<Tensor> {
+        let running = [self.running_mean(), self.running_var()];
+        normalize_by_then(x, running, self.weight_and_bias(), self.eps, then)
     }
 }
 
@@ -250,7 +279,7 @@ pub fn batch_norm<C: Into<BatchNormConfig>>(
 
 impl ModuleT for BatchNorm {
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        if train { self.forward_train(x) } else { self.forward_running(x) }
+        self.forward_then(x, train, Then::Nothing)
     }
 }
 

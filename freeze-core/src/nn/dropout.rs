@@ -199,7 +199,7 @@ impl Operation<1> for Mask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::ops::operation::Operands;
+    use crate::nn::ops::node::Operands;
 
     #[test]
     fn the_composition_agrees_with_the_kernel() -> Result<()> {

@@ -4,13 +4,12 @@ use candle_core::{Module, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 use super::newtype::newtype;
-use super::record;
+use super::ops::embedding::embedding as lookup;
 
 /// A table `weight` `[entries, hidden]` with the tensors of [`candle_nn::Embedding`]. Indices of shape
 /// `[..]` become `[.., hidden]`.
 ///
-/// candle's lookup already does no more than necessary: its backward adds up the rows of the
-/// gradient by index, only for a tracked table, and a frozen table records nothing.
+/// The backward of a tracked table writes the rows that occur and no others; a frozen one records nothing.
 #[derive(Clone, Debug)]
 pub struct Embedding(candle_nn::Embedding);
 
@@ -33,12 +32,6 @@ impl Embedding {
 
 impl Module for Embedding {
     fn forward(&self, indices: &Tensor) -> Result<Tensor> {
-        if !indices.dtype().is_int() {
-            bail!(
-                "embedding: the indices are {:?}, expected integers; convert them with `to_dtype`",
-                indices.dtype()
-            );
-        }
         let (table, hidden) = (self.embeddings(), self.hidden_size());
         if table.rank() != 2 || table.dims()[1] != hidden {
             bail!(
@@ -46,10 +39,7 @@ impl Module for Embedding {
                 table.shape()
             );
         }
-        let shape = [indices.dims(), &[hidden]].concat();
-        record::lookup(indices, table, || {
-            table.index_select(&indices.flatten_all()?, 0)?.reshape(shape)
-        })
+        lookup(indices, table)
     }
 }
 

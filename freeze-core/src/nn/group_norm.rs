@@ -3,6 +3,7 @@
 use candle_core::{Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+use super::ops::norm::plane_op::Then;
 use super::ops::norm::{by_channel, check_eps};
 use crate::kernel::norm::{Center, planes::Over};
 use crate::model::{Freezable, LeafTree, Mapper};
@@ -32,7 +33,7 @@ pub fn normalize(
     }
     let size = group_size(x.dim(1)?, groups)?;
     let affine = Some((weight, bias));
-    Ok(by_channel::by_input(x, Over::Group(size), Center::Mean, affine, eps)?.0)
+    Ok(by_channel::by_input(x, Over::Group(size), Center::Mean, affine, eps, Then::Nothing)?.0)
 }
 
 fn group_size(channels: usize, groups: usize) -> Result<usize> {

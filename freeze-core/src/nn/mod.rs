@@ -64,7 +64,7 @@ pub use embedding::{Embedding, embedding};
 pub use group_norm::{GroupNorm, group_norm};
 pub use layer_norm::{LayerNorm, layer_norm, layer_norm_no_bias};
 pub use linear::{Linear, linear, linear_b, linear_no_bias};
-pub use loss::cross_entropy;
+pub use loss::{CrossEntropy, cross_entropy};
 pub use multi_head_attention::{
     MultiHeadAttention, MultiHeadAttentionConfig, multi_head_attention, multi_head_attention_named,
 };

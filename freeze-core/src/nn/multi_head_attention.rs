@@ -23,7 +23,8 @@ use candle_nn::VarBuilder;
 use super::dropout::Dropout;
 use super::linear::{Linear, linear_b};
 use super::ops::{
-    AttentionMask, scaled_dot_product_attention, scaled_dot_product_attention_dropout,
+    AttentionMask, merge_heads, scaled_dot_product_attention, scaled_dot_product_attention_dropout,
+    split_heads,
 };
 use crate::error::{Error, at_least_1};
 use crate::model::{Freezable, LeafTree, Mapper, Part};
@@ -135,7 +136,7 @@ impl MultiHeadAttention {
             true => scaled_dot_product_attention_dropout(&q, &k, &v, mask, None, &self.dropout),
             false => scaled_dot_product_attention(&q, &k, &v, mask, None),
         }?;
-        o_proj.forward(&mixed.transpose(1, 2)?.flatten_from(2)?)
+        o_proj.forward(&merge_heads(&mixed)?)
     }
 
     /// The linear layers for queries, keys, values and the result.
@@ -151,13 +152,13 @@ impl MultiHeadAttention {
 
 /// `[batch, heads, length, size]` of `[batch, length, heads * size]`.
 fn split(xs: &Tensor, heads: usize) -> Result<Tensor> {
-    let [batch, length, size] = *xs.dims() else {
+    if xs.rank() != 3 {
         bail!(
             "multi_head_attention: the input has shape {:?}, expected [batch, length, size]",
             xs.shape()
         )
-    };
-    xs.reshape((batch, length, heads, size / heads))?.transpose(1, 2)
+    }
+    split_heads(xs, heads)
 }
 
 /// Self-attention to all places.

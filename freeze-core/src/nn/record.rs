@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Result, Tensor, TensorId};
 
-use super::ops::operation::{Operands, Operation};
-use recorded::{Mark, Recorded};
+use super::ops::node::Operands;
+use super::ops::operation::Operation;
+use recorded::Recorded;
 
 thread_local! {
     static LOG: RefCell<Option<Log>> = const { RefCell::new(None) };
@@ -128,20 +129,6 @@ where
             operands.apply(Recorded { op, call, part, inputs: count })
         }),
         detail => used(detail, inputs, weights, || operands.apply(op)),
-    }
-}
-
-/// A lookup of `indices` in `table` by candle's own operations, `run`.
-pub(crate) fn lookup(
-    indices: &Tensor,
-    table: &Tensor,
-    run: impl FnOnce() -> Result<Tensor>,
-) -> Result<Tensor> {
-    match detail() {
-        Some(Detail::Costs(_)) => {
-            timed(&[indices], &[table], Work::Elements, |call| [&run()?].apply(Mark { call }))
-        }
-        detail => used(detail, &[indices], &[table], run),
     }
 }
 

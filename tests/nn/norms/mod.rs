@@ -2,6 +2,7 @@
 //! candle's own backward of the same formula, and what freezing leaves of the work.
 
 mod batch_norm;
+mod fused;
 mod planes;
 mod rows;
 mod softmax;

@@ -3,8 +3,8 @@
 use candle_core::WithDType;
 
 use super::Center;
-use super::planes::{Moments, Planes, combine, gradient_sums, scale};
-use crate::kernel::Element;
+use super::planes::{Moments, Planes, combine, gradient_sums, passed_sum, scale};
+use crate::kernel::{Element, passed, rectified};
 
 /// The moments to normalise by.
 pub(crate) struct ByPlanes {
@@ -15,6 +15,9 @@ pub(crate) struct ByPlanes {
     rstd: Vec<f64>,
     from: From,
 }
+
+/// Weight and bias, one of each per channel.
+pub(crate) type Affine<'a, T> = [Option<&'a [T]>; 2];
 
 /// The source of the moments.
 #[derive(Clone, Copy, Debug)]
@@ -32,38 +35,117 @@ impl ByPlanes {
     }
 
     /// `(x - mean) * rstd * weight + bias`.
-    pub(crate) fn forward<T: Element>(
-        &self,
-        x: &[T],
-        weight: Option<&[T]>,
-        bias: Option<&[T]>,
-    ) -> Vec<T> {
-        scale(x, self.planes, |plane| {
-            let (set, channel) = (self.planes.set(plane), self.planes.channel(plane));
-            let (center, rest) = two_parts::<T>(self.mean[set]);
-            let scale = self.rstd[set] * weight.map_or(1.0, |w| w[channel].to_f64());
-            let offset = bias.map_or(0.0, |b| b[channel].to_f64());
-            [center, scale, offset - rest * scale]
-        })
+    pub(crate) fn forward<T: Element>(&self, x: &[T], affine: Affine<'_, T>) -> Vec<T> {
+        scale(
+            [x, x],
+            self.planes,
+            |plane| self.terms(plane, affine),
+            #[inline(always)]
+            |y, _| y,
+        )
     }
 
-    /// The gradients of input, weight and bias that are wanted. With `h = grad * weight` and means over
-    /// the set: `dx = rstd * (h - mean(h) - x_hat * mean(h * x_hat))`; constant moments leave `rstd * h`.
+    /// As [`forward`](Self::forward), rectified.
+    pub(crate) fn forward_relu<T: Element>(&self, x: &[T], affine: Affine<'_, T>) -> Vec<T> {
+        scale(
+            [x, x],
+            self.planes,
+            |plane| self.terms(plane, affine),
+            #[inline(always)]
+            |y, _| rectified(y),
+        )
+    }
+
+    /// As [`forward`](Self::forward), plus `residual`, rectified.
+    pub(crate) fn forward_add_relu<T: Element>(
+        &self,
+        x: &[T],
+        residual: &[T],
+        affine: Affine<'_, T>,
+    ) -> Vec<T> {
+        scale(
+            [x, residual],
+            self.planes,
+            |plane| self.terms(plane, affine),
+            #[inline(always)]
+            |y, residual| rectified(y + residual),
+        )
+    }
+
+    /// What is subtracted, by what it is multiplied, and what is added.
+    fn terms<T: Element>(&self, plane: usize, [weight, bias]: Affine<'_, T>) -> [f64; 3] {
+        let (set, channel) = (self.planes.set(plane), self.planes.channel(plane));
+        let (center, rest) = two_parts::<T>(self.mean[set]);
+        let scale = self.rstd[set] * weight.map_or(1.0, |w| w[channel].to_f64());
+        let offset = bias.map_or(0.0, |b| b[channel].to_f64());
+        [center, scale, offset - rest * scale]
+    }
+
+    /// The gradients of input, weight and bias that are wanted.
     pub(crate) fn backward<T: Element>(
         &self,
         x: &[T],
-        weight: Option<&[T]>,
+        affine: Affine<'_, T>,
+        grad: &[T],
+        wanted: [bool; 3],
+    ) -> [Option<Vec<T>>; 3] {
+        self.gradients(
+            x,
+            affine,
+            grad,
+            wanted,
+            #[inline(always)]
+            |_, g| g,
+        )
+    }
+
+    /// As [`backward`](Self::backward) of [`forward_relu`](Self::forward_relu).
+    pub(crate) fn backward_relu<T: Element>(
+        &self,
+        x: &[T],
+        affine: Affine<'_, T>,
+        grad: &[T],
+        wanted: [bool; 3],
+    ) -> [Option<Vec<T>>; 3] {
+        self.gradients(
+            x,
+            affine,
+            grad,
+            wanted,
+            #[inline(always)]
+            |y, g| passed(y, g),
+        )
+    }
+
+    /// The gradient of the sum that [`forward_add_relu`](Self::forward_add_relu) rectifies.
+    pub(crate) fn backward_of_sum<T: Element>(
+        &self,
+        x: &[T],
+        residual: &[T],
+        affine: Affine<'_, T>,
+        grad: &[T],
+    ) -> Vec<T> {
+        passed_sum([x, residual, grad], self.planes, |plane| self.terms(plane, affine))
+    }
+
+    /// The gradients of what passes the gate. With `h = grad * weight` and means over
+    /// the set: `dx = rstd * (h - mean(h) - x_hat * mean(h * x_hat))`; constant moments leave `rstd * h`.
+    fn gradients<T: Element>(
+        &self,
+        x: &[T],
+        affine: Affine<'_, T>,
         grad: &[T],
         [input, weighted, biased]: [bool; 3],
+        gate: impl Fn(T::Real, T::Real) -> T::Real + Copy + Sync + Send,
     ) -> [Option<Vec<T>>; 3] {
         let Self { planes, mean, rstd, from } = self;
+        let [weight, _] = affine;
         let weight: Option<Vec<f64>> = weight.map(|w| w.iter().map(|w| w.to_f64()).collect());
         let weight = |plane| weight.as_ref().map_or(1.0, |w| w[planes.channel(plane)]);
 
         let through = matches!(from, From::Input(_)) && input;
         let sums = if through || weighted || biased {
-            let center = |plane| two_parts::<T>(mean[planes.set(plane)]).0;
-            gradient_sums(x, grad, *planes, center)
+            gradient_sums(x, grad, *planes, |plane| self.terms(plane, affine), gate)
         } else {
             Vec::new()
         };
@@ -79,20 +161,24 @@ impl ByPlanes {
         }
         let count = x.len() as f64 / mean.len() as f64;
         let input = input.then(|| {
-            combine(x, grad, *planes, |plane| {
+            let terms = |plane| {
                 let set = planes.set(plane);
-                let (center, rest) = two_parts::<T>(mean[set]);
-                let scale = rstd[set] * weight(plane);
-                let slope = match from {
-                    From::Input(_) => -rstd[set] * rstd[set] * h_hat[set] / count,
-                    From::Running => return [center, 0.0, scale, 0.0],
+                let [center, scale, offset] = self.terms(plane, affine);
+                let factor = rstd[set] * weight(plane);
+                let (slope, rest) = match from {
+                    From::Input(about) => {
+                        let slope = -rstd[set] * rstd[set] * h_hat[set] / count;
+                        let mean_h = match about {
+                            Center::Mean => -rstd[set] * h[set] / count,
+                            Center::Zero => 0.0,
+                        };
+                        (slope, mean_h - two_parts::<T>(mean[set]).1 * slope)
+                    }
+                    From::Running => (0.0, 0.0),
                 };
-                let offset = match from {
-                    From::Input(Center::Mean) => -rstd[set] * h[set] / count,
-                    From::Input(Center::Zero) | From::Running => 0.0,
-                };
-                [center, slope, scale, offset - rest * slope]
-            })
+                [center, scale, offset, slope, factor, rest]
+            };
+            combine(x, grad, *planes, terms, gate)
         });
         let channels = |values: Vec<f64>| values.into_iter().map(T::from_f64).collect();
         [input, weighted.then(|| channels(dw)), biased.then(|| channels(db))]

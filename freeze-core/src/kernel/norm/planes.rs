@@ -5,7 +5,7 @@
 use candle_core::WithDType;
 
 use super::{Center, not_negative};
-use crate::kernel::{Element, for_blocks, rows_per_block, split, sum1, sum2};
+use crate::kernel::{Element, for_blocks, map_rows, passed, rows_per_block, split, sum1, sum2};
 
 /// The planes, and which of them share statistics.
 #[derive(Clone, Copy, Debug)]
@@ -119,12 +119,37 @@ pub(crate) fn per_plane<T: Element>(
     found.concat()
 }
 
-/// `sum(grad)` and `sum(grad * (x - center))` of every plane.
+/// `then((x - center) * scale + offset, y)`, with one triple per plane.
+pub(crate) fn scale<T: Element>(
+    [x, y]: [&[T]; 2],
+    planes: Planes,
+    terms: impl Fn(usize) -> [f64; 3] + Sync + Send,
+    then: impl Fn(T::Real, T::Real) -> T::Real + Sync + Send,
+) -> Vec<T> {
+    let len = planes.len;
+    map_rows(
+        x.len(),
+        len,
+        || (),
+        #[inline(always)]
+        |(), plane, out| {
+            let [center, scale, offset] = terms(plane).map(T::Real::from_f64);
+            let each = x[plane * len..].iter().zip(&y[plane * len..]);
+            for (out, (x, y)) in out.iter_mut().zip(each) {
+                *out = T::down(then((x.up() - center) * scale + offset, y.up()));
+            }
+        },
+    )
+}
+
+/// The sums of `g` and `g * (x - center)` of every plane, `g` being what `gate` makes of what [`scale`] made
+/// and of the gradient.
 pub(crate) fn gradient_sums<T: Element>(
     x: &[T],
     grad: &[T],
     planes: Planes,
-    center: impl Fn(usize) -> f64 + Sync + Send,
+    terms: impl Fn(usize) -> [f64; 3] + Sync + Send,
+    gate: impl Fn(T::Real, T::Real) -> T::Real + Sync + Send,
 ) -> Vec<[f64; 2]> {
     per_plane(
         x,
@@ -132,62 +157,60 @@ pub(crate) fn gradient_sums<T: Element>(
         planes,
         #[inline(always)]
         |plane, x, grad| {
-            let center = T::Real::from_f64(center(plane));
-            sum2(x, grad, |x, g| [g, g * (x - center)])
+            let [center, scale, offset] = terms(plane).map(T::Real::from_f64);
+            sum2(x, grad, |x, g| {
+                let g = gate((x - center) * scale + offset, g);
+                [g, g * (x - center)]
+            })
         },
     )
 }
 
-/// `(x - center) * scale + offset`, with one triple per plane.
-pub(crate) fn scale<T: Element>(
-    x: &[T],
-    planes: Planes,
-    terms: impl Fn(usize) -> [f64; 3] + Sync + Send,
-) -> Vec<T> {
-    let (len, block) = (planes.len, planes.block());
-    let mut out = vec![T::from_f64(0.0); x.len()];
-    for_blocks(
-        split(Some(&mut out), block, x.len()),
-        x.len(),
-        #[inline(always)]
-        |index, out| {
-            let first = index * block / len;
-            let rows = out.chunks_exact_mut(len).zip(x[index * block..].chunks_exact(len));
-            for (i, (out, x)) in rows.enumerate() {
-                let [center, scale, offset] = terms(first + i).map(T::Real::from_f64);
-                for (out, x) in out.iter_mut().zip(x) {
-                    *out = T::down((x.up() - center) * scale + offset);
-                }
-            }
-        },
-    );
-    out
-}
-
-/// `(x - center) * slope + grad * scale + offset`, with four numbers per plane.
+/// `(x - center) * slope + g * factor + rest`, `g` as for [`gradient_sums`]; with the triple of [`scale`] and
+/// three numbers more per plane.
 pub(crate) fn combine<T: Element>(
     x: &[T],
     grad: &[T],
     planes: Planes,
-    terms: impl Fn(usize) -> [f64; 4] + Sync + Send,
+    terms: impl Fn(usize) -> [f64; 6] + Sync + Send,
+    gate: impl Fn(T::Real, T::Real) -> T::Real + Sync + Send,
 ) -> Vec<T> {
-    let (len, block) = (planes.len, planes.block());
-    let mut out = vec![T::from_f64(0.0); x.len()];
-    for_blocks(
-        split(Some(&mut out), block, x.len()),
+    let len = planes.len;
+    map_rows(
         x.len(),
+        len,
+        || (),
         #[inline(always)]
-        |index, out| {
-            let first = index * block / len;
-            let rows =
-                x[index * block..].chunks_exact(len).zip(grad[index * block..].chunks_exact(len));
-            for (i, (out, (x, grad))) in out.chunks_exact_mut(len).zip(rows).enumerate() {
-                let [center, slope, scale, offset] = terms(first + i).map(T::Real::from_f64);
-                for ((out, x), g) in out.iter_mut().zip(x).zip(grad) {
-                    *out = T::down((x.up() - center) * slope + g.up() * scale + offset);
-                }
+        |(), plane, out| {
+            let [center, scale, offset, slope, factor, rest] = terms(plane).map(T::Real::from_f64);
+            let each = x[plane * len..].iter().zip(&grad[plane * len..]);
+            for (out, (x, g)) in out.iter_mut().zip(each) {
+                let x = x.up() - center;
+                *out = T::down(x * slope + gate(x * scale + offset, g.up()) * factor + rest);
             }
         },
-    );
-    out
+    )
+}
+
+/// The gradient of a rectified sum of what [`scale`] makes and of `y`.
+pub(crate) fn passed_sum<T: Element>(
+    [x, y, grad]: [&[T]; 3],
+    planes: Planes,
+    terms: impl Fn(usize) -> [f64; 3] + Sync + Send,
+) -> Vec<T> {
+    let len = planes.len;
+    map_rows(
+        x.len(),
+        len,
+        || (),
+        #[inline(always)]
+        |(), plane, out| {
+            let [center, scale, offset] = terms(plane).map(T::Real::from_f64);
+            let [x, y, grad] = [x, y, grad].map(|all| &all[plane * len..][..len]);
+            for (out, ((x, y), g)) in out.iter_mut().zip(x.iter().zip(y).zip(grad)) {
+                let sum = (x.up() - center) * scale + offset + y.up();
+                *out = T::down(passed(sum, g.up()));
+            }
+        },
+    )
 }

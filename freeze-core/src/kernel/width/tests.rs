@@ -82,11 +82,16 @@ fn stored<T: Element>() -> Result<()> {
             });
             let class = |i: usize| (i % 5 != 3).then_some((i % width) as u32);
             let classes: Vec<_> = (0..len / width).map(class).collect();
-            same_at_each_level(&what("cross entropy"), || {
-                let (loss, rows) = cross_entropy::forward(x, width, &classes);
-                let dx = cross_entropy::backward(x, width, &classes, &rows, 0.3);
-                [vec![loss], wide(dx), wide(rows.concat())].concat()
-            });
+            let share = |class| 0.1 + (class % 7) as f64;
+            let smooth = (0..width).map(share).collect();
+            for all in [Vec::new(), smooth] {
+                let shares = cross_entropy::Shares { own: all.clone(), all };
+                same_at_each_level(&what("cross entropy"), || {
+                    let (loss, rows) = cross_entropy::forward(x, width, &classes, &shares);
+                    let dx = cross_entropy::backward(x, width, &classes, &shares, &rows, 0.3);
+                    [vec![loss], wide(dx), wide(rows.concat())].concat()
+                });
+            }
             for center in [Center::Mean, Center::Zero] {
                 same_at_each_level(&what("rows"), || {
                     let bias = (center == Center::Mean).then_some(&bias[..]);
@@ -99,9 +104,15 @@ fn stored<T: Element>() -> Result<()> {
                     same_at_each_level(&what("planes"), || {
                         let moments = moments(x, planes, center);
                         let by = ByPlanes::new(planes, moments, 1e-5, From::Input(center));
-                        let (weight, bias) = (Some(&weight[..1]), Some(&bias[..1]));
-                        let back = by.backward(x, weight, grad, [true; 3]);
-                        [wide(by.forward(x, weight, bias)), all(back)].concat()
+                        let affine = [Some(&weight[..1]), Some(&bias[..1])];
+                        let back = by.backward(x, affine, grad, [true; 3]);
+                        let relu = by.backward_relu(x, affine, grad, [true; 3]);
+                        let sum = [
+                            by.forward_add_relu(x, grad, affine),
+                            by.backward_of_sum(x, grad, affine, grad),
+                        ];
+                        let forward = [by.forward(x, affine), by.forward_relu(x, affine)];
+                        [wide(forward.concat()), wide(sum.concat()), all(back), all(relu)].concat()
                     });
                 }
             }

@@ -4,10 +4,13 @@ use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::op::Add;
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType, bail};
 
-use super::bias::{rows, sum_rows};
 use super::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
+use super::sums::{rows, sum_rows};
 use crate::kernel::slices::{overwrite, read, tensor, with2};
-use crate::kernel::{Matrix, Real, add_to_rows, by_real, gradient_times_input, real_dtype};
+use crate::kernel::{
+    Element, Matrix, Real, add_to_rows, by_element, by_real, gradient_times_input, real_dtype,
+    zip_cycle,
+};
 use crate::nn::backward::buffer;
 use crate::nn::record::{self, Work};
 
@@ -56,20 +59,30 @@ impl<const N: usize> Operation<N> for LinearOp {
         Ok(Shape::from([leading(operands[0]), &[out]].concat()))
     }
 
-    /// Adds the bias in place, because candle's addition would allocate the result a second time.
+    /// candle's own product runs on rayon's threads, which others can block, under the locks of its
+    /// operands, and its addition allocates the result a second time.
     fn cpu(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<CpuStorage> {
-        let y = product_here(operands[0], operands[1])?;
-        let dtype = y.dtype();
-        match operands.get(2) {
-            None => Ok(y),
-            Some(&(b, b_l)) if b.dtype() == dtype && real_dtype(dtype) == Some(dtype) => {
-                by_real!(dtype, T => {
-                    let mut y = T::cpu_storage_data(y)?;
-                    add_to_rows(&mut y, &read(b, b_l)?);
-                    Ok(T::to_cpu_storage_owned(y))
-                })
+        let [(x, x_l), (w, w_l)] = [operands[0], operands[1]];
+        let dtype = x.dtype();
+        check_dtype("linear", dtype, ("the weight", w.dtype()))?;
+        if !OURS {
+            return self.portable(operands);
+        }
+        let (out, inner) = w_l.shape().dims2()?;
+        let rows = leading(x_l).iter().product();
+        let y = by_real!(dtype, T => {
+            let (x, w) = (read::<T>(x, x_l)?, read::<T>(w, w_l)?);
+            let w = Matrix::new(&w, out, inner).transposed();
+            let mut y = Matrix::new(&x, rows, inner).product(w);
+            match operands.get(2) {
+                Some(&(b, b_l)) if T::DTYPE == dtype => add_to_rows(&mut y, &read(b, b_l)?),
+                _ => {}
             }
-            Some(&bias) => add(y, &self.shape(operands.map(|(_, layout)| layout))?, bias),
+            T::write(y, dtype)
+        });
+        match operands.get(2) {
+            Some(bias) if real_dtype(dtype) != Some(dtype) => add_to_halves(y, *bias),
+            _ => Ok(y),
         }
     }
 
@@ -97,28 +110,18 @@ impl<const N: usize> Operation<N> for LinearOp {
     }
 }
 
+/// The rows of a product in halves and a bias.
+fn add_to_halves(y: CpuStorage, (b, b_l): Operand<'_, CpuStorage>) -> Result<CpuStorage> {
+    by_element!(y.dtype(), "linear", T => {
+        let (y, b) = (T::cpu_storage_data(y)?, read::<T>(b, b_l)?);
+        let sum = zip_cycle(&y, &b, #[inline(always)] |y, b| T::down(y.up() + b.up()));
+        Ok(T::to_cpu_storage_owned(sum))
+    })
+}
+
 /// All dimensions of the input except the last.
 fn leading(x: &Layout) -> &[usize] {
     &x.dims()[..x.dims().len().saturating_sub(1)]
-}
-
-/// The product on the CPU. candle's own runs on rayon's threads, which other work can block, while
-/// it holds the locks of its operands.
-fn product_here(x: Operand<'_, CpuStorage>, w: Operand<'_, CpuStorage>) -> Result<CpuStorage> {
-    let ((x, x_l), (w, w_l)) = (x, w);
-    let dtype = x.dtype();
-    check_dtype("linear", dtype, ("the weight", w.dtype()))?;
-    if !OURS {
-        return product((x, x_l), (w, w_l));
-    }
-    let (out, inner) = w_l.shape().dims2()?;
-    let rows = leading(x_l).iter().product();
-    by_real!(dtype, T => {
-        let (x, w) = (read::<T>(x, x_l)?, read::<T>(w, w_l)?);
-        let w = Matrix::new(&w, out, inner).transposed();
-        let y = Matrix::new(&x, rows, inner).times_alone(w);
-        Ok(T::write(y, dtype))
-    })
 }
 
 /// The product, on any device.
@@ -146,7 +149,7 @@ fn input_gradient(w: &Tensor, grad: &Tensor) -> Result<Tensor> {
     by_real!(grad.dtype(), T => {
         let dx = with2([grad, w], |grad: &[T], w: &[T]| {
             let w = Matrix::new(w, out, inner);
-            Ok(Matrix::new(grad, count, out).times_alone(w))
+            Ok(Matrix::new(grad, count, out).product(w))
         })?;
         tensor(dx, (count, inner), grad.dtype())
     })

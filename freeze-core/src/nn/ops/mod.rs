@@ -4,25 +4,36 @@
 //! or lack a backward; on other devices the same gradients are composed of candle's operations.
 
 mod activation;
+mod affine;
 mod attention;
 mod bias;
+mod binary;
 mod conv;
+pub(super) mod embedding;
 mod linear;
+mod links;
+pub(super) mod node;
 pub(super) mod norm;
 pub(super) mod nothing;
 pub(super) mod operation;
 mod pool;
 mod prelu;
+mod shape;
+mod sums;
 
-pub use activation::{gelu, gelu_erf, relu};
+pub use activation::{gelu, gelu_erf, relu, sigmoid, silu, tanh};
+pub use affine::affine;
 pub use attention::{
     AttentionMask, scaled_dot_product_attention, scaled_dot_product_attention_dropout,
 };
 pub use bias::add_bias;
+pub use binary::{add, add_relu, mul};
 pub use conv::{conv1d, conv2d};
+pub use embedding::embedding;
 pub use linear::linear;
 pub use pool::{avg_pool2d, avg_pool2d_with_stride, max_pool2d, max_pool2d_with_stride};
 pub use prelu::prelu;
+pub use shape::{flatten_from, merge_heads, split_heads};
 
 pub use super::batch_norm::BatchStatistics;
 pub use super::batch_norm::normalize as batch_norm;

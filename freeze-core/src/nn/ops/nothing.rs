@@ -3,7 +3,8 @@
 use candle_core::backend::BackendDevice;
 use candle_core::{CpuStorage, Result, Tensor, backend::BackendStorage};
 
-use super::operation::{Operand, Operands, Operation};
+use super::node::Operands;
+use super::operation::{Operand, Operation};
 
 /// The result of any elementwise function of an empty tensor: a new tensor, because candle cannot
 /// sum a view that begins after the end of its storage.

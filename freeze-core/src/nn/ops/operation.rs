@@ -1,12 +1,9 @@
-//! Operations of candle's graph: a forward on storages, a backward for the operands that are tracked.
+//! What an operation is: a forward on storages, a backward for the operands that are tracked.
 
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, MetalStorage, Result,
-    Shape, Storage, Tensor, bail,
+    CpuStorage, CudaStorage, DType, Layout, MetalStorage, Result, Shape, Storage, Tensor, bail,
 };
-
-use crate::nn::backward::keeping;
 
 /// A storage and the layout of a tensor in it.
 pub(crate) type Operand<'a, S> = (&'a S, &'a Layout);
@@ -67,109 +64,6 @@ pub(crate) fn check_dtype(name: &str, x: DType, (what, other): (&str, DType)) ->
     }
 }
 
-/// The number of operands that an operation takes.
-pub(crate) trait Operands<O> {
-    /// The result, as a node of candle's graph if an operand is tracked.
-    fn apply(self, op: O) -> Result<Tensor>;
-}
-
-/// An operation in the form of candle's traits.
-struct Node<O>(O);
-
-fn here<const N: usize>(
-    op: &impl Operation<N>,
-    operands: [Operand<'_, CpuStorage>; N],
-) -> Result<(CpuStorage, Shape)> {
-    let shape = op.shape(operands.map(|(_, layout)| layout))?;
-    Ok((op.cpu(operands)?, shape))
-}
-
-fn elsewhere<S: Stored, const N: usize>(
-    op: &impl Operation<N>,
-    operands: [Operand<'_, S>; N],
-) -> Result<(S, Shape)> {
-    let shape = op.shape(operands.map(|(_, layout)| layout))?;
-    // CUDA cannot launch a kernel for no elements.
-    let y = match shape.elem_count() {
-        0 => operands[0].0.device().zeros_impl(&shape, operands[0].0.dtype())?,
-        _ => op.portable(operands)?,
-    };
-    Ok((y, shape))
-}
-
-fn backward<const N: usize>(
-    op: &impl Operation<N>,
-    operands: [&Tensor; N],
-    y: &Tensor,
-    grad: &Tensor,
-) -> Result<[Option<Tensor>; N]> {
-    let wanted = operands.map(Tensor::track_op);
-    let detached = operands.map(Tensor::detach);
-    let grad = grad.detach().contiguous()?;
-    keeping(operands, y, || match grad.elem_count() {
-        0 => each_wanted(wanted, |place| detached[place].zeros_like()),
-        _ => op.gradients(detached.each_ref(), y, &grad, wanted),
-    })
-}
-
-macro_rules! operation_of {
-    (
-        $n:literal, $custom:ident, $apply:ident, $gradients:expr => $type:ty,
-        $first:ident: $s:ident $l:ident $(, $other:ident: $os:ident $ol:ident)*
-    ) => {
-        impl<O: Operation<$n>> Operands<O> for [&Tensor; $n] {
-            fn apply(self, op: O) -> Result<Tensor> {
-                let [$first $(, $other)*] = self;
-                $first.$apply($($other,)* Node(op))
-            }
-        }
-
-        impl<O: Operation<$n>> $custom for Node<O> {
-            fn name(&self) -> &'static str {
-                self.0.name()
-            }
-
-            fn cpu_fwd(
-                &self,
-                $s: &CpuStorage,
-                $l: &Layout
-                $(, $os: &CpuStorage, $ol: &Layout)*
-            ) -> Result<(CpuStorage, Shape)> {
-                here(&self.0, [($s, $l) $(, ($os, $ol))*])
-            }
-
-            fn cuda_fwd(
-                &self,
-                $s: &CudaStorage,
-                $l: &Layout
-                $(, $os: &CudaStorage, $ol: &Layout)*
-            ) -> Result<(CudaStorage, Shape)> {
-                elsewhere(&self.0, [($s, $l) $(, ($os, $ol))*])
-            }
-
-            fn metal_fwd(
-                &self,
-                $s: &MetalStorage,
-                $l: &Layout
-                $(, $os: &MetalStorage, $ol: &Layout)*
-            ) -> Result<(MetalStorage, Shape)> {
-                elsewhere(&self.0, [($s, $l) $(, ($os, $ol))*])
-            }
-
-            fn bwd(
-                &self,
-                $first: &Tensor,
-                $($other: &Tensor,)*
-                y: &Tensor,
-                grad: &Tensor,
-            ) -> Result<$type> {
-                let [$first $(, $other)*] = backward(&self.0, [$first $(, $other)*], y, grad)?;
-                Ok($gradients)
-            }
-        }
-    };
-}
-
 macro_rules! stored {
     ($($storage:ident: $kind:ident),+) => {$(
         impl Stored for $storage {
@@ -183,12 +77,28 @@ macro_rules! stored {
     )+};
 }
 
-type Gradient = Option<Tensor>;
-
-operation_of!(1, CustomOp1, apply_op1, x => Gradient, x: s1 l1);
-operation_of!(2, CustomOp2, apply_op2, (x, w) => (Gradient, Gradient), x: s1 l1, w: s2 l2);
-operation_of!(
-    3, CustomOp3, apply_op3, (x, w, b) => (Gradient, Gradient, Gradient),
-    x: s1 l1, w: s2 l2, b: s3 l3
-);
 stored!(CpuStorage: Cpu, CudaStorage: Cuda, MetalStorage: Metal);
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use candle_core::WithDType;
+
+    use super::*;
+
+    /// What an operation makes of tensors on the CPU by candle's operations, which it takes elsewhere.
+    pub(crate) fn portable<const N: usize>(
+        op: &impl Operation<N>,
+        operands: [&Tensor; N],
+    ) -> Result<Tensor> {
+        let storages = operands.map(Tensor::storage_and_layout);
+        let operands = storages.each_ref().map(|(storage, layout)| match &**storage {
+            Storage::Cpu(storage) => (storage, *layout),
+            _ => panic!("a tensor on the cpu"),
+        });
+        let shape = op.shape(operands.map(|(_, layout)| layout))?;
+        let y = op.portable(operands)?;
+        let len = shape.elem_count();
+        let y = Tensor::from_vec(f64::cpu_storage_data(y)?, len, &candle_core::Device::Cpu)?;
+        y.reshape(shape)
+    }
+}

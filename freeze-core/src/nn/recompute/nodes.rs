@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::backend::BackendDevice;
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Tensor, bail};
 
-use crate::nn::ops::operation::{Operand, Operands, Operation, Stored};
+use crate::nn::ops::node::Operands;
+use crate::nn::ops::operation::{Operand, Operation, Stored};
 
 /// The gradient of an operand, which is handed over detached.
 pub(super) type Gradient = Box<dyn Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync>;

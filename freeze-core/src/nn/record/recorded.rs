@@ -16,11 +16,6 @@ pub(crate) struct Recorded<O> {
     pub(super) inputs: usize,
 }
 
-/// Returns its input. Its backward shows when candle reaches the operations before it.
-pub(super) struct Mark {
-    pub(super) call: usize,
-}
-
 impl<O: Operation<N>, const N: usize> Operation<N> for Recorded<O> {
     fn name(&self) -> &'static str {
         self.op.name()
@@ -76,33 +71,5 @@ impl<O: Operation<N>, const N: usize> Operation<N> for Recorded<O> {
         }
         edit(self.call, |call| call.backward = taken);
         Ok(found)
-    }
-}
-
-impl Operation<1> for Mark {
-    fn name(&self) -> &'static str {
-        "mark"
-    }
-
-    fn cpu(&self, operands: [Operand<'_, CpuStorage>; 1]) -> Result<CpuStorage> {
-        self.portable(operands)
-    }
-
-    /// A copy of the storage, because candle needs a new one.
-    fn portable<S: Stored>(&self, [(x, layout)]: [Operand<'_, S>; 1]) -> Result<S> {
-        x.try_clone(layout)
-    }
-
-    fn gradients(
-        &self,
-        _: [&Tensor; 1],
-        _: &Tensor,
-        grad: &Tensor,
-        _: [bool; 1],
-    ) -> Result<[Option<Tensor>; 1]> {
-        grad.device().synchronize()?;
-        let now = Instant::now();
-        edit(self.call, |call| call.backward.span = Some((now, now)));
-        Ok([Some(grad.clone())])
     }
 }

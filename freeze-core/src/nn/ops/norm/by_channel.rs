@@ -1,12 +1,16 @@
 //! Normalisation of `[batch, channels, ..]`: the kernels on the CPU, candle's operations elsewhere.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::{Affine, check_eps, check_scales, plane_op};
+use super::plane_op::{self, Then};
+use super::{Affine, check_eps, check_scales};
 use crate::kernel::norm::Center;
 use crate::kernel::norm::by_planes::{ByPlanes, From};
 use crate::kernel::norm::planes::{Moments, Over, Planes, moments};
 use crate::kernel::{by_element, internal_dtype, slices};
+use crate::nn::ops::activation::relu;
+use crate::nn::ops::binary::add_relu;
+use crate::nn::ops::operation::check_dtype;
 
 /// Mean and biased variance of each set, as vectors; in f32 for f16 and bf16.
 #[derive(Clone, Debug)]
@@ -22,9 +26,14 @@ pub(crate) fn by_input(
     center: Center,
     affine: Affine<'_>,
     eps: f64,
+    then: Then<'_>,
 ) -> Result<(Tensor, Statistics)> {
     check(x, affine)?;
     check_eps(eps)?;
+    if !in_one_pass(x, then)? {
+        let (y, statistics) = by_input(x, over, center, affine, eps, Then::Nothing)?;
+        return Ok((after(y, then)?, statistics));
+    }
     if !x.device().is_cpu() {
         return compose_by_input(x, over, center, affine, eps);
     }
@@ -38,7 +47,7 @@ pub(crate) fn by_input(
         let statistics =
             Statistics { mean: vector(&moments.mean)?, variance: vector(&moments.variance)? };
         let by = ByPlanes::new(planes, moments, eps, From::Input(center));
-        Ok((plane_op::apply(by, x, affine)?, statistics))
+        Ok((plane_op::apply(by, x, affine, then)?, statistics))
     })
 }
 
@@ -48,9 +57,13 @@ pub(crate) fn by_constants(
     statistics: &Statistics,
     affine: Affine<'_>,
     eps: f64,
+    then: Then<'_>,
 ) -> Result<Tensor> {
     check(x, affine)?;
     check_eps(eps)?;
+    if !in_one_pass(x, then)? {
+        return after(by_constants(x, statistics, affine, eps, Then::Nothing)?, then);
+    }
     if !x.device().is_cpu() {
         return compose_by_constants(x, statistics, affine, eps);
     }
@@ -59,9 +72,29 @@ pub(crate) fn by_constants(
         Moments { mean: vector(&statistics.mean)?, variance: vector(&statistics.variance)? };
     let (y, ()) = flat(x, |x, planes| {
         let by = ByPlanes::new(planes, moments, eps, From::Running);
-        Ok((plane_op::apply(by, x, affine)?, ()))
+        Ok((plane_op::apply(by, x, affine, then)?, ()))
     })?;
     Ok(y)
+}
+
+/// Whether what follows can be done in the pass that normalises: on the CPU, where `x` has planes.
+fn in_one_pass(x: &Tensor, then: Then<'_>) -> Result<bool> {
+    if let Then::AddRelu(residual) = then {
+        if residual.shape() != x.shape() {
+            bail!("the input has shape {:?}, but the residual {:?}", x.shape(), residual.shape())
+        }
+        check_dtype("batch norm", x.dtype(), ("the residual", residual.dtype()))?;
+    }
+    Ok(matches!(then, Then::Nothing) || x.device().is_cpu() && x.rank() > 2)
+}
+
+/// What follows, in a pass of its own.
+fn after(y: Tensor, then: Then<'_>) -> Result<Tensor> {
+    match then {
+        Then::Nothing => Ok(y),
+        Then::Relu => relu(&y),
+        Then::AddRelu(residual) => add_relu(&y, residual),
+    }
 }
 
 /// Passes `x` contiguous, with planes as long as possible: `[batch, channels]` would have planes of
@@ -195,7 +228,8 @@ mod tests {
                         if shape.len() == 2 && !matches!(over, Over::Batch) {
                             continue;
                         }
-                        let (kernel, found) = by_input(&x, over, center, affine, 1e-5)?;
+                        let (kernel, found) =
+                            by_input(&x, over, center, affine, 1e-5, Then::Nothing)?;
                         let (composed, expected) =
                             compose_by_input(&x, over, center, affine, 1e-5)?;
                         assert_same(&kernel, &composed, [&x, &w, &b])?;
@@ -205,7 +239,7 @@ mod tests {
                 }
                 let statistics =
                     Statistics { mean: random(&[4])?.into_inner(), variance: random(&[4])?.sqr()? };
-                let kernel = by_constants(&x, &statistics, affine, 1e-5)?;
+                let kernel = by_constants(&x, &statistics, affine, 1e-5, Then::Nothing)?;
                 let composed = compose_by_constants(&x, &statistics, affine, 1e-5)?;
                 assert_same(&kernel, &composed, [&x, &w, &b])?;
             }

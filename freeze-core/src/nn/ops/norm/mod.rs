@@ -1,7 +1,8 @@
 //! The normalisations: kernels on the CPU, candle's operations elsewhere.
 
 pub(in crate::nn) mod by_channel;
-mod plane_op;
+pub(in crate::nn) mod plane_op;
+mod plane_sum_op;
 pub(in crate::nn) mod row_op;
 
 use std::fmt::Display;

@@ -3,24 +3,47 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Tensor, WithDType};
 
-use super::{Affine, tensors, three};
+use super::{Affine, plane_sum_op, tensors, three};
 use crate::kernel::by_element;
 use crate::kernel::norm::by_planes::ByPlanes;
-use crate::kernel::slices::{read, with2, with3};
+use crate::kernel::slices::{read, with2};
 use crate::nn::ops::operation::{Operand, Operation};
 use crate::nn::record::{self, Work};
 
 const NAME: &str = "normalize-planes";
 
+/// What is done with the normalised elements in the same pass.
+#[derive(Clone, Copy)]
+pub(in crate::nn) enum Then<'a> {
+    Nothing,
+    Relu,
+    /// A tensor of the input's shape is added, and the sum rectified.
+    AddRelu(&'a Tensor),
+}
+
 /// Normalises an input `[batch, channels, ..]` on the CPU, with or without a weight and a bias.
-pub(super) fn apply(by: ByPlanes, x: &Tensor, affine: Affine<'_>) -> Result<Tensor> {
+pub(super) fn apply(
+    by: ByPlanes,
+    x: &Tensor,
+    affine: Affine<'_>,
+    then: Then<'_>,
+) -> Result<Tensor> {
+    let rectifies = match then {
+        Then::Nothing => false,
+        Then::Relu => true,
+        Then::AddRelu(residual) => return plane_sum_op::apply(by, x, residual, affine),
+    };
+    let op = PlaneNorm { by, rectifies };
     match affine {
-        None => record::apply([x], Work::Elements, PlaneNorm(by)),
-        Some((weight, bias)) => record::apply([x, weight, bias], Work::Elements, PlaneNorm(by)),
+        None => record::apply([x], Work::Elements, op),
+        Some((weight, bias)) => record::apply([x, weight, bias], Work::Elements, op),
     }
 }
 
-struct PlaneNorm(ByPlanes);
+struct PlaneNorm {
+    by: ByPlanes,
+    rectifies: bool,
+}
 
 /// The operands are an input and, if there are three, a weight and a bias.
 impl<const N: usize> Operation<N> for PlaneNorm {
@@ -34,7 +57,11 @@ impl<const N: usize> Operation<N> for PlaneNorm {
             let channels =
                 |place| operands.get(place).map(|&(s, l)| read::<T>(s, l)).transpose();
             let (x, weight, bias) = (read::<T>(x, layout)?, channels(1)?, channels(2)?);
-            Ok(T::to_cpu_storage_owned(self.0.forward(&x, weight.as_deref(), bias.as_deref())))
+            let affine = [weight.as_deref(), bias.as_deref()];
+            Ok(T::to_cpu_storage_owned(match self.rectifies {
+                false => self.by.forward(&x, affine),
+                true => self.by.forward_relu(&x, affine),
+            }))
         })
     }
 
@@ -47,13 +74,15 @@ impl<const N: usize> Operation<N> for PlaneNorm {
     ) -> Result<[Option<Tensor>; N]> {
         let (x, wanted) = (operands[0], three(wanted));
         by_element!(x.dtype(), NAME, T => {
-            let found = match operands.get(1) {
-                None => with2([x, grad], |x: &[T], grad: &[T]| {
-                    Ok(self.0.backward(x, None, grad, wanted))
+            let run = |x: &[T], affine: [Option<&[T]>; 2], grad: &[T]| match self.rectifies {
+                false => self.by.backward(x, affine, grad, wanted),
+                true => self.by.backward_relu(x, affine, grad, wanted),
+            };
+            let found = match (operands.get(1), operands.get(2)) {
+                (Some(weight), Some(bias)) => with2([weight, bias], |w: &[T], b: &[T]| {
+                    with2([x, grad], |x: &[T], grad: &[T]| Ok(run(x, [Some(w), Some(b)], grad)))
                 }),
-                Some(weight) => with3([x, weight, grad], |x: &[T], weight: &[T], grad: &[T]| {
-                    Ok(self.0.backward(x, Some(weight), grad, wanted))
-                }),
+                _ => with2([x, grad], |x: &[T], grad: &[T]| Ok(run(x, [None; 2], grad))),
             };
             tensors(found?, operands)
         })

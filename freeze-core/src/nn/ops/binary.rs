@@ -1,0 +1,236 @@
+//! Sums and products of two tensors.
+
+use candle_core::backend::BackendStorage;
+use candle_core::op::{Add, Mul, Relu};
+use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType};
+
+use super::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
+use super::sums::sum_rows;
+use crate::kernel::slices::{read, with2, with3};
+use crate::kernel::{
+    Element, by_element, internal_dtype, passed, rectified, zip_cycle, zip_map, zip3_map,
+};
+use crate::nn::record::{self, Flops, Work};
+
+/// `a + b`, such as a residual and what it goes around. The shapes are equal, or one is broadcast to the
+/// other as in candle's `broadcast_add`.
+///
+/// The gradients of operands that are not broadcast share their memory with that of the result.
+///
+/// # Errors
+///
+/// Shapes that do not fit, or operands of different dtypes or on different devices.
+pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    apply(a, b, Binary::Sum)
+}
+
+/// `max(a + b, 0)` in one pass, such as the end of a residual block. Shapes as for [`add`]; at 0 and for
+/// NaN as [`relu`](super::relu()).
+///
+/// # Errors
+///
+/// As [`add`].
+pub fn add_relu(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    apply(a, b, Binary::RectifiedSum)
+}
+
+/// `a * b`, element by element. Shapes as for [`add`].
+///
+/// # Errors
+///
+/// As [`add`].
+pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    apply(a, b, Binary::Product)
+}
+
+/// Of two tensors that broadcast.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Binary {
+    Sum,
+    RectifiedSum,
+    Product,
+}
+
+fn apply(a: &Tensor, b: &Tensor, op: Binary) -> Result<Tensor> {
+    let shape = a.shape().broadcast_shape_binary_op(b.shape(), Operation::<2>::name(&op))?;
+    let each = shape.elem_count() as u64;
+    let flops = Flops { forward: each, input: each, weight: 0 };
+    record::apply([a, b], Work::Inputs(flops), op)
+}
+
+/// Whether an operand's elements, again and again, are all of a result's.
+fn cycles(operand: &[usize], result: &[usize]) -> bool {
+    let ones = operand.iter().take_while(|size| **size == 1).count();
+    result.ends_with(&operand[ones..])
+}
+
+/// `f` of each pair of elements of two contiguous operands that broadcast.
+fn zip<T: Element>(
+    [(a, a_l), (b, b_l)]: [Operand<'_, CpuStorage>; 2],
+    shape: &Shape,
+    f: impl Fn(T, T) -> T + Sync,
+) -> Result<Vec<T>> {
+    let whole = |dims: &[usize]| dims.iter().product::<usize>() == shape.elem_count();
+    if whole(a_l.dims()) && cycles(b_l.dims(), shape.dims()) {
+        return Ok(zip_cycle(&read::<T>(a, a_l)?, &read::<T>(b, b_l)?, f));
+    }
+    if whole(b_l.dims()) && cycles(a_l.dims(), shape.dims()) {
+        return Ok(zip_cycle(&read::<T>(b, b_l)?, &read::<T>(a, a_l)?, |b, a| f(a, b)));
+    }
+    let [a_l, b_l] = [a_l.broadcast_as(shape)?, b_l.broadcast_as(shape)?];
+    Ok(zip_map(&read::<T>(a, &a_l)?, &read::<T>(b, &b_l)?, f))
+}
+
+#[inline(always)]
+fn sum<T: Element>(a: T, b: T) -> T {
+    T::down(a.up() + b.up())
+}
+
+#[inline(always)]
+fn rectified_sum<T: Element>(a: T, b: T) -> T {
+    T::down(rectified(a.up() + b.up()))
+}
+
+/// The gradient of a rectified sum.
+#[inline(always)]
+fn passed_sum<T: Element>(a: T, b: T, grad: T) -> T {
+    T::down(passed(a.up() + b.up(), grad.up()))
+}
+
+#[inline(always)]
+fn product<T: Element>(a: T, b: T) -> T {
+    T::down(a.up() * b.up())
+}
+
+impl Operation<2> for Binary {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Sum => "add",
+            Self::RectifiedSum => "add_relu",
+            Self::Product => "mul",
+        }
+    }
+
+    fn shape(&self, [a, b]: [&Layout; 2]) -> Result<Shape> {
+        a.shape().broadcast_shape_binary_op(b.shape(), Operation::<2>::name(self))
+    }
+
+    fn cpu(&self, operands: [Operand<'_, CpuStorage>; 2]) -> Result<CpuStorage> {
+        let [(a, a_l), (b, b_l)] = operands;
+        let (name, shape) = (Operation::<2>::name(self), self.shape([a_l, b_l])?);
+        check_dtype(name, a.dtype(), ("the other operand", b.dtype()))?;
+        by_element!(a.dtype(), name, T => Ok(T::to_cpu_storage_owned(match self {
+            Self::Sum => zip(operands, &shape, #[inline(always)] |a, b| sum::<T>(a, b))?,
+            Self::RectifiedSum => {
+                zip(operands, &shape, #[inline(always)] |a, b| rectified_sum::<T>(a, b))?
+            }
+            Self::Product => zip(operands, &shape, #[inline(always)] |a, b| product::<T>(a, b))?,
+        })))
+    }
+
+    fn portable<S: Stored>(&self, [(a, a_l), (b, b_l)]: [Operand<'_, S>; 2]) -> Result<S> {
+        let shape = self.shape([a_l, b_l])?;
+        let [a_l, b_l] = [a_l.broadcast_as(&shape)?, b_l.broadcast_as(&shape)?];
+        match self {
+            Self::Sum => a.binary_impl::<Add>(b, &a_l, &b_l),
+            Self::RectifiedSum => {
+                let sum = a.binary_impl::<Add>(b, &a_l, &b_l)?;
+                sum.unary_impl::<Relu>(&Layout::contiguous(shape))
+            }
+            Self::Product => a.binary_impl::<Mul>(b, &a_l, &b_l),
+        }
+    }
+
+    fn gradients(
+        &self,
+        [a, b]: [&Tensor; 2],
+        _: &Tensor,
+        grad: &Tensor,
+        wanted: [bool; 2],
+    ) -> Result<[Option<Tensor>; 2]> {
+        let whole = match self {
+            Self::RectifiedSum => gradient_of_sum(a, b, grad)?,
+            Self::Sum | Self::Product => grad.clone(),
+        };
+        each_wanted(wanted, |place| {
+            let (operand, other) = if place == 0 { (a, b) } else { (b, a) };
+            match self {
+                Self::Product => reduced(times(grad, other)?, operand),
+                Self::Sum | Self::RectifiedSum => reduced(whole.clone(), operand),
+            }
+        })
+    }
+}
+
+/// The gradient where the sum is not below 0.
+fn gradient_of_sum(a: &Tensor, b: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    let [a, b] = [a.broadcast_as(grad.shape())?, b.broadcast_as(grad.shape())?];
+    if !grad.device().is_cpu() {
+        return (a + b)?.ge(0.)?.to_dtype(grad.dtype())? * grad;
+    }
+    by_element!(grad.dtype(), "add_relu", T => {
+        let dx = with3([&a, &b, grad], |a: &[T], b: &[T], grad: &[T]| {
+            Ok(zip3_map([a, b, grad], #[inline(always)] |a, b, g| passed_sum::<T>(a, b, g)))
+        })?;
+        Tensor::from_vec(dx, grad.shape(), grad.device())
+    })
+}
+
+/// `grad` times an operand that is broadcast to it.
+fn times(grad: &Tensor, other: &Tensor) -> Result<Tensor> {
+    if !grad.device().is_cpu() {
+        return grad.broadcast_mul(other);
+    }
+    let whole = match cycles(other.dims(), grad.dims()) {
+        true => other.clone(),
+        false => other.broadcast_as(grad.shape())?,
+    };
+    by_element!(grad.dtype(), "mul", T => {
+        let product = with2([grad, &whole], |grad: &[T], other: &[T]| {
+            Ok(zip_cycle(grad, other, #[inline(always)] |g, x| product::<T>(g, x)))
+        })?;
+        Tensor::from_vec(product, grad.shape(), grad.device())
+    })
+}
+
+/// The sum of a gradient over what an operand was broadcast along. Halves are summed in `f32`.
+fn reduced(grad: Tensor, operand: &Tensor) -> Result<Tensor> {
+    if grad.dims() == operand.dims() {
+        return Ok(grad);
+    }
+    if operand.elem_count() == 0 || grad.elem_count() == 0 {
+        return operand.zeros_like();
+    }
+    if cycles(operand.dims(), grad.dims()) {
+        return sum_rows(&grad.reshape(((), operand.elem_count()))?)?.reshape(operand.shape());
+    }
+    let mut sums = grad.to_dtype(internal_dtype(grad.dtype()))?;
+    let left = grad.rank() - operand.rank();
+    for dim in 0..grad.rank() {
+        if dim < left || operand.dims()[dim - left] != grad.dims()[dim] {
+            sums = sums.sum_keepdim(dim)?;
+        }
+    }
+    sums.to_dtype(grad.dtype())?.reshape(operand.shape())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device::Cpu;
+
+    use super::*;
+    use crate::nn::ops::operation::tests::portable;
+
+    #[test]
+    fn the_portable_way_is_the_kernels() -> Result<()> {
+        for (a, b) in [(vec![3, 4], vec![3, 4]), (vec![3, 4], vec![4]), (vec![3, 1], vec![4])] {
+            let [a, b] = [a, b].map(|shape| Tensor::randn(0f64, 1., shape, &Cpu));
+            let (a, b) = (a?, b?);
+            for op in [Binary::Sum, Binary::RectifiedSum, Binary::Product] {
+                let found = portable::<2>(&op, [&a, &b])?;
+                assert_eq!(found.to_vec2::<f64>()?, apply(&a, &b, op)?.to_vec2::<f64>()?);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,259 @@
+//! Operations as nodes of candle's graph.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use candle_core::backend::BackendDevice;
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, MetalStorage, Result, Shape,
+    Storage, Tensor, TensorId, WithDType, bail,
+};
+
+use super::links::{self, Inbox, Link};
+use super::operation::{Operand, Operation, Stored, each_wanted};
+use crate::nn::backward::keeping;
+
+/// As many operands as an operation takes.
+pub(crate) trait Operands<O> {
+    /// The result, as a node of candle's graph if an operand is tracked.
+    fn apply(self, op: O) -> Result<Tensor>;
+}
+
+/// An operation as candle takes it. With links it is a stand-in, whose result is one number.
+struct Node<O, const N: usize> {
+    op: O,
+    links: Option<Links<N>>,
+}
+
+/// What a stand-in knows of the tensors that it stands for.
+struct Links<const N: usize> {
+    /// Those operands in whose place the graph has a stand-in.
+    operands: [Option<(Tensor, Arc<Inbox>)>; N],
+    result: Arc<OnceLock<Tensor>>,
+    inbox: Arc<Inbox>,
+}
+
+/// The elements of a result, which hang on its stand-in.
+struct Elements {
+    /// Taken by the forward.
+    computed: Mutex<Option<(CpuStorage, Shape)>>,
+    inbox: Arc<Inbox>,
+    id: Arc<OnceLock<TensorId>>,
+}
+
+/// The result of `op`; `make` is the candle function for so many operands. On the CPU what is tracked gets a
+/// stand-in.
+fn apply<O: Operation<N>, const N: usize>(
+    op: O,
+    operands: [&Tensor; N],
+    make: impl FnOnce([&Tensor; N], Node<O, N>) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let here = operands.iter().all(|operand| operand.device().is_cpu());
+    if !here || !operands.iter().any(|operand| operand.track_op()) {
+        return make(operands, Node { op, links: None });
+    }
+    let computed = compute(&op, operands)?;
+    let found = operands.map(links::of);
+    let (inbox, result) = (Arc::<Inbox>::default(), Arc::<OnceLock<Tensor>>::default());
+    let links = std::array::from_fn(|place| {
+        let link = found[place].as_ref()?;
+        Some((operands[place].detach(), link.inbox.clone()))
+    });
+    let links = Links { operands: links, result: result.clone(), inbox: inbox.clone() };
+    let nodes = std::array::from_fn(|place| match &found[place] {
+        Some(link) => &link.stand_in,
+        None => operands[place],
+    });
+    let stand_in = make(nodes, Node { op, links: Some(links) })?;
+    let id = Arc::<OnceLock<TensorId>>::default();
+    let elements =
+        Elements { computed: Mutex::new(Some(computed)), inbox: inbox.clone(), id: id.clone() };
+    let y = stand_in.apply_op1(elements)?;
+    // Both are set here alone.
+    let _ = result.set(y.detach());
+    let _ = id.set(y.id());
+    links::insert(y.id(), Link { stand_in, inbox });
+    Ok(y)
+}
+
+/// The result on the CPU.
+fn compute<const N: usize>(
+    op: &impl Operation<N>,
+    operands: [&Tensor; N],
+) -> Result<(CpuStorage, Shape)> {
+    let storages = operands.map(Tensor::storage_and_layout);
+    let mut here = Vec::with_capacity(N);
+    for (storage, layout) in &storages {
+        match &**storage {
+            Storage::Cpu(storage) => here.push((storage, *layout)),
+            _ => bail!("{}: expected operands on the cpu", op.name()),
+        }
+    }
+    match here.try_into() {
+        Ok(operands) => on_cpu(op, operands),
+        Err(_) => bail!("{}: expected {N} operands", op.name()),
+    }
+}
+
+fn on_cpu<const N: usize>(
+    op: &impl Operation<N>,
+    operands: [Operand<'_, CpuStorage>; N],
+) -> Result<(CpuStorage, Shape)> {
+    let shape = op.shape(operands.map(|(_, layout)| layout))?;
+    Ok((op.cpu(operands)?, shape))
+}
+
+fn elsewhere<S: Stored, const N: usize>(
+    op: &impl Operation<N>,
+    operands: [Operand<'_, S>; N],
+) -> Result<(S, Shape)> {
+    let shape = op.shape(operands.map(|(_, layout)| layout))?;
+    // CUDA cannot launch a kernel for no elements.
+    let y = match shape.elem_count() {
+        0 => operands[0].0.device().zeros_impl(&shape, operands[0].0.dtype())?,
+        _ => op.portable(operands)?,
+    };
+    Ok((y, shape))
+}
+
+impl<O: Operation<N>, const N: usize> Node<O, N> {
+    fn here(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<(CpuStorage, Shape)> {
+        match self.links {
+            None => on_cpu(&self.op, operands),
+            Some(_) => Ok((f64::to_cpu_storage_owned(vec![0.0]), Shape::from(()))),
+        }
+    }
+
+    /// What candle adds up for each operand: its gradient, or, where it is a stand-in, the number under which
+    /// the gradient lies in its inbox.
+    fn backward(
+        &self,
+        nodes: [&Tensor; N],
+        node: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; N]> {
+        let Some(links) = &self.links else {
+            return gradients(&self.op, [nodes, nodes], [node, node], grad);
+        };
+        let grad = links.inbox.take(grad)?;
+        let operands = std::array::from_fn(|place| match &links.operands[place] {
+            Some((operand, _)) => operand,
+            None => nodes[place],
+        });
+        let Some(y) = links.result.get() else {
+            bail!("{}: a result without a graph", self.op.name())
+        };
+        let mut gradients = gradients(&self.op, [nodes, operands], [node, y], &grad)?;
+        for (gradient, link) in gradients.iter_mut().zip(&links.operands) {
+            if let (Some(gradient), Some((_, inbox))) = (gradient, link) {
+                *gradient = inbox.put(gradient)?;
+            }
+        }
+        Ok(gradients)
+    }
+}
+
+/// The gradients of the operands whose nodes are tracked, but for those of variables that a
+/// [`backward`](crate::nn::backward()) keeps.
+fn gradients<const N: usize>(
+    op: &impl Operation<N>,
+    [nodes, operands]: [[&Tensor; N]; 2],
+    [node, y]: [&Tensor; 2],
+    grad: &Tensor,
+) -> Result<[Option<Tensor>; N]> {
+    let wanted = nodes.map(Tensor::track_op);
+    let detached = operands.map(Tensor::detach);
+    let grad = grad.detach().contiguous()?;
+    keeping(operands, node, || match grad.elem_count() {
+        0 => each_wanted(wanted, |place| detached[place].zeros_like()),
+        _ => op.gradients(detached.each_ref(), y, &grad, wanted),
+    })
+}
+
+impl CustomOp1 for Elements {
+    fn name(&self) -> &'static str {
+        "elements"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        let computed = self.computed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        computed.map_or_else(|| bail!("the elements of a result are taken once"), Ok)
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        self.inbox.put(grad).map(Some)
+    }
+}
+
+impl Drop for Elements {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.get() {
+            links::remove(*id);
+        }
+    }
+}
+
+macro_rules! node_of {
+    (
+        $n:literal, $custom:ident, $apply:ident, $gradients:expr => $type:ty,
+        $first:ident: $s:ident $l:ident $(, $other:ident: $os:ident $ol:ident)*
+    ) => {
+        impl<O: Operation<$n>> Operands<O> for [&Tensor; $n] {
+            fn apply(self, op: O) -> Result<Tensor> {
+                apply(op, self, |[$first $(, $other)*], node| $first.$apply($($other,)* node))
+            }
+        }
+
+        impl<O: Operation<$n>> $custom for Node<O, $n> {
+            fn name(&self) -> &'static str {
+                self.op.name()
+            }
+
+            fn cpu_fwd(
+                &self,
+                $s: &CpuStorage,
+                $l: &Layout
+                $(, $os: &CpuStorage, $ol: &Layout)*
+            ) -> Result<(CpuStorage, Shape)> {
+                self.here([($s, $l) $(, ($os, $ol))*])
+            }
+
+            fn cuda_fwd(
+                &self,
+                $s: &CudaStorage,
+                $l: &Layout
+                $(, $os: &CudaStorage, $ol: &Layout)*
+            ) -> Result<(CudaStorage, Shape)> {
+                elsewhere(&self.op, [($s, $l) $(, ($os, $ol))*])
+            }
+
+            fn metal_fwd(
+                &self,
+                $s: &MetalStorage,
+                $l: &Layout
+                $(, $os: &MetalStorage, $ol: &Layout)*
+            ) -> Result<(MetalStorage, Shape)> {
+                elsewhere(&self.op, [($s, $l) $(, ($os, $ol))*])
+            }
+
+            fn bwd(
+                &self,
+                $first: &Tensor,
+                $($other: &Tensor,)*
+                y: &Tensor,
+                grad: &Tensor,
+            ) -> Result<$type> {
+                let [$first $(, $other)*] = self.backward([$first $(, $other)*], y, grad)?;
+                Ok($gradients)
+            }
+        }
+    };
+}
+
+type Gradient = Option<Tensor>;
+
+node_of!(1, CustomOp1, apply_op1, x => Gradient, x: s1 l1);
+node_of!(2, CustomOp2, apply_op2, (x, w) => (Gradient, Gradient), x: s1 l1, w: s2 l2);
+node_of!(
+    3, CustomOp3, apply_op3, (x, w, b) => (Gradient, Gradient, Gradient),
+    x: s1 l1, w: s2 l2, b: s3 l3
+);
