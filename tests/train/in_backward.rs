@@ -100,7 +100,19 @@ fn read_again(net: &Net) -> Result<Tensor> {
     classes(&net.head.forward(&product)?)
 }
 
-const LOSSES: [(&str, fn(&Net) -> Result<Tensor>); 8] = [
+/// Two stages run again in the backward, with a layer that both use.
+fn recomputed(net: &Net) -> Result<Tensor> {
+    let stage = |layers: [&Linear; 2]| {
+        let layers = layers.map(Linear::clone);
+        move |xs: Tensor| layers.iter().try_fold(xs, |xs, layer| gelu(&layer.forward(&xs)?))
+    };
+    let [first, second, third, _] = &net.body[..] else { panic!("four layers") };
+    let low = freeze_core::recompute(first.forward(&x(net)?)?, stage([second, third]))?;
+    let high = freeze_core::recompute(low, stage([third, first]))?;
+    classes(&net.head.forward(&high)?)
+}
+
+const LOSSES: [(&str, fn(&Net) -> Result<Tensor>); 9] = [
     ("perceptron", perceptron),
     ("shared", shared),
     ("tied", tied),
@@ -109,6 +121,7 @@ const LOSSES: [(&str, fn(&Net) -> Result<Tensor>); 8] = [
     ("by candle too", by_candle_too),
     ("read again", read_again),
     ("derived", derived),
+    ("recomputed", recomputed),
 ];
 
 type Build = fn(Run) -> freeze_core::Result<Run>;
