@@ -174,9 +174,10 @@ fn room(run: impl Fn() -> Result<()>) -> Result<usize> {
 const LAYERS: usize = 8;
 
 type Run = Training<Net>;
+type Mode = fn(Run) -> Result<Run>;
 
 /// A run of linear layers, and a step of it; whatever is called before the run begins is `mode`.
-fn run(mode: fn(Run) -> Result<Run>) -> Result<RefCell<Run>> {
+fn run(mode: Mode) -> Result<RefCell<Run>> {
     let mut run = mode(Training::of(net(LAYERS)?))?.length(1, 9)?;
     run.next_epoch()?;
     Ok(RefCell::new(run))
@@ -185,9 +186,9 @@ fn run(mode: fn(Run) -> Result<Run>) -> Result<RefCell<Run>> {
 fn step(run: &RefCell<Run>) -> Result<()> {
     let mut run = run.borrow_mut();
     let x = Tensor::ones((1, WIDTH), DType::F32, &Device::Cpu)?;
-    let layers = run.model().layers.iter();
-    let y = layers.fold(Ok(x), |x, layer| linear(&x?, layer.weight(), None));
-    let loss = (y?.mean_all()? * 1e-6)?;
+    let mut layers = run.model().layers.iter();
+    let y = layers.try_fold(x, |x, layer| linear(&x, layer.weight(), None))?;
+    let loss = (y.mean_all()? * 1e-6)?;
     run.step(&loss).map(drop)
 }
 
@@ -223,7 +224,7 @@ fn a_steady_step_allocates_no_gradient() -> Result<()> {
         Ok(ALLOCATOR.total_allocated() - before)
     };
     for (mode, gradients) in [
-        (sgd as fn(Run) -> Result<Run>, 0),
+        (sgd as Mode, 0),
         (|run| sgd(run.update_in_backward()), 0),
         // What another optimizer keeps is not known.
         (|run| run.optimizer(|vars| PerParam::<KeepsAll>::with_names(vars, ())), LAYERS),
@@ -270,7 +271,10 @@ fn attention_needs_memory_in_proportion_to_the_sequence() -> Result<()> {
             let y = scaled_dot_product_attention_dropout(&q, &k, &v, mask, None, &dropout)?;
             y.sum_all()?.backward()
         };
-        room(|| Ok(drop(step()?)))
+        room(|| {
+            step()?;
+            Ok(())
+        })
     };
     for p in [0.0, 0.1] {
         let (short, long) = (peak(512, p)?, peak(1024, p)?);

@@ -112,7 +112,9 @@ fn recomputed(net: &Net) -> Result<Tensor> {
     classes(&net.head.forward(&high)?)
 }
 
-const LOSSES: [(&str, fn(&Net) -> Result<Tensor>); 9] = [
+type Loss = fn(&Net) -> Result<Tensor>;
+
+const LOSSES: [(&str, Loss); 9] = [
     ("perceptron", perceptron),
     ("shared", shared),
     ("tied", tied),
@@ -181,7 +183,7 @@ fn all_bits(tensors: Vec<(String, Tensor)>) -> Vec<(String, Vec<u64>)> {
     tensors.into_iter().map(bits).collect()
 }
 
-fn drive(run: &mut Run, loss: fn(&Net) -> Result<Tensor>) -> freeze_core::Result<()> {
+fn drive(run: &mut Run, loss: Loss) -> freeze_core::Result<()> {
     while run.next_epoch()?.is_some() {
         for _ in 0..STEPS {
             let loss = loss(run.model())?;
@@ -337,7 +339,7 @@ fn a_run_that_a_step_left_in_part_goes_on_from_a_checkpoint_alone() -> freeze_co
     drive(&mut expected, perceptron)?;
     // What each step fails with, and whether the graph is another one than the run has seen.
     for (failing, words) in [
-        (no_number_below as fn(&Net) -> Result<Tensor>, &["body.0.weight", "NaN"][..]),
+        (no_number_below as Loss, &["body.0.weight", "NaN"][..]),
         (with_penalty, &["before it was whole", "candle's"]),
         (read_again, &["before it was whole", "another operation"]),
     ] {
