@@ -1,5 +1,5 @@
-//! Where generators stood before a part of a forward drew from them, so that the part can be run again
-//! with the same draws.
+//! The states of generators before a part of a forward drew from them, so that the part can run
+//! again with the same draws.
 
 use super::{DRAWN, Drawn, Generator, Rewind};
 use crate::model::DropoutState;
@@ -9,7 +9,7 @@ use crate::model::DropoutState;
 pub(crate) struct Notes(Vec<(Generator, DropoutState)>);
 
 impl Notes {
-    /// Runs `run`, and notes what dropouts on this thread draw from meanwhile.
+    /// Runs `run` and records the generators that dropouts on this thread draw from meanwhile.
     pub(crate) fn take<R>(run: impl FnOnce() -> R) -> (R, Self) {
         let listener = Listener { outer: DRAWN.replace(Some(Vec::new())) };
         let result = run();
@@ -25,7 +25,8 @@ impl Notes {
         (result, Self(notes))
     }
 
-    /// Runs `run` from the states noted; afterwards every generator stands where it stood.
+    /// Runs `run` from the recorded states; afterwards every generator has its previous state
+    /// again.
     pub(crate) fn replay<R>(&self, run: impl FnOnce() -> R) -> R {
         let _rewind = Rewind::start(self.0.iter().map(|(generator, _)| generator));
         self.0.iter().for_each(|(generator, state)| generator.set_state(*state));
@@ -33,7 +34,7 @@ impl Notes {
     }
 }
 
-/// Tells whoever listened before of the draws, after a panic too.
+/// Passes the draws on to the previous recorder, also after a panic.
 struct Listener {
     outer: Option<Drawn>,
 }

@@ -1,4 +1,4 @@
-//! Memory for gradients of variables that lives on from one backward pass to the next.
+//! Memory for gradients of variables that is kept from one backward pass to the next.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,10 +6,10 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use crate::kernel::StorageId;
 
-/// A handle to the buffers; clones are the same.
+/// A handle to the buffers, which clones share.
 ///
-/// A gradient in a buffer is overwritten after [`give_back_all`](Self::give_back_all): whoever calls
-/// that must know that nobody keeps such a gradient.
+/// After [`give_back_all`](Self::give_back_all) gradients in buffers are overwritten, so the caller
+/// must make sure that no such gradient is still held.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Buffers(Arc<Mutex<Vec<Buffer>>>);
 
@@ -20,7 +20,7 @@ struct Buffer {
 }
 
 impl Buffers {
-    /// A tensor on the CPU to write a gradient to: a free one of that shape, or a new one.
+    /// A tensor on the CPU to write a gradient to: a free one of this shape, or a new one.
     pub(super) fn lend(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
         let mut buffers = self.lock();
         let fits = |buffer: &&mut Buffer| {
@@ -36,7 +36,7 @@ impl Buffers {
         Ok(tensor)
     }
 
-    /// Frees the buffer that a gradient lies in, if it lies in one.
+    /// Frees the buffer that holds a gradient, if one does.
     pub(crate) fn give_back(&self, gradient: &Tensor) {
         let storage = StorageId::of(gradient);
         let mut buffers = self.lock();
@@ -44,7 +44,7 @@ impl Buffers {
         own.into_iter().for_each(|buffer| buffer.lent = false);
     }
 
-    /// Leaves the buffer that a gradient lies in to whoever holds the gradient.
+    /// Gives up the buffer that holds a gradient, so that the gradient stays valid.
     pub(super) fn give_away(&self, gradient: &Tensor) {
         let storage = StorageId::of(gradient);
         self.lock().retain(|buffer| StorageId::of(&buffer.tensor) != storage);
@@ -61,7 +61,7 @@ impl Buffers {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Buffer>> {
-        // Each buffer is whole at any time.
+        // Buffers are always consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! The backward of a part of a graph, run by a node that stands for the part in the whole.
+//! The backward of a part of a graph, run by the node that represents it in the whole graph.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,8 +9,8 @@ use candle_core::{Result, Tensor};
 use super::sink::{Sink, is_open, with_sink};
 use super::sums::Sums;
 
-/// The gradients of a part, in the manner in which the backward of the whole runs. The node is to return
-/// those of all variables.
+/// The gradients of a part, computed in the same way as the enclosing backward. The node has to
+/// return those of all variables.
 ///
 /// # Errors
 ///
@@ -25,7 +25,7 @@ pub(in crate::nn) fn backward_of_part(part: &Tensor) -> Result<GradStore> {
     Ok(grads)
 }
 
-/// What the node returns.
+/// The gradients that the node returns.
 #[derive(Default)]
 struct Returned(Sums);
 

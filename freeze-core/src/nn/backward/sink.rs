@@ -57,12 +57,13 @@ pub(super) fn with_sink<R>(sink: Rc<RefCell<dyn Sink>>, run: impl FnOnce() -> R)
     run()
 }
 
-/// Whether a backward with a sink is under way on this thread.
+/// Whether a backward with a sink is running on this thread.
 pub(super) fn is_open() -> bool {
     SINKS.with_borrow(|sinks| !sinks.is_empty())
 }
 
-/// A tensor on the CPU for an operation to write the gradient of an operand to; `None` if it is to make one.
+/// A tensor on the CPU for an operation to write the gradient of an operand to; `None` if the
+/// operation should allocate one.
 pub(in crate::nn) fn buffer(shape: &[usize], dtype: DType) -> Result<Option<Tensor>> {
     let sink = SINKS.with_borrow(|sinks| sinks.last().cloned());
     match sink.as_ref().and_then(|sink| sink.try_borrow_mut().ok()) {

@@ -17,7 +17,7 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// Sums of gradients that lie in buffers.
+    /// Sums of gradients in buffers.
     pub(super) fn within(buffers: &Buffers) -> Self {
         Self { buffers: Some(buffers.clone()), ..Self::default() }
     }

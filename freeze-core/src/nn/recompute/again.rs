@@ -1,4 +1,4 @@
-//! Whether a forward runs for the second time.
+//! Tracks whether a forward is a repetition.
 
 use std::cell::Cell;
 
@@ -6,15 +6,15 @@ thread_local! {
     static AGAIN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether the forward under way on this thread is one that has run before: what a forward changes, it
-/// has changed.
+/// Whether the current forward on this thread repeats an earlier one, so that it must not update
+/// statistics again.
 pub(crate) fn is_again() -> bool {
     AGAIN.get()
 }
 
-/// Runs `run` as a forward that has run before.
+/// Runs `run` as a repeated forward.
 pub(super) fn again<R>(run: impl FnOnce() -> R) -> R {
-    /// Puts back what was there before, after a panic too.
+    /// Restores the previous value, also after a panic.
     struct Outer(bool);
     impl Drop for Outer {
         fn drop(&mut self) {

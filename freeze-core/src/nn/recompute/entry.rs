@@ -1,11 +1,11 @@
-//! What flows into a stage, with a graph that begins there.
+//! The inputs of a stage, as the start of a graph of its own.
 
 use candle_core::{Result, Tensor, TensorId, Var};
 
 use crate::model::Flat;
 
-/// The inputs of a stage as the stage is given them: tracked where they were, and without what lies
-/// behind.
+/// The inputs that are passed to a stage: tracked if they were tracked before, but without the
+/// graph before them.
 pub(super) struct Entry {
     pub(super) flat: Flat,
     /// Each tracked input once.
@@ -14,12 +14,12 @@ pub(super) struct Entry {
 
 /// A tracked input.
 pub(super) struct Gate {
-    /// What was to flow in.
+    /// The input as the caller passed it.
     pub(super) given: Tensor,
-    /// What gets its gradient.
+    /// The variable that gets its gradient.
     pub(super) var: Var,
-    /// What flows in: no variable itself, so that its gradients are added up as those of any tensor
-    /// between two operations.
+    /// The tensor that is passed to the stage. It is not the variable itself, so that its gradients
+    /// are added up like those of any intermediate tensor.
     pub(super) within: Tensor,
 }
 
@@ -41,13 +41,13 @@ impl Entry {
         Ok(Self { flat, gates })
     }
 
-    /// What was to flow in, where the tensor is what flows in for it.
+    /// The input that the caller passed, if `tensor` was passed to the stage in its place.
     pub(super) fn given(&self, tensor: &Tensor) -> Option<&Tensor> {
         let gate = self.gates.iter().find(|gate| gate.within.id() == tensor.id());
         gate.map(|gate| &gate.given)
     }
 
-    /// The place of the input that has the variable.
+    /// The index of the input that has the variable.
     pub(super) fn gate_of(&self, var: TensorId) -> Option<usize> {
         self.gates.iter().position(|gate| gate.var.id() == var)
     }
@@ -55,14 +55,14 @@ impl Entry {
 
 impl Gate {
     fn of(given: &Tensor) -> Result<Self> {
-        // candle makes a variable of a copy.
+        // candle makes variables from copies only.
         let var = Var::from_tensor(&given.detach())?;
         let within = var.as_tensor().reshape(var.shape())?;
         Ok(Self { given: given.clone(), var, within })
     }
 }
 
-/// Whether candle's backward comes to the tensor.
+/// Whether candle's backward reaches the tensor.
 pub(super) fn is_tracked(tensor: &Tensor) -> bool {
     tensor.track_op() && tensor.dtype().is_float()
 }

@@ -1,12 +1,12 @@
-//! Activations that are computed again in the backward and not kept (Chen et al. 2016,
-//! arXiv:1604.06174): memory for time.
+//! Recomputes activations in the backward instead of keeping them (Chen et al. 2016,
+//! arXiv:1604.06174), which saves memory and costs time.
 //!
-//! A stage that is recomputed leaves three kinds of nodes in candle's graph. An [`Outlet`](nodes) for
-//! each result, a link for each input and variable that the results depend on, in a chain below the
-//! outlets, and nothing of what lies between. The backward comes to the outlets first, which put down
-//! their gradients, then to the topmost link, which runs the stage again and its backward, and to every
-//! link, which returns the gradient of its operand. So the variables are operands as in any graph: all
-//! that looks for them finds them.
+//! A stage that is recomputed leaves three kinds of nodes in candle's graph. An [`Outlet`](nodes)
+//! for each result, a link for each input and variable that the results depend on, in a chain below
+//! the outlets, and nothing of what lies between. The backward reaches the outlets first, which
+//! store their gradients, then the topmost link, which runs the stage and its backward again, and
+//! then every other link, which returns the gradient of its operand. So the variables are operands
+//! as in any graph, and code that looks for them finds them.
 
 pub(crate) mod again;
 mod entry;
@@ -22,19 +22,19 @@ use crate::model::{Flow, flattened, unflattened};
 use entry::Entry;
 use segment::{Run, Segment};
 
-/// `stage(xs)`, of which nothing is kept for the backward but `xs`: the backward runs the stage again,
-/// and gradients are bit for bit those of the stage itself. Costs the time of a second forward, and a
-/// copy of what flows in and out.
+/// `stage(xs)`, keeping only `xs` for the backward, which runs the stage again. Gradients are
+/// bit-identical to those of the stage itself. It costs a second forward, and a copy of the inputs
+/// and outputs.
 ///
 /// Dropouts of [`nn`](crate::nn) draw the same masks again, and running statistics of
-/// [`nn::BatchNorm`](crate::nn::BatchNorm) move once. Calls may be nested. A tensor that the stage
-/// passes on as it is stays the same tensor. What has a graph and is used by the stage should flow in
-/// through `xs`: gradients through what the closure captures are right too, but all that lies behind is
-/// gone through for each such stage.
+/// [`nn::BatchNorm`](crate::nn::BatchNorm) are updated once. Calls can be nested. A tensor that the
+/// stage returns unchanged stays the same tensor. Pass tensors with a graph to the stage by `xs`:
+/// gradients of captured ones are correct too, but the graph before them is walked for each such
+/// stage.
 ///
-/// Sums keep their order within the stage. Where a tensor is used more than once inside and also
-/// outside, or a variable more than once here and also elsewhere, more than two gradients are added up
-/// in another order than without.
+/// Within the stage, sums of gradients keep their order. If a tensor is used more than once inside
+/// and also outside, or a variable more than once here and also elsewhere, more than two gradients
+/// are added in a different order.
 ///
 /// ```
 /// use candle_core::{DType, Device::Cpu, Module, Tensor, Var};
@@ -55,16 +55,16 @@ use segment::{Run, Segment};
 ///
 /// # Errors
 ///
-/// Those of `stage`. The backward fails where the stage does then, or comes to another result than
-/// before: it draws from a generator that is not a dropout's of [`nn`](crate::nn), it remembers
-/// something, or a weight has changed in between. (The result is compared on the CPU; candle's own
-/// batch norm moves its statistics twice, which is not noticed.)
+/// Those of `stage`. The backward fails if the stage fails when it runs again, or returns a
+/// different result: because it draws from a generator other than those of [`nn`](crate::nn)'s
+/// dropouts, has state, or a weight has changed in between. (The result is compared only on the
+/// CPU; candle's own batch norm updates its statistics twice, which is not detected.)
 pub fn recompute<F, G>(xs: F, stage: impl Fn(F) -> Result<G> + Send + Sync + 'static) -> Result<G>
 where
     F: Flow + 'static,
     G: Flow + 'static,
 {
-    // An audit or a calibration looks at the operations themselves.
+    // An audit or a calibration has to see the operations themselves.
     if record::is_on() {
         return stage(xs);
     }

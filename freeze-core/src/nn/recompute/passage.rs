@@ -1,4 +1,4 @@
-//! What passes between the nodes of a stage in a backward.
+//! Gradients that pass between the nodes of a stage in a backward.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -6,24 +6,24 @@ use candle_core::Tensor;
 
 use super::nodes::Arrived;
 
-/// From the outlets down to the topmost link, and from there to the others.
+/// Gradients from the outlets to the topmost link, and from there to the other links.
 #[derive(Default)]
 pub(super) struct Passage {
-    /// With the places of the results.
+    /// The gradients of results, with the results' indices.
     arrived: Mutex<Vec<(usize, Arrived)>>,
-    /// By the places of the operands.
+    /// The gradients of operands, by the operands' indices.
     found: Mutex<Vec<Option<Tensor>>>,
 }
 
 impl Passage {
-    /// Puts down what arrived at the outlet of a result; what a backward that failed left there goes.
+    /// Stores the gradient of the result at `place`; one left by a failed backward is dropped.
     pub(super) fn arrive(&self, place: usize, new: Arrived) {
         let mut arrived = lock(&self.arrived);
         arrived.retain(|(other, _)| *other != place);
         arrived.push((place, new));
     }
 
-    /// All that arrived, the latest first.
+    /// Takes all gradients of results, the latest first.
     pub(super) fn take_arrived(&self) -> Vec<(usize, Arrived)> {
         let mut arrived = std::mem::take(&mut *lock(&self.arrived));
         arrived.reverse();
@@ -41,6 +41,6 @@ impl Passage {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that can panic runs under these locks.
+    // No code that can panic runs under these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

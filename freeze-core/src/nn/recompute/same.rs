@@ -1,12 +1,12 @@
-//! Whether a stage comes to the same result when it runs again.
+//! Checks that a stage returns the same result when it runs again.
 
 use candle_core::{Error, Result, Tensor};
 
 use crate::error::Error as Ours;
 use crate::kernel::{Element, by_element, slices, wide};
 
-/// Refuses a result that is not the one that `before` was. Numbers are compared on the CPU, where equal
-/// calls give equal bits.
+/// An error if `now` differs from `before`. Numbers are compared only on the CPU, where equal calls
+/// give equal bits.
 pub(super) fn check_same(before: &Tensor, now: &Tensor) -> Result<()> {
     let alike = before.dtype() == now.dtype() && before.dims() == now.dims();
     if alike && (!before.device().is_cpu() || is_equal(before, now)?) {
@@ -32,7 +32,7 @@ fn is_equal(before: &Tensor, now: &Tensor) -> Result<bool> {
 /// NaN is equal to NaN.
 #[expect(clippy::eq_op, reason = "NaN alone is not equal to itself")]
 fn are_equal<T: Element>(before: &[T], now: &[T]) -> bool {
-    // Counted to the end, since a loop that may stop early does not run at the processor's width.
+    // Counts to the end, because a loop that may stop early is not vectorised.
     wide(
         #[inline(always)]
         || before.iter().zip(now).filter(|(a, b)| a != b && (a == a || b == b)).count() == 0,

@@ -15,7 +15,7 @@ use crate::nn::backward::backward_of_part;
 
 pub(super) type Run = Box<dyn Fn(Flat) -> Result<Flat> + Send + Sync>;
 
-/// A stage, and what it needs to run again.
+/// A stage, with everything needed to run it again.
 pub(super) struct Segment {
     run: Run,
     inputs: Flat,
@@ -24,21 +24,21 @@ pub(super) struct Segment {
     passage: Passage,
 }
 
-/// What results depend on.
+/// An operand that results depend on.
 enum Operand {
-    /// The input at a place among those that are tracked.
+    /// The tracked input at this index.
     Input(usize),
-    /// A variable that the stage has of its own.
+    /// A variable of the stage.
     Variable(TensorId),
 }
 
 impl Segment {
-    /// What flows out of the stage.
+    /// Runs the stage and returns its outputs.
     pub(super) fn forward(run: Run, inputs: Flat) -> Result<Flat> {
         let entry = Entry::of(&inputs)?;
         let (outputs, notes) = Notes::take(|| run(entry.flat.clone()));
         let mut outputs = outputs?;
-        // A tensor that is passed on as it is has its node already.
+        // A tensor that is returned unchanged already has its node.
         let is_made = |y: &Tensor| is_tracked(y) && entry.given(y).is_none();
         let made: Vec<Option<TensorId>> =
             outputs.tensors().map(|y| is_made(y).then(|| y.id())).collect();
@@ -51,7 +51,7 @@ impl Segment {
         for y in outputs.tensors_mut() {
             *y = entry.given(y).cloned().unwrap_or_else(|| y.detach());
         }
-        // With it goes the graph, before what was made is copied.
+        // Drops the graph before the results are copied.
         drop(entry);
         let segment = Self { run, inputs, notes, operands, passage: Passage::default() };
         match tensors.is_empty() {
@@ -60,7 +60,7 @@ impl Segment {
         }
     }
 
-    /// `outputs` with nodes of the stage's own in place of those that it `made`.
+    /// `outputs`, with nodes of this stage in place of the tensors that it `made`.
     fn flow_out(
         self: Arc<Self>,
         mut outputs: Flat,
@@ -90,14 +90,16 @@ impl Segment {
         Ok(outputs)
     }
 
-    /// The gradient of the operand at `place`; the topmost, which is asked first, has the stage run.
+    /// The gradient of the operand at `place`. The first call, for the topmost operand, runs the
+    /// stage.
     fn gradient(&self, place: usize, operand: &Tensor) -> Result<Option<Tensor>> {
         if place + 1 == self.operands.len() {
             self.passage.set_found(self.backward()?);
         }
         let found = self.passage.take_found(place);
         match self.operands[place] {
-            // Reached through results that the loss does not use, but candle wants a gradient.
+            // Reached only through results that the loss does not use, but candle requires a
+            // gradient.
             Operand::Input(_) if found.is_none() => operand.zeros_like().map(Some),
             _ => Ok(found),
         }
@@ -107,7 +109,7 @@ impl Segment {
     fn backward(&self) -> Result<Vec<Option<Tensor>>> {
         let entry = Entry::of(&self.inputs)?;
         let outputs = self.notes.replay(|| again(|| (self.run)(entry.flat.clone())))?;
-        // As the forward's walk through the graph met them: what came last was met first.
+        // In the order of the forward's walk through the graph, which meets the last first.
         let mut root = None;
         for (place, Arrived { y, grad }) in self.passage.take_arrived() {
             let output = outputs.tensors().nth(place).ok_or_else(changed)?;
