@@ -1,5 +1,5 @@
 //! Multi-head attention (Vaswani et al. 2017, arXiv:1706.03762): four linear layers around
-//! [`scaled_dot_product_attention`](super::ops::scaled_dot_product_attention).
+//! [`scaled_dot_product_attention`].
 //!
 //! ```
 //! use candle_core::{DType, Device::Cpu, ModuleT, Tensor};
