@@ -34,7 +34,7 @@ pub(crate) fn exp_f32(x: f32) -> f32 {
 pub(crate) fn tanh_f32(x: f32) -> f32 {
     const NEAR: f32 = 0.625;
     const TERMS: [f32; 5] =
-        [-5.704_988_7e-3, 2.063_908_8e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1];
+        [-5.704_988_7e-3, 2.063_908_8e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
     let size = x.abs();
     let power = exp_f32(-(size + size));
     let far = ((1.0 - power) / (1.0 + power)).copysign(x);

@@ -107,14 +107,7 @@ impl ByPlanes {
         grad: &[T],
         wanted: [bool; 3],
     ) -> [Option<Vec<T>>; 3] {
-        self.gradients(
-            x,
-            affine,
-            grad,
-            wanted,
-            #[inline(always)]
-            |y, g| passed(y, g),
-        )
+        self.gradients(x, affine, grad, wanted, passed)
     }
 
     /// The gradient of the sum that [`forward_add_relu`](Self::forward_add_relu) rectifies.

@@ -120,11 +120,11 @@ impl Operation<2> for Binary {
         let (name, shape) = (Operation::<2>::name(self), self.shape([a_l, b_l])?);
         check_dtype(name, a.dtype(), ("the other operand", b.dtype()))?;
         by_element!(a.dtype(), name, T => Ok(T::to_cpu_storage_owned(match self {
-            Self::Sum => zip(operands, &shape, #[inline(always)] |a, b| sum::<T>(a, b))?,
+            Self::Sum => zip(operands, &shape, sum::<T>)?,
             Self::RectifiedSum => {
-                zip(operands, &shape, #[inline(always)] |a, b| rectified_sum::<T>(a, b))?
+                zip(operands, &shape, rectified_sum::<T>)?
             }
-            Self::Product => zip(operands, &shape, #[inline(always)] |a, b| product::<T>(a, b))?,
+            Self::Product => zip(operands, &shape, product::<T>)?,
         })))
     }
 
@@ -170,7 +170,7 @@ fn gradient_of_sum(a: &Tensor, b: &Tensor, grad: &Tensor) -> Result<Tensor> {
     }
     by_element!(grad.dtype(), "add_relu", T => {
         let dx = with3([&a, &b, grad], |a: &[T], b: &[T], grad: &[T]| {
-            Ok(zip3_map([a, b, grad], #[inline(always)] |a, b, g| passed_sum::<T>(a, b, g)))
+            Ok(zip3_map([a, b, grad], passed_sum::<T>))
         })?;
         Tensor::from_vec(dx, grad.shape(), grad.device())
     })
@@ -187,7 +187,7 @@ fn times(grad: &Tensor, other: &Tensor) -> Result<Tensor> {
     };
     by_element!(grad.dtype(), "mul", T => {
         let product = with2([grad, &whole], |grad: &[T], other: &[T]| {
-            Ok(zip_cycle(grad, other, #[inline(always)] |g, x| product::<T>(g, x)))
+            Ok(zip_cycle(grad, other, product::<T>))
         })?;
         Tensor::from_vec(product, grad.shape(), grad.device())
     })
