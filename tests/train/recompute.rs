@@ -92,7 +92,9 @@ fn step(run: &mut Run, which: &[u32]) -> freeze_core::Result<f64> {
 }
 
 /// The losses, all tensors and all generators at the end.
-fn driven(mut run: Run) -> freeze_core::Result<(Vec<f64>, Vec<Vec<f32>>, Vec<u64>)> {
+type Outcome = (Vec<f64>, Vec<Vec<f32>>, Vec<u64>);
+
+fn driven(mut run: Run) -> freeze_core::Result<Outcome> {
     let mut losses = Vec::new();
     while let Some(epoch) = run.next_epoch()? {
         for which in epoch.shuffled(SAMPLES, SIZE) {
