@@ -59,8 +59,8 @@ pub use cache::ActivationCache;
 pub use error::{Error, Result};
 pub use model::{
     At, BatchNormPolicy, Flat, Flow, FlowLayout, FlowRows, Freezable, Freezer, Leaf, LeafTree,
-    Mapper, Param, Part, Rebuilt, Role, Skipped, Stage, Staged, Stages, Summary, TensorParam, View,
-    Visit, Whole,
+    Mapper, Param, Part, Rebuilt, Role, Skipped, Stage, StageSummary, Staged, Stages, Summary,
+    TensorParam, View, Visit, Whole,
 };
 pub use nn::backward;
 pub use nn::recompute::recompute;

@@ -7,4 +7,5 @@ mod models;
 mod past;
 mod random;
 mod restored;
+mod stages;
 mod work;

@@ -178,3 +178,32 @@ fn a_plan_by_stages_trains_what_lies_behind() {
     assert_eq!(model.frozen_boundary(&plan).expect("a plan"), Some(NetStage::Groups(0, 0)));
     assert_eq!(input(2).states.dtype(), DType::F32);
 }
+
+#[test]
+fn the_summary_of_stages_says_where_the_frozen_front_ends() {
+    let none = "4 stages: the first moves, no frozen front";
+    let two = "4 stages, of which the first 2 are the frozen front; `groups.0.1` moves";
+    for (patterns, front, states, last) in [
+        (&[][..], 0, ["trained"; 4], none),
+        (&["stem", "groups.0.0"], 2, ["frozen", "frozen", "trained", "trained"], two),
+        (&["head"], 0, ["trained", "trained", "trained", "frozen"], none),
+        (&["**"], 4, ["frozen"; 4], "4 stages: nothing moves"),
+    ] {
+        let mut net = Freezer::new(net(&[2], false)).expect("a freezer");
+        let mut plan = net.plan().clone();
+        patterns.iter().for_each(|pattern| drop(plan.freeze(pattern).expect("a plan")));
+        net.apply(&plan, &mut []).expect("applied");
+        let summary = net.stage_summary().expect("a summary");
+        assert_eq!(summary.frozen_front(), front, "{patterns:?}");
+        let text = summary.to_string();
+        assert_eq!(text.lines().last(), Some(last), "{patterns:?}");
+        for (path, state) in ["stem", "groups.0.0", "groups.0.1", "head"].iter().zip(states) {
+            let row = text.lines().find(|line| line.trim_start().starts_with(path));
+            let cells: Vec<&str> = row.expect("a row").split_whitespace().collect();
+            let [_, leaves, parameters, trained, shown] = cells[..] else { panic!("{cells:?}") };
+            assert_eq!((leaves, shown), ("1", state), "{patterns:?}");
+            let trains = if state == "trained" { parameters } else { "0" };
+            assert_eq!(trained, trains, "{patterns:?}");
+        }
+    }
+}

@@ -35,7 +35,7 @@ pub use leaf::{Leaf, Param};
 pub use leaf_tree::{LeafTree, Part};
 pub use mapper::{At, Mapper, Role, Visit};
 pub use rebuilt::Rebuilt;
-pub use stages::{Stage, StageList, Staged, Stages};
+pub use stages::{Stage, StageList, StageSummary, Staged, Stages};
 pub use summary::Summary;
 pub use view::View;
 pub use whole::Whole;

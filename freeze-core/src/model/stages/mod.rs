@@ -3,6 +3,7 @@
 mod list;
 mod places;
 mod staged;
+mod summary;
 
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
@@ -14,6 +15,7 @@ use crate::plan::FreezePlan;
 
 pub use list::StageList;
 pub use staged::Staged;
+pub use summary::StageSummary;
 
 /// One stage of a model: a variant of the enum that `#[freeze(stages)]` writes, such as
 /// `NetStage::Blocks(3)`.
