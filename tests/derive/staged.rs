@@ -191,7 +191,9 @@ fn the_summary_of_stages_says_where_the_frozen_front_ends() {
     ] {
         let mut net = Freezer::new(net(&[2], false)).expect("a freezer");
         let mut plan = net.plan().clone();
-        patterns.iter().for_each(|pattern| drop(plan.freeze(pattern).expect("a plan")));
+        for pattern in patterns {
+            plan.freeze(pattern).expect("a plan");
+        }
         net.apply(&plan, &mut []).expect("applied");
         let summary = net.stage_summary().expect("a summary");
         assert_eq!(summary.frozen_front(), front, "{patterns:?}");
