@@ -7,6 +7,7 @@ use super::graph::Graph;
 use super::trial::Trial;
 use crate::bits::bits;
 use crate::error::Result;
+use crate::kernel::bytes_of;
 use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf};
 use crate::nn::record::{Call, Detail, record};
 use crate::plan::FreezePlan;
@@ -57,7 +58,7 @@ where
         let unread = grads.get_ids().filter(|id| !graph.ids.contains(id));
         let unread = unread
             .filter_map(|id| grads.get_id(*id))
-            .map(|grad| (grad.dims().to_vec(), grad.elem_count() * grad.dtype().size_in_bytes()));
+            .map(|grad| (grad.dims().to_vec(), bytes_of(grad)));
         let (value, unread) = (Value::of(&loss)?, unread.collect());
         Ok(Step { leaves, calls, value, grads, graph, unread })
     }

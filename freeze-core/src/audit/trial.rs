@@ -3,9 +3,9 @@
 use candle_core::{Tensor, Var};
 
 use crate::error::Result;
-use crate::model::inspect::{generators, visit};
+use crate::model::inspect::{generators, statistics};
 use crate::model::mapped;
-use crate::model::{BatchNormPolicy, Freezable, Freezer, Generator, Leaf, Mapper, Rewind, Role};
+use crate::model::{BatchNormPolicy, Freezable, Freezer, Generator, Leaf, Mapper, Rewind};
 use crate::plan::FreezePlan;
 
 /// A model with the values of its running statistics and its generators.
@@ -18,15 +18,8 @@ pub(crate) struct Trial<'a, M> {
 impl<'a, M: Freezable> Trial<'a, M> {
     pub(crate) fn new(freezer: &'a Freezer<M>) -> Result<Self> {
         let whole = freezer.whole();
-        let mut found = Vec::new();
         let walk = |mapper: &mut Mapper<'_>| whole.visit_params(mapper);
-        visit(&walk, |at, tensor| {
-            if at.role == Role::Buffer && tensor.is_variable() {
-                found.push(tensor.clone());
-            }
-        })?;
-        let statistics = found.iter().map(Var::from_tensor).collect::<Result<_, _>>()?;
-        let statistics = Saved::new(statistics)?;
+        let statistics = Saved::new(statistics(&walk)?.into_iter().map(|(_, var)| var).collect())?;
         let generators = generators(&walk)?;
         Ok(Self { whole, statistics, generators })
     }
@@ -67,7 +60,7 @@ impl Saved {
     }
 
     /// The variables with their saved values.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Var, &Tensor)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Var, &Tensor)> {
         self.0.iter().map(|(var, value)| (var, value))
     }
 

@@ -14,7 +14,7 @@ use super::seen::Seen;
 use super::through::{Batch, through};
 use super::trial::select;
 use crate::error::{Error, Result};
-use crate::model::{Flow, Freezer, Staged};
+use crate::model::{Flow, Freezer, Staged, through as run_through};
 
 impl ActivationCache {
     /// The forward of the freezer's view; the frozen front runs only for samples without a record. `keys`
@@ -72,9 +72,7 @@ impl ActivationCache {
                 break hidden;
             }
         };
-        let behind = &batch.stages[self.depth()..];
-        let run = |xs, stage: &M::Stage| model.run(*stage, xs, context);
-        Ok(behind.iter().try_fold(hidden, run)?)
+        Ok(run_through(model, &batch.stages[self.depth()..], hidden, context)?)
     }
 
     /// Drops the records that the present front would not compute; returns its number of stages.

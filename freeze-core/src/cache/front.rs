@@ -6,7 +6,7 @@ use super::prints::Prints;
 use super::seen::print;
 use super::settings::Boundary;
 use crate::error::{Error, Result};
-use crate::model::{BatchNormPolicy, Freezable, Freezer, Revision, Stages};
+use crate::model::{BatchNormPolicy, Freezable, Freezer, Revision, Stages, frozen_front};
 
 /// The frozen stages in front of the boundary.
 #[derive(Debug)]
@@ -46,10 +46,7 @@ impl Front {
             Ok((stage.to_string(), !model.stage_leaves(*stage)?.is_empty()))
         };
         let stages = all.iter().map(described).collect::<Result<Vec<_>>>()?;
-        let frozen = match model.frozen_boundary(freezer.plan())? {
-            Some(stage) => all.iter().position(|other| *other == stage).unwrap_or(0),
-            None => all.len(),
-        };
+        let frozen = frozen_front(model, &all, freezer.plan())?;
         let paths: Vec<String> = stages.iter().map(|(path, _)| path.clone()).collect();
         let depth = frozen.min(boundary.limit(&paths)?);
         Ok(Self {

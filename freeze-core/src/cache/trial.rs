@@ -3,14 +3,14 @@
 use std::borrow::Borrow;
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Tensor};
 
 use super::context::CacheContext;
 use crate::audit::trial::Saved;
 use crate::bits::bits;
 use crate::error::{Result, listed};
-use crate::model::inspect::{generators, visit};
-use crate::model::{Flow, Generator, Rewind, Role, Staged};
+use crate::model::inspect::{generators, statistics};
+use crate::model::{Flow, Generator, Rewind, Staged};
 
 /// The largest difference between the outputs for a part of a batch and for the whole, relative to the
 /// largest output: products of other sizes add in another order.
@@ -133,31 +133,21 @@ fn drops<M: Staged>(model: &M, drawn: &[Generator]) -> Result<String> {
 
 /// The running statistics of a model, restored when dropped.
 struct Statistics {
-    vars: Vec<(String, Var, Vec<u64>)>,
-    _saved: Saved,
+    names: Vec<String>,
+    saved: Saved,
 }
 
 impl Statistics {
     fn of<M: Staged>(model: &M) -> Result<Self> {
-        let mut found = Vec::new();
-        visit(&|mapper| model.visit_params(mapper), |at, tensor| {
-            if at.role == Role::Buffer && tensor.is_variable() {
-                found.push((at.name(), tensor.clone()));
-            }
-        })?;
-        let vars = found.into_iter().map(|(name, tensor)| {
-            let before = bits(&tensor)?;
-            Ok((name, Var::from_tensor(&tensor)?, before))
-        });
-        let vars: Vec<(String, Var, Vec<u64>)> = vars.collect::<Result<_>>()?;
-        let saved = Saved::new(vars.iter().map(|(_, var, _)| var.clone()).collect())?;
-        Ok(Self { vars, _saved: saved })
+        let found = statistics(&|mapper| model.visit_params(mapper))?;
+        let (names, vars) = found.into_iter().unzip();
+        Ok(Self { names, saved: Saved::new(vars)? })
     }
 
     fn moved(&self) -> Result<Vec<&str>> {
         let mut moved = Vec::new();
-        for (name, var, before) in &self.vars {
-            if bits(var)? != *before {
+        for (name, (var, before)) in self.names.iter().zip(self.saved.iter()) {
+            if bits(var)? != bits(before)? {
                 moved.push(name.as_str());
             }
         }

@@ -14,6 +14,7 @@ use super::atomic::replace;
 use super::bytes::each_chunk;
 use super::header::{Header, MAX_HEADER, METADATA};
 use crate::error::{Error, Result, file_error};
+use crate::kernel::bytes_of;
 
 /// The checksums of a file's tensors by name; all have the same length in the header.
 pub(super) type Checksums = BTreeMap<String, Checksum>;
@@ -98,7 +99,7 @@ fn infos(order: &[&(String, Tensor)]) -> Vec<(String, TensorInfo)> {
     let mut end = 0;
     let info = |(name, tensor): &&(String, Tensor)| {
         let start = end;
-        end += tensor.elem_count() * tensor.dtype().size_in_bytes();
+        end += bytes_of(tensor);
         let (dtype, shape) = (tensor.dtype().into(), tensor.dims().to_vec());
         (name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) })
     };

@@ -11,6 +11,7 @@ use super::costs::{LeafCost, Recording, combine, trained_bytes, typical};
 use crate::audit::probe::Prober;
 use crate::audit::trial::Saved;
 use crate::error::Result;
+use crate::kernel::bytes_of;
 use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf};
 use crate::nn::record::{self, Detail, Part, record};
 use crate::plan::{FreezePlan, LeafState};
@@ -84,10 +85,7 @@ pub(super) fn measure<M: Freezable>(
     let vars: Vec<(usize, Vec<usize>)> = freezer
         .vars()
         .iter()
-        .map(|var| {
-            let bytes = var.elem_count() * var.dtype().size_in_bytes();
-            (bytes, holders.get(&var.id()).cloned().unwrap_or_default())
-        })
+        .map(|var| (bytes_of(var), holders.get(&var.id()).cloned().unwrap_or_default()))
         .collect();
     let leaf = |leaf: &Leaf| LeafCost {
         path: leaf.path.clone(),

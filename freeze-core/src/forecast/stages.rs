@@ -8,8 +8,8 @@ use candle_core::{Device, Tensor};
 use super::costs::typical;
 use crate::audit::trial::Trial;
 use crate::error::Result;
-use crate::kernel::StorageId;
-use crate::model::{Flow, Freezer, Staged};
+use crate::kernel::{StorageId, bytes_of};
+use crate::model::{Flow, Freezer, Staged, frozen_front};
 use crate::nn::recompute::entered;
 
 /// How often each stage is timed, after a first forward that is not.
@@ -53,7 +53,7 @@ pub fn stages<M: Staged>(
 ) -> Result<StageCosts> {
     let trial = Trial::new(freezer)?;
     let (stages, plan) = (freezer.stages(), freezer.plan());
-    let boundary = freezer.frozen_boundary(plan)?;
+    let front = frozen_front(freezer.whole(), &stages, plan)?;
     let round = |view: &mut M| -> Result<Vec<StageCost>> {
         let mut flow = xs.detached()?;
         let mut costs = Vec::new();
@@ -78,12 +78,11 @@ pub fn stages<M: Staged>(
     for (i, cost) in costs.iter_mut().enumerate() {
         cost.forward = typical(rounds.iter().map(|round| round[i].forward)).unwrap_or_default();
     }
-    let boundary = boundary.and_then(|first| stages.iter().position(|stage| *stage == first));
     Ok(StageCosts {
         stages: costs,
         batch: xs.batch()?,
         input_bytes: bytes(&xs.tensors()),
-        boundary,
+        boundary: (front < stages.len()).then_some(front),
     })
 }
 
@@ -121,10 +120,6 @@ fn bytes(tensors: &[Tensor]) -> usize {
     let mut met = HashSet::new();
     let tensors = tensors.iter().filter(|tensor| met.insert(StorageId::of(tensor)));
     tensors.map(bytes_of).sum()
-}
-
-fn bytes_of(tensor: &Tensor) -> usize {
-    tensor.elem_count() * tensor.dtype().size_in_bytes()
 }
 
 /// The bytes of what the graph holds between variables and outputs.

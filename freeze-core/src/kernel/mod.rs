@@ -7,6 +7,7 @@
 
 pub(crate) mod attention;
 mod blocks;
+mod bytes_of;
 mod column_sums;
 pub(crate) mod conv;
 pub(crate) mod cross_entropy;
@@ -34,6 +35,7 @@ pub(crate) mod width;
 mod windows;
 
 pub(crate) use blocks::{for_blocks, map_rows, rows_per_block, split, swap_rows};
+pub(crate) use bytes_of::bytes_of;
 pub(crate) use column_sums::{add_to_rows, column_sums};
 pub(crate) use dispatch::{by_element, by_real};
 pub(crate) use drops::Drops;

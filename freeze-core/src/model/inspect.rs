@@ -63,13 +63,29 @@ pub(crate) fn named_vars(walk: &Walk<'_>) -> Result<Vec<(String, Var)>> {
             found.push((at.name(), tensor.clone()));
         }
     })?;
-    found.into_iter().map(|(name, tensor)| Ok((name, Var::from_tensor(&tensor)?))).collect()
+    as_vars(found)
+}
+
+/// The running statistics that are variables, with their names; a shared one once for each layer.
+pub(crate) fn statistics(walk: &Walk<'_>) -> Result<Vec<(String, Var)>> {
+    let mut found = Vec::new();
+    visit(walk, |at, tensor| {
+        if at.role == Role::Buffer && tensor.is_variable() {
+            found.push((at.name(), tensor.clone()));
+        }
+    })?;
+    as_vars(found)
 }
 
 pub(crate) fn named_tensors(walk: &Walk<'_>) -> Result<Vec<(String, Tensor)>> {
     let mut found = Vec::new();
     visit(walk, |at, tensor| found.push((at.name(), tensor.clone())))?;
     Ok(found)
+}
+
+/// The same variables as candle's type for them.
+fn as_vars(found: Vec<(String, Tensor)>) -> Result<Vec<(String, Var)>> {
+    found.into_iter().map(|(name, tensor)| Ok((name, Var::from_tensor(&tensor)?))).collect()
 }
 
 /// The random generators of a model, with the paths of the parts that draw from them; a shared one

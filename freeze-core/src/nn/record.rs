@@ -13,6 +13,7 @@ use candle_core::{Device, Result, Tensor, TensorId};
 
 use super::ops::node::Operands;
 use super::ops::operation::Operation;
+use crate::kernel::bytes_of;
 use recorded::Recorded;
 
 thread_local! {
@@ -173,8 +174,9 @@ fn timed(
     let y = run(index)?;
     edit(index, |call| {
         call.flops = Flops::of(work, inputs[0], weights, &y);
-        call.output = bytes(&y);
-        call.moved = inputs.iter().chain(weights).map(|x| bytes(x)).sum::<usize>() + bytes(&y);
+        call.output = bytes_of(&y);
+        call.moved =
+            inputs.iter().chain(weights).map(|x| bytes_of(x)).sum::<usize>() + bytes_of(&y);
     });
     Ok(y)
 }
@@ -195,10 +197,6 @@ fn edit(index: usize, edit: impl FnOnce(&mut Call)) {
             edit(call);
         }
     });
-}
-
-fn bytes(tensor: &Tensor) -> usize {
-    tensor.elem_count() * tensor.dtype().size_in_bytes()
 }
 
 impl Call {

@@ -8,8 +8,8 @@ use candle_core::{DType, Tensor, Var};
 use super::MasterWeights;
 use super::share::Share;
 use crate::error::Result;
-use crate::kernel::real_dtype;
 use crate::kernel::update::{Rows, State};
+use crate::kernel::{bytes_of, real_dtype};
 use crate::plan::{LeafState, PlannedVar};
 
 /// One parameter with its state in the plan and its optimizer state.
@@ -135,11 +135,11 @@ impl Slot {
     /// Frees the state; returns its bytes.
     pub(super) fn drop_state(&mut self) -> usize {
         self.steps = 0;
-        self.state.take().map_or(0, |state| bytes(&state.tensor))
+        self.state.take().map_or(0, |state| bytes_of(&state.tensor))
     }
 
     pub(super) fn state_bytes(&self) -> usize {
-        self.state.as_ref().map_or(0, |state| bytes(&state.tensor))
+        self.state.as_ref().map_or(0, |state| bytes_of(&state.tensor))
     }
 
     /// The name, or if there is none, the index among the optimizer's variables and the shape.
@@ -149,8 +149,4 @@ impl Slot {
             None => format!("variable {index} {:?}", self.var.dims()),
         }
     }
-}
-
-pub(super) fn bytes(tensor: &Tensor) -> usize {
-    tensor.elem_count() * tensor.dtype().size_in_bytes()
 }

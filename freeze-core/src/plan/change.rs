@@ -1,6 +1,7 @@
 //! What applying a plan changed.
 
 use super::{FreezePlan, PlannedVar, Released, Tie};
+use crate::kernel::bytes_of;
 
 /// What applying a plan changed in model and optimizers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,14 +39,13 @@ impl Change {
             let pairs = before.iter().zip(after);
             pairs.filter(|(b, a)| !b.state.is_frozen() && a.state.is_frozen()).map(|(_, a)| &a.var)
         };
-        let bytes = |var: &candle_core::Var| var.elem_count() * var.dtype().size_in_bytes();
         let trained = after.iter().filter(|var| !var.state.is_frozen());
         Self {
             frozen: turned(old, new),
             thawed: turned(new, old),
             ties,
             parameters_released: stopped().map(|var| var.elem_count()).sum(),
-            gradient_bytes_released: stopped().map(bytes).sum(),
+            gradient_bytes_released: stopped().map(|var| bytes_of(var)).sum(),
             state_bytes_released: released.iter().map(|released| released.state_bytes).sum(),
             parameters_trained: trained.map(|var| var.var.elem_count()).sum(),
         }

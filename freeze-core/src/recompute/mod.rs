@@ -5,13 +5,13 @@ mod chain;
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{Tensor, Var};
+use candle_core::Var;
 
 use crate::audit::trial::Saved;
 use crate::error::{Error, Result, at_least_1};
 use crate::forecast::stages;
-use crate::model::inspect::visit;
-use crate::model::{Freezer, Mapper, Role, Staged};
+use crate::model::inspect::statistics;
+use crate::model::{Freezer, Staged, frozen_front, through};
 use crate::nn::recompute as run_again;
 use crate::nn::recompute::again::is_again;
 use chain::{Chain, Least};
@@ -131,12 +131,12 @@ impl Recompute {
     {
         let context = context.into();
         let stages = freezer.stages();
-        let boundary = freezer.frozen_boundary(freezer.plan())?;
-        let boundary = boundary.and_then(|first| stages.iter().position(|stage| *stage == first));
+        let boundary = frozen_front(freezer.whole(), &stages, freezer.plan())?;
         let model = Arc::new(freezer.view(freezer.plan())?.into_inner());
-        let statistics = statistics(freezer)?;
+        let statistics = statistics(&|mapper| freezer.whole().visit_params(mapper))?;
+        let statistics: Vec<Var> = statistics.into_iter().map(|(_, var)| var).collect();
         let (mut xs, mut at) = (xs, 0);
-        for again in self.ranges(stages.len(), boundary.unwrap_or(stages.len()))? {
+        for again in self.ranges(stages.len(), boundary)? {
             xs = through(&*model, &stages[at..again.start], xs, &context)?;
             let (model, context) = (Arc::clone(&model), Arc::clone(&context));
             let (stages, statistics) = (stages[again.clone()].to_vec(), statistics.clone());
@@ -171,24 +171,4 @@ impl Recompute {
             }
         }
     }
-}
-
-fn through<M: Staged>(
-    model: &M,
-    stages: &[M::Stage],
-    xs: M::Flow,
-    context: &M::Context,
-) -> candle_core::Result<M::Flow> {
-    stages.iter().try_fold(xs, |xs, stage| model.run(*stage, xs, context))
-}
-
-/// Every running statistic that is a variable.
-fn statistics<M: Staged>(freezer: &Freezer<M>) -> Result<Vec<Var>> {
-    let mut found: Vec<Tensor> = Vec::new();
-    visit(&|mapper: &mut Mapper<'_>| freezer.whole().visit_params(mapper), |at, tensor| {
-        if at.role == Role::Buffer && tensor.is_variable() {
-            found.push(tensor.clone());
-        }
-    })?;
-    Ok(found.iter().map(Var::from_tensor).collect::<candle_core::Result<_>>()?)
 }

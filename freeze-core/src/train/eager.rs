@@ -12,6 +12,7 @@ use candle_core::{Tensor, TensorId, Var, bail};
 use super::clipping::Clipping;
 use super::driven::Driven;
 use crate::error::{Error, Result};
+use crate::kernel::bytes_of;
 use crate::nn::Buffers;
 
 /// Bytes of gradients that are used together, so that small ones are not used one by one; fewer if
@@ -42,7 +43,7 @@ impl Eager {
     /// Takes a complete gradient, whose variable no further operation will read.
     pub(super) fn receive(&mut self, id: TensorId, gradient: Tensor) -> candle_core::Result<()> {
         let (grads, bytes) = &mut self.waiting;
-        *bytes += size(&gradient);
+        *bytes += bytes_of(&gradient);
         grads.insert_id(id, gradient);
         if *bytes < self.room {
             return Ok(());
@@ -97,10 +98,6 @@ impl Eager {
     }
 }
 
-fn size(tensor: &Tensor) -> usize {
-    tensor.elem_count() * tensor.dtype().size_in_bytes()
-}
-
 /// A run's optimizers, returned to it when this is dropped, also after a panic.
 pub(super) struct Lent<'a> {
     home: &'a mut Vec<Driven>,
@@ -114,7 +111,7 @@ impl<'a> Lent<'a> {
         trained: &[(Arc<str>, Var)],
         buffers: Option<Buffers>,
     ) -> Self {
-        let largest = trained.iter().map(|(_, var)| size(var)).max().unwrap_or(0);
+        let largest = trained.iter().map(|(_, var)| bytes_of(var)).max().unwrap_or(0);
         let trained = trained.iter().map(|(name, var)| (var.id(), (name.clone(), var.clone())));
         let eager = Eager {
             optimizers: std::mem::take(home),

@@ -15,6 +15,7 @@ use crate::plan::FreezePlan;
 
 pub use list::StageList;
 pub use staged::Staged;
+pub(crate) use staged::through;
 pub use summary::StageSummary;
 
 /// One stage of a model: a variant of the enum that `#[freeze(stages)]` writes, such as
@@ -103,8 +104,18 @@ pub trait Stages: Freezable {
     /// The plan was made for another model.
     fn frozen_boundary(&self, plan: &FreezePlan) -> Result<Option<Self::Stage>> {
         let stages = self.stages();
-        let paths: Vec<String> = stages.iter().map(ToString::to_string).collect();
-        let first = places::first_moving(&|mapper| self.visit_params(mapper), &paths, plan)?;
-        Ok(first.and_then(|first| stages.get(first).copied()))
+        Ok(stages.get(frozen_front(self, &stages, plan)?).copied())
     }
+}
+
+/// The number of the model's `stages` in front of its [`frozen_boundary`](Stages::frozen_boundary); all
+/// of them where there is none.
+pub(crate) fn frozen_front<M: Stages>(
+    model: &M,
+    stages: &[M::Stage],
+    plan: &FreezePlan,
+) -> Result<usize> {
+    let paths: Vec<String> = stages.iter().map(ToString::to_string).collect();
+    let first = places::first_moving(&|mapper| model.visit_params(mapper), &paths, plan)?;
+    Ok(first.unwrap_or(stages.len()))
 }

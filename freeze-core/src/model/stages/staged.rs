@@ -135,7 +135,8 @@ pub trait Staged: Stages {
     }
 }
 
-fn through<M: Staged>(
+/// The stages in order, from what flows into the first of them.
+pub(crate) fn through<M: Staged>(
     model: &M,
     stages: &[M::Stage],
     xs: M::Flow,

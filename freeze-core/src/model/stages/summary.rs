@@ -4,7 +4,7 @@ use std::fmt;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 
-use super::Stages;
+use super::{Stages, frozen_front};
 use crate::error::Result;
 use crate::model::{Freezer, Leaf};
 use crate::plan::LeafState;
@@ -63,8 +63,7 @@ impl<M: Stages> Freezer<M> {
             let inside = model.stage_leaves(*stage)?;
             Ok(Row::of(stage.to_string(), &leaves[inside.clone()], &states[inside]))
         };
-        let boundary = model.frozen_boundary(self.plan())?;
-        let frozen = stages.iter().take_while(|stage| Some(**stage) != boundary).count();
+        let frozen = frozen_front(model, &stages, self.plan())?;
         Ok(StageSummary { stages: stages.iter().map(row).collect::<Result<_>>()?, frozen })
     }
 }

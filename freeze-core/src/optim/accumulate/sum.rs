@@ -3,8 +3,8 @@
 use candle_core::{Device, Tensor};
 
 use crate::error::Result;
+use crate::kernel::bytes_of;
 use crate::kernel::update::add_scaled;
-use crate::optim::slot::bytes;
 
 /// The weighted sum, in units of the largest weight so far, so that neither sum nor total weight
 /// overflows and equal weights are all 1.
@@ -69,6 +69,6 @@ impl Sum {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.tensor.as_ref().map_or(0, bytes)
+        self.tensor.as_ref().map_or(0, bytes_of)
     }
 }

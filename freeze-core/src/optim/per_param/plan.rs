@@ -8,6 +8,7 @@ use candle_nn::{AdamW, Optimizer, SGD};
 
 use super::{PerParam, Slot};
 use crate::error::{Error, Result};
+use crate::kernel::bytes_of;
 use crate::plan::{LeafState, PlanOptimizer, PlannedVar, Prepared, Released, by_id};
 
 /// The prepared change of one variable.
@@ -61,7 +62,7 @@ impl<O: Optimizer + 'static> PerParam<O> {
             slot.name.get_or_insert(name);
             let LeafState::Trained { lr_scale } = state else {
                 if slot.optimizer.take().is_some() {
-                    released += slot.var.elem_count() * slot.var.dtype().size_in_bytes();
+                    released += bytes_of(&slot.var);
                 }
                 continue;
             };
