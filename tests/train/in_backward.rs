@@ -384,3 +384,25 @@ fn an_error_before_anything_moved_leaves_the_run_whole() -> freeze_core::Result<
     assert!(run.step(&loss)?.updated);
     Ok(())
 }
+
+/// Each loss twice, the second time with the weights that the first step left, on a thread of its own.
+#[test]
+fn a_loss_that_is_used_again_elsewhere_gives_the_same_bits() -> freeze_core::Result<()> {
+    for (name, loss) in [("perceptron", perceptron as Loss), ("shared", shared)] {
+        let course = |build: fn(Run) -> Run| -> freeze_core::Result<_> {
+            let mut run = build(adam_w(Training::new(net(DType::F32)?)?.length(1, 4)?)?);
+            run.next_epoch()?;
+            for _ in 0..2 {
+                let value = loss(run.model())?;
+                run.step(&value)?;
+                std::thread::scope(|scope| scope.spawn(|| run.step(&value).map(drop)).join())
+                    .expect("no panic")?;
+            }
+            let tensors = run.freezer().named_tensors()?.into_iter();
+            let numbers = tensors.map(|(_, tensor)| tensor.flatten_all()?.to_vec1::<f32>());
+            Ok(numbers.collect::<Result<Vec<_>>>()?)
+        };
+        assert!(course(|run| run)? == course(Run::update_in_backward)?, "{name}");
+    }
+    Ok(())
+}

@@ -8,3 +8,4 @@ mod net;
 mod odd;
 mod refused;
 mod rows;
+mod turns;
