@@ -1,6 +1,8 @@
 //! The batch normalisation layer: normalises by the batch in training and by running statistics in
 //! inference; when frozen, according to [`BatchNormPolicy`](crate::BatchNormPolicy).
 
+mod freezable;
+
 use candle_core::{ModuleT, Result, Tensor, Var};
 use candle_nn::{BatchNormConfig, Init, VarBuilder};
 
@@ -10,14 +12,13 @@ use super::ops::norm::plane_op::Then;
 use super::recompute::again::is_again;
 use crate::error::Error;
 use crate::kernel::{internal_dtype, norm::Center};
-use crate::model::{BatchNormPolicy, Freezable, LeafTree, Mapper};
 
 /// Batch normalisation: `candle_nn::BatchNorm` with a lean backward.
 ///
 /// Running statistics are updated as in candle: by `momentum` towards the batch's mean and unbiased
 /// variance, on every forward pass in training. Views share them: a frozen layer updates them too,
-/// except under [`BatchNormPolicy::Inference`], where it normalises by them even in training and
-/// does not update them.
+/// except under [`BatchNormPolicy::Inference`](crate::BatchNormPolicy::Inference), where it normalises
+/// by them even in training and does not update them.
 ///
 /// In a layer of f16 or bf16 they are f32, because a half cannot represent such small updates.
 #[derive(Clone, Debug)]
@@ -170,7 +171,8 @@ impl BatchNorm {
     }
 
     /// Normalises by the batch and updates the running statistics; in a view where the layer is
-    /// frozen under [`BatchNormPolicy::Inference`], normalises by the running statistics.
+    /// frozen under [`BatchNormPolicy::Inference`](crate::BatchNormPolicy::Inference), normalises by the
+    /// running statistics.
     ///
     /// # Errors
     ///
@@ -280,54 +282,5 @@ pub fn batch_norm<C: Into<BatchNormConfig>>(
 impl ModuleT for BatchNorm {
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         self.forward_then(x, train, Then::Nothing)
-    }
-}
-
-/// Always one leaf: without weights (`affine: false`) it still has running statistics.
-#[diagnostic::do_not_recommend]
-impl Freezable for BatchNorm {
-    const LEAVES: LeafTree = LeafTree::leaf("BatchNorm");
-
-    fn map_params(&self, mapper: &mut Mapper<'_>) -> crate::error::Result<Self> {
-        mapper.leaf("BatchNorm", |mapper| {
-            // If the mapper returns a variable, it is shared.
-            let mean = mapper.buffer("running_mean", self.running_mean())?;
-            let var = mapper.buffer("running_var", self.running_var())?;
-            let weight_and_bias = match self.weight_and_bias() {
-                Some((weight, bias)) => {
-                    Some((mapper.weight("weight", weight)?, mapper.weight("bias", bias)?))
-                }
-                None => None,
-            };
-            let training = match (mapper.state().is_frozen(), mapper.batch_norm()) {
-                (true, BatchNormPolicy::Inference) => Training::ByRunning,
-                _ => Training::ByBatch,
-            };
-            Ok(Self {
-                running_mean: statistics(&mean)?,
-                running_var: statistics(&var)?,
-                weight_and_bias,
-                training,
-                ..*self
-            })
-        })
-    }
-}
-
-/// Shares all tensors of candle's layer, running statistics included unless they are f16 or bf16.
-impl TryFrom<candle_nn::BatchNorm> for BatchNorm {
-    type Error = Error;
-
-    fn try_from(layer: candle_nn::BatchNorm) -> crate::error::Result<Self> {
-        let remove_mean =
-            crate::model::layers::remove_mean(&layer).ok_or_else(|| Error::Rebuild {
-                path: String::new(),
-                kind: "BatchNorm",
-                why: "this version of candle hides whether it removes the mean".to_string(),
-            })?;
-        let config = BatchNormConfig { remove_mean, ..config(layer.eps(), layer.momentum()) };
-        let running = [layer.running_mean().clone(), layer.running_var().clone()];
-        let affine = layer.weight_and_bias().map(|(weight, bias)| (weight.clone(), bias.clone()));
-        Ok(Self::build(layer.running_mean().elem_count(), running, affine, config)?)
     }
 }
