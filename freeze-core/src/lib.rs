@@ -65,8 +65,8 @@ pub use model::{
 pub use nn::backward;
 pub use nn::recompute::recompute;
 pub use plan::{
-    Change, Declared, FreezePlan, LeafState, OptimizerState, PlanOptimizer, PlannedVar, Prepared,
-    Released, Tie,
+    Change, Declared, FreezePlan, LeafState, Measured, Measures, Norms, OptimizerState,
+    PlanOptimizer, PlannedVar, Prepared, Released, Tie,
 };
 pub use policy::{Decision, Elapsed, Reason, Schedule};
 pub use recompute::Recompute;

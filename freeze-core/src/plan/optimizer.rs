@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Tensor, TensorId};
 
-use super::{GradClip, PlannedVar, Prepared};
+use super::{GradClip, Measured, Measures, PlannedVar, Prepared};
 use crate::error::{Error, Result};
 
 /// What an optimizer freed when a plan was applied.
@@ -121,6 +121,17 @@ pub trait PlanOptimizer {
     /// [`Training`](crate::Training) then reuses the memory of gradients from step to step.
     fn keeps_no_gradient(&self) -> bool {
         false
+    }
+
+    /// Asks the optimizer to measure within each of its steps from now on, in the pass that it makes
+    /// anyway. Returns whether it can; if not, the caller measures from outside.
+    fn measure_within_step(&mut self, measures: Measures) -> bool {
+        measures.is_empty()
+    }
+
+    /// What was measured since the last call: of each variable, its last update.
+    fn take_measured(&mut self) -> Vec<(TensorId, Measured)> {
+        Vec::new()
     }
 
     /// The optimizer's type name, for messages and saved state.
