@@ -9,6 +9,7 @@ mod misuse;
 mod odd;
 mod parts;
 mod recompute;
+mod recomputed_view;
 mod resume;
 mod rig;
 mod stop;

@@ -1,6 +1,7 @@
 //! The one stateful type: it holds a model, its plan, and the view that training uses.
 
 mod look;
+mod made;
 mod owners;
 mod revision;
 
@@ -16,6 +17,7 @@ use crate::model::inventory::Inventory;
 use crate::model::{BatchNormPolicy, Freezable, mapped};
 use crate::plan::{Change, Declared, FreezePlan, LeafState, PlanOptimizer, Prepared};
 
+use made::Made;
 pub(crate) use owners::check_owners;
 pub(crate) use revision::Revision;
 
@@ -62,6 +64,8 @@ pub struct Freezer<M> {
     pub(crate) batch_norm: BatchNormPolicy,
     /// Changes each time that the view changes.
     pub(crate) revision: Revision,
+    /// What code that runs the view often has made of it.
+    pub(crate) made: Made,
     /// The variables of all optimizers that were ever passed.
     pub(crate) known: HashSet<TensorId>,
 }
@@ -91,6 +95,7 @@ impl<M: Freezable> Freezer<M> {
             plan,
             batch_norm,
             revision: Revision::next(),
+            made: Made::default(),
             known: HashSet::new(),
         })
     }

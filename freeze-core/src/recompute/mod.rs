@@ -11,7 +11,7 @@ use crate::audit::trial::Saved;
 use crate::error::{Error, Result, at_least_1};
 use crate::forecast::stages;
 use crate::model::inspect::statistics;
-use crate::model::{Freezer, Staged, frozen_front, through};
+use crate::model::{Freezer, Staged, Stages, frozen_front, through};
 use crate::nn::recompute as run_again;
 use crate::nn::recompute::again::is_again;
 use chain::{Chain, Least};
@@ -129,27 +129,23 @@ impl Recompute {
     where
         M: Staged<Flow: 'static, Context: Send + Sync + 'static> + Send + Sync + 'static,
     {
+        let ready = freezer.made.get(freezer.revision, || Ready::of(freezer))?;
         let context = context.into();
-        let stages = freezer.stages();
-        let boundary = frozen_front(freezer.whole(), &stages, freezer.plan())?;
-        let model = Arc::new(freezer.view(freezer.plan())?.into_inner());
-        let statistics = statistics(&|mapper| freezer.whole().visit_params(mapper))?;
-        let statistics: Vec<Var> = statistics.into_iter().map(|(_, var)| var).collect();
-        let (mut xs, mut at) = (xs, 0);
-        for again in self.ranges(stages.len(), boundary)? {
-            xs = through(&*model, &stages[at..again.start], xs, &context)?;
-            let (model, context) = (Arc::clone(&model), Arc::clone(&context));
-            let (stages, statistics) = (stages[again.clone()].to_vec(), statistics.clone());
+        let mut at = 0;
+        let mut xs = xs;
+        for again in self.ranges(ready.stages.len(), ready.boundary)? {
+            xs = through(&ready.model, &ready.stages[at..again.start], xs, &context)?;
+            at = again.end;
+            let (ready, context) = (Arc::clone(&ready), Arc::clone(&context));
             xs = run_again::recompute(xs, move |xs| {
                 // Those of our own layers do not move again, but candle's would.
-                let saved = is_again().then(|| Saved::new(statistics.clone())).transpose()?;
-                let ys = through(&*model, &stages, xs, &context)?;
+                let saved = is_again().then(|| Saved::new(ready.statistics.clone())).transpose()?;
+                let ys = through(&ready.model, &ready.stages[again.clone()], xs, &context)?;
                 saved.map_or(Ok(()), |saved| saved.restore())?;
                 Ok(ys)
             })?;
-            at = again.end;
         }
-        Ok(through(&*model, &stages[at..], xs, &context)?)
+        Ok(through(&ready.model, &ready.stages[at..], xs, &context)?)
     }
 
     /// The stages to run again, of `len` of which the one at `boundary` is the first that trains.
@@ -170,5 +166,28 @@ impl Recompute {
                 Ok(behind.filter(|range| !range.is_empty()).collect())
             }
         }
+    }
+}
+
+/// A view that stages keep for the backward, and what there is to know of it.
+struct Ready<M: Stages> {
+    model: M,
+    stages: Vec<M::Stage>,
+    /// The number of stages in front of the first that trains.
+    boundary: usize,
+    statistics: Vec<Var>,
+}
+
+impl<M: Stages> Ready<M> {
+    fn of(freezer: &Freezer<M>) -> Result<Self> {
+        let (whole, plan) = (freezer.whole(), freezer.plan());
+        let statistics = statistics(&|mapper| whole.visit_params(mapper))?;
+        let stages = freezer.stages();
+        Ok(Self {
+            model: freezer.view(plan)?.into_inner(),
+            boundary: frozen_front(whole, &stages, plan)?,
+            stages,
+            statistics: statistics.into_iter().map(|(_, var)| var).collect(),
+        })
     }
 }
