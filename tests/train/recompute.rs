@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, ModuleT, Result, Tensor};
 use candle_nn::{Module, loss::cross_entropy};
 use freeze_core::audit::glance;
+use freeze_core::cache::{CacheContext, Seen};
 use freeze_core::forecast::stages;
 use freeze_core::init::Seeded;
 use freeze_core::nn::{BatchNorm, Dropout, LayerNorm, Linear, batch_norm, layer_norm, linear};
@@ -39,6 +40,17 @@ struct Context {
 }
 
 const CONTEXT: Context = Context { share: 0.5, train: true };
+
+impl CacheContext for Context {
+    fn select(&self, _: &[u32], _: usize) -> freeze_core::Result<Self> {
+        Ok(*self)
+    }
+
+    fn see(&self, seen: &mut Seen) -> freeze_core::Result<()> {
+        self.share.see(seen)?;
+        self.train.see(seen)
+    }
+}
 
 impl Staged for Net {
     type Flow = (Tensor, Tensor);
@@ -87,7 +99,7 @@ type Run = Training<Net>;
 
 fn step(run: &mut Run, which: &[u32]) -> freeze_core::Result<f64> {
     let (xs, ys) = batch(which)?;
-    let (scores, _) = run.forward_recomputed((xs.clone(), xs), CONTEXT)?;
+    let (scores, _) = run.forward(&[], (xs.clone(), xs), &CONTEXT)?;
     Ok(run.step(&cross_entropy(&scores, &ys)?)?.loss)
 }
 

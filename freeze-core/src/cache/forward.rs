@@ -14,7 +14,7 @@ use super::seen::Seen;
 use super::through::{Batch, through};
 use super::trial::select;
 use crate::error::{Error, Result};
-use crate::model::{Flow, Freezer, Staged, through as run_through};
+use crate::model::{Flow, Freezer, Staged, onward};
 
 impl ActivationCache {
     /// The forward of the freezer's view; the frozen front runs only for samples without a record. `keys`
@@ -39,6 +39,25 @@ impl ActivationCache {
     where
         M: Staged<Context: CacheContext>,
     {
+        let (entry, hidden) = self.front(freezer, keys, xs, context)?;
+        Ok(onward(&**freezer, entry, hidden, context)?)
+    }
+
+    /// What flows into the first stage that is not stored, and the number of stages in front of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub(crate) fn front<M>(
+        &mut self,
+        freezer: &Freezer<M>,
+        keys: &[u64],
+        xs: M::Flow,
+        context: &M::Context,
+    ) -> Result<(usize, M::Flow)>
+    where
+        M: Staged<Context: CacheContext>,
+    {
         let (model, stages): (&M, _) = (freezer, freezer.stages());
         let batch = xs.batch()?;
         if keys.len() != batch {
@@ -48,7 +67,7 @@ impl ActivationCache {
             )));
         }
         if self.settle(freezer)? == 0 || batch == 0 {
-            return Ok(model.forward(xs, context)?);
+            return Ok((0, xs));
         }
         if xs.tensors().iter().any(|tensor| tensor.track_op()) {
             let why = "the input has a gradient, which a record would cut off; detach the input, or run the \
@@ -64,15 +83,14 @@ impl ActivationCache {
         let class = self.class(xs.row_layout()?);
         let batch = Batch { model, stages, samples, xs: &xs, context, device };
         self.find_kept(&batch, class)?;
-        let hidden = loop {
+        loop {
             if self.depth() == 0 {
-                break batch.xs.detached()?;
+                return Ok((0, batch.xs.detached()?));
             }
             if let Some(hidden) = self.front_of(&batch, class)? {
-                break hidden;
+                return Ok((self.depth(), hidden));
             }
-        };
-        Ok(run_through(model, &batch.stages[self.depth()..], hidden, context)?)
+        }
     }
 
     /// Drops the records that the present front would not compute; returns its number of stages.

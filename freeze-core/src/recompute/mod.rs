@@ -2,6 +2,7 @@
 
 mod chain;
 
+use std::borrow::Borrow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -129,23 +130,39 @@ impl Recompute {
     where
         M: Staged<Flow: 'static, Context: Send + Sync + 'static> + Send + Sync + 'static,
     {
+        self.forward_from(freezer, 0, xs, Arc::new(context.into()))
+    }
+
+    /// As [`forward`](Self::forward), from what flows into stage number `entry`, which is not behind the
+    /// first that trains.
+    pub(crate) fn forward_from<M, C>(
+        &self,
+        freezer: &Freezer<M>,
+        entry: usize,
+        xs: M::Flow,
+        context: Arc<C>,
+    ) -> Result<M::Flow>
+    where
+        M: Staged<Flow: 'static> + Send + Sync + 'static,
+        C: Borrow<M::Context> + Send + Sync + 'static,
+    {
         let ready = freezer.made.get(freezer.revision, || Ready::of(freezer))?;
-        let context = context.into();
-        let mut at = 0;
-        let mut xs = xs;
+        let (mut xs, mut at) = (xs, entry);
         for again in self.ranges(ready.stages.len(), ready.boundary)? {
-            xs = through(&ready.model, &ready.stages[at..again.start], xs, &context)?;
+            let between = &ready.stages[at..again.start];
+            xs = through(&ready.model, between, xs, (*context).borrow())?;
             at = again.end;
             let (ready, context) = (Arc::clone(&ready), Arc::clone(&context));
             xs = run_again::recompute(xs, move |xs| {
                 // Those of our own layers do not move again, but candle's would.
                 let saved = is_again().then(|| Saved::new(ready.statistics.clone())).transpose()?;
-                let ys = through(&ready.model, &ready.stages[again.clone()], xs, &context)?;
+                let ys =
+                    through(&ready.model, &ready.stages[again.clone()], xs, (*context).borrow())?;
                 saved.map_or(Ok(()), |saved| saved.restore())?;
                 Ok(ys)
             })?;
         }
-        Ok(through(&ready.model, &ready.stages[at..], xs, &context)?)
+        Ok(through(&ready.model, &ready.stages[at..], xs, (*context).borrow())?)
     }
 
     /// The stages to run again, of `len` of which the one at `boundary` is the first that trains.

@@ -20,6 +20,7 @@ use crate::nn::Buffers;
 use crate::optim::{GradAccumulator, GradClip, check_clip};
 use crate::plan::{PlannedVar, matching_params};
 use crate::policy::Schedule;
+use crate::recompute::Recompute;
 use crate::train::MetricSink;
 use crate::train::hook::{Audited, LayerFreezing};
 
@@ -210,6 +211,13 @@ impl<M: Freezable> Training<M> {
     /// hold the cache; a run that is resumed without it is the same run.
     pub fn cache(self, cache: ActivationCache) -> Self {
         Self { cache: Some(cache), ..self }
+    }
+
+    /// Runs stages again in the backward instead of keeping their activations, for
+    /// [`forward`](Self::forward). It changes nothing but memory and time: a run may be resumed with another
+    /// choice.
+    pub fn recompute(self, choice: Recompute) -> Self {
+        Self { recompute: Some(choice), ..self }
     }
 
     /// Sets the seed of the order of samples: see [`Epoch`](super::Epoch). A resumed run keeps the

@@ -49,13 +49,13 @@
 //! ```
 
 mod build;
-mod cached;
 mod clipping;
 mod clock;
 mod driven;
 mod eager;
 mod end;
 mod epoch;
+mod forward;
 mod generator;
 mod hook;
 mod in_backward;
@@ -63,7 +63,6 @@ mod keep;
 mod metrics;
 mod plan;
 mod policy;
-mod recomputed;
 mod report;
 mod seen;
 mod step;

@@ -6,6 +6,7 @@ mod kept;
 mod laws;
 mod net;
 mod odd;
+mod recomputed;
 mod refused;
 mod rows;
 mod turns;

@@ -15,7 +15,7 @@ use crate::plan::FreezePlan;
 
 pub use list::StageList;
 pub use staged::Staged;
-pub(crate) use staged::through;
+pub(crate) use staged::{onward, through};
 pub use summary::StageSummary;
 
 /// One stage of a model: a variant of the enum that `#[freeze(stages)]` writes, such as

@@ -135,6 +135,19 @@ pub trait Staged: Stages {
     }
 }
 
+/// Runs the stages from number `entry` on; from the first, the model's own forward.
+pub(crate) fn onward<M: Staged>(
+    model: &M,
+    entry: usize,
+    xs: M::Flow,
+    context: &M::Context,
+) -> candle_core::Result<M::Flow> {
+    match entry {
+        0 => model.forward(xs, context),
+        _ => through(model, &model.stages()[entry..], xs, context),
+    }
+}
+
 /// The stages in order, from what flows into the first of them.
 pub(crate) fn through<M: Staged>(
     model: &M,
