@@ -115,7 +115,9 @@ impl ActivationCache {
         self.classes.clear();
     }
 
-    /// Starts to read the records of the next batch from the file, on a thread.
+    /// Starts to read the records of the next batch from the file, on a thread, for the next
+    /// [`forward`](Self::forward). A run does it by itself if it is
+    /// [told](crate::Training::read_ahead) the order of the epoch.
     pub fn read_ahead(&mut self, keys: &[u64]) {
         self.classes.iter_mut().for_each(|class| class.read_ahead(keys));
     }
@@ -123,18 +125,19 @@ impl ActivationCache {
     /// Counts, sizes and the time saved so far.
     pub fn stats(&self) -> CacheStats {
         let usage = self.store.as_ref().map(Store::usage);
-        let bytes = |of: fn(&super::store::Usage) -> u64| usage.as_ref().map_or(0, of);
+        let number = |of: fn(&super::store::Usage) -> u64| usage.as_ref().map_or(0, of);
         let boundary = self.front.as_ref().map(|front| front.path(front.depth).to_string());
         let tally = &self.tally;
         CacheStats {
             boundary: boundary.filter(|path| !path.is_empty()),
             hits: tally.hits,
+            read_ahead: number(|usage| usage.ahead),
             extended: tally.extended,
             misses: tally.misses,
             out_of_range: tally.out_of_range,
             records: self.classes.iter().map(Class::records).sum(),
-            memory_bytes: bytes(|usage| usage.memory),
-            disk_bytes: bytes(|usage| usage.disk),
+            memory_bytes: number(|usage| usage.memory),
+            disk_bytes: number(|usage| usage.disk),
             full: usage.is_some_and(|usage| usage.full),
             disk_failed: usage.is_some_and(|usage| usage.disk_failed),
             seconds_saved: tally.seconds_saved(),

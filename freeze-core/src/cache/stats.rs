@@ -12,6 +12,8 @@ pub struct CacheStats {
     pub boundary: Option<String>,
     /// Samples whose activations were read.
     pub hits: u64,
+    /// Of the samples that were read those that a thread had read from a file ahead of time.
+    pub read_ahead: u64,
     /// Samples whose record was of an earlier stage: it was read, the stages since then ran, and the
     /// record was replaced.
     pub extended: u64,
@@ -33,6 +35,35 @@ pub struct CacheStats {
     /// Seconds saved: the mean time per sample of each stage that did not run, less the time spent on
     /// reading. Not measured correctly on a device that works asynchronously.
     pub seconds_saved: f64,
+}
+
+impl CacheStats {
+    /// What has happened since `before`: the differences of counts and of seconds; sizes and the rest as
+    /// they are now.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            hits: self.hits.saturating_sub(before.hits),
+            read_ahead: self.read_ahead.saturating_sub(before.read_ahead),
+            extended: self.extended.saturating_sub(before.extended),
+            misses: self.misses.saturating_sub(before.misses),
+            out_of_range: self.out_of_range.saturating_sub(before.out_of_range),
+            seconds_saved: self.seconds_saved - before.seconds_saved,
+            ..self.clone()
+        }
+    }
+
+    /// Names and values as metrics.
+    pub(crate) fn metrics(&self) -> [(&'static str, f64); 7] {
+        [
+            ("activation_cache/hits", self.hits as f64),
+            ("activation_cache/extended", self.extended as f64),
+            ("activation_cache/misses", self.misses as f64),
+            ("activation_cache/records", self.records as f64),
+            ("activation_cache/memory_bytes", self.memory_bytes as f64),
+            ("activation_cache/disk_bytes", self.disk_bytes as f64),
+            ("activation_cache/seconds_saved", self.seconds_saved),
+        ]
+    }
 }
 
 impl fmt::Display for CacheStats {

@@ -12,7 +12,7 @@ use super::generator::Shared;
 use super::report::{Progress, Spent};
 use super::stop::{EarlyStop, OnNonFinite};
 use super::training::Training;
-use crate::cache::ActivationCache;
+use crate::cache::{ActivationCache, CacheStats};
 use crate::checkpoint::{Manager, MetricHistory, Resumable};
 use crate::error::{Error, Result, at_least_1};
 use crate::model::{Freezable, Freezer};
@@ -58,6 +58,8 @@ impl<M: Freezable> Training<M> {
             on_non_finite: OnNonFinite::default(),
             generators: Vec::new(),
             cache: None,
+            cached: CacheStats::default(),
+            upcoming: None,
             recompute: None,
             clock: Clock::default(),
             spent: Spent::default(),

@@ -4,6 +4,7 @@ use super::driven::as_plan;
 use super::report::EpochReport;
 use super::stop::Stopped;
 use super::training::Training;
+use crate::cache::CacheStats;
 use crate::error::{Error, Result};
 use crate::model::Freezable;
 use crate::policy::Elapsed;
@@ -13,7 +14,9 @@ const LOSS: &str = "train/loss";
 
 impl<M: Freezable> Training<M> {
     /// Ends the epoch: asks the policy, records the mean loss as `train/loss` together with
-    /// `metrics`, stops early and saves if due. Does nothing if the run was stopped within the
+    /// `metrics`, and with a cache its counts in the epoch, its size and the seconds saved as
+    /// `activation_cache/hits`, `extended`, `misses`, `records`, `memory_bytes`, `disk_bytes` and
+    /// `seconds_saved`; stops early and saves if due. Does nothing if the run was stopped within the
     /// epoch.
     ///
     /// # Errors
@@ -32,6 +35,7 @@ impl<M: Freezable> Training<M> {
             saved: None,
             stopped: self.clock.stopped,
             spent: self.spent,
+            cache: self.cache.as_ref().map(|cache| cache.stats().since(&self.cached)),
             findings: Vec::new(),
         };
         if report.stopped.is_some() {
@@ -39,8 +43,11 @@ impl<M: Freezable> Training<M> {
             return Ok(report);
         }
         self.check_full()?;
-        let own = [(LOSS, report.loss)];
-        let metrics: Vec<(&str, f64)> = own.into_iter().chain(metrics).collect();
+        let cached = report.cache.iter().flat_map(CacheStats::metrics);
+        let mut all: Vec<(&str, f64)> = vec![(LOSS, report.loss)];
+        cached.for_each(|metric| all.push(metric));
+        all.extend(metrics);
+        let metrics = all;
         let mut next = self.clock.clone();
         next.end_epoch();
         if let Some(early) = &self.early {

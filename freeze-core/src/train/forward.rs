@@ -33,6 +33,7 @@ where
             Some(cache) => cache.front(&self.freezer, keys, xs, context)?,
             None => (0, xs),
         };
+        self.has_read(keys);
         match &self.recompute {
             Some(choice) => {
                 choice.forward_from(&self.freezer, entry, xs, Arc::new(context.to_owned()))
@@ -48,7 +49,7 @@ impl<M: Freezable> Training<M> {
         self.cache.as_ref()
     }
 
-    /// The run's cache, to read ahead or to clear it.
+    /// The run's cache, to clear it or to have it compare all weights.
     pub fn activation_cache_mut(&mut self) -> Option<&mut ActivationCache> {
         self.cache.as_mut()
     }

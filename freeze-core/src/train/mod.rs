@@ -48,6 +48,7 @@
 //! # Ok::<(), freeze_core::Error>(())
 //! ```
 
+mod ahead;
 mod build;
 mod clipping;
 mod clock;

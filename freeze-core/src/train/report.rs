@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::stop::Stopped;
 use crate::audit::Finding;
+use crate::cache::CacheStats;
 use crate::policy::Elapsed;
 use crate::train::Report;
 
@@ -42,6 +43,8 @@ pub struct EpochReport {
     pub stopped: Option<Stopped>,
     /// The time that the epoch took.
     pub spent: Spent,
+    /// What the activation cache did in the epoch, if there is one; sizes and settings are those at its end.
+    pub cache: Option<CacheStats>,
     /// Leaves that do not train as planned, found in the first step and in the first one after
     /// leaves froze or thawed; each is also a `tracing` warning. Not checked with several losses
     /// per batch.

@@ -14,6 +14,7 @@ use super::stop::{OnNonFinite, Stopped};
 use super::training::Training;
 use super::update::Update;
 use crate::audit::{Finding, glance_at};
+use crate::cache::ActivationCache;
 use crate::checkpoint::Manager;
 use crate::error::{Error, Result};
 use crate::model::Freezable;
@@ -45,6 +46,8 @@ impl<M: Freezable> Training<M> {
         self.check_begin()?;
         self.clock.begin_epoch()?;
         self.recheck_cache();
+        self.cached = self.cache.as_ref().map(ActivationCache::stats).unwrap_or_default();
+        self.upcoming = None;
         (self.began, self.spent) = (Instant::now(), Spent::default());
         let length = self.clock.length;
         Ok(Some(Epoch {

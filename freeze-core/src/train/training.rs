@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use candle_core::Var;
 
+use super::ahead::Upcoming;
 use super::clock::Clock;
 use super::driven::Driven;
 use super::generator::Generators;
@@ -13,7 +14,7 @@ use super::policy::Policy;
 use super::report::{Progress, Spent};
 use super::seen::InBackward;
 use super::stop::{EarlyStop, OnNonFinite, Stopped};
-use crate::cache::ActivationCache;
+use crate::cache::{ActivationCache, CacheStats};
 use crate::checkpoint::{Manager, MetricHistory};
 use crate::error::Result;
 use crate::model::{Freezable, Freezer, Whole};
@@ -54,6 +55,9 @@ pub struct Training<M> {
     pub(super) on_non_finite: OnNonFinite,
     pub(super) generators: Generators,
     pub(super) cache: Option<ActivationCache>,
+    /// What the cache had counted when the current epoch began.
+    pub(super) cached: CacheStats,
+    pub(super) upcoming: Option<Upcoming>,
     pub(super) recompute: Option<Recompute>,
     pub(super) clock: Clock,
     pub(super) spent: Spent,

@@ -1,6 +1,7 @@
 //! A run with an activation cache is the run without.
 
 mod by_hand;
+mod epochs;
 mod equal;
 mod kept;
 mod laws;

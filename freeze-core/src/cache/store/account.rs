@@ -22,6 +22,7 @@ pub(super) struct Account {
     kept: AtomicU64,
     failed: AtomicBool,
     lost: AtomicBool,
+    ahead: AtomicU64,
 }
 
 /// The largest number of bytes that may be held, and the number held.
@@ -36,7 +37,8 @@ impl Account {
         let (folder, disk) = disk.unzip();
         let [full, failed, lost] = [(); 3].map(|()| AtomicBool::new(false));
         let (memory, disk) = (Budget::new(memory), Budget::new(disk.unwrap_or(0)));
-        Self { memory, disk, folder, make, full, kept: AtomicU64::new(0), failed, lost }
+        let [kept, ahead] = [(); 2].map(|()| AtomicU64::new(0));
+        Self { memory, disk, folder, make, full, kept, failed, lost, ahead }
     }
 
     /// A new file, if there is a folder and no write has failed.
@@ -48,6 +50,16 @@ impl Account {
     /// Notes the bytes of all kept files in the folder.
     pub(super) fn measured(&self, bytes: u64) {
         self.kept.store(bytes, Relaxed);
+    }
+
+    /// Notes that a row was read ahead.
+    pub(super) fn was_ahead(&self) {
+        self.ahead.fetch_add(1, Relaxed);
+    }
+
+    /// How many rows were read ahead and asked for.
+    pub(super) fn ahead(&self) -> u64 {
+        self.ahead.load(Relaxed)
     }
 
     /// Bytes on disk.

@@ -42,6 +42,8 @@ pub(in crate::cache) struct Usage {
     pub(in crate::cache) full: bool,
     /// Whether a file could not be written, after which no more are written.
     pub(in crate::cache) disk_failed: bool,
+    /// How many rows were read ahead.
+    pub(in crate::cache) ahead: u64,
 }
 
 /// Budgets that any number of [`Records`] share. Rows that do not fit are not stored, which is
@@ -96,6 +98,7 @@ impl Store {
             disk_budget: disk.limit,
             full: self.account.is_full(),
             disk_failed: !self.account.is_writing(),
+            ahead: self.account.ahead(),
         }
     }
 }

@@ -147,6 +147,7 @@ impl Records {
     fn read_disk(&mut self, key: u64, at: OnDisk, out: &mut Vec<u8>) -> bool {
         if let Some(row) = self.ahead.as_mut().and_then(|ahead| ahead.row(key)) {
             out.extend_from_slice(row);
+            self.account.was_ahead();
             return true;
         }
         let Some(disk) = self.files.disk(at) else { return false };

@@ -1,0 +1,61 @@
+//! Reading the records of the next batch while a step runs.
+
+use super::training::Training;
+use crate::model::Freezable;
+
+impl<M: Freezable> Training<M> {
+    /// Says by their keys which batches are still to come in the epoch, so that the cache reads the records of
+    /// each from its file on a thread while the step before it runs. The order of an epoch is known in
+    /// advance, so it can be asked for twice:
+    ///
+    /// ```no_run
+    /// # use candle_core::{Result, Tensor};
+    /// # use freeze_core::{Staged, Training};
+    /// # fn epoch<M>(run: &mut Training<M>, batch: impl Fn(&[u32]) -> Result<(Tensor, Tensor)>) -> freeze_core::Result<()>
+    /// # where M: Staged<Flow = Tensor, Context = ()> + Send + Sync + 'static {
+    /// # let (samples, size) = (60_000, 32);
+    /// let keys = |which: &[u32]| -> Vec<u64> { which.iter().map(|&i| u64::from(i)).collect() };
+    /// while let Some(epoch) = run.next_epoch()? {
+    ///     run.read_ahead(epoch.shuffled(samples, size).map(move |which| keys(&which)));
+    ///     for which in epoch.shuffled(samples, size) {
+    ///         let (xs, ys) = batch(&which)?;
+    ///         let scores = run.forward(&keys(&which), xs, &())?;
+    ///         run.step(&candle_nn::loss::cross_entropy(&scores, &ys)?)?;
+    ///     }
+    ///     run.epoch_end([])?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// It changes no result: where another batch comes than was said, its records are read when they are
+    /// needed. [`next_epoch`](Self::next_epoch) forgets it.
+    pub fn read_ahead(
+        &mut self,
+        batches: impl IntoIterator<Item = Vec<u64>, IntoIter: Send + 'static>,
+    ) {
+        let mut batches = batches.into_iter();
+        let next = batches.next();
+        if let (Some(cache), Some(keys)) = (&mut self.cache, &next) {
+            cache.read_ahead(keys);
+        }
+        self.upcoming = Some(Upcoming { next, behind: Box::new(batches) });
+    }
+
+    /// The batch with these keys has been read: starts to read the next.
+    pub(super) fn has_read(&mut self, keys: &[u64]) {
+        let (Some(cache), Some(upcoming)) = (&mut self.cache, &mut self.upcoming) else { return };
+        if upcoming.next.as_deref() == Some(keys) {
+            upcoming.next = upcoming.behind.next();
+            if let Some(keys) = &upcoming.next {
+                cache.read_ahead(keys);
+            }
+        }
+    }
+}
+
+/// The keys of the batches to come.
+pub(super) struct Upcoming {
+    next: Option<Vec<u64>>,
+    behind: Box<dyn Iterator<Item = Vec<u64>> + Send>,
+}
