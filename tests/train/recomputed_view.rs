@@ -52,7 +52,9 @@ fn net() -> candle_core::Result<Net> {
 }
 
 /// The bits of the result and of every gradient.
-fn outcome(net: &Freezer<Net>, ys: &Tensor) -> Result<(Vec<u32>, Vec<Option<Vec<u32>>>)> {
+type Outcome = (Vec<u32>, Vec<Option<Vec<u32>>>);
+
+fn outcome(net: &Freezer<Net>, ys: &Tensor) -> Result<Outcome> {
     let bits = |tensor: &Tensor| -> Result<Vec<u32>> {
         let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
         Ok(numbers.into_iter().map(f32::to_bits).collect())

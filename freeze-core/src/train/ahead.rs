@@ -1,6 +1,7 @@
 //! Reading the records of the next batch while a step runs.
 
 use super::training::Training;
+use super::upcoming::Upcoming;
 use crate::model::Freezable;
 
 impl<M: Freezable> Training<M> {
@@ -34,28 +35,21 @@ impl<M: Freezable> Training<M> {
         &mut self,
         batches: impl IntoIterator<Item = Vec<u64>, IntoIter: Send + 'static>,
     ) {
-        let mut batches = batches.into_iter();
-        let next = batches.next();
-        if let (Some(cache), Some(keys)) = (&mut self.cache, &next) {
-            cache.read_ahead(keys);
-        }
-        self.upcoming = Some(Upcoming { next, behind: Box::new(batches) });
+        self.upcoming = Some(Upcoming::new(batches.into_iter()));
+        self.read_next();
     }
 
     /// The batch with these keys has been read: starts to read the next.
     pub(super) fn has_read(&mut self, keys: &[u64]) {
-        let (Some(cache), Some(upcoming)) = (&mut self.cache, &mut self.upcoming) else { return };
-        if upcoming.next.as_deref() == Some(keys) {
-            upcoming.next = upcoming.behind.next();
-            if let Some(keys) = &upcoming.next {
-                cache.read_ahead(keys);
-            }
+        if self.upcoming.as_mut().is_some_and(|upcoming| upcoming.pass(keys)) {
+            self.read_next();
         }
     }
-}
 
-/// The keys of the batches to come.
-pub(super) struct Upcoming {
-    next: Option<Vec<u64>>,
-    behind: Box<dyn Iterator<Item = Vec<u64>> + Send>,
+    fn read_next(&mut self) {
+        let next = self.upcoming.as_ref().and_then(Upcoming::next);
+        if let (Some(cache), Some(keys)) = (&mut self.cache, next) {
+            cache.read_ahead(keys);
+        }
+    }
 }

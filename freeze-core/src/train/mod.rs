@@ -69,6 +69,7 @@ mod seen;
 mod step;
 mod stop;
 mod training;
+mod upcoming;
 mod update;
 
 pub use driven::TrainOptimizer;

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use candle_core::Var;
 
-use super::ahead::Upcoming;
 use super::clock::Clock;
 use super::driven::Driven;
 use super::generator::Generators;
@@ -14,6 +13,7 @@ use super::policy::Policy;
 use super::report::{Progress, Spent};
 use super::seen::InBackward;
 use super::stop::{EarlyStop, OnNonFinite, Stopped};
+use super::upcoming::Upcoming;
 use crate::cache::{ActivationCache, CacheStats};
 use crate::checkpoint::{Manager, MetricHistory};
 use crate::error::Result;

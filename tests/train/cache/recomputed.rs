@@ -76,7 +76,9 @@ fn what_is_stored_runs_once_and_what_trains_runs_again() -> Result<()> {
 }
 
 /// The bits of the scores and of the gradient of each variable.
-fn outcome(net: &Freezer<Net>, scores: &Tensor) -> (Vec<u32>, Vec<Option<Vec<u32>>>) {
+type Outcome = (Vec<u32>, Vec<Option<Vec<u32>>>);
+
+fn outcome(net: &Freezer<Net>, scores: &Tensor) -> Outcome {
     let grads = backward(&scores.sqr().and_then(|all| all.sum_all()).expect("a loss"));
     let grads = grads.expect("gradients");
     (bits(scores), net.vars().iter().map(|var| grads.get(var).map(bits)).collect())

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Revision;
+use super::revision::Revision;
 use crate::error::Result;
 
 /// The value that was made last, with the view that it was made for.
