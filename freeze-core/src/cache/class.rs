@@ -33,10 +33,10 @@ struct Form {
     types: Vec<DType>,
 }
 
-/// What a record holds.
+/// What is known of a sample.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    /// The number of stages passed.
+    /// The number of stages that its record has passed; 0 if there is none.
     depth: usize,
     /// The fingerprint of input and context.
     print: Option<u64>,
@@ -53,24 +53,35 @@ impl Class {
         self.forms.contains_key(&depth)
     }
 
-    /// The samples, by index, grouped by the number of stages that their records have passed; 0 for
-    /// samples without a record.
+    /// Compares the fingerprints of the samples with what their keys stood for before, and notes those of new
+    /// keys, whether there is a record or not.
     ///
     /// # Errors
     ///
-    /// The input or context of a sample differs from that of its record.
-    pub(super) fn passed(&self, samples: &Samples) -> Result<BTreeMap<usize, Vec<u32>>> {
-        let mut passed: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
-        for (i, &key) in samples.keys.iter().enumerate() {
-            let known = self.find(key);
-            if let Some(before) = known.and_then(|known| known.print)
-                && samples.prints.as_ref().is_some_and(|prints| prints[i] != before)
-            {
-                return Err(differs(key));
+    /// The input or context of a key has changed; nothing was noted then.
+    pub(super) fn check(&mut self, samples: &Samples) -> Result<()> {
+        let Some(prints) = &samples.prints else { return Ok(()) };
+        for (key, print) in samples.keys.iter().zip(prints) {
+            let before = self.known.get(key).and_then(|known| known.print);
+            if before.is_some_and(|before| before != *print) {
+                return Err(differs(*key));
             }
-            passed.entry(known.map_or(0, |known| known.depth)).or_default().push(i as u32);
         }
-        Ok(passed)
+        for (key, print) in samples.keys.iter().zip(prints) {
+            let known = self.known.entry(*key).or_insert(Known { depth: 0, print: None });
+            known.print = Some(*print);
+        }
+        Ok(())
+    }
+
+    /// The samples, by index, grouped by the number of stages that their records have passed; 0 for
+    /// samples without a record.
+    pub(super) fn passed(&self, samples: &Samples) -> BTreeMap<usize, Vec<u32>> {
+        let mut passed: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        for (i, &key) in (0..).zip(&samples.keys) {
+            passed.entry(self.depth(key)).or_default().push(i);
+        }
+        passed
     }
 
     /// The activations of the samples at `which` after `depth` stages; `None` if a record can no longer be
@@ -169,10 +180,9 @@ impl Class {
 
     /// Drops the records of more than `depth` stages.
     pub(super) fn drop_beyond(&mut self, depth: usize) {
-        let beyond = self.known.iter().filter(|(_, known)| known.depth > depth);
-        for key in beyond.map(|(key, _)| *key).collect::<Vec<_>>() {
-            self.known.remove(&key);
-            self.shelves.remove(key);
+        for (key, known) in self.known.iter_mut().filter(|(_, known)| known.depth > depth) {
+            known.depth = 0;
+            self.shelves.remove(*key);
         }
         self.forms.retain(|at, _| *at <= depth);
         self.shelves.drop_beyond(depth);
@@ -187,18 +197,15 @@ impl Class {
         self.shelves.read_ahead(keys);
     }
 
-    /// The deepest record of a sample that is there.
-    fn find(&self, key: u64) -> Option<Known> {
-        match self.shelves.lifetime {
-            Lifetime::Cache => {
-                let known = self.known.get(&key).copied();
-                known.filter(|known| self.holds(key, known.depth))
-            }
+    /// The number of stages that the deepest record of a sample has passed; 0 if there is none.
+    fn depth(&self, key: u64) -> usize {
+        let depth = match self.shelves.lifetime {
+            Lifetime::Cache => self.known.get(&key).map(|known| known.depth),
             Lifetime::Kept => {
-                let depth = self.forms.keys().rev().find(|depth| self.holds(key, **depth));
-                depth.map(|&depth| Known { depth, print: None })
+                self.forms.keys().rev().find(|depth| self.holds(key, **depth)).copied()
             }
-        }
+        };
+        depth.filter(|depth| self.holds(key, *depth)).unwrap_or(0)
     }
 
     fn holds(&self, key: u64, depth: usize) -> bool {

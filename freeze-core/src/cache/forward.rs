@@ -66,7 +66,20 @@ impl ActivationCache {
                 keys.len()
             )));
         }
-        if self.settle(freezer)? == 0 || batch == 0 {
+        let (is_frozen, device) = (self.settle(freezer)? > 0, device(&xs));
+        // Before anything is frozen a device is not made to wait.
+        let looks = self.looks_at_inputs && (is_frozen || device.is_cpu());
+        if batch == 0 || !(is_frozen || looks) {
+            return Ok((0, xs));
+        }
+        let prints = match looks {
+            true => Some(prints(&xs, context, batch)?),
+            false => None,
+        };
+        let samples = Samples::of(keys, prints.as_deref())?;
+        let class = self.class(xs.row_layout()?);
+        self.classes[class].check(&samples)?;
+        if !is_frozen {
             return Ok((0, xs));
         }
         if xs.tensors().iter().any(|tensor| tensor.track_op()) {
@@ -74,13 +87,6 @@ impl ActivationCache {
                        model's own forward";
             return Err(Error::cache(why));
         }
-        let prints = match self.looks_at_inputs {
-            true => Some(prints(&xs, context, batch)?),
-            false => None,
-        };
-        let samples = Samples::of(keys, prints.as_deref())?;
-        let device = xs.tensors().first().map_or(Device::Cpu, |tensor| tensor.device().clone());
-        let class = self.class(xs.row_layout()?);
         let batch = Batch { model, stages, samples, xs: &xs, context, device };
         self.find_kept(&batch, class)?;
         loop {
@@ -148,7 +154,7 @@ impl ActivationCache {
         M: Staged<Context: CacheContext>,
     {
         let (samples, mut parts, mut order) = (&batch.samples, Vec::new(), Vec::new());
-        let groups = self.classes[class].passed(samples)?;
+        let groups = self.classes[class].passed(samples);
         let deepest = groups.keys().last().copied().unwrap_or(0);
         for (passed, which) in groups {
             let depth = self.depth();
@@ -250,6 +256,10 @@ impl ActivationCache {
         }
         self.tally.out_of_range += unfit;
     }
+}
+
+fn device(xs: &impl Flow) -> Device {
+    xs.tensors().first().map_or(Device::Cpu, |tensor| tensor.device().clone())
 }
 
 fn prints<F: Flow>(

@@ -127,6 +127,40 @@ fn keys_that_do_not_say_which_sample_it_is() -> Result<()> {
     Ok(())
 }
 
+/// Keys are looked at from the first batch on: before anything freezes, and where no record finds room.
+#[test]
+fn keys_are_checked_where_nothing_is_stored() -> Result<()> {
+    let (xs, context) = (input()?, context()?);
+    let other = (&xs * 2.0)?;
+    for leaves in [0, 2] {
+        let mut odd = frozen(Does::AddsTheContext, leaves)?;
+        let mut cache = ActivationCache::new().memory(0);
+        let twice = cache.forward(&odd, &[7, 1, 2, 7], xs.clone(), &context);
+        refused(twice, &["key 7", "twice"]);
+        for _ in 0..2 {
+            cache.forward(&odd, &[0, 1, 2, 3], xs.clone(), &context)?;
+        }
+        assert_eq!(cache.stats().records, 0);
+        refused(cache.forward(&odd, &[8, 1, 8, 9], other.clone(), &context), &["key 8", "twice"]);
+        let again = cache.forward(&odd, &[9, 1, 8, 7], other.clone(), &context);
+        refused(again, &["key 1", "augmented view"]);
+        // It is the same key when more is frozen, and when its record is dropped.
+        for more in [2, 1, 0] {
+            odd.freeze_front(more, &mut [])?;
+            refused(cache.forward(&odd, &[9, 1, 8, 7], other.clone(), &context), &["key 1"]);
+            cache.forward(&odd, &[0, 1, 2, 3], xs.clone(), &context)?;
+        }
+        // What was refused was not noted; forgotten is all.
+        cache.forward(&odd, &[9, 8, 7, 6], xs.clone(), &context)?;
+        cache.clear();
+        cache.forward(&odd, &[0, 1, 2, 3], other.clone(), &context)?;
+        let mut trusting = ActivationCache::new().unchecked_inputs();
+        trusting.forward(&odd, &[0, 1, 2, 3], xs.clone(), &context)?;
+        trusting.forward(&odd, &[0, 1, 2, 0], other.clone(), &context)?;
+    }
+    Ok(())
+}
+
 #[test]
 fn inputs_with_a_gradient_and_contexts_that_do_not_fit() -> Result<()> {
     let odd = frozen(Does::AddsTheContext, 2)?;
