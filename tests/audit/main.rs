@@ -3,6 +3,7 @@
 mod causes;
 mod glance;
 mod hook;
+mod idle;
 mod models;
 mod past;
 mod random;

@@ -39,6 +39,12 @@ pub enum Finding {
     /// Evaluations on the same input use different operations, so order and cost cannot be
     /// determined.
     RandomGraph,
+    /// In each evaluation stages did not run, or returned what they were given. That may be meant, as for a
+    /// dropout that is off.
+    IdleStages {
+        /// The stages' paths.
+        paths: Vec<String>,
+    },
     /// The first leaf, which freezes first, is used last.
     FirstRunsLast {
         /// The leaf's path.
@@ -64,10 +70,14 @@ pub enum Finding {
 
 impl Finding {
     /// Whether something does not train as planned, or freezing would affect the wrong leaves.
-    /// Otherwise the finding only costs time.
+    /// Otherwise the finding only costs time, or may be meant.
     pub fn is_fault(&self) -> bool {
         let at_times = matches!(self, Self::NoGradient { cause: Cause::AtTimes, .. });
-        !at_times && !matches!(self, Self::UnreadGradients { .. } | Self::RandomGraph)
+        let is_harmless = matches!(
+            self,
+            Self::UnreadGradients { .. } | Self::RandomGraph | Self::IdleStages { .. }
+        );
+        !at_times && !is_harmless
     }
 }
 
@@ -170,6 +180,12 @@ impl fmt::Display for Finding {
             Self::RandomGraph => f.write_str(
                 "the operations differ from one evaluation to the next, as with a random depth: \
                  whether leaves are declared in order and what frozen ones cost cannot be told",
+            ),
+            Self::IdleStages { paths } => write!(
+                f,
+                "the loss is computed without the stages {}: they do not run, or `run` returns what \
+                 it is given",
+                listed(paths)
             ),
             Self::FirstRunsLast { path } => write!(
                 f,

@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use candle_core::{Tensor, TensorId, Var};
 
 use crate::error::{Error, Result};
-use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf, Role};
+use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf, Role, Watch};
 use crate::plan::{FreezePlan, LeafState};
 use cause::Missing;
 pub use finding::Finding;
@@ -53,6 +53,9 @@ pub struct Audit {
 /// [`nn::Dropout`](crate::nn::Dropout) (those of the model, and others that this thread draws from)
 /// are restored exactly, also when `loss` fails or panics. Anything else that `loss` changes stays
 /// changed.
+///
+/// Where a [`Staged`](crate::Staged) model runs stage by stage, stages that do not run or hand on what they are
+/// given are found too, also those without parameters.
 ///
 /// The order of the data flow comes from [`Tensor::sorted_nodes`] with all leaves trained: the
 /// order in which their variables are first used, the first operand of an operation before the
@@ -113,12 +116,15 @@ pub fn audit_mut<M: Freezable>(
         return Ok(Audit { leaves: audited, has_variables: false, general: Vec::new() });
     }
     let prober = Prober::new(freezer, loss)?;
+    let stages = Watch::start();
     let step = prober.step(plan, freezer.batch_norm())?;
     for (leaf, audited) in leaves.iter().zip(&mut audited) {
         audited.mark_missing(leaf, |id| step.has_gradient(id));
     }
     let in_doubt = audited.iter().any(|leaf| !leaf.missing.is_empty());
     let repeats = Repeats::new(&prober, plan, &step, in_doubt)?;
+    let idle = stages.idle::<M>();
+    drop(stages);
     let missing = Missing { prober: &prober, plan, step: &step, repeats: &repeats, vars: &vars };
     for (index, cause) in missing.causes(&leaves, &audited)? {
         audited[index].outcome = Outcome::Missing(cause);
@@ -126,6 +132,9 @@ pub fn audit_mut<M: Freezable>(
     let mut general = past_the_model(&prober, plan, &leaves)?;
     if !step.value.is_finite() {
         general.push(Finding::NonFiniteLoss);
+    }
+    if !idle.is_empty() {
+        general.push(Finding::IdleStages { paths: idle });
     }
     // With a random graph, costs differ between evaluations, so experiments show nothing.
     if repeats.graph_differs {

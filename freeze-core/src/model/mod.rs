@@ -36,7 +36,7 @@ pub use leaf_tree::{LeafTree, Part};
 pub use mapper::{At, Mapper, Role, Visit};
 pub use rebuilt::Rebuilt;
 pub use stages::{Stage, StageList, StageSummary, Staged, Stages};
-pub(crate) use stages::{frozen_front, onward, through};
+pub(crate) use stages::{Watch, frozen_front, onward, through};
 pub use summary::Summary;
 pub use view::View;
 pub use whole::Whole;

@@ -4,6 +4,7 @@ mod list;
 mod places;
 mod staged;
 mod summary;
+mod watch;
 
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
@@ -17,6 +18,7 @@ pub use list::StageList;
 pub use staged::Staged;
 pub(crate) use staged::{onward, through};
 pub use summary::StageSummary;
+pub(crate) use watch::Watch;
 
 /// One stage of a model: a variant of the enum that `#[freeze(stages)]` writes, such as
 /// `NetStage::Blocks(3)`.

@@ -2,6 +2,7 @@
 
 use super::Stages;
 use super::places::position;
+use super::watch::watched;
 use crate::error::Error;
 use crate::model::Flow;
 
@@ -155,5 +156,7 @@ pub(crate) fn through<M: Staged>(
     xs: M::Flow,
     context: &M::Context,
 ) -> candle_core::Result<M::Flow> {
-    stages.iter().try_fold(xs, |xs, &stage| model.run(stage, xs, context))
+    stages
+        .iter()
+        .try_fold(xs, |xs, &stage| watched(model, stage, xs, |xs| model.run(stage, xs, context)))
 }
