@@ -10,6 +10,7 @@ use crate::audit::trial::Trial;
 use crate::error::Result;
 use crate::kernel::{StorageId, bytes_of};
 use crate::model::{Flow, Freezer, Staged, frozen_front};
+use crate::nn::ops::held::{Held, held};
 use crate::nn::recompute::entered;
 
 /// How often each stage is timed, after a first forward that is not.
@@ -62,10 +63,11 @@ pub fn stages<M: Staged>(
             let device = flow.tensors().first().map_or(Device::Cpu, |t| t.device().clone());
             device.synchronize()?;
             let start = Instant::now();
-            flow = view.run(stage, inside, context)?;
+            let (ran, held) = held(|| view.run(stage, inside, context));
+            flow = ran?;
             device.synchronize()?;
             let (forward, path) = (start.elapsed(), stage.to_string());
-            let (output_bytes, kept_bytes) = (bytes(&flow.tensors()), kept(&flow.tensors()));
+            let (output_bytes, kept_bytes) = (bytes(&flow.tensors()), kept(&flow.tensors(), &held));
             costs.push(StageCost { path, forward, output_bytes, kept_bytes });
         }
         Ok(costs)
@@ -122,19 +124,21 @@ fn bytes(tensors: &[Tensor]) -> usize {
     tensors.map(bytes_of).sum()
 }
 
-/// The bytes of what the graph holds between variables and outputs.
-fn kept(outputs: &[Tensor]) -> usize {
-    let (mut held, mut variables) = (HashMap::<StorageId, usize>::new(), HashSet::new());
+/// The bytes of what the graph holds between variables and outputs; of a stand-in those of its result, which it
+/// holds.
+fn kept(outputs: &[Tensor], held: &Held) -> usize {
+    let (mut all, mut variables) = (HashMap::<StorageId, usize>::new(), HashSet::new());
     for node in outputs.iter().flat_map(Tensor::sorted_nodes) {
-        let storage = StorageId::of(node);
+        let own = || (StorageId::of(node), bytes_of(node));
+        let (storage, bytes) = held.get(&node.id()).copied().unwrap_or_else(own);
         match node.is_variable() {
             true => drop(variables.insert(storage)),
             false => {
-                let held = held.entry(storage).or_default();
-                *held = bytes_of(node).max(*held);
+                let most = all.entry(storage).or_default();
+                *most = bytes.max(*most);
             }
         }
     }
-    let own = held.into_iter().filter(|(storage, _)| !variables.contains(storage));
+    let own = all.into_iter().filter(|(storage, _)| !variables.contains(storage));
     own.map(|(_, bytes)| bytes).sum()
 }

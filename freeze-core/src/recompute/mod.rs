@@ -82,7 +82,8 @@ impl Recompute {
     /// The stages to run again such that activations take at most `bytes` in a step on a batch like `xs`
     /// and the step takes the least time, by the costs that [`forecast::stages`](fn@stages) measures under
     /// the plan in force. Under a plan that freezes more, less is kept. What operations keep for
-    /// themselves, gradients and what the loss is computed with are not counted.
+    /// themselves, gradients (of weights, and about five times what flows between two layers) and what the loss
+    /// is computed with are not counted.
     ///
     /// # Errors
     ///

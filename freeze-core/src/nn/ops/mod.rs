@@ -10,6 +10,7 @@ mod bias;
 mod binary;
 mod conv;
 pub(super) mod embedding;
+pub(crate) mod held;
 mod linear;
 mod links;
 pub(super) mod node;

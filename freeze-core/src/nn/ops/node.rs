@@ -8,6 +8,7 @@ use candle_core::{
     Storage, Tensor, TensorId, WithDType, bail,
 };
 
+use super::held;
 use super::links::{self, Inbox, Link};
 use super::operation::{Operand, Operation, Stored, each_wanted};
 use crate::nn::backward::keeping;
@@ -71,6 +72,7 @@ fn apply<O: Operation<N>, const N: usize>(
     // Both are set here alone.
     let _ = result.set(y.detach());
     let _ = id.set(y.id());
+    held::note(&stand_in, &y);
     links::insert(y.id(), Link { stand_in, inbox });
     Ok(y)
 }

@@ -1,6 +1,8 @@
 //! What optimizers and attention allocate and give back, by the allocator's own count. The tests of this file
 //! take turns, since they share the allocator.
 
+mod within;
+
 use std::alloc::System;
 use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard};
