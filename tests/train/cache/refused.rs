@@ -127,20 +127,21 @@ fn keys_that_do_not_say_which_sample_it_is() -> Result<()> {
     Ok(())
 }
 
-/// Keys are looked at from the first batch on: before anything freezes, and where no record finds room.
+/// Keys are looked at from the first batch on: before anything freezes, where no record finds room, and after
+/// one was dropped.
 #[test]
 fn keys_are_checked_where_nothing_is_stored() -> Result<()> {
     let (xs, context) = (input()?, context()?);
     let other = (&xs * 2.0)?;
-    for leaves in [0, 2] {
+    for (leaves, memory, records) in [(0, 0, 0), (2, 0, 0), (2, 1 << 20, 4)] {
         let mut odd = frozen(Does::AddsTheContext, leaves)?;
-        let mut cache = ActivationCache::new().memory(0);
+        let mut cache = ActivationCache::new().memory(memory);
         let twice = cache.forward(&odd, &[7, 1, 2, 7], xs.clone(), &context);
         refused(twice, &["key 7", "twice"]);
         for _ in 0..2 {
             cache.forward(&odd, &[0, 1, 2, 3], xs.clone(), &context)?;
         }
-        assert_eq!(cache.stats().records, 0);
+        assert_eq!(cache.stats().records, records);
         refused(cache.forward(&odd, &[8, 1, 8, 9], other.clone(), &context), &["key 8", "twice"]);
         let again = cache.forward(&odd, &[9, 1, 8, 7], other.clone(), &context);
         refused(again, &["key 1", "augmented view"]);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{Tensor, TensorId};
 
-use super::Staged;
+use super::Stages;
 use crate::model::Flow;
 
 thread_local! {
@@ -43,12 +43,12 @@ impl Drop for Watch {
 }
 
 /// `run(xs)` of a stage, which is noted if stages are watched.
-pub(super) fn watched<M: Staged>(
+pub(super) fn watched<M: Stages, F: Flow>(
     model: &M,
     stage: M::Stage,
-    xs: M::Flow,
-    run: impl FnOnce(M::Flow) -> candle_core::Result<M::Flow>,
-) -> candle_core::Result<M::Flow> {
+    xs: F,
+    run: impl FnOnce(F) -> candle_core::Result<F>,
+) -> candle_core::Result<F> {
     if SEEN.with_borrow(Option::is_none) {
         return run(xs);
     }
