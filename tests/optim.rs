@@ -7,6 +7,7 @@ mod optim {
     mod groups;
     mod lr;
     mod masters;
+    mod measured;
     mod names;
     mod non_finite;
     mod numbers;

@@ -9,12 +9,17 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor, Var};
 use candle_nn::Optimizer;
 use freeze_core::optim::{AdamW, GradClip, Momentum, ParamsSgd, Sgd};
+use freeze_core::{Measures, PlanOptimizer};
 use rayon::prelude::*;
 
 /// The bytes AdamW has to move per parameter: it reads four numbers and writes three.
 const ADAMW_BYTES: f64 = 28.0;
 /// The bytes a copy moves per parameter.
 const COPY_BYTES: f64 = 8.0;
+
+/// All that an optimizer can measure within its step.
+const NORMS: Measures =
+    Measures { gradient: true, update: true, weight: true, relative_update: true };
 
 /// A set of tensors to train.
 struct Case {
@@ -32,12 +37,14 @@ const CASES: [Case; 4] = [
 ];
 
 /// The contestants, in the order in which they take their turns.
-const CONTESTANTS: [&str; 5] = ["copy", "AdamW", "AdamW+clip", "Sgd+mom", "stock AdamW"];
+const CONTESTANTS: [&str; COUNT] =
+    ["copy", "AdamW", "AdamW+norms", "AdamW+clip", "Sgd+mom", "Sgd+norms", "stock AdamW"];
+const COUNT: usize = 7;
 
 /// Runs every case and prints the tables.
 pub(crate) fn run(allocator: &str) -> Result<()> {
     println!("allocator: {allocator}; threads: {}", rayon::current_num_threads());
-    let times: Vec<[Vec<Time>; 5]> = CASES.iter().map(Case::run).collect::<Result<Vec<_>>>()?;
+    let times: Vec<[Vec<Time>; COUNT]> = CASES.iter().map(Case::run).collect::<Result<Vec<_>>>()?;
     // On a machine that does other work the fastest round is nearer to what the code can do, and
     // the time its threads spent on a processor, both together, nearer still.
     type Pick = fn(&[Time]) -> f64;
@@ -49,7 +56,7 @@ pub(crate) fn run(allocator: &str) -> Result<()> {
     for (what, pick) in tables {
         print!("{what:>9}");
         CONTESTANTS.iter().for_each(|name| print!(" {name:>12}"));
-        println!(" | stock/AdamW  AdamW/copy in GB/s");
+        println!(" | stock/AdamW  norms: AdamW  Sgd  AdamW/copy in GB/s");
         // The kernel's account is too coarse for short rounds.
         let told = |case: &Case| what != "cpu" || case.elements >= 1_000_000;
         for (case, times) in CASES.iter().zip(&times).filter(|(case, _)| told(case)) {
@@ -60,7 +67,7 @@ pub(crate) fn run(allocator: &str) -> Result<()> {
 }
 
 impl Case {
-    fn run(&self) -> Result<[Vec<Time>; 5]> {
+    fn run(&self) -> Result<[Vec<Time>; COUNT]> {
         let vars = self.vars()?;
         let grads = self.grads(&vars)?;
         let mut stock = candle_nn::AdamW::new(vars.clone(), Default::default())?;
@@ -69,17 +76,22 @@ impl Case {
         clipped.set_clip(GradClip::Norm(1.0))?;
         let momentum = Momentum::Heavy(0.9);
         let mut sgd = Sgd::new(vars.clone(), ParamsSgd { momentum, ..ParamsSgd::default() })?;
+        let mut told = AdamW::new(vars.clone(), Default::default())?;
+        let mut sgd_told = Sgd::new(vars.clone(), sgd.params().clone())?;
+        assert!(told.measure_within_step(NORMS) && sgd_told.measure_within_step(NORMS));
         let source = vec![1f32; self.tensors * self.elements];
         let mut target = vec![0f32; self.tensors * self.elements];
 
-        let mut times: [Vec<Time>; 5] = Default::default();
+        let mut times: [Vec<Time>; COUNT] = Default::default();
         for round in 0..=self.rounds {
             self.settle(&mut ours, &grads)?;
             let taken = [
                 time(|| copy(&source, &mut target))?,
                 time(|| ours.step(&grads))?,
+                time(|| told.step(&grads))?,
                 time(|| clipped.step(&grads))?,
                 time(|| sgd.step(&grads))?,
+                time(|| sgd_told.step(&grads))?,
                 time(|| stock.step(&grads))?,
             ];
             // The first round makes the state and warms up.
@@ -99,15 +111,16 @@ impl Case {
         ours.step(grads)
     }
 
-    fn show(&self, seconds: [f64; 5]) {
-        let [copy, ours, _, _, stock] = seconds;
+    fn show(&self, seconds: [f64; COUNT]) {
+        let [copy, ours, told, _, sgd, sgd_told, stock] = seconds;
         let elements = (self.tensors * self.elements) as f64;
         let rate = |bytes: f64, time: f64| elements * bytes / time / 1e9;
         let (copied, updated) = (rate(COPY_BYTES, copy), rate(ADAMW_BYTES, ours));
         print!("{:>9}", self.name);
         seconds.iter().for_each(|&seconds| print!(" {:>12}", show(seconds)));
         let ratio = updated / copied;
-        println!(" | {:>10.1}x  {updated:.1}/{copied:.1} = {ratio:.2}", stock / ours);
+        print!(" | {:>10.1}x {:>12.2}x {:.2}x", stock / ours, told / ours, sgd_told / sgd);
+        println!("  {updated:.1}/{copied:.1} = {ratio:.2}");
     }
 
     fn vars(&self) -> Result<Vec<Var>> {

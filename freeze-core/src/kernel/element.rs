@@ -54,6 +54,9 @@ pub trait Real: Element<Real = Self> + faer::traits::RealField {
     /// The square root.
     fn sqrt(self) -> Self;
 
+    /// The absolute value.
+    fn abs(self) -> Self;
+
     /// `e^x` for `x` of at most 0.
     fn exp_of_negative(self) -> Self;
 
@@ -117,6 +120,11 @@ macro_rules! real {
             #[inline(always)]
             fn sqrt(self) -> Self {
                 self.sqrt()
+            }
+
+            #[inline(always)]
+            fn abs(self) -> Self {
+                self.abs()
             }
 
             #[inline(always)]

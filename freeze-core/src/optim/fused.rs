@@ -12,7 +12,7 @@ use super::{MasterWeights, NonFinite, StatePolicy};
 use crate::error::{Error, Result};
 use crate::kernel::real_dtype;
 use crate::kernel::reduce::Norm;
-use crate::plan::{GradClip, PlannedVar};
+use crate::plan::{GradClip, Measures, PlannedVar};
 
 /// An optimizer that updates each parameter in one pass over memory and follows plans.
 ///
@@ -30,6 +30,7 @@ pub struct Fused<R: UpdateRule> {
     pub(super) masters: MasterWeights,
     pub(super) non_finite: NonFinite,
     pub(super) clip: GradClip,
+    pub(super) measures: Measures,
     pub(super) grad_norm: Option<Norm>,
     pub(super) skipped: u64,
 }
@@ -78,6 +79,7 @@ impl<R: UpdateRule> Fused<R> {
             masters: MasterWeights::default(),
             non_finite: NonFinite::default(),
             clip: GradClip::default(),
+            measures: Measures::NONE,
             grad_norm: None,
             skipped: 0,
         };

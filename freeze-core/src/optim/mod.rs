@@ -9,6 +9,7 @@ mod fused;
 mod groups;
 mod look;
 pub mod lr;
+mod measured;
 mod names;
 mod no_gradient;
 mod per_param;

@@ -11,7 +11,9 @@ use super::state::{restore, saved};
 use super::{Fused, StatePolicy};
 use crate::error::Result;
 use crate::kernel::update::State;
-use crate::plan::{GradClip, OptimizerState, PlanOptimizer, PlannedVar, Prepared, Released};
+use crate::plan::{
+    GradClip, Measured, Measures, OptimizerState, PlanOptimizer, PlannedVar, Prepared, Released,
+};
 
 /// A prepared plan.
 #[derive(Debug)]
@@ -42,6 +44,18 @@ impl<R: UpdateRule> PlanOptimizer for Fused<R> {
     fn clip_within_step(&mut self, clip: GradClip) -> Result<bool> {
         self.set_clip(clip)?;
         Ok(true)
+    }
+
+    /// It can if all variables are on the CPU: to read sums off another device would wait for it.
+    fn measure_within_step(&mut self, measures: Measures) -> bool {
+        let here = self.slots.iter().all(|slot| slot.var.device().is_cpu());
+        self.measures = if here { measures } else { Measures::NONE };
+        self.measures == measures
+    }
+
+    fn take_measured(&mut self) -> Vec<(TensorId, Measured)> {
+        let slots = self.slots.iter_mut();
+        slots.filter_map(|slot| Some((slot.var.id(), slot.measured.take()?))).collect()
     }
 
     fn steps_in_parts(&self) -> bool {

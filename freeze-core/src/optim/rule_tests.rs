@@ -10,7 +10,7 @@ use super::rule::{Update, sealed::Rule};
 use super::{Momentum, ParamsAdam, ParamsSgd};
 use crate::kernel::pieces::STREAM;
 use crate::kernel::real_dtype;
-use crate::kernel::update::{GradMap, Rows, State, update, update_by_tensors};
+use crate::kernel::update::{GradMap, Rows, State, Sums, Tally, update, update_by_tensors};
 use crate::kernel::width::tests::same_at_each_level;
 
 const DTYPES: [DType; 4] = [DType::F16, DType::BF16, DType::F32, DType::F64];
@@ -37,7 +37,7 @@ fn apart<R: Rule>(
     for step in 1..=3 {
         let kernel = rule.kernel(Update { lr: 0.01, weight_decay: 0.1, step });
         let grad = Tensor::randn(0f32, 1., dims, cpu)?.to_dtype(dtype)?;
-        update(&kernel, map, &ours, &grad, some(&our_state))?;
+        update(&kernel, map, &ours, &grad, some(&our_state), None)?;
         update_by_tensors(&kernel, map, &theirs, &grad, some(&their_state))?;
     }
     let apart = |a: &Tensor, b: &Tensor| -> Result<f64> {
@@ -49,6 +49,12 @@ fn apart<R: Rule>(
         _ => apart(&our_state.tensor, &their_state.tensor)?,
     };
     Ok(apart(&ours, &theirs)?.max(states))
+}
+
+/// A tally that wants everything.
+fn all_sums() -> Tally {
+    let none = Some(Sums::default());
+    Tally { gradient: none, update: none, weight: none, relative: Some(0.0) }
 }
 
 fn tolerance(dtype: DType) -> f64 {
@@ -106,7 +112,7 @@ fn threads_change_nothing() -> Result<()> {
 fn a_gradient_that_shares_the_storage_of_its_variable_is_copied() -> Result<()> {
     let var = Var::new(&[1f32, 2.0], &Device::Cpu)?;
     let kernel = ParamsSgd::default().kernel(Update { lr: 0.5, weight_decay: 0.0, step: 1 });
-    update(&kernel, GradMap::Identity, &var, &var.as_detached_tensor(), None)?;
+    update(&kernel, GradMap::Identity, &var, &var.as_detached_tensor(), None, None)?;
     assert_eq!(var.to_vec1::<f32>()?, [0.5, 1.0]);
     Ok(())
 }
@@ -123,11 +129,17 @@ fn updates_give_the_same_bits_at_each_level() -> Result<()> {
                 let var = Var::from_tensor(&start.copy()?)?;
                 let tensor = Tensor::zeros((rows.count(), len), acc, &Device::Cpu)?;
                 let state = (rows.count() > 0).then_some(State { tensor, rows });
-                for step in 1..=2 {
+                let mut tally = all_sums();
+                for step in 1..=4 {
                     let kernel = rule.kernel(Update { lr: 0.01, weight_decay: 0.1, step });
-                    update(&kernel, map, &var, &grad, state.as_ref())?;
+                    let tally = (step % 2 == 0).then_some(&mut tally);
+                    update(&kernel, map, &var, &grad, state.as_ref(), tally)?;
                 }
                 let mut numbers = var.to_dtype(DType::F64)?.to_vec1()?;
+                numbers.extend(tally.relative);
+                for sums in [tally.gradient, tally.update, tally.weight].into_iter().flatten() {
+                    numbers.extend([sums.l1, sums.squares]);
+                }
                 if let Some(State { tensor, .. }) = state {
                     numbers.extend(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?);
                 }

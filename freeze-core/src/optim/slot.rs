@@ -10,7 +10,7 @@ use super::share::Share;
 use crate::error::Result;
 use crate::kernel::update::{Rows, State};
 use crate::kernel::{bytes_of, real_dtype};
-use crate::plan::{LeafState, PlannedVar};
+use crate::plan::{LeafState, Measured, PlannedVar};
 
 /// One parameter with its state in the plan and its optimizer state.
 #[derive(Clone, Debug)]
@@ -31,15 +31,25 @@ pub(super) struct Slot {
     pub(super) steps: u64,
     /// Moments and master weights; allocated by the first update.
     pub(super) state: Option<State>,
+    /// What the last update measured, until it is taken.
+    pub(super) measured: Option<Measured>,
 }
 
 impl Slot {
     /// A slot that is trained and has no name.
     pub(super) fn new(var: Var) -> Self {
-        let (name, leaf, share) = (None, "".into(), Share::default());
-        let planned = LeafState::TRAINED;
-        let no_decay = false;
-        Self { var, name, leaf, kind: "", planned, share, no_decay, steps: 0, state: None }
+        Self {
+            var,
+            name: None,
+            leaf: "".into(),
+            kind: "",
+            planned: LeafState::TRAINED,
+            share: Share::default(),
+            no_decay: false,
+            steps: 0,
+            state: None,
+            measured: None,
+        }
     }
 
     /// A slot with its name and state from a plan.

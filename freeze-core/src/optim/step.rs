@@ -3,6 +3,7 @@
 use candle_core::{Tensor, backprop::GradStore};
 
 use super::look::{Look, unfit};
+use super::measured::{measured, tally};
 use super::no_gradient::reached_nothing;
 use super::rule::{Update, UpdateRule, check_for, sealed::Rule};
 use super::slot::Slot;
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::kernel::pieces::STREAM;
 use crate::kernel::threads;
 use crate::kernel::update::{GradMap, update};
+use crate::plan::Measures;
 
 /// A trained parameter and its gradient.
 struct Due<'a> {
@@ -46,7 +48,7 @@ impl<R: UpdateRule> Fused<R> {
         let masters = self.masters;
         due.iter_mut()
             .try_for_each(|due| due.slot.ensure_state(due.slot.rows(moments, masters)))?;
-        update_all(&self.rule, look.map(self.clip), due)
+        update_all(&self.rule, look.map(self.clip), self.measures, due)
     }
 }
 
@@ -101,23 +103,33 @@ fn due<'a, R: Rule>(rule: &R, slots: &'a mut [Slot], grads: &GradStore) -> Resul
 /// Updates large tensors one after the other, each on all threads, and small ones in parallel, each
 /// on one thread. So no thread waits for others while it holds the lock of a storage that they
 /// might need.
-fn update_all<R: Rule>(rule: &R, map: GradMap, due: Vec<Due<'_>>) -> Result<()> {
+fn update_all<R: Rule>(
+    rule: &R,
+    map: GradMap,
+    measures: Measures,
+    due: Vec<Due<'_>>,
+) -> Result<()> {
+    let update = |due: &mut Due<'_>| due.update(rule, map, measures);
     let small = |due: &Due<'_>| due.grad.elem_count() < STREAM.from && due.grad.device().is_cpu();
     let (mut small, mut large): (Vec<_>, Vec<_>) = due.into_iter().partition(small);
-    large.iter_mut().try_for_each(|due| due.update(rule, map))?;
+    large.iter_mut().try_for_each(update)?;
     let elements: usize = small.iter().map(|due| due.grad.elem_count()).sum();
     if elements < STREAM.from {
-        return small.iter_mut().try_for_each(|due| due.update(rule, map));
+        return small.iter_mut().try_for_each(update);
     }
-    threads::map_locking(small.iter_mut(), |due| due.update(rule, map)).into_iter().collect()
+    threads::map_locking(small.iter_mut(), update).into_iter().collect()
 }
 
 impl Due<'_> {
-    fn update<R: Rule>(&mut self, rule: &R, map: GradMap) -> Result<()> {
+    fn update<R: Rule>(&mut self, rule: &R, map: GradMap, measures: Measures) -> Result<()> {
         let slot = &mut *self.slot;
-        if slot.var.elem_count() > 0 {
-            let kernel = rule.kernel(self.update);
-            update(&kernel, map, &slot.var, &self.grad, slot.state.as_ref())?;
+        let (elements, mut tally) = (slot.var.elem_count(), tally(measures));
+        if elements > 0 {
+            let (kernel, state) = (rule.kernel(self.update), slot.state.as_ref());
+            update(&kernel, map, &slot.var, &self.grad, state, tally.as_mut())?;
+        }
+        if let Some(tally) = tally {
+            slot.measured = Some(measured(&tally, elements));
         }
         slot.steps += 1;
         Ok(())

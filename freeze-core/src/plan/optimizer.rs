@@ -110,6 +110,19 @@ pub trait PlanOptimizer {
         Ok(false)
     }
 
+    /// Asks the optimizer to measure within each step from now on, in place of what it was asked for
+    /// before. Returns whether it can, as all can measure nothing; if not, the caller measures from
+    /// outside, and nothing is measured here. What was measured and not yet taken stays.
+    fn measure_within_step(&mut self, measures: Measures) -> bool {
+        measures.is_empty()
+    }
+
+    /// What was measured since the last call, each variable once, by its last update. A variable that
+    /// was not updated, because it is frozen, had no gradient or the step was skipped, is not there.
+    fn take_measured(&mut self) -> Vec<(TensorId, Measured)> {
+        Vec::new()
+    }
+
     /// Whether steps by the gradients of some variables each do what one step by all of them does: what a
     /// step keeps and computes is of each variable alone. [`Training`](crate::Training) asks where it is to
     /// [`update_in_backward`](crate::Training::update_in_backward).
@@ -121,17 +134,6 @@ pub trait PlanOptimizer {
     /// [`Training`](crate::Training) then reuses the memory of gradients from step to step.
     fn keeps_no_gradient(&self) -> bool {
         false
-    }
-
-    /// Asks the optimizer to measure within each of its steps from now on, in the pass that it makes
-    /// anyway. Returns whether it can; if not, the caller measures from outside.
-    fn measure_within_step(&mut self, measures: Measures) -> bool {
-        measures.is_empty()
-    }
-
-    /// What was measured since the last call: of each variable, its last update.
-    fn take_measured(&mut self) -> Vec<(TensorId, Measured)> {
-        Vec::new()
     }
 
     /// The optimizer's type name, for messages and saved state.

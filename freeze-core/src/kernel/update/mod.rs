@@ -10,10 +10,12 @@ mod by_tensors;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod grad_map;
+mod meter;
 mod op;
 mod pass;
 mod rule;
 mod state;
+mod tally;
 
 pub(crate) use add_scaled::add_scaled;
 #[cfg(any(feature = "cuda", test))]
@@ -24,3 +26,4 @@ pub(crate) use grad_map::GradMap;
 pub(crate) use op::update;
 pub(crate) use rule::ElementRule;
 pub(crate) use state::{Rows, State};
+pub(crate) use tally::{Sums, Tally};

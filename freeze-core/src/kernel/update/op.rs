@@ -5,13 +5,14 @@ use std::cell::Cell;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var, bail};
 
-use super::{ElementRule, GradMap, Rows, State, by_tensors, pass};
+use super::{ElementRule, GradMap, Rows, State, Tally, by_tensors, pass};
 use crate::kernel::{Element, StorageId, by_element, slices};
 
 #[cfg(feature = "cuda")]
 use {super::cuda, candle_core::CudaStorage};
 
-/// Updates `var` by `grad`, and its state with it.
+/// Updates `var` by `grad`, and its state with it. On the CPU, what `tally` wants is added up within
+/// the same pass; elsewhere it stays as it is.
 ///
 /// # Errors
 ///
@@ -22,6 +23,7 @@ pub(crate) fn update<U: ElementRule>(
     var: &Var,
     grad: &Tensor,
     state: Option<&State>,
+    tally: Option<&mut Tally>,
 ) -> Result<()> {
     let fused = var.device().is_cpu() || (cfg!(feature = "cuda") && var.device().is_cuda());
     if var.elem_count() == 0 {
@@ -33,13 +35,15 @@ pub(crate) fn update<U: ElementRule>(
     let grad = grad.contiguous()?;
     // candle refuses operands that share the target's storage.
     let grad = if StorageId::of(&grad) == StorageId::of(var) { grad.copy()? } else { grad };
-    var.inplace_op2(&grad, &FusedUpdate { rule, map, state })
+    let tally = tally.map(|tally| &*Cell::from_mut(tally));
+    var.inplace_op2(&grad, &FusedUpdate { rule, map, state, tally })
 }
 
 struct FusedUpdate<'a, U> {
     rule: &'a U,
     map: GradMap,
     state: Option<&'a State>,
+    tally: Option<&'a Cell<Tally>>,
 }
 
 impl<U: ElementRule> InplaceOp2 for FusedUpdate<'_, U> {
@@ -147,7 +151,11 @@ impl<U: ElementRule> FusedUpdate<'_, U> {
             Some(state) => slices::read_mut::<P::Real>("state", state)?,
             None => &mut [],
         };
-        pass::update(self.rule, self.map, theta, &grad, state, self.rows());
+        let mut tally = self.tally.map(Cell::get);
+        pass::update((self.rule, self.map), theta, &grad, (state, self.rows()), tally.as_mut());
+        if let (Some(cell), Some(tally)) = (self.tally, tally) {
+            cell.set(tally);
+        }
         Ok(())
     }
 

@@ -2,12 +2,10 @@
 
 use candle_core::WithDType;
 
-use super::{ElementRule, GradMap, Rows};
+use super::meter::{BLOCK, Meter};
+use super::{ElementRule, GradMap, Rows, Tally};
 use crate::kernel::pieces::STREAM;
 use crate::kernel::{Element, Real, half_wide, threads};
-
-/// The elements converted at a time: four blocks of them fit into the first-level cache.
-const BLOCK: usize = 512;
 
 /// The arrays of an update, split at the same places; moments and master weights may be empty.
 struct Lanes<'a, P: Element> {
@@ -18,45 +16,57 @@ struct Lanes<'a, P: Element> {
     master: &'a mut [P::Real],
 }
 
-/// Updates `theta` and the rows of `state`, which are stored one after the other.
+/// Updates `theta` and the rows of `state`, which are stored one after the other, and adds up what
+/// `tally` wants. Its sums have the same bits on any number of threads.
 pub(crate) fn update<P: Element, U: ElementRule>(
-    rule: &U,
-    map: GradMap,
+    (rule, map): (&U, GradMap),
     theta: &mut [P],
     grad: &[P],
-    state: &mut [P::Real],
-    rows: Rows,
+    (state, rows): (&mut [P::Real], Rows),
+    tally: Option<&mut Tally>,
 ) {
     let (moments, master) = state.split_at_mut((rows.moments * theta.len()).min(state.len()));
     let (first, second) = moments.split_at_mut(theta.len().min(moments.len()));
     let lanes = Lanes { theta, grad, first, second, master };
     if lanes.theta.len() < STREAM.from {
-        return serial(rule, map, lanes);
+        return serial(rule, map, lanes, tally);
     }
-    threads::each(lanes.pieces(), |lanes| serial(rule, map, lanes));
+    let count = lanes.theta.len().div_ceil(STREAM.grain);
+    let mut tallies = tally.as_ref().map_or_else(Vec::new, |tally| vec![**tally; count]);
+    threads::each(lanes.pieces(&mut tallies), |(lanes, tally)| serial(rule, map, lanes, tally));
+    if let Some(tally) = tally {
+        tallies.iter().for_each(|piece| tally.add(piece));
+    }
 }
 
-fn serial<P: Element, U: ElementRule>(rule: &U, map: GradMap, lanes: Lanes<'_, P>) {
+fn serial<P: Element, U: ElementRule>(
+    rule: &U,
+    map: GradMap,
+    lanes: Lanes<'_, P>,
+    tally: Option<&mut Tally>,
+) {
     let Lanes { theta, grad, first, second, master } = lanes;
-    if let (GradMap::Identity, Some(grad)) = (map, P::exact(grad))
+    if let (None, GradMap::Identity, Some(grad)) = (&tally, map, P::exact(grad))
         && let Some(theta) = P::exact_mut(theta)
     {
         return run(rule, theta, grad, first, second);
     }
+    let mut meter = tally.map(Meter::new);
     let zero = P::Real::from_f64(0.0);
     let (mut grads, mut thetas) = ([zero; BLOCK], [zero; BLOCK]);
     let mut rest = Lanes { theta, grad, first, second, master };
     while !rest.theta.is_empty() {
         let (block, behind) = rest.split_at(BLOCK);
         rest = behind;
-        let grads = &mut grads[..block.grad.len()];
-        P::load(block.grad, grads);
-        half_wide(
-            #[inline(always)]
-            || map.apply(grads),
-        );
+        let grads = mapped(map, block.grad, &mut grads[..block.grad.len()]);
+        if let Some(meter) = &mut meter {
+            meter.begin(block.theta);
+        }
         if let Some(theta) = P::exact_mut(block.theta) {
             run(rule, theta, grads, block.first, block.second);
+            if let Some(meter) = &mut meter {
+                meter.end(grads, theta);
+            }
             continue;
         }
         let thetas = &mut thetas[..block.theta.len()];
@@ -67,7 +77,25 @@ fn serial<P: Element, U: ElementRule>(rule: &U, map: GradMap, lanes: Lanes<'_, P
         run(rule, thetas, grads, block.first, block.second);
         P::store(block.theta, thetas);
         block.master.copy_from_slice(&thetas[..block.master.len()]);
+        if let Some(meter) = &mut meter {
+            P::load(block.theta, thetas);
+            meter.end(grads, thetas);
+        }
     }
+}
+
+/// The gradients that the update uses: as they are if nothing changes them, else in `room`, which is
+/// as long.
+fn mapped<'a, P: Element>(map: GradMap, grad: &'a [P], room: &'a mut [P::Real]) -> &'a [P::Real] {
+    if let (GradMap::Identity, Some(grad)) = (map, P::exact(grad)) {
+        return grad;
+    }
+    P::load(grad, room);
+    half_wide(
+        #[inline(always)]
+        || map.apply(room),
+    );
+    room
 }
 
 /// Runs the rule at the processor's SIMD width. Compiled for each type of arithmetic, not for each
@@ -103,8 +131,13 @@ impl<'a, P: Element> Lanes<'a, P> {
         (front, back)
     }
 
-    /// The pieces that threads take one at a time. Both ends of the iterator take from the front.
-    fn pieces(mut self) -> impl ExactSizeIterator<Item = Self> + DoubleEndedIterator {
+    /// The pieces that threads take one at a time, each with a tally as long as there are any. Both
+    /// ends of the iterator take from the front.
+    fn pieces<'t>(
+        mut self,
+        tallies: &'t mut [Tally],
+    ) -> impl ExactSizeIterator<Item = (Self, Option<&'t mut Tally>)> + DoubleEndedIterator {
+        let mut tallies = tallies.iter_mut();
         (0..self.theta.len().div_ceil(STREAM.grain)).map(move |_| {
             let [first, second] = [&mut self.first, &mut self.second].map(std::mem::take);
             let (theta, grad) = (std::mem::take(&mut self.theta), self.grad);
@@ -112,7 +145,7 @@ impl<'a, P: Element> Lanes<'a, P> {
             let all = Lanes { theta, grad, first, second, master };
             let (piece, behind) = all.split_at(STREAM.grain);
             self = behind;
-            piece
+            (piece, tallies.next())
         })
     }
 }

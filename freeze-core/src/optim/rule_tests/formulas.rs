@@ -37,7 +37,7 @@ fn every_number_goes_where_the_formula_has_it() -> Result<()> {
             let kernel = rule.kernel(Update { lr: LR, weight_decay: DECAY, step });
             let grad = Tensor::new(&[grad], &Device::Cpu)?;
             match fused {
-                true => update(&kernel, map, &var, &grad, state.as_ref())?,
+                true => update(&kernel, map, &var, &grad, state.as_ref(), None)?,
                 false => update_by_tensors(&kernel, map, &var, &grad, state.as_ref())?,
             }
         }
