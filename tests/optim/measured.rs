@@ -184,6 +184,37 @@ fn what_is_asked_for_and_nothing_else() -> Result<()> {
 }
 
 #[test]
+fn what_else_is_asked_for_changes_no_bit() -> Result<()> {
+    for dtype in DTYPES {
+        let (start, grad) = (random(1_000, dtype)?, random(1_000, dtype)?);
+        let found = |measures: Measures| -> Result<Measured> {
+            let var = Var::from_tensor(&start)?;
+            let mut opt = sgd(&[&var], 0.1)?;
+            assert!(opt.measure_within_step(measures));
+            opt.step(&store([(&var, grad.clone())]))?;
+            Ok(one_measured(&mut opt, &var))
+        };
+        let all = found(ALL)?;
+        let none = Measured::default();
+        for (wish, alone) in [
+            (
+                Measures { gradient: true, ..Measures::NONE },
+                Measured { gradient: all.gradient, ..none },
+            ),
+            (Measures { update: true, ..Measures::NONE }, Measured { update: all.update, ..none }),
+            (Measures { weight: true, ..Measures::NONE }, Measured { weight: all.weight, ..none }),
+            (
+                Measures { relative_update: true, ..Measures::NONE },
+                Measured { relative_update: all.relative_update, ..none },
+            ),
+        ] {
+            assert_eq!(found(wish)?, alone, "{dtype:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn an_element_that_was_zero_has_no_share() -> Result<()> {
     for dtype in DTYPES {
         for (start, after, share) in
@@ -211,12 +242,13 @@ fn an_element_that_was_zero_has_no_share() -> Result<()> {
 fn huge_and_tiny_numbers_have_norms() -> Result<()> {
     const MAX: f32 = f32::MAX;
     // Weights before, gradients, the learning rate.
-    let rows: [(&[f32], &[f32], f64); 5] = [
+    let rows: [(&[f32], &[f32], f64); 6] = [
         (&[1.0, -1.0], &[MAX, -MAX], 0.0),
         (&[MAX, -MAX, 1e-30], &[MAX, -MAX, 1e-30], 0.5),
         (&[1e-30, -2e-30], &[1e-30, 4e-30], 0.25),
         (&[1e-44, -3e-44], &[1e-44, 3e-44], 1.0),
         (&[1e-40, 1.0], &[1.0, 1.0], 1.0),
+        (&[1e-40, 0.0], &[1.0, 1.0], 1.0),
     ];
     for (start, grad, lr) in rows {
         // Alone, and within a block of ordinary numbers.

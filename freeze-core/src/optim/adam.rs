@@ -76,6 +76,8 @@ pub struct AdamKernel {
     beta1: f64,
     beta2: f64,
     eps: f64,
+    /// What corrects the bias of the two moments.
+    scales: [f64; 2],
     decay: Decay,
 }
 
@@ -105,7 +107,9 @@ macro_rules! adam_rule {
             fn kernel(&self, update: Update) -> AdamKernel {
                 let Self { beta1, beta2, .. } = *self;
                 let eps = self.eps.max(f64::from(f32::MIN_POSITIVE));
-                AdamKernel { update, beta1, beta2, eps, decay: $decay }
+                let step = i32::try_from(update.step).unwrap_or(i32::MAX);
+                let scales = [beta1, beta2].map(|beta| 1.0 / (1.0 - beta.powi(step)));
+                AdamKernel { update, beta1, beta2, eps, scales, decay: $decay }
             }
         }
     };
@@ -123,13 +127,6 @@ fn check_adam(lr: f64, betas: [f64; 2], eps: f64, weight_decay: f64) -> Result<(
 }
 
 impl AdamKernel {
-    /// The bias corrections of the two moments for this update.
-    fn corrections(&self) -> (f64, f64) {
-        let step = i32::try_from(self.update.step).unwrap_or(i32::MAX);
-        let correct = |beta: f64| 1.0 / (1.0 - beta.powi(step));
-        (correct(self.beta1), correct(self.beta2))
-    }
-
     /// The factor by which weight decay scales the parameter.
     fn keep(&self) -> f64 {
         match self.decay {
@@ -147,8 +144,7 @@ impl AdamKernel {
         [first, second]: [&mut [T]; 2],
         full_grad: impl Fn(T, T) -> T,
     ) {
-        let (scale_m, scale_v) = self.corrections();
-        let (scale_m, scale_v) = (T::from_f64(scale_m), T::from_f64(scale_v));
+        let [scale_m, scale_v] = self.scales.map(T::from_f64);
         let (b1, c1) = (T::from_f64(self.beta1), T::from_f64(1.0 - self.beta1));
         let (b2, c2) = (T::from_f64(self.beta2), T::from_f64(1.0 - self.beta2));
         let (eps, lr) = (T::from_f64(self.eps), T::from_f64(self.update.lr));
@@ -178,7 +174,7 @@ impl ElementRule for AdamKernel {
 
     #[cfg(any(feature = "cuda", test))]
     fn arguments(self) -> impl Arguments {
-        let (scale_m, scale_v) = self.corrections();
+        let [scale_m, scale_v] = self.scales;
         let penalty = match self.decay {
             Decay::Decoupled => 0.0,
             Decay::L2 => self.update.weight_decay,
@@ -206,7 +202,7 @@ impl ElementRule for AdamKernel {
         let [first, second] = moments else {
             candle_core::bail!("adam keeps two moments, got {}", moments.len())
         };
-        let (scale_m, scale_v) = self.corrections();
+        let [scale_m, scale_v] = self.scales;
         let grad = match self.decay {
             Decay::Decoupled => grad.clone(),
             Decay::L2 => (grad + (theta * self.update.weight_decay)?)?,

@@ -1,7 +1,8 @@
 //! Measures an update block by block, while a block is in the first-level cache.
 
+use super::lanes::{changes, norms};
 use super::tally::{Sums, Tally};
-use crate::kernel::{Element, Real, half_wide, sum1, sum2};
+use crate::kernel::{Element, Real};
 
 /// The elements updated at a time: five blocks of them fit into the first-level cache.
 pub(super) const BLOCK: usize = 512;
@@ -29,74 +30,49 @@ impl<'a, T: Real> Meter<'a, T> {
 
     /// Adds the sums of the block that was kept last; all in the type of arithmetic.
     pub(super) fn end(&mut self, grad: &[T], theta: &[T]) {
+        let compares = self.tally.compares();
+        let Tally { gradient, update, weight, relative } = &mut *self.tally;
+        if !compares {
+            for (sums, x) in [(gradient, grad), (weight, theta)] {
+                add(sums, || norms(x), in_f64(x));
+            }
+            return;
+        }
         let before = &self.before[..theta.len()];
-        if let Some(sums) = &mut self.tally.gradient {
-            sums.add(norms(grad));
-        }
-        if let Some(sums) = &mut self.tally.update {
-            sums.add(norms_between(theta, before));
-        }
-        if let Some(sums) = &mut self.tally.weight {
-            sums.add(norms(theta));
-        }
-        if let Some(sum) = &mut self.tally.relative {
-            *sum += relative(theta, before);
+        let quick = changes(grad, theta, before);
+        let pairs = in_f64(theta).zip(in_f64(before));
+        add(gradient, || quick.gradient, in_f64(grad));
+        add(update, || quick.update, pairs.clone().map(|(after, before)| after - before));
+        add(weight, || quick.weight, in_f64(theta));
+        if let Some(sum) = relative {
+            *sum += match quick.relative.is_finite() {
+                true => quick.relative,
+                false => pairs.map(share).sum(),
+            };
         }
     }
 }
 
-fn norms<T: Real>(x: &[T]) -> Sums {
-    let quick = half_wide(
-        #[inline(always)]
-        || sum1(x, |x| [x.abs(), x * x]),
-    );
-    sure(quick).unwrap_or_else(|| norms_in_f64(x.iter().map(|x| x.to_f64())))
-}
-
-fn norms_between<T: Real>(after: &[T], before: &[T]) -> Sums {
-    let quick = half_wide(
-        #[inline(always)]
-        || {
-            sum2(after, before, |after, before| {
-                let update = after - before;
-                [update.abs(), update * update]
-            })
-        },
-    );
-    let pairs = after.iter().zip(before);
-    let updates = pairs.map(|(after, before)| after.to_f64() - before.to_f64());
-    sure(quick).unwrap_or_else(|| norms_in_f64(updates))
-}
-
-/// The sum of `|after - before| / |before|`.
-fn relative<T: Real>(after: &[T], before: &[T]) -> f64 {
-    let [quick] = half_wide(
-        #[inline(always)]
-        || {
-            sum2(after, before, |after, before| {
-                [if before == T::ZERO { T::ZERO } else { ((after - before) / before).abs() }]
-            })
-        },
-    );
-    if quick.is_finite() {
-        return quick;
+/// Adds the quick sums, unless an element may have been too large or too small for a square of its
+/// type; then those of `numbers`, the same elements.
+fn add(
+    sums: &mut Option<Sums>,
+    quick: impl FnOnce() -> [f64; 2],
+    numbers: impl Iterator<Item = f64>,
+) {
+    let Some(sums) = sums else { return };
+    let [l1, squares] = quick();
+    if l1 == 0.0 || (SURE..=f64::MAX).contains(&squares) {
+        return sums.add(Sums { l1, squares });
     }
-    let share = |(after, before): (&T, &T)| match before.to_f64() {
-        0.0 => 0.0,
-        before => ((after.to_f64() - before) / before).abs(),
-    };
-    after.iter().zip(before).map(share).sum()
-}
-
-/// The sums, unless an element may have been too large or too small for a square of its type.
-fn sure([l1, squares]: [f64; 2]) -> Option<Sums> {
-    let fits = l1 == 0.0 || (SURE..=f64::MAX).contains(&squares);
-    fits.then_some(Sums { l1, squares })
-}
-
-#[cold]
-fn norms_in_f64(numbers: impl Iterator<Item = f64>) -> Sums {
-    let mut sums = Sums::default();
     numbers.for_each(|x| sums.add(Sums { l1: x.abs(), squares: x * x }));
-    sums
+}
+
+fn in_f64<T: Real>(x: &[T]) -> impl Iterator<Item = f64> + Clone {
+    x.iter().map(|x| x.to_f64())
+}
+
+/// The share of an update in the parameter.
+fn share((after, before): (f64, f64)) -> f64 {
+    if before == 0.0 { 0.0 } else { ((after - before) / before).abs() }
 }

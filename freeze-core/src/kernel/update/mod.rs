@@ -10,6 +10,7 @@ mod by_tensors;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod grad_map;
+mod lanes;
 mod meter;
 mod op;
 mod pass;
