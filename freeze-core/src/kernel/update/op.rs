@@ -35,7 +35,7 @@ pub(crate) fn update<U: ElementRule>(
     let grad = grad.contiguous()?;
     // candle refuses operands that share the target's storage.
     let grad = if StorageId::of(&grad) == StorageId::of(var) { grad.copy()? } else { grad };
-    let tally = tally.map(|tally| &*Cell::from_mut(tally));
+    let tally = tally.map(Cell::from_mut);
     var.inplace_op2(&grad, &FusedUpdate { rule, map, state, tally })
 }
 

@@ -133,10 +133,10 @@ impl<'a, P: Element> Lanes<'a, P> {
 
     /// The pieces that threads take one at a time, each with a tally as long as there are any. Both
     /// ends of the iterator take from the front.
-    fn pieces<'t>(
+    fn pieces(
         mut self,
-        tallies: &'t mut [Tally],
-    ) -> impl ExactSizeIterator<Item = (Self, Option<&'t mut Tally>)> + DoubleEndedIterator {
+        tallies: &mut [Tally],
+    ) -> impl ExactSizeIterator<Item = (Self, Option<&mut Tally>)> + DoubleEndedIterator {
         let mut tallies = tallies.iter_mut();
         (0..self.theta.len().div_ceil(STREAM.grain)).map(move |_| {
             let [first, second] = [&mut self.first, &mut self.second].map(std::mem::take);
