@@ -68,7 +68,7 @@ pub use plan::{
     Change, Declared, FreezePlan, LeafState, Measured, Measures, Norms, OptimizerState,
     PlanOptimizer, PlannedVar, Prepared, Released, Tie,
 };
-pub use policy::{Decision, Elapsed, Reason, Schedule};
+pub use policy::{Decision, Elapsed, Policy, Reason};
 pub use recompute::Recompute;
 pub use train::{
     EarlyStop, Epoch, JsonLines, LayerFreezing, MetricSink, Report, Training, freeze_layers,

@@ -2,7 +2,7 @@
 
 use candle_nn::Linear;
 use freeze_core::checkpoint::{Checkpoint, Goal, Manager, MetricHistory};
-use freeze_core::{Decision, Elapsed, Error, FreezePlan, Freezer, Result, Schedule};
+use freeze_core::{Decision, Elapsed, Error, FreezePlan, Freezer, Policy, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -68,8 +68,8 @@ struct Remembers {
     depth: usize,
 }
 
-impl Schedule for Remembers {
-    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
+impl Policy for Remembers {
+    fn decide(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
         Ok(Decision::new(base.clone()))
     }
 
@@ -83,7 +83,7 @@ impl Schedule for Remembers {
 
     fn load_state(&mut self, state: &Value) -> Result<()> {
         let inner = (0..self.depth).fold(state, |state, _| &state[0]);
-        let fault = || Error::ScheduleState { schedule: self.describe(), why: "no number".into() };
+        let fault = || Error::PolicyState { policy: self.describe(), why: "no number".into() };
         self.score = inner.as_f64().ok_or_else(fault)?;
         Ok(())
     }
@@ -104,20 +104,20 @@ fn what_cannot_be_read_back_is_refused_when_saving() -> Result<()> {
     let says = "cannot save the generator `x`: its state cannot be read back";
     refused(Checkpoint::of(&mut net()?).random("x", &mut OneWay).save(&path), says);
     for (score, depth, says) in [
-        (f64::NAN, 0, "cannot save the state of the schedule remembers"),
+        (f64::NAN, 0, "cannot save the state of the policy remembers"),
         (f64::INFINITY, 3, "numbers that JSON lacks, such as NaN, must be saved as text or bits"),
         // JSON is read to a certain depth.
         (1.0, 200, "cannot save the file: it cannot be read back: its state cannot be read"),
     ] {
         let mut schedule = Remembers { score, depth };
-        refused(Checkpoint::of(&mut net()?).schedule(&mut schedule).save(&path), says);
+        refused(Checkpoint::of(&mut net()?).policy(&mut schedule).save(&path), says);
         assert_eq!(schedule.score.to_bits(), score.to_bits());
     }
     for score in [0.1 + 0.2, -0.0, 5e-324, f64::MAX] {
         let mut schedule = Remembers { score, depth: 1 };
-        Checkpoint::of(&mut net()?).schedule(&mut schedule).save(&path)?;
+        Checkpoint::of(&mut net()?).policy(&mut schedule).save(&path)?;
         let mut read = Remembers { score: 7.0, depth: 1 };
-        Checkpoint::of(&mut net()?).schedule(&mut read).resume(&path)?;
+        Checkpoint::of(&mut net()?).policy(&mut read).resume(&path)?;
         assert_eq!(read.score.to_bits(), score.to_bits());
     }
     Ok(())

@@ -89,7 +89,7 @@ fn everything(dtype: DType) -> Result<Parts> {
     Checkpoint::of(&mut net)
         .optimizer(&mut sgd)
         .optimizer(&mut adamw)
-        .schedule(hook.schedule_mut())
+        .policy(hook.policy_mut())
         .random("shuffle", &mut 7u64)
         .history(&mut history)
         .accumulator(&mut sums)

@@ -2,7 +2,7 @@
 
 use freeze_core::policy::Linear as LinearSchedule;
 use freeze_core::{
-    Decision, Elapsed, FreezePlan, Freezer, LayerFreezing, PlanOptimizer, Result, Schedule,
+    Decision, Elapsed, FreezePlan, Freezer, LayerFreezing, PlanOptimizer, Policy, Result,
 };
 
 use crate::rig::Net;
@@ -13,8 +13,8 @@ pub struct OneMore {
     asked: usize,
 }
 
-impl Schedule for OneMore {
-    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
+impl Policy for OneMore {
+    fn decide(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
         self.asked += 1;
         let (mut plan, last) = (base.clone(), base.len() - 1);
         let depth = self.asked.min(last);
@@ -31,8 +31,8 @@ impl Schedule for OneMore {
     }
 
     fn load_state(&mut self, state: &serde_json::Value) -> Result<()> {
-        let fault = || freeze_core::Error::ScheduleState {
-            schedule: self.describe(),
+        let fault = || freeze_core::Error::PolicyState {
+            policy: self.describe(),
             why: format!("expected a number, got {state}"),
         };
         self.asked = state.as_u64().ok_or_else(fault)? as usize;
@@ -57,7 +57,7 @@ impl Hook {
         Ok(match when {
             When::LinearByEpoch => Self::Linear(LayerFreezing::new(0.2, 1.0)?),
             When::LinearByStep => Self::Linear(LayerFreezing::new(0.2, 1.0)?.every_steps(2)?),
-            When::OneMoreByEpoch => Self::OneMore(LayerFreezing::with_schedule(OneMore::default())),
+            When::OneMoreByEpoch => Self::OneMore(LayerFreezing::with_policy(OneMore::default())),
         })
     }
 
@@ -68,10 +68,10 @@ impl Hook {
         }
     }
 
-    pub fn schedule(&mut self) -> &mut dyn Schedule {
+    pub fn policy(&mut self) -> &mut dyn Policy {
         match self {
-            Self::Linear(hook) => hook.schedule_mut(),
-            Self::OneMore(hook) => hook.schedule_mut(),
+            Self::Linear(hook) => hook.policy_mut(),
+            Self::OneMore(hook) => hook.policy_mut(),
         }
     }
 

@@ -94,7 +94,7 @@ fn every_difference_of_the_layout_is_listed() -> Result<()> {
             "it has 0 optimizers, 1 were handed over",
             "the file lacks the dropouts `dropout`",
             "the model lacks the dropouts `other`",
-            "its schedule is linear(start=0, level=1), not one_more",
+            "its policy is linear(start=0, level=1), not one_more",
             "it has no history of metrics",
             "nothing was changed",
         ],

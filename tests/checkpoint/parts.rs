@@ -44,8 +44,8 @@ fn parts_must_be_the_same_on_both_sides() -> Result<()> {
     let error = text(run.random("seed", &mut seed).random("seed", &mut twin).resume(path));
     assert_says(&error, &["two generators have one name"]);
     let run = Checkpoint::of(&mut net).optimizer(&mut all).random("sead", &mut seed);
-    let error = text(run.schedule(hook.schedule_mut()).history(&mut history).resume(path));
-    assert_says(&error, &["no generator `sead`", "it has no schedule", "it has no history"]);
+    let error = text(run.policy(hook.policy_mut()).history(&mut history).resume(path));
+    assert_says(&error, &["no generator `sead`", "it has no policy", "it has no history"]);
     let mut word = String::new();
     let run = Checkpoint::of(&mut net).optimizer(&mut all).random("seed", &mut word);
     assert_says(&text(run.resume(path)), &["the state of the generator `seed` is another's"]);

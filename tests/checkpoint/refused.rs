@@ -5,7 +5,7 @@ use candle_nn::{Linear, Module, Optimizer, ParamsAdamW, VarBuilder, VarMap, line
 use freeze_core::checkpoint::{Checkpoint, MetricHistory};
 use freeze_core::nn::{Dropout, DropoutState};
 use freeze_core::optim::{AdamW, GradAccumulator, Momentum, ParamsSgd, Sgd};
-use freeze_core::{Elapsed, Freezable, Freezer, PlanOptimizer, Result, Schedule};
+use freeze_core::{Elapsed, Freezable, Freezer, PlanOptimizer, Policy, Result};
 
 use crate::craft::Parts;
 use crate::hooks::OneMore;
@@ -77,7 +77,7 @@ impl Run {
             .optimizer(&mut self.sgd)
             .optimizer(&mut self.adamw)
             .accumulator(&mut self.sums)
-            .schedule(&mut self.schedule)
+            .policy(&mut self.schedule)
             .random("shuffle", &mut self.shuffle)
             .history(&mut self.history)
     }

@@ -160,7 +160,7 @@ impl Run {
         let (elapsed, samples) = (self.elapsed(), self.step.wrapping_mul(BATCH) as u64);
         act(Checkpoint::of(&mut self.net)
             .optimizer(self.opt.planned())
-            .schedule(self.hook.schedule())
+            .policy(self.hook.policy())
             .random("shuffle", &mut self.shuffle)
             .history(&mut self.history)
             .progress(elapsed)
@@ -228,7 +228,7 @@ impl Run {
             steps: state.steps.into_iter().collect(),
             plans: (self.net.plan().clone(), self.net.base().clone()),
             random: format!("{:?} {:?}", self.shuffle, self.net.dropout.state()),
-            schedule: self.hook.schedule().state().to_string(),
+            schedule: self.hook.policy().state().to_string(),
         })
     }
 }

@@ -7,7 +7,7 @@ use freeze_core::checkpoint::Checkpoint;
 use freeze_core::optim::{AdamW, ParamGroups, PerParam};
 use freeze_core::{
     Decision, Elapsed, Freezable, FreezePlan, Freezer, LayerFreezing, LeafState, PlanOptimizer,
-    Result, Schedule,
+    Policy, Result,
 };
 
 use super::common::{bits, linear};
@@ -76,8 +76,8 @@ fn no_schedule_freezes_what_always_trains() {
 /// Freezes all that there is, by name.
 struct All;
 
-impl Schedule for All {
-    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
+impl Policy for All {
+    fn decide(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
         let mut plan = base.clone();
         plan.freeze("**")?;
         Ok(Decision::new(plan))
@@ -91,7 +91,7 @@ impl Schedule for All {
 #[test]
 fn not_even_a_schedule_that_names_it_freezes_what_always_trains() {
     let mut net = net();
-    let mut hook = LayerFreezing::with_schedule(All);
+    let mut hook = LayerFreezing::with_policy(All);
     hook.epoch_end(&mut net, &mut [], Elapsed::new(1, 2)).unwrap();
     assert_eq!(net.plan().states(), [TRAINED, FROZEN, FROZEN, FROZEN]);
     // What the user freezes by hand is frozen.

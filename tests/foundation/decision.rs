@@ -2,16 +2,16 @@
 
 use freeze_core::policy::from_fn;
 use freeze_core::train::LayerFreezing;
-use freeze_core::{Decision, Elapsed, FreezePlan, Freezer, Result, Schedule, Training};
+use freeze_core::{Decision, Elapsed, FreezePlan, Freezer, Policy, Result, Training};
 
 use crate::support::Mlp;
 
 const NAMES: [&str; 2] = [Decision::LAYERS_FROZEN, Decision::PERCENTAGE_FROZEN];
 
 /// What `schedule` says at each progress in turn.
-fn said(schedule: impl Schedule, at: &[Elapsed]) -> Result<Vec<Vec<String>>> {
+fn said(schedule: impl Policy, at: &[Elapsed]) -> Result<Vec<Vec<String>>> {
     let mut net = Freezer::new(Mlp::new(5, 2)?)?;
-    let mut hook = LayerFreezing::with_schedule(schedule);
+    let mut hook = LayerFreezing::with_policy(schedule);
     let mut turn = |&at| {
         let report = hook.epoch_end(&mut net, &mut [], at)?;
         let turned = report.change.frozen.len() + report.change.thawed.len();
@@ -45,8 +45,8 @@ fn the_linear_schedule_says_how_much_is_over_and_what_is_due() -> Result<()> {
 /// Freezes, scales and thaws, and says why of some; also of what does not change.
 struct Talks;
 
-impl Schedule for Talks {
-    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
+impl Policy for Talks {
+    fn decide(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
         let mut plan = base.clone();
         if elapsed.epoch == 1 {
             plan.freeze("layers.[02]")?.train("layers.[34]", 0.5)?;
@@ -97,7 +97,7 @@ fn there_is_a_reason_for_each_leaf_that_turned_and_for_no_other() -> Result<()> 
 fn metrics_of_the_policys_own_go_where_the_others_go() -> Result<()> {
     let mut seen = Vec::new();
     let mut net = Freezer::new(Mlp::new(5, 2)?)?;
-    let hook = LayerFreezing::with_schedule(Talks);
+    let hook = LayerFreezing::with_policy(Talks);
     let mut hook = hook.with_sink(|name: &str, value, _: Elapsed| {
         seen.push((name.to_string(), value));
     });
@@ -110,7 +110,7 @@ fn metrics_of_the_policys_own_go_where_the_others_go() -> Result<()> {
 
     let mut run = Training::new(Mlp::new(5, 2)?)?
         .optimizer(|vars| freeze_core::optim::Sgd::with_names(vars, Default::default()))?
-        .policy(LayerFreezing::with_schedule(Talks))
+        .policy(LayerFreezing::with_policy(Talks))
         .length(2, 1)?;
     assert!(run.next_epoch()?.is_some());
     let loss = run.model().layers[4].weight().sqr()?.sum_all()?;

@@ -3,7 +3,7 @@
 use candle_nn::{AdamW, Optimizer, ParamsAdamW, SGD};
 use freeze_core::optim::PerParam;
 use freeze_core::policy::from_fn;
-use freeze_core::{Elapsed, FreezePlan, Freezer, LayerFreezing, PlanOptimizer, Schedule};
+use freeze_core::{Elapsed, FreezePlan, Freezer, LayerFreezing, PlanOptimizer, Policy};
 
 use crate::support::{Mlp, OneMore};
 
@@ -16,20 +16,20 @@ fn adamw(net: &Freezer<Mlp>) -> PerParam<AdamW> {
 fn a_refused_plan_is_not_counted() {
     let mut net = Freezer::new(Mlp::new(3, 2).expect("a model")).expect("a freezer");
     let mut opt = adamw(&net);
-    let mut hook: LayerFreezing<Box<dyn Schedule + Send>> =
-        LayerFreezing::with_schedule(Box::new(OneMore::up_to(usize::MAX)));
+    let mut hook: LayerFreezing<Box<dyn Policy + Send>> =
+        LayerFreezing::with_policy(Box::new(OneMore::up_to(usize::MAX)));
     let at = |epoch| Elapsed::new(epoch, 9);
     hook.epoch_end(&mut net, &mut [&mut opt], at(1)).expect("one");
     let plan = net.plan().clone();
     let mut foreign = SGD::new(Vec::new(), 0.1).expect("an optimizer");
     hook.epoch_end(&mut net, &mut [&mut foreign], at(2)).expect_err("no owner");
     hook.epoch_end(&mut net, &mut [], at(2)).expect_err("left out");
-    assert_eq!((net.plan(), hook.schedule().state()), (&plan, 1.into()));
+    assert_eq!((net.plan(), hook.policy().state()), (&plan, 1.into()));
     let report = hook.epoch_end(&mut net, &mut [&mut opt], at(2)).expect("two");
     assert_eq!((report.depth(), report.change.frozen), (2, vec!["layers.1".to_string()]));
     hook.epoch_end(&mut net, &mut [&mut opt], at(3)).expect("three");
     hook.epoch_end(&mut net, &mut [&mut opt], at(4)).expect_err("there is no fourth leaf");
-    assert_eq!((net.plan().frozen_leaves(), hook.schedule().state()), (3, 3.into()));
+    assert_eq!((net.plan().frozen_leaves(), hook.policy().state()), (3, 3.into()));
 }
 
 /// What is said one after the other, whether between steps, and what the last answer is.
@@ -92,7 +92,7 @@ fn progress_goes_on_or_is_refused() {
     // No step is completed yet: nothing is due, whatever the interval.
     let mut net = Freezer::new(Mlp::new(3, 2).expect("a model")).expect("a freezer");
     let mut hook =
-        LayerFreezing::with_schedule(OneMore::up_to(usize::MAX)).every_steps(1).expect("a hook");
+        LayerFreezing::with_policy(OneMore::up_to(usize::MAX)).every_steps(1).expect("a hook");
     let none = hook.step_end(&mut net, &mut [], Elapsed::new(0, 4).at_step(0, 40));
     assert!(none.expect("no step").is_none());
     assert!(hook.step_end(&mut net, &mut [], step(0, 1).1).expect("a step").is_some());
@@ -108,15 +108,15 @@ fn a_function_is_a_schedule() {
         }
         Ok(plan)
     });
-    let mut hook = LayerFreezing::with_schedule(odd);
-    assert_eq!(hook.schedule().describe(), "odd leaves from epoch 2 on");
+    let mut hook = LayerFreezing::with_policy(odd);
+    assert_eq!(hook.policy().describe(), "odd leaves from epoch 2 on");
     for (epoch, depth, percentage) in [(1, 0, 0.0), (2, 2, 0.75)] {
         let report = hook.epoch_end(&mut net, &mut [], Elapsed::new(epoch, 4)).expect("a report");
         assert_eq!((report.depth(), report.percentage()), (depth, percentage), "epoch {epoch}");
     }
     let refusing = from_fn("refuses", |_, _| FreezePlan::front_frozen(&net.whole().layers, 5));
     let mut other = Freezer::new(Mlp::new(4, 2).expect("a model")).expect("a freezer");
-    let mut hook = LayerFreezing::with_schedule(refusing);
+    let mut hook = LayerFreezing::with_policy(refusing);
     hook.epoch_end(&mut other, &mut [], Elapsed::new(1, 4)).expect_err("too deep");
     assert_eq!(other.plan().frozen_leaves(), 0);
 }

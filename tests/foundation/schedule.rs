@@ -1,6 +1,6 @@
 //! The linear schedule against every row recorded from the reference, and its refusals.
 
-use freeze_core::policy::{Linear, Schedule};
+use freeze_core::policy::{Linear, Policy};
 use freeze_core::{Elapsed, FreezePlan};
 use serde::Deserialize;
 
@@ -86,7 +86,7 @@ fn refines_what_was_set_by_hand() {
     let mut base = FreezePlan::all_trained(&model).expect("a plan");
     base.freeze("layers.3").and_then(|p| p.train("layers.4", 0.5)).expect("a plan");
     let scheduled = Linear::new(0.0, 1.0)
-        .and_then(|mut s| s.plan(Elapsed::new(2, 4), &base))
+        .and_then(|mut s| s.decide(Elapsed::new(2, 4), &base))
         .expect("scheduled");
     assert_eq!((scheduled.depth(), scheduled.percentage()), (2, 0.5));
     let mut expected = base.clone();

@@ -3,7 +3,7 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Embedding, Linear, Module, VarBuilder, VarMap, linear};
-use freeze_core::{Decision, Elapsed, Freezable, FreezePlan, Schedule};
+use freeze_core::{Decision, Elapsed, Freezable, FreezePlan, Policy};
 
 /// A chain of `Linear(width, width)` with a ReLU after each but the last.
 #[derive(Freezable)]
@@ -91,8 +91,8 @@ impl OneMore {
     }
 }
 
-impl Schedule for OneMore {
-    fn plan(&mut self, _: Elapsed, base: &FreezePlan) -> freeze_core::Result<Decision> {
+impl Policy for OneMore {
+    fn decide(&mut self, _: Elapsed, base: &FreezePlan) -> freeze_core::Result<Decision> {
         self.asked += 1;
         let (mut plan, depth) = (base.clone(), self.most.min(self.asked as usize));
         plan.freeze_front(depth)?;

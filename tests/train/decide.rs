@@ -7,7 +7,7 @@ use candle_nn::{Linear, VarBuilder, linear};
 use freeze_core::init::Seeded;
 use freeze_core::optim::AdamW;
 use freeze_core::{
-    Decision, Elapsed, Freezable, FreezePlan, LayerFreezing, Result, Schedule, Training,
+    Decision, Elapsed, Freezable, FreezePlan, LayerFreezing, Policy, Result, Training,
 };
 
 use crate::rig::*;
@@ -15,8 +15,8 @@ use crate::rig::*;
 /// Writes down when it was asked.
 struct Asked(Arc<Mutex<Vec<(usize, usize)>>>);
 
-impl Schedule for Asked {
-    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
+impl Policy for Asked {
+    fn decide(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
         self.0.lock().expect("no panic").push((elapsed.epoch, elapsed.step));
         Ok(Decision::new(base.clone()))
     }
@@ -38,7 +38,7 @@ fn once_per_moment_also_where_step_and_epoch_end_together() -> Result<()> {
     ];
     for (accumulate, every, moments) in rows {
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let mut policy = LayerFreezing::with_schedule(Asked(Arc::clone(&asked)));
+        let mut policy = LayerFreezing::with_policy(Asked(Arc::clone(&asked)));
         if let Some(every) = every {
             policy = policy.every_steps(every)?;
         }

@@ -44,7 +44,7 @@
 //!     fn checkpoint(&mut self) -> Checkpoint<'_, Net> {
 //!         Checkpoint::of(&mut self.net)
 //!             .optimizer(&mut self.opt)
-//!             .schedule(self.hook.schedule_mut())
+//!             .policy(self.hook.policy_mut())
 //!             .random("shuffle", &mut self.shuffle)
 //!     }
 //! }

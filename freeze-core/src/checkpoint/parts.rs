@@ -5,13 +5,13 @@ use super::random::Registered;
 use crate::model::Freezer;
 use crate::optim::GradAccumulator;
 use crate::plan::PlanOptimizer;
-use crate::policy::{Elapsed, Schedule};
+use crate::policy::{Elapsed, Policy};
 
 /// The parts of a run, borrowed.
 pub(super) struct Parts<'a, M> {
     pub(super) net: &'a mut Freezer<M>,
     pub(super) optimizers: Vec<&'a mut dyn PlanOptimizer>,
-    pub(super) schedule: Option<&'a mut dyn Schedule>,
+    pub(super) policy: Option<&'a mut dyn Policy>,
     pub(super) generators: Vec<(String, Box<dyn Registered + 'a>)>,
     pub(super) history: Option<&'a mut MetricHistory>,
     pub(super) accumulator: Option<&'a mut GradAccumulator>,

@@ -8,7 +8,7 @@ use super::state::State;
 use crate::error::Result;
 use crate::model::{At, BatchNormPolicy, Freezable, Freezer, Generator, Mapper, Revision, mapped};
 use crate::nn::DropoutState;
-use crate::plan::FreezePlan;
+use crate::plan::{FreezePlan, StatePolicy};
 
 /// The restored tensors on the model's device, and the view over them.
 pub(super) struct Restore<M> {
@@ -19,6 +19,8 @@ pub(super) struct Restore<M> {
     plan: FreezePlan,
     base: FreezePlan,
     batch_norm: BatchNormPolicy,
+    why: BTreeMap<String, String>,
+    frozen_state: Option<StatePolicy>,
     dropouts: Vec<(Generator, DropoutState)>,
 }
 
@@ -56,6 +58,8 @@ impl<M: Freezable> Restore<M> {
             plan: state.plan.clone(),
             base: state.base_plan.clone(),
             batch_norm: state.batch_norm,
+            why: state.why.clone(),
+            frozen_state: state.frozen_state,
             dropouts: generators.into_iter().filter_map(stood).collect(),
         })
     }
@@ -73,6 +77,8 @@ impl<M: Freezable> Restore<M> {
         net.plan = self.plan;
         net.base = self.base;
         net.batch_norm = self.batch_norm;
+        net.why = self.why;
+        net.frozen_state = self.frozen_state;
         net.revision = Revision::next();
         self.dropouts.into_iter().for_each(|(generator, state)| generator.set_state(state));
         Ok(())

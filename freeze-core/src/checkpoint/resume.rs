@@ -51,7 +51,8 @@ pub(super) fn resume<M: Freezable>(
     for (name, tensor) in &model {
         loaded.insert(name.clone(), source.take_model(name, tensor)?);
     }
-    let planned = run.net.inventory.planned(&source.state.plan);
+    let mut planned = run.net.inventory.planned(&source.state.plan);
+    planned.iter_mut().for_each(|var| var.frozen_state = source.state.frozen_state);
     let mut prepared = random(&mut run.generators, &mut source)?;
     let metrics = metrics(&mut source)?;
     let states = optimizer_states(&mut source)?;
@@ -63,8 +64,8 @@ pub(super) fn resume<M: Freezable>(
         let fits = optimizer.prepare_state(state, &planned);
         prepared.push(fits.map_err(|error| source.misfit(error.to_string()))?);
     }
-    if let (Some(schedule), Some(saved)) = (&mut run.schedule, &source.state.schedule) {
-        let fits = schedule.load_state(&saved.state);
+    if let (Some(policy), Some(saved)) = (&mut run.policy, &source.state.policy) {
+        let fits = policy.load_state(&saved.state);
         fits.map_err(|error| source.misfit(error.to_string()))?;
     }
     // From here on nothing can fail but a device.
@@ -140,14 +141,14 @@ fn differing_parts<M>(run: &Parts<'_, M>, source: &Source) -> Vec<String> {
     for name in there.difference(&here) {
         found.push(format!("it has a generator `{name}`, which was not handed over"));
     }
-    match (&state.schedule, run.schedule.as_ref().map(|schedule| schedule.describe())) {
+    match (&state.policy, run.policy.as_ref().map(|policy| policy.describe())) {
         (Some(saved), Some(ours)) if saved.describe != ours => {
-            found.push(format!("its schedule is {}, not {ours}", saved.describe));
+            found.push(format!("its policy is {}, not {ours}", saved.describe));
         }
         (Some(saved), None) => {
-            found.push(format!("its schedule {} was not handed over", saved.describe));
+            found.push(format!("its policy {} was not handed over", saved.describe));
         }
-        (None, Some(ours)) => found.push(format!("it has no schedule, {ours} was handed over")),
+        (None, Some(ours)) => found.push(format!("it has no policy, {ours} was handed over")),
         _ => {}
     }
     match (state.metrics.is_some(), run.history.is_some()) {

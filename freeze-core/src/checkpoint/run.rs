@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::model::{Freezable, Freezer};
 use crate::optim::GradAccumulator;
 use crate::plan::PlanOptimizer;
-use crate::policy::{Elapsed, Schedule};
+use crate::policy::{Elapsed, Policy};
 
 /// Everything that a run consists of, listed once for saving and for resuming.
 ///
@@ -26,7 +26,7 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
         let parts = Parts {
             net,
             optimizers: Vec::new(),
-            schedule: None,
+            policy: None,
             generators: Vec::new(),
             history: None,
             accumulator: None,
@@ -42,10 +42,10 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
         self
     }
 
-    /// Adds the schedule; that of a hook is its
-    /// [`schedule_mut`](crate::LayerFreezing::schedule_mut).
-    pub fn schedule(self, schedule: &'a mut dyn Schedule) -> Self {
-        Self { parts: Parts { schedule: Some(schedule), ..self.parts } }
+    /// Adds the policy; that of a hook is its
+    /// [`schedule_mut`](crate::LayerFreezing::policy_mut).
+    pub fn policy(self, policy: &'a mut dyn Policy) -> Self {
+        Self { parts: Parts { policy: Some(policy), ..self.parts } }
     }
 
     /// Adds a random generator under a name.
@@ -141,7 +141,7 @@ impl<M> fmt::Debug for Checkpoint<'_, M> {
         f.debug_struct("Checkpoint")
             .field("plan", &parts.net.plan)
             .field("optimizers", &optimizers)
-            .field("schedule", &parts.schedule.as_ref().map(|schedule| schedule.describe()))
+            .field("policy", &parts.policy.as_ref().map(|policy| policy.describe()))
             .field("random", &random)
             .field("metrics", &parts.history.as_ref().map(|history| history.records().len()))
             .field("accumulator", &parts.accumulator.as_ref().map(|sums| sums.bytes()))

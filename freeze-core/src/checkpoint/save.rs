@@ -14,12 +14,12 @@ use super::gathered::gathered;
 use super::header::Header;
 use super::names::{COLUMNS, MODEL, RANDOM, optimizer_prefix};
 use super::parts::Parts;
-use super::state::{SavedOptimizer, SavedSchedule, State};
+use super::state::{SavedOptimizer, SavedPolicy, State};
 use super::writer::{Checksum, Checksums, write};
 use crate::error::{Error, Result, file_error};
 use crate::model::Freezable;
 use crate::plan::OptimizerState;
-use crate::policy::Schedule;
+use crate::policy::Policy;
 
 pub(super) fn save<M: Freezable>(run: &mut Parts<'_, M>, path: &Path) -> Result<()> {
     let (tensors, state) = gather(run)?;
@@ -117,8 +117,8 @@ fn gather<M: Freezable>(run: &mut Parts<'_, M>) -> Result<(Vec<(String, Tensor)>
         tensors.extend(sums);
         weighed
     });
-    let schedule = match &mut run.schedule {
-        Some(schedule) => Some(saved_schedule(&mut **schedule)?),
+    let policy = match &mut run.policy {
+        Some(policy) => Some(saved_policy(&mut **policy)?),
         None => None,
     };
     let state = State {
@@ -131,7 +131,9 @@ fn gather<M: Freezable>(run: &mut Parts<'_, M>) -> Result<(Vec<(String, Tensor)>
         progress: run.progress.unwrap_or_default(),
         samples: run.samples,
         optimizers,
-        schedule,
+        why: run.net.why.clone(),
+        frozen_state: run.net.frozen_state,
+        policy,
         metrics,
         gathered,
         checksums: Checksums::new(),
@@ -141,16 +143,16 @@ fn gather<M: Freezable>(run: &mut Parts<'_, M>) -> Result<(Vec<(String, Tensor)>
     Ok((tensors, state))
 }
 
-/// The schedule's state, which it must be able to load itself: a state that it refuses could not be
+/// The policy's state, which it must be able to load itself: a state that it refuses could not be
 /// resumed.
-fn saved_schedule(schedule: &mut dyn Schedule) -> Result<SavedSchedule> {
-    let saved = SavedSchedule { describe: schedule.describe(), state: schedule.state() };
+fn saved_policy(policy: &mut dyn Policy) -> Result<SavedPolicy> {
+    let saved = SavedPolicy { describe: policy.describe(), state: policy.state() };
     let unsaved = |why: String| Error::Unsaved {
-        what: format!("the state of the schedule {}", saved.describe),
+        what: format!("the state of the policy {}", saved.describe),
         why: format!("{why}; numbers that JSON lacks, such as NaN, must be saved as text or bits"),
     };
-    schedule.load_state(&saved.state).map_err(|error| unsaved(error.to_string()))?;
-    match schedule.state() == saved.state {
+    policy.load_state(&saved.state).map_err(|error| unsaved(error.to_string()))?;
+    match policy.state() == saved.state {
         true => Ok(saved),
         false => Err(unsaved("it takes it up as another one".into())),
     }

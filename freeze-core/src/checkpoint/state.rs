@@ -15,7 +15,7 @@ use super::history::exact;
 use super::writer::{Checksum, Checksums};
 use crate::error::{Error, Result};
 use crate::model::BatchNormPolicy;
-use crate::plan::FreezePlan;
+use crate::plan::{FreezePlan, StatePolicy};
 use crate::policy::Elapsed;
 
 /// The format that is written, and the only one that is read.
@@ -39,7 +39,14 @@ pub(super) struct State {
     pub(super) progress: Elapsed,
     pub(super) samples: u64,
     pub(super) optimizers: Vec<SavedOptimizer>,
-    pub(super) schedule: Option<SavedSchedule>,
+    /// Why leaves are in their states, by path.
+    #[serde(default)]
+    pub(super) why: BTreeMap<String, String>,
+    /// What becomes of the optimizer state of frozen parameters.
+    #[serde(default)]
+    pub(super) frozen_state: Option<StatePolicy>,
+    #[serde(alias = "schedule")]
+    pub(super) policy: Option<SavedPolicy>,
     /// The metrics of the history; `None` if it was not saved.
     pub(super) metrics: Option<Vec<SavedMetric>>,
     /// The weights of the accumulated gradients; `None` if they were not saved.
@@ -61,9 +68,9 @@ pub(super) struct SavedOptimizer {
     pub(super) steps: BTreeMap<String, u64>,
 }
 
-/// A schedule's description and its state.
+/// A policy's description and its state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct SavedSchedule {
+pub(super) struct SavedPolicy {
     pub(super) describe: String,
     pub(super) state: serde_json::Value,
 }

@@ -181,12 +181,33 @@ pub enum Error {
         /// The reason and the remedy.
         why: &'static str,
     },
-    /// A saved schedule state does not fit the schedule.
-    #[error("the saved state does not fit the schedule {schedule}: {why}")]
-    ScheduleState {
-        /// The schedule in use.
-        schedule: String,
+    /// A saved state of a policy does not fit the policy.
+    #[error("the saved state does not fit the policy {policy}: {why}")]
+    PolicyState {
+        /// The policy in use.
+        policy: String,
         /// The difference.
+        why: String,
+    },
+    /// A quantity that a policy looks at is infinite or NaN.
+    #[error(
+        "the policy looks at the {what} of `{name}`, which is {value}; the policy has decided nothing, \
+         lower the learning rate or clip the gradients"
+    )]
+    Observed {
+        /// The parameter's full name.
+        name: String,
+        /// The quantity.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// A policy cannot be made from its settings, or lacks something that the run must give it.
+    #[error("the policy `{policy}`: {why}")]
+    Policy {
+        /// The policy's name.
+        policy: String,
+        /// The reason and the remedy.
         why: String,
     },
     /// An optimizer's state cannot be read or set from outside.
@@ -362,6 +383,10 @@ impl Error {
 
     pub(crate) fn cache(why: impl Into<String>) -> Self {
         Self::Cache { why: why.into() }
+    }
+
+    pub(crate) fn policy(policy: &str, why: impl Into<String>) -> Self {
+        Self::Policy { policy: policy.into(), why: why.into() }
     }
 
     pub(crate) fn training(why: impl Into<String>) -> Self {

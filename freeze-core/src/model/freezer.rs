@@ -5,7 +5,7 @@ mod made;
 mod owners;
 mod revision;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::ops::Deref;
 
@@ -15,7 +15,10 @@ use candle_nn::Module;
 use crate::error::{Error, Result, listed};
 use crate::model::inventory::Inventory;
 use crate::model::{BatchNormPolicy, Freezable, mapped};
-use crate::plan::{Change, Declared, FreezePlan, LeafState, PlanOptimizer, Prepared};
+use crate::plan::{
+    Change, Declared, FreezePlan, LeafState, PlanOptimizer, PlannedVar, Prepared, Released,
+    StatePolicy,
+};
 
 use made::Made;
 pub(crate) use owners::check_owners;
@@ -62,6 +65,10 @@ pub struct Freezer<M> {
     pub(crate) base: FreezePlan,
     pub(crate) plan: FreezePlan,
     pub(crate) batch_norm: BatchNormPolicy,
+    /// What becomes of the optimizer state of frozen parameters; `None`: as each optimizer is set.
+    pub(crate) frozen_state: Option<StatePolicy>,
+    /// Why each leaf is in its state, as the policy last said, by path.
+    pub(crate) why: BTreeMap<String, String>,
     /// Changes each time that the view changes.
     pub(crate) revision: Revision,
     /// What code that runs the view often has made of it.
@@ -94,6 +101,8 @@ impl<M: Freezable> Freezer<M> {
             base: plan.clone(),
             plan,
             batch_norm,
+            frozen_state: None,
+            why: BTreeMap::new(),
             revision: Revision::next(),
             made: Made::default(),
             known: HashSet::new(),
@@ -161,8 +170,11 @@ impl<M: Freezable> Freezer<M> {
         if !immovable.is_empty() {
             return Err(Error::NoVariables { names: listed(immovable) });
         }
-        let change = self.put(plan, optimizers)?;
+        let mut planned = self.inventory.planned(plan);
+        planned.iter_mut().for_each(|var| var.frozen_state = self.frozen_state);
+        let change = self.put(plan, planned, optimizers)?;
         self.base = plan.clone();
+        self.why.clear();
         Ok(change)
     }
 
@@ -177,17 +189,41 @@ impl<M: Freezable> Freezer<M> {
         plan: &FreezePlan,
         optimizers: &mut [&mut dyn PlanOptimizer],
     ) -> Result<Change> {
+        self.refine_as(plan, (self.frozen_state, &[]), optimizers)
+    }
+
+    /// As [`refine`](Self::refine), with what becomes of the optimizer state of frozen parameters from
+    /// now on, and the leaves whose parameters start again from new state.
+    pub(crate) fn refine_as(
+        &mut self,
+        plan: &FreezePlan,
+        (frozen_state, restarts): (Option<StatePolicy>, &[usize]),
+        optimizers: &mut [&mut dyn PlanOptimizer],
+    ) -> Result<Change> {
         plan.check_paths(&self.inventory.paths)?;
         let kept = plan.keeping_always(&self.base);
-        self.put(&kept, optimizers)
+        let mut planned = self.inventory.planned(&kept);
+        planned.iter_mut().for_each(|var| var.frozen_state = frozen_state);
+        self.inventory.restart(&mut planned, restarts);
+        let change = self.put(&kept, planned, optimizers)?;
+        self.frozen_state = frozen_state;
+        Ok(change)
+    }
+
+    /// What a plan that is already applied changes.
+    pub(crate) fn no_change(&self) -> Change {
+        let planned = self.inventory.planned(&self.plan);
+        let at = (&self.plan, &planned[..]);
+        let none = [Released { state_bytes: Some(0) }];
+        Change::new(at, at, self.inventory.ties(&self.plan), &none)
     }
 
     fn put(
         &mut self,
         plan: &FreezePlan,
+        planned: Vec<PlannedVar>,
         optimizers: &mut [&mut dyn PlanOptimizer],
     ) -> Result<Change> {
-        let planned = self.inventory.planned(plan);
         let before = self.inventory.planned(&self.plan);
         let owned = check_owners(&planned, optimizers)?;
         owners::check_known(&self.known, &owned, &before, &planned)?;

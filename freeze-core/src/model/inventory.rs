@@ -93,8 +93,24 @@ impl Inventory {
             var: tracked.var.clone(),
             state: tracked.state(plan),
             no_decay: tracked.no_decay,
+            frozen_state: None,
+            restarts: false,
         };
         self.vars.iter().map(planned).collect()
+    }
+
+    /// Marks the variables of the leaves at `restarts`, which the plan of `planned` trains.
+    pub(crate) fn restart(&self, planned: &mut [PlannedVar], restarts: &[usize]) {
+        for (var, tracked) in planned.iter_mut().zip(&self.vars) {
+            var.restarts = tracked.uses.iter().any(|leaf| restarts.contains(leaf));
+        }
+    }
+
+    /// The last leaf with variables that trains under the plan.
+    pub(crate) fn last_trained(&self, plan: &FreezePlan) -> Option<usize> {
+        let leaves = self.vars.iter().flat_map(|tracked| tracked.uses.iter().copied());
+        let trained = |leaf: &usize| !plan.states()[*leaf].is_frozen();
+        leaves.filter(trained).max()
     }
 
     pub(crate) fn ties(&self, plan: &FreezePlan) -> Vec<Tie> {

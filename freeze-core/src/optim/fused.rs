@@ -8,11 +8,11 @@ use super::clip::check_clip;
 use super::groups::{Named, ParamGroups};
 use super::rule::UpdateRule;
 use super::slot::Slot;
-use super::{MasterWeights, NonFinite, StatePolicy};
+use super::{MasterWeights, NonFinite};
 use crate::error::{Error, Result};
 use crate::kernel::real_dtype;
 use crate::kernel::reduce::Norm;
-use crate::plan::{GradClip, Measures, PlannedVar};
+use crate::plan::{GradClip, Measures, PlannedVar, StatePolicy};
 
 /// An optimizer that updates each parameter in one pass over memory and follows plans.
 ///

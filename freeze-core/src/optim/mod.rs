@@ -14,10 +14,10 @@ mod names;
 mod no_gradient;
 mod per_param;
 mod plan;
-mod policy;
 mod rule;
 #[cfg(test)]
 mod rule_tests;
+mod settings;
 mod sgd;
 mod share;
 mod slot;
@@ -34,9 +34,11 @@ pub use groups::ParamGroups;
 pub(crate) use look::{Look, unfit};
 pub(crate) use no_gradient::reached_nothing;
 pub use per_param::PerParam;
-pub use policy::{MasterWeights, NonFinite, StatePolicy};
 pub use rule::UpdateRule;
 pub(crate) use rule::check_number;
+pub use settings::{MasterWeights, NonFinite};
 pub use sgd::{Momentum, ParamsSgd, Sgd};
 
-pub use crate::plan::{GradClip, OptimizerState, PlanOptimizer, PlannedVar, Prepared, Released};
+pub use crate::plan::{
+    GradClip, OptimizerState, PlanOptimizer, PlannedVar, Prepared, Released, StatePolicy,
+};

@@ -15,8 +15,8 @@ use super::rule::{check_for, check_lr};
 use crate::error::{Error, Result};
 use crate::plan::{LeafState, PlannedVar};
 
-/// One candle optimizer `O` for each variable: freezing drops it with its state, thawing makes a
-/// new one.
+/// One candle optimizer `O` for each variable: freezing drops it with its state, unless a policy asks
+/// to keep that; thawing makes a new one.
 ///
 /// It is itself a [`candle_nn::Optimizer`]. Each instance counts its own steps, so a variable that
 /// thaws late gets the bias correction of a first step, and one without a gradient is skipped.
@@ -50,6 +50,8 @@ struct Slot<O> {
     lr_scale: f64,
     /// `None` while frozen.
     optimizer: Option<O>,
+    /// The optimizer of a frozen variable, if a policy asks to keep its state.
+    resting: Option<O>,
 }
 
 impl<O: Optimizer> PerParam<O>
@@ -92,7 +94,7 @@ where
                 let why = "the name occurs twice; give each variable its own".to_string();
                 return Err(Error::Optimizer { optimizer, name: name.to_string(), why });
             }
-            let mut slot = Slot { var, name, lr_scale: 1.0, optimizer: None };
+            let mut slot = Slot { var, name, lr_scale: 1.0, optimizer: None, resting: None };
             if let LeafState::Trained { lr_scale } = state {
                 let mut optimizer = O::new(vec![slot.var.clone()], config.clone())?;
                 if lr_scale != 1.0 {

@@ -2,17 +2,18 @@
 
 use candle_core::{Device, TensorId};
 
+use super::Fused;
 use super::groups::Named;
 use super::names::names;
 use super::rule::UpdateRule;
 use super::share::Share;
 use super::slot::Slot;
 use super::state::{restore, saved};
-use super::{Fused, StatePolicy};
 use crate::error::Result;
 use crate::kernel::update::State;
 use crate::plan::{
     GradClip, Measured, Measures, OptimizerState, PlanOptimizer, PlannedVar, Prepared, Released,
+    StatePolicy,
 };
 
 /// A prepared plan.
@@ -98,7 +99,7 @@ impl<R: UpdateRule> Fused<R> {
         for planned in vars {
             let Some(&slot) = self.index.get(&planned.var.id()) else { continue };
             let offloaded = match self.slots.get(slot) {
-                Some(slot) if planned.state.is_frozen() => self.offload(slot)?,
+                Some(slot) if planned.state.is_frozen() => self.offload(slot, planned)?,
                 _ => None,
             };
             changes.push(Change { slot, planned: planned.clone(), offloaded });
@@ -107,8 +108,13 @@ impl<R: UpdateRule> Fused<R> {
         Ok(Ready { changes, shares })
     }
 
-    fn offload(&self, slot: &Slot) -> Result<Option<State>> {
-        match (&slot.state, self.state_policy) {
+    /// What becomes of the state of a variable that is frozen.
+    fn of_frozen(&self, planned: &PlannedVar) -> StatePolicy {
+        planned.frozen_state.unwrap_or(self.state_policy)
+    }
+
+    fn offload(&self, slot: &Slot, planned: &PlannedVar) -> Result<Option<State>> {
+        match (&slot.state, self.of_frozen(planned)) {
             (Some(state), StatePolicy::Offload) if !state.tensor.device().is_cpu() => {
                 let tensor = state.tensor.to_device(&Device::Cpu)?;
                 Ok(Some(State { tensor, ..*state }))
@@ -141,11 +147,16 @@ impl Ready {
     fn take_up<R: UpdateRule>(self, optimizer: &mut Fused<R>) -> Released {
         let mut bytes = 0;
         for change in self.changes {
+            let (policy, restarts) =
+                (optimizer.of_frozen(&change.planned), change.planned.restarts);
             let Some(slot) = optimizer.slots.get_mut(change.slot) else { continue };
             slot.learn(change.planned);
             // Also slots frozen long ago, because the policy may have changed since.
             if slot.planned.is_frozen() {
-                bytes += let_go(slot, optimizer.state_policy, change.offloaded);
+                bytes += let_go(slot, policy, change.offloaded);
+            }
+            if restarts {
+                bytes += slot.drop_state();
             }
         }
         if let Some(shares) = self.shares {

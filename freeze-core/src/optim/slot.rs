@@ -54,7 +54,7 @@ impl Slot {
 
     /// A slot with its name and state from a plan.
     pub(super) fn planned(planned: PlannedVar) -> Self {
-        let PlannedVar { name, leaf, kind, var, state, no_decay } = planned;
+        let PlannedVar { name, leaf, kind, var, state, no_decay, .. } = planned;
         Self { name: Some(name), leaf, kind, planned: state, no_decay, ..Self::new(var) }
     }
 

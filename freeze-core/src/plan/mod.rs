@@ -11,6 +11,7 @@ mod pattern;
 mod planned;
 mod prepared;
 mod saved;
+mod state_policy;
 mod tie;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub(crate) use pattern::{matching, matching_params};
 pub use planned::PlannedVar;
 pub(crate) use planned::by_id;
 pub use prepared::Prepared;
+pub use state_policy::StatePolicy;
 pub use tie::Tie;
 
 /// The state of one leaf in a plan.
@@ -207,6 +209,29 @@ impl FreezePlan {
     pub(crate) fn freezes_as(&self, other: &Self) -> bool {
         let frozen = |state: &LeafState| state.is_frozen();
         self.states.iter().map(frozen).eq(other.states.iter().map(frozen))
+    }
+
+    /// Freezes every leaf that `other`, a plan of the same leaves, freezes.
+    pub(crate) fn freeze_as(&mut self, other: &Self) {
+        let frozen =
+            self.states.iter_mut().zip(&other.states).filter(|(_, other)| other.is_frozen());
+        frozen.for_each(|(state, _)| *state = LeafState::Frozen);
+    }
+
+    /// Multiplies the share of the learning rate of the leaf at `index` by `factor`; a frozen leaf stays
+    /// frozen.
+    ///
+    /// # Errors
+    ///
+    /// There is no such leaf, or the product is negative or not finite.
+    pub fn scale(&mut self, index: usize, factor: f64) -> Result<&mut Self> {
+        match self.state(index) {
+            Some(LeafState::Trained { lr_scale }) => {
+                self.set(index, LeafState::Trained { lr_scale: lr_scale * factor })
+            }
+            Some(LeafState::Frozen) => Ok(self),
+            None => self.set(index, LeafState::Frozen),
+        }
     }
 
     /// Checks that the plan's leaves are exactly `paths`, in that order.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{TensorId, Var};
 
-use super::LeafState;
+use super::{LeafState, StatePolicy};
 
 /// A variable with its state in a plan.
 ///
@@ -28,6 +28,12 @@ pub struct PlannedVar {
     /// Whether it is declared to have no weight decay; a parameter group of the optimizer overrides
     /// this.
     pub no_decay: bool,
+    /// What becomes of the optimizer state if the variable is frozen; `None`: as the optimizer is
+    /// set.
+    pub frozen_state: Option<StatePolicy>,
+    /// Whether the optimizer drops the state that it has for the variable, so that the next update
+    /// starts as the first one did. It holds for this plan alone.
+    pub restarts: bool,
 }
 
 impl PlannedVar {
@@ -60,7 +66,16 @@ pub(crate) fn by_id(vars: &[PlannedVar]) -> HashMap<TensorId, &PlannedVar> {
 impl From<(String, Var)> for PlannedVar {
     fn from((name, var): (String, Var)) -> Self {
         let leaf = name.rsplit_once('.').map_or("", |(leaf, _)| leaf).into();
-        Self { name: name.into(), leaf, kind: "", var, state: LeafState::TRAINED, no_decay: false }
+        Self {
+            name: name.into(),
+            leaf,
+            kind: "",
+            var,
+            state: LeafState::TRAINED,
+            no_decay: false,
+            frozen_state: None,
+            restarts: false,
+        }
     }
 }
 

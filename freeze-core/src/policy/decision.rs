@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Reason;
-use crate::plan::FreezePlan;
+use crate::plan::{FreezePlan, StatePolicy};
 
 /// What a policy decides at one point of the run.
 ///
@@ -33,6 +33,13 @@ pub struct Decision {
     pub why: Vec<Reason>,
     /// Numbers by name, which a hook passes to the [`MetricSink`](crate::MetricSink)s.
     pub metrics: BTreeMap<String, f64>,
+    /// What becomes of the optimizer state of frozen parameters, from now on; `None`: as each
+    /// optimizer is set.
+    pub frozen_state: Option<StatePolicy>,
+    /// The leaves whose trained parameters start again from new optimizer state, by index.
+    pub restarts: Vec<usize>,
+    /// Whether the run should end: there is nothing left that is worth training.
+    pub ends_run: bool,
 }
 
 impl Decision {
@@ -44,7 +51,25 @@ impl Decision {
 
     /// A decision for `plan`, without reasons and metrics.
     pub fn new(plan: FreezePlan) -> Self {
-        Self { plan, why: Vec::new(), metrics: BTreeMap::new() }
+        Self {
+            plan,
+            why: Vec::new(),
+            metrics: BTreeMap::new(),
+            frozen_state: None,
+            restarts: Vec::new(),
+            ends_run: false,
+        }
+    }
+
+    /// Sets what becomes of the optimizer state of frozen parameters.
+    pub fn keeping(self, state: StatePolicy) -> Self {
+        Self { frozen_state: Some(state), ..self }
+    }
+
+    /// Lets the trained parameters of the leaves at these indices start from new optimizer state.
+    pub fn restarting(mut self, leaves: impl IntoIterator<Item = usize>) -> Self {
+        self.restarts.extend(leaves);
+        self
     }
 
     /// Adds the reason for the state of the leaf at the path `leaf`; see [`Reason`].
@@ -71,6 +96,12 @@ impl Decision {
     pub fn percentage(&self) -> f64 {
         let share = || self.plan.frozen_leaves() as f64 / self.plan.len().max(1) as f64;
         self.metrics.get(Self::PERCENTAGE_FROZEN).copied().unwrap_or_else(share)
+    }
+
+    /// Adds the metrics of the reference, for a plan that stays as it is.
+    pub(crate) fn unchanged(self) -> Self {
+        let plan = self.plan.clone();
+        self.settled(&plan, &plan, String::new)
     }
 
     /// Completes the decision after the current plan has changed from `before` to `after`: a reason

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::error::Result;
 use crate::plan::FreezePlan;
-use crate::policy::{Decision, Elapsed, Schedule};
+use crate::policy::{Decision, Elapsed, Policy};
 
 /// A schedule made from a function of progress and base plan to a plan; see [`from_fn`].
 pub struct FromFn<F> {
@@ -29,7 +29,7 @@ pub struct FromFn<F> {
 ///     }
 ///     Ok(plan)
 /// });
-/// let freezing = LayerFreezing::with_schedule(half);
+/// let freezing = LayerFreezing::with_policy(half);
 /// ```
 pub fn from_fn<F>(name: impl Into<String>, plan: F) -> FromFn<F>
 where
@@ -38,11 +38,11 @@ where
     FromFn { name: name.into(), plan }
 }
 
-impl<F> Schedule for FromFn<F>
+impl<F> Policy for FromFn<F>
 where
     F: FnMut(Elapsed, &FreezePlan) -> Result<FreezePlan>,
 {
-    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
+    fn decide(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
         Ok(Decision::new((self.plan)(elapsed, base)?))
     }
 

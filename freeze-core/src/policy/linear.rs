@@ -1,8 +1,10 @@
 //! The reference's schedule: MosaicML Composer's `LayerFreezing`.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::plan::FreezePlan;
-use crate::policy::{Decision, Elapsed, Reason, Schedule};
+use crate::policy::{Acts, Decision, Elapsed, Family, Moment, Policy, Reason, Settings};
 
 /// Freezes from the front, linearly in time: none before `start`, the share `level` at the end.
 ///
@@ -21,6 +23,37 @@ use crate::policy::{Decision, Elapsed, Reason, Schedule};
 pub struct Linear {
     start: f64,
     level: f64,
+    acts: Acts,
+}
+
+/// The settings of [`Linear`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinearSettings {
+    /// The share of the run, in [0, 1), before which nothing is frozen; 0.5 in the reference.
+    pub start: f64,
+    /// The share of the leaves, in [0, 1], that is frozen at the end; 1 in the reference.
+    pub level: f64,
+    /// When it acts; at the ends of epochs in the reference.
+    pub acts: Acts,
+}
+
+impl Default for LinearSettings {
+    fn default() -> Self {
+        Self { start: 0.5, level: 1.0, acts: Acts::AT_EPOCHS }
+    }
+}
+
+impl Settings for LinearSettings {
+    const NAME: &'static str = "linear";
+    const FAMILY: Family = Family::Time;
+    const ABOUT: &'static str = "freezes from the front, linearly in time (Composer)";
+    type Policy = Linear;
+
+    fn policy(self) -> Result<Linear> {
+        self.acts.check()?;
+        Ok(Linear { acts: self.acts, ..Linear::new(self.start, self.level)? })
+    }
 }
 
 impl Linear {
@@ -33,7 +66,7 @@ impl Linear {
             return Err(Error::Number { name: "freeze_start", value: start, expected });
         }
         unit_interval("freeze_level", level)?;
-        Ok(Self { start, level })
+        Ok(Self { start, level, acts: Acts::AT_EPOCHS })
     }
 
     /// Depth and percentage at `duration`, the completed share of the run, for `leaves` leaves.
@@ -62,8 +95,12 @@ impl Linear {
     }
 }
 
-impl Schedule for Linear {
-    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
+impl Policy for Linear {
+    fn is_due(&self, at: Elapsed, moment: Moment) -> bool {
+        self.acts.includes(at, moment)
+    }
+
+    fn decide(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
         let mut decision = self.refined(elapsed.fraction()?, base)?;
         let over = match elapsed.steps {
             0 => format!("{} of {} epochs are over", elapsed.epoch, elapsed.epochs),

@@ -1,36 +1,53 @@
-//! Schedules: map the progress of a run to a plan, with reasons and metrics.
+//! Policies: what decides which leaves train, with reasons and metrics.
 
+mod all;
+mod blocks;
+mod data;
 mod decision;
 mod elapsed;
 mod follow;
 mod function;
 mod linear;
+mod moment;
+mod needs;
+mod observation;
 mod pointer;
 mod progress;
 mod reason;
+mod seen;
+mod settings;
 
 use crate::error::Result;
 use crate::plan::FreezePlan;
 
+pub use all::all;
+pub use blocks::{Blocks, By};
+pub use data::{from_json, from_value};
 pub use decision::Decision;
 pub use elapsed::Elapsed;
+pub(crate) use follow::Floor;
 pub use function::{FromFn, from_fn};
-pub use linear::Linear;
+pub use linear::{Linear, LinearSettings};
+pub use moment::{Acts, Moment};
+pub use needs::Needs;
+pub use observation::{Observation, Output};
 pub(crate) use progress::Progress;
 pub use reason::Reason;
+pub use seen::Seen;
+pub use settings::{Boxed, Family, Listed, Settings};
 
-/// Maps progress to a plan. A schedule does not access the model. [`from_fn`] makes one from a
-/// function, and a `Box` of a schedule, `dyn` or not, is a schedule.
+/// What decides which leaves train. A schedule is a policy that looks at time alone; [`from_fn`] makes
+/// one from a function. A `Box` of a policy, `dyn` or not, is a policy.
 ///
 /// ```
-/// use freeze_core::{Decision, Elapsed, FreezePlan, LayerFreezing, Result, Schedule};
+/// use freeze_core::{Decision, Elapsed, FreezePlan, LayerFreezing, Policy, Result};
 ///
 /// /// Trains the embedding at a falling share of the learning rate, and then not at all.
 /// struct Cool;
 ///
-/// impl Schedule for Cool {
-///     fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
-///         let (mut plan, left) = (base.clone(), 1.0 - 2.0 * elapsed.fraction()?);
+/// impl Policy for Cool {
+///     fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
+///         let (mut plan, left) = (base.clone(), 1.0 - 2.0 * at.fraction()?);
 ///         if left > 0.0 {
 ///             plan.train("embed", left)?;
 ///             return Ok(Decision::new(plan).metric("cool/share", left));
@@ -44,26 +61,56 @@ pub use reason::Reason;
 ///     }
 /// }
 ///
-/// let freezing = LayerFreezing::with_schedule(Cool);
+/// let freezing = LayerFreezing::with_policy(Cool);
 /// ```
 ///
-/// A schedule with state of its own implements [`state`](Self::state) and
-/// [`load_state`](Self::load_state). They restore the schedule when its plan is refused, and when a
+/// A policy that looks at training says what it [needs](Self::needs) of each step, gets it by
+/// [`observe`](Self::observe), and decides when it is [due](Self::is_due).
+///
+/// A policy with state of its own implements [`state`](Self::state) and
+/// [`load_state`](Self::load_state). They restore the policy when its plan is refused, and when a
 /// run is resumed.
-pub trait Schedule {
-    /// The plan at `elapsed`. `base` is the plan with what the user froze or scaled by hand. A
-    /// schedule refines it, so that leaves frozen there stay frozen and scaled ones stay scaled.
-    /// Leaves declared `always` train whatever the plan says.
+///
+/// Three rules hold whatever a policy decides: leaves that the user froze stay frozen, leaves that are
+/// declared `always` train, and one leaf trains at least, the last one that can, unless
+/// [`LayerFreezing::may_freeze_all`](crate::LayerFreezing::may_freeze_all) says otherwise.
+pub trait Policy {
+    /// Whether it wants to decide at this point; at the ends of epochs by default. It may be asked at
+    /// other points too, and then answers as at the last one that was due.
+    fn is_due(&self, at: Elapsed, moment: Moment) -> bool {
+        let _ = at;
+        moment == Moment::Epoch
+    }
+
+    /// What it wants to observe in the step that follows `at`, or, at the start of a run, before the
+    /// first step. Nothing by default.
+    fn needs(&self, at: Elapsed) -> Needs {
+        let _ = at;
+        Needs::NONE
+    }
+
+    /// Takes what a step showed, if anything was needed.
     ///
     /// # Errors
     ///
-    /// The progress is invalid, such as an epoch beyond the last.
-    fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision>;
+    /// A number is infinite or NaN. The policy has not changed then.
+    fn observe(&mut self, seen: &Observation) -> Result<()> {
+        let _ = seen;
+        Ok(())
+    }
 
-    /// The schedule's name and settings, for messages and checkpoints.
+    /// The plan at `at`. `base` is the plan with what the user froze or scaled by hand. A policy
+    /// refines it, so that leaves frozen there stay frozen, and shares of the learning rate multiply.
+    ///
+    /// # Errors
+    ///
+    /// The progress is invalid, such as an epoch beyond the last, or does not fit the settings.
+    fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision>;
+
+    /// The policy's name and settings, for messages and checkpoints.
     fn describe(&self) -> String;
 
-    /// The schedule's state, so that a resumed run continues exactly; none by default.
+    /// The policy's state, so that a resumed run continues exactly; none by default.
     fn state(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
@@ -72,13 +119,13 @@ pub trait Schedule {
     ///
     /// # Errors
     ///
-    /// The state does not belong to this schedule; nothing has changed then.
+    /// The state does not belong to this policy; nothing has changed then.
     fn load_state(&mut self, state: &serde_json::Value) -> Result<()> {
         if state.is_null() {
             return Ok(());
         }
-        Err(crate::error::Error::ScheduleState {
-            schedule: self.describe(),
+        Err(crate::error::Error::PolicyState {
+            policy: self.describe(),
             why: "it keeps no state".into(),
         })
     }

@@ -1,14 +1,26 @@
-//! Schedules behind pointers, such as one that is chosen at run time.
+//! Policies behind pointers, such as one that is chosen at run time.
 
 use crate::error::Result;
 use crate::plan::FreezePlan;
-use crate::policy::{Decision, Elapsed, Schedule};
+use crate::policy::{Decision, Elapsed, Moment, Needs, Observation, Policy};
 
 macro_rules! forward {
     ($($pointer:ty),+) => {$(
-        impl<S: Schedule + ?Sized> Schedule for $pointer {
-            fn plan(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
-                (**self).plan(elapsed, base)
+        impl<P: Policy + ?Sized> Policy for $pointer {
+            fn is_due(&self, at: Elapsed, moment: Moment) -> bool {
+                (**self).is_due(at, moment)
+            }
+
+            fn needs(&self, at: Elapsed) -> Needs {
+                (**self).needs(at)
+            }
+
+            fn observe(&mut self, seen: &Observation) -> Result<()> {
+                (**self).observe(seen)
+            }
+
+            fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
+                (**self).decide(at, base)
             }
 
             fn describe(&self) -> String {
@@ -26,4 +38,4 @@ macro_rules! forward {
     )+};
 }
 
-forward!(Box<S>, &mut S);
+forward!(Box<P>, &mut P);

@@ -19,7 +19,7 @@ use crate::model::{Freezable, Freezer};
 use crate::nn::Buffers;
 use crate::optim::{GradAccumulator, GradClip, check_clip};
 use crate::plan::{PlannedVar, matching_params};
-use crate::policy::Schedule;
+use crate::policy::Policy;
 use crate::recompute::Recompute;
 use crate::train::MetricSink;
 use crate::train::hook::{Audited, LayerFreezing};
@@ -120,15 +120,15 @@ impl<M: Freezable> Training<M> {
         Ok(self)
     }
 
-    /// Sets the policy that freezes layers during training. It is asked at the end of each epoch,
-    /// and between steps if it has [`every_steps`](LayerFreezing::every_steps); only once if both
-    /// coincide.
-    pub fn policy<S, K>(self, policy: LayerFreezing<S, K>) -> Self
+    /// Sets the policy that freezes layers during training: a [`Policy`], or a [`LayerFreezing`] with
+    /// settings of its own. It is asked when it is due, at the end of an epoch only once, and between
+    /// steps also if the hook has [`every_steps`](LayerFreezing::every_steps).
+    pub fn policy<P, K>(self, policy: impl Into<LayerFreezing<P, K>>) -> Self
     where
-        S: Schedule + Send + 'static,
+        P: Policy + Send + 'static,
         K: MetricSink + 'static,
     {
-        Self { policy: Some(Box::new(policy)), ..self }
+        Self { policy: Some(Box::new(policy.into())), ..self }
     }
 
     /// Sets the share of each optimizer's own learning rate as a function of progress: see

@@ -177,7 +177,7 @@ impl Clock {
                 ours.turns
             ));
         }
-        let early = saved.stopped.filter(|stopped| *stopped == Stopped::Early);
-        Ok(Self { length: ours, stopped: early, ..saved })
+        let stopped = saved.stopped.filter(|stopped| *stopped != Stopped::NonFinite);
+        Ok(Self { length: ours, stopped, ..saved })
     }
 }

@@ -8,6 +8,7 @@ use crate::cache::CacheStats;
 use crate::error::{Error, Result};
 use crate::model::Freezable;
 use crate::policy::Elapsed;
+use crate::train::hook::Report;
 
 /// The metric of an epoch's mean loss.
 const LOSS: &str = "train/loss";
@@ -70,14 +71,19 @@ impl<M: Freezable> Training<M> {
             self.planned();
             let frozen = frozen?;
             report.findings = frozen.findings.clone();
+            if frozen.ends_run {
+                next.stopped = Some(Stopped::Policy);
+            }
             report.frozen = Some(frozen);
         }
         report.findings.extend(self.audited.report());
         self.clock = next;
         report.stopped = self.clock.stopped;
-        let policys = report.frozen.iter().flat_map(|frozen| &frozen.metrics);
-        let policys = policys.map(|(name, &value)| (name.as_str(), value));
-        let recorded = self.record(policys.chain(metrics), report.elapsed);
+        let recorded = match &report.frozen {
+            Some(frozen) => self.record_frozen(frozen, report.elapsed),
+            None => Ok(()),
+        };
+        let recorded = recorded.and(self.record(metrics, report.elapsed));
         let saved = self.save_if_due();
         let finished = self.finish_sinks();
         report.saved = saved?;
@@ -107,6 +113,18 @@ impl<M: Freezable> Training<M> {
             self.history.record(name, value, elapsed);
             for sink in &mut self.sinks {
                 told = told.and(sink.record(name, value, elapsed));
+            }
+        }
+        told
+    }
+
+    /// Records what the policy did: its metrics and its reasons.
+    pub(super) fn record_frozen(&mut self, frozen: &Report, elapsed: Elapsed) -> Result<()> {
+        let metrics = frozen.metrics.iter().map(|(name, &value)| (name.as_str(), value));
+        let mut told = self.record(metrics, elapsed);
+        for sink in &mut self.sinks {
+            for reason in &frozen.why {
+                told = told.and(sink.reason(reason, elapsed));
             }
         }
         told

@@ -1,33 +1,37 @@
-//! `LayerFreezing`: asks its schedule for a plan after every epoch, or every n steps, and applies
-//! it to model and optimizers.
+//! `LayerFreezing`: asks its policy for a decision when it is due, and applies it to model and
+//! optimizers.
 
 mod audited;
+mod report;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 
-use crate::audit::{Audit, Finding, audit};
+use crate::audit::{Audit, audit};
 use crate::error::{Error, Result, at_least_1};
 use crate::model::{Freezable, Freezer};
 use crate::nn::backward;
-use crate::plan::{Change, PlanOptimizer};
-use crate::policy::{Decision, Elapsed, Linear, Progress, Reason, Schedule};
+use crate::plan::PlanOptimizer;
+use crate::policy::{Decision, Elapsed, Floor, Linear, Moment, Policy, Progress};
 use crate::train::MetricSink;
 pub(crate) use audited::Audited;
+pub use report::Report;
 
-/// Freezes leaves during training: call [`epoch_end`](Self::epoch_end) after every epoch.
+/// Freezes leaves during training, as its policy decides: call [`epoch_end`](Self::epoch_end) after
+/// every epoch, and for policies that act at other points [`begin`](Self::begin) and
+/// [`step_end`](Self::step_end). [`Training`](super::Training) makes these calls.
 ///
-/// The default schedule is the reference's linear one, [`Linear`]. The reference acts only at the
+/// The default policy is the reference's linear schedule, [`Linear`]. The reference acts only at the
 /// end of an epoch, so a run of one epoch saves nothing and the last freeze comes when no step is
 /// left; [`every_steps`](Self::every_steps) applies the same schedule between steps too.
 ///
-/// It can be sent to another thread if its schedule can.
-pub struct LayerFreezing<S = Linear, K = ()> {
-    schedule: S,
+/// It can be sent to another thread if its policy can.
+pub struct LayerFreezing<P = Linear, K = ()> {
+    policy: P,
     every: Every,
+    floor: Floor,
     sink: K,
     progress: Progress,
     audited: Audited,
@@ -35,36 +39,10 @@ pub struct LayerFreezing<S = Linear, K = ()> {
 
 #[derive(Debug)]
 enum Every {
-    Epoch,
+    /// When the policy is due.
+    Due,
+    /// Also after every so many steps.
     Steps(usize),
-}
-
-/// What the hook did.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Report {
-    /// What changed in model and optimizers: leaves frozen, tied parameters that still train,
-    /// parameters and bytes released.
-    pub change: Change,
-    /// The reasons: a sentence for each leaf that froze or thawed, in the order of the leaves.
-    pub why: Vec<Reason>,
-    /// The policy's metrics by name; they always include those of the reference, under its names.
-    pub metrics: BTreeMap<String, f64>,
-    /// Findings in the steps since the last report, if the hook checked them:
-    /// [`LayerFreezing::backward`], [`LayerFreezing::audit_change`].
-    pub findings: Vec<Finding>,
-}
-
-impl Report {
-    /// The number of leaves that the policy freezes from the front.
-    pub fn depth(&self) -> usize {
-        self.metrics.get(Decision::LAYERS_FROZEN).map_or(0, |&depth| depth as usize)
-    }
-
-    /// The share that the policy has frozen, in [0, 1]; see [`Decision::percentage`].
-    pub fn percentage(&self) -> f64 {
-        self.metrics.get(Decision::PERCENTAGE_FROZEN).copied().unwrap_or(0.0)
-    }
 }
 
 impl LayerFreezing<Linear> {
@@ -76,19 +54,26 @@ impl LayerFreezing<Linear> {
     ///
     /// A number outside its range, or NaN.
     pub fn new(freeze_start: f64, freeze_level: f64) -> Result<Self> {
-        Ok(Self::with_schedule(Linear::new(freeze_start, freeze_level)?))
+        Ok(Self::with_policy(Linear::new(freeze_start, freeze_level)?))
     }
 }
 
-impl<S: Schedule> LayerFreezing<S> {
-    /// A hook with any schedule.
-    pub fn with_schedule(schedule: S) -> Self {
+impl<P: Policy> LayerFreezing<P> {
+    /// A hook with any policy.
+    pub fn with_policy(policy: P) -> Self {
         let (progress, audited) = (Progress::default(), Audited::default());
-        Self { schedule, every: Every::Epoch, sink: (), progress, audited }
+        Self { policy, every: Every::Due, floor: Floor::default(), sink: (), progress, audited }
     }
 }
 
-impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
+/// A policy as it is, without settings of the hook.
+impl<P: Policy> From<P> for LayerFreezing<P> {
+    fn from(policy: P) -> Self {
+        Self::with_policy(policy)
+    }
+}
+
+impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
     /// Also acts between steps, whenever [`step_end`](Self::step_end) is called with a multiple of
     /// `steps` completed.
     ///
@@ -99,26 +84,50 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         Ok(Self { every: Every::Steps(at_least_1("steps", steps)?), ..self })
     }
 
-    /// Sends the metrics to `sink` each time the schedule is applied: `layer_freezing/layers_frozen` and
-    /// `layer_freezing/percentage_frozen`, named as the reference names them, and what else the
-    /// schedule [reports](Decision::metrics).
-    pub fn with_sink<N: MetricSink>(self, sink: N) -> LayerFreezing<S, N> {
-        let Self { schedule, every, sink: _, progress, audited } = self;
-        LayerFreezing { schedule, every, sink, progress, audited }
+    /// Lets the policy freeze every leaf. Otherwise the last leaf that can train goes on training.
+    pub fn may_freeze_all(self) -> Self {
+        Self { floor: Floor::Nothing, ..self }
     }
 
-    /// The schedule.
-    pub fn schedule(&self) -> &S {
-        &self.schedule
+    /// Sends metrics and reasons to `sink` each time the policy is applied:
+    /// `layer_freezing/layers_frozen` and `layer_freezing/percentage_frozen`, named as the reference
+    /// names them, and what else the policy [reports](Decision::metrics).
+    pub fn with_sink<N: MetricSink>(self, sink: N) -> LayerFreezing<P, N> {
+        let Self { policy, every, floor, sink: _, progress, audited } = self;
+        LayerFreezing { policy, every, floor, sink, progress, audited }
     }
 
-    /// The schedule, to load its state.
-    pub fn schedule_mut(&mut self) -> &mut S {
-        &mut self.schedule
+    /// The policy.
+    pub fn policy(&self) -> &P {
+        &self.policy
     }
 
-    /// Applies the schedule at the end of an epoch. `elapsed` counts completed epochs:
-    /// `Elapsed::new(epoch + 1, epochs)`.
+    /// The policy, to load its state.
+    pub fn policy_mut(&mut self) -> &mut P {
+        &mut self.policy
+    }
+
+    /// Applies the policy before the first step, if it is due then. `elapsed` counts nothing as
+    /// completed.
+    ///
+    /// # Errors
+    ///
+    /// As [`epoch_end`](Self::epoch_end).
+    pub fn begin<M: Freezable>(
+        &mut self,
+        freezer: &mut Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        elapsed: Elapsed,
+    ) -> Result<Option<Report>> {
+        match self.policy.is_due(elapsed, Moment::Start) {
+            true => self.apply(freezer, optimizers, elapsed).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Applies the policy at the end of an epoch. `elapsed` counts completed epochs:
+    /// `Elapsed::new(epoch + 1, epochs)`, and also steps, by [`Elapsed::at_step`], for policies that
+    /// act by steps. A policy that is not due changes nothing.
     ///
     /// # Errors
     ///
@@ -130,21 +139,15 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         optimizers: &mut [&mut dyn PlanOptimizer],
         elapsed: Elapsed,
     ) -> Result<Report> {
-        let progress = self.progress.at(elapsed)?;
-        let (decision, change) = freezer.follow(&mut self.schedule, elapsed, optimizers)?;
-        self.progress = progress;
-        let Decision { why, metrics, .. } = decision;
-        let report = Report { change, why, metrics, findings: self.audited.report() };
-        self.audited.warn_if_blind();
-        for (name, &value) in &report.metrics {
-            let unrecorded =
-                |source| Error::Unrecorded { metric: name.clone(), source: Box::new(source) };
-            self.sink.record(name, value, elapsed).map_err(unrecorded)?;
+        if self.policy.is_due(elapsed, Moment::Epoch) || self.is_multiple(elapsed) {
+            return self.apply(freezer, optimizers, elapsed);
         }
-        Ok(report)
+        self.progress = self.progress.at(elapsed)?;
+        let decision = Decision::new(freezer.plan().clone());
+        Ok(Report::of(decision.unchanged(), freezer.no_change(), self.audited.report()))
     }
 
-    /// Applies the schedule after an optimizer step, if it is due by
+    /// Applies the policy after an optimizer step, if it is due then or by
     /// [`every_steps`](Self::every_steps). `elapsed` counts completed steps over the whole run:
     /// `Elapsed::new(epoch, epochs).at_step(step + 1, steps)`.
     ///
@@ -158,17 +161,51 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
         optimizers: &mut [&mut dyn PlanOptimizer],
         elapsed: Elapsed,
     ) -> Result<Option<Report>> {
-        let Every::Steps(every) = self.every else { return Ok(None) };
-        if elapsed.steps == 0 {
+        if matches!(self.every, Every::Steps(_)) && elapsed.steps == 0 {
             let expected = "the steps of the whole run: `Elapsed::at_step(step, steps)`";
             return Err(Error::count("steps", elapsed.steps, expected));
         }
-        elapsed.fraction()?;
-        if elapsed.step > 0 && elapsed.step.is_multiple_of(every) {
-            return self.epoch_end(freezer, optimizers, elapsed).map(Some);
+        if elapsed.steps > 0 {
+            elapsed.fraction()?;
+        }
+        if self.policy.is_due(elapsed, Moment::Step) || self.is_multiple(elapsed) {
+            return self.apply(freezer, optimizers, elapsed).map(Some);
         }
         self.progress = self.progress.at(elapsed)?;
         Ok(None)
+    }
+
+    fn is_multiple(&self, elapsed: Elapsed) -> bool {
+        match self.every {
+            Every::Due => false,
+            Every::Steps(every) => elapsed.step > 0 && elapsed.step.is_multiple_of(every),
+        }
+    }
+
+    fn apply<M: Freezable>(
+        &mut self,
+        freezer: &mut Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        elapsed: Elapsed,
+    ) -> Result<Report> {
+        let progress = self.progress.at(elapsed)?;
+        let (decision, change) =
+            freezer.follow_down_to(self.floor, &mut self.policy, elapsed, optimizers)?;
+        self.progress = progress;
+        let report = Report::of(decision, change, self.audited.report());
+        self.audited.warn_if_blind();
+        for (name, &value) in &report.metrics {
+            let unrecorded =
+                |source| Error::Unrecorded { metric: name.clone(), source: Box::new(source) };
+            self.sink.record(name, value, elapsed).map_err(unrecorded)?;
+        }
+        for reason in &report.why {
+            let metric = || format!("why `{}` changed", reason.leaf);
+            let unrecorded =
+                |source| Error::Unrecorded { metric: metric(), source: Box::new(source) };
+            self.sink.reason(reason, elapsed).map_err(unrecorded)?;
+        }
+        Ok(report)
     }
 
     /// Lets the next progress be earlier than the last, once: for a run that resumes from an older
@@ -228,10 +265,10 @@ impl<S: Schedule, K: MetricSink> LayerFreezing<S, K> {
     }
 }
 
-impl<S: Schedule, K> fmt::Debug for LayerFreezing<S, K> {
+impl<P: Policy, K> fmt::Debug for LayerFreezing<P, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LayerFreezing")
-            .field("schedule", &self.schedule.describe())
+            .field("policy", &self.policy.describe())
             .field("every", &self.every)
             .finish_non_exhaustive()
     }

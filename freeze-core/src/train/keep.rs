@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::clock::Clock;
+use super::driven::as_plan;
 use super::stop::{EarlyStop, Stopped};
 use super::training::Training;
 use crate::checkpoint::{Checkpoint, Registered, Resumed, from_bytes, to_bytes};
@@ -76,6 +77,20 @@ impl<M: Freezable> Training<M> {
         Ok(())
     }
 
+    /// Before the first step of a run: asks the policy, if it is due then.
+    pub(super) fn begin_policy(&mut self) -> Result<()> {
+        let elapsed = self.clock.elapsed();
+        let Some(policy) = self.policy.as_mut().filter(|_| elapsed.step == 0) else {
+            return Ok(());
+        };
+        let began = policy.begin(&mut self.freezer, &mut as_plan(&mut self.optimizers), elapsed);
+        self.planned();
+        match began? {
+            Some(frozen) => self.record_frozen(&frozen, elapsed),
+            None => Ok(()),
+        }
+    }
+
     /// Resets state that the checkpoint does not hold.
     fn went_back(&mut self) {
         if let Some(policy) = &mut self.policy {
@@ -108,7 +123,7 @@ impl<M: Freezable> Training<M> {
             parts = parts.optimizer(driven.as_plan());
         }
         if let Some(policy) = &mut self.policy {
-            parts = parts.schedule(policy.schedule_mut());
+            parts = parts.policy(policy.policy_mut());
         }
         for (name, generator) in &mut self.generators {
             parts = parts.registered(name, Box::new(&mut **generator));

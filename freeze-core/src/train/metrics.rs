@@ -4,7 +4,7 @@ mod json_lines;
 
 use crate::checkpoint::MetricHistory;
 use crate::error::Result;
-use crate::policy::Elapsed;
+use crate::policy::{Elapsed, Reason};
 
 pub use json_lines::JsonLines;
 
@@ -44,6 +44,16 @@ pub trait MetricSink: Send {
     /// undone.
     fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()>;
 
+    /// Records why a leaf froze, thawed or trains at another rate; ignored by default.
+    ///
+    /// # Errors
+    ///
+    /// As [`record`](Self::record).
+    fn reason(&mut self, reason: &Reason, elapsed: Elapsed) -> Result<()> {
+        let _ = (reason, elapsed);
+        Ok(())
+    }
+
     /// Called when the run has ended and no more values will come.
     ///
     /// # Errors
@@ -81,6 +91,10 @@ macro_rules! handed_on {
         impl MetricSink for $sink {
             fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()> {
                 MetricSink::record(&mut **self, name, value, elapsed)
+            }
+
+            fn reason(&mut self, reason: &Reason, elapsed: Elapsed) -> Result<()> {
+                MetricSink::reason(&mut **self, reason, elapsed)
             }
 
             fn finish(&mut self) -> Result<()> {

@@ -49,6 +49,7 @@
 //! ```
 
 mod ahead;
+mod asked;
 mod build;
 mod clipping;
 mod clock;
@@ -63,7 +64,6 @@ mod in_backward;
 mod keep;
 mod metrics;
 mod plan;
-mod policy;
 mod report;
 mod seen;
 mod step;

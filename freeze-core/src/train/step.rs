@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, TensorId};
 
+use super::asked::Hook;
 use super::clock::Length;
 use super::driven::as_plan;
 use super::epoch::Epoch;
-use super::policy::Policy;
 use super::report::{Progress, Spent, Step};
 use super::stop::{OnNonFinite, Stopped};
 use super::training::Training;
@@ -44,6 +44,7 @@ impl<M: Freezable> Training<M> {
             return Ok(None);
         }
         self.check_begin()?;
+        self.begin_policy()?;
         self.clock.begin_epoch()?;
         self.recheck_cache();
         self.cached = self.cache.as_ref().map(ActivationCache::stats).unwrap_or_default();
@@ -241,8 +242,13 @@ impl<M: Freezable> Training<M> {
             report.frozen = frozen?;
         }
         if let Some(frozen) = &report.frozen {
-            let metrics = frozen.metrics.iter().map(|(name, &value)| (name.as_str(), value));
-            self.record(metrics, elapsed)?;
+            self.record_frozen(frozen, elapsed)?;
+            if frozen.ends_run {
+                self.clock.stopped = Some(Stopped::Policy);
+                report.stopped = self.clock.stopped;
+                report.saved = self.save_if_due()?;
+                return Ok(());
+            }
         }
         let by_steps = self.manager.as_ref().is_some_and(Manager::counts_steps);
         if by_steps && self.clock.batch_is_whole() {
@@ -254,7 +260,7 @@ impl<M: Freezable> Training<M> {
 
 /// The record of checked steps: the policy's, if there is a policy.
 fn audited<'a, M>(
-    policy: &'a mut Option<Box<dyn Policy<M>>>,
+    policy: &'a mut Option<Box<dyn Hook<M>>>,
     own: &'a mut Audited,
 ) -> &'a mut Audited {
     match policy {

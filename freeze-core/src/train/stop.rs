@@ -95,4 +95,6 @@ pub enum Stopped {
     Early,
     /// A loss or a gradient was infinite or NaN, under [`OnNonFinite::Stop`].
     NonFinite,
+    /// The policy found nothing left that is worth training.
+    Policy,
 }

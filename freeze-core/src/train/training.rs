@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use candle_core::Var;
 
+use super::asked::Hook;
 use super::clock::Clock;
 use super::driven::Driven;
 use super::generator::Generators;
-use super::policy::Policy;
 use super::report::{Progress, Spent};
 use super::seen::InBackward;
 use super::stop::{EarlyStop, OnNonFinite, Stopped};
@@ -36,7 +36,7 @@ pub struct Training<M> {
     pub(super) optimizers: Vec<Driven>,
     /// The trained variables, with their full names.
     pub(super) trained: Vec<(Arc<str>, Var)>,
-    pub(super) policy: Option<Box<dyn Policy<M>>>,
+    pub(super) policy: Option<Box<dyn Hook<M>>>,
     /// The record of checked steps, if there is no policy to hold it.
     pub(super) audited: Audited,
     pub(super) rate: Option<Box<dyn Fn(f64) -> f64 + Send>>,

@@ -110,6 +110,11 @@ impl<M: Freezable> Freezer<M> {
         &self.base
     }
 
+    /// Why the leaf at `path` is in its state, as a policy last said; `None` if no policy changed it.
+    pub fn why(&self, path: &str) -> Option<&str> {
+        self.why.get(path).map(String::as_str)
+    }
+
     /// What frozen batch norms normalise by.
     pub fn batch_norm(&self) -> BatchNormPolicy {
         self.batch_norm

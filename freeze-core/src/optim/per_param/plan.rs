@@ -9,14 +9,16 @@ use candle_nn::{AdamW, Optimizer, SGD};
 use super::{PerParam, Slot};
 use crate::error::{Error, Result};
 use crate::kernel::bytes_of;
-use crate::plan::{LeafState, PlanOptimizer, PlannedVar, Prepared, Released, by_id};
+use crate::plan::{LeafState, PlanOptimizer, PlannedVar, Prepared, Released, StatePolicy, by_id};
 
 /// The prepared change of one variable.
 struct Stage<O> {
     name: Arc<str>,
     state: LeafState,
-    /// A new optimizer, if the variable thaws.
+    /// A new optimizer, if the variable thaws and none rests, or starts again.
     fresh: Option<O>,
+    /// Whether the optimizer of a frozen variable is kept.
+    rests: bool,
 }
 
 impl<O: Optimizer + 'static> PlanOptimizer for PerParam<O>
@@ -32,13 +34,17 @@ where
         let stage = |slot: &Slot<O>| {
             let Some(planned) = planned.get(&slot.var.id()) else { return Ok(None) };
             check_decay::<O>(planned)?;
-            let fresh = match (planned.state, &slot.optimizer) {
-                (LeafState::Trained { .. }, None) => {
+            let known = slot.optimizer.is_some() || slot.resting.is_some();
+            let fresh = match planned.state {
+                LeafState::Trained { .. } if !known || planned.restarts => {
                     Some(O::new(vec![slot.var.clone()], self.config.clone())?)
                 }
                 _ => None,
             };
-            Ok(Some(Stage { name: planned.name.clone(), state: planned.state, fresh }))
+            let kept =
+                matches!(planned.frozen_state, Some(StatePolicy::Keep | StatePolicy::Offload));
+            let (name, rests) = (planned.name.clone(), kept && !planned.restarts);
+            Ok(Some(Stage { name, state: planned.state, fresh, rests }))
         };
         let stages = self.slots.iter().map(stage).collect::<Result<Vec<_>>>()?;
         Ok(Prepared::new(move || self.take_up(stages)))
@@ -58,16 +64,20 @@ impl<O: Optimizer + 'static> PerParam<O> {
         let per_byte = state_bytes_per_byte::<O>();
         let mut released = 0;
         for (slot, stage) in self.slots.iter_mut().zip(stages) {
-            let Some(Stage { name, state, fresh }) = stage else { continue };
+            let Some(Stage { name, state, fresh, rests }) = stage else { continue };
             slot.name.get_or_insert(name);
             let LeafState::Trained { lr_scale } = state else {
-                if slot.optimizer.take().is_some() {
-                    released += bytes_of(&slot.var);
+                let known = slot.optimizer.take().or(slot.resting.take());
+                match known {
+                    Some(known) if rests => slot.resting = Some(known),
+                    Some(_) => released += bytes_of(&slot.var),
+                    None => {}
                 }
                 continue;
             };
             slot.lr_scale = lr_scale;
-            slot.optimizer = fresh.or(slot.optimizer.take());
+            slot.optimizer = fresh.or(slot.optimizer.take()).or(slot.resting.take());
+            slot.resting = None;
             if let Some(optimizer) = &mut slot.optimizer {
                 optimizer.set_learning_rate(self.learning_rate * lr_scale);
             }

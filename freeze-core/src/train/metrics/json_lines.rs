@@ -8,13 +8,15 @@ use serde::Serialize;
 
 use super::MetricSink;
 use crate::error::{Error, Result};
-use crate::policy::Elapsed;
+use crate::policy::{Elapsed, Reason};
 
 /// Writes one line of JSON for each value, at once, so that a run that is killed loses none:
 ///
 /// ```text
 /// {"name":"loss","value":0.25,"epoch":1,"epochs":10,"step":0,"steps":0}
 /// ```
+///
+/// A line that says why a leaf changed has the names `leaf` and `why` instead of `name` and `value`.
 ///
 /// JSON has no NaN and no infinities: they are the texts `"NaN"`, `"inf"` and `"-inf"`.
 ///
@@ -44,6 +46,15 @@ struct Line<'a> {
     elapsed: Elapsed,
 }
 
+/// Why a leaf changed.
+#[derive(Serialize)]
+struct Why<'a> {
+    leaf: &'a str,
+    why: &'a str,
+    #[serde(flatten)]
+    elapsed: Elapsed,
+}
+
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Value {
@@ -66,6 +77,12 @@ impl JsonLines {
         end_the_last_line(&mut file).map_err(fault)?;
         Ok(Self { path, file })
     }
+
+    fn write(&mut self, line: &impl Serialize) -> Result<()> {
+        let line = serde_json::to_string(line);
+        let line = line.map_err(|error| file_error(&self.path, error.into()))? + "\n";
+        self.file.write_all(line.as_bytes()).map_err(|error| file_error(&self.path, error))
+    }
 }
 
 impl MetricSink for JsonLines {
@@ -74,9 +91,11 @@ impl MetricSink for JsonLines {
             true => Value::Finite(value),
             false => Value::Text(value.to_string()),
         };
-        let line = serde_json::to_string(&Line { name, value, elapsed });
-        let line = line.map_err(|error| file_error(&self.path, error.into()))? + "\n";
-        self.file.write_all(line.as_bytes()).map_err(|error| file_error(&self.path, error))
+        self.write(&Line { name, value, elapsed })
+    }
+
+    fn reason(&mut self, reason: &Reason, elapsed: Elapsed) -> Result<()> {
+        self.write(&Why { leaf: &reason.leaf, why: &reason.text, elapsed })
     }
 
     /// Waits until everything is on the disk.

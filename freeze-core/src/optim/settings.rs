@@ -1,19 +1,5 @@
-//! Settings of the optimizers: what happens to the state of frozen parameters, to steps whose
-//! gradients are not finite, and to parameters in half precision.
-
-/// What happens to a parameter's optimizer state when the parameter is frozen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StatePolicy {
-    /// Freed; after thawing the parameter starts again from new state, including its bias
-    /// correction.
-    #[default]
-    Drop,
-    /// Kept on its device; after thawing, training continues from it.
-    Keep,
-    /// Moved to host memory, and back with the first update after thawing. The same as `Keep` for
-    /// parameters on the CPU.
-    Offload,
-}
+//! Settings of the optimizers: what happens to steps whose gradients are not finite, and to parameters
+//! in half precision.
 
 /// What a step does when a gradient of a trained parameter is infinite or NaN. Parameters and
 /// moments are not changed in either case: every gradient is checked before anything is updated.

@@ -1,14 +1,21 @@
-//! `LayerFreezing` as a trait object for `Training`, so that its schedule can be of any type.
+//! `LayerFreezing` as a trait object for `Training`, so that its policy can be of any type.
 
 use crate::error::Result;
 use crate::model::{Freezable, Freezer};
 use crate::plan::PlanOptimizer;
-use crate::policy::{Elapsed, Schedule};
+use crate::policy::{Elapsed, Policy};
 use crate::train::MetricSink;
 use crate::train::hook::{Audited, LayerFreezing, Report};
 
 /// The methods of the hook that a run calls.
-pub(super) trait Policy<M>: Send {
+pub(super) trait Hook<M>: Send {
+    fn begin(
+        &mut self,
+        freezer: &mut Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        elapsed: Elapsed,
+    ) -> Result<Option<Report>>;
+
     fn epoch_end(
         &mut self,
         freezer: &mut Freezer<M>,
@@ -23,7 +30,7 @@ pub(super) trait Policy<M>: Send {
         elapsed: Elapsed,
     ) -> Result<Option<Report>>;
 
-    fn schedule_mut(&mut self) -> &mut dyn Schedule;
+    fn policy_mut(&mut self) -> &mut dyn Policy;
 
     fn audited(&mut self) -> &mut Audited;
 
@@ -34,7 +41,16 @@ pub(super) trait Policy<M>: Send {
     fn describe(&self) -> String;
 }
 
-impl<M: Freezable, S: Schedule + Send, K: MetricSink> Policy<M> for LayerFreezing<S, K> {
+impl<M: Freezable, P: Policy + Send, K: MetricSink> Hook<M> for LayerFreezing<P, K> {
+    fn begin(
+        &mut self,
+        freezer: &mut Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        elapsed: Elapsed,
+    ) -> Result<Option<Report>> {
+        LayerFreezing::begin(self, freezer, optimizers, elapsed)
+    }
+
     fn epoch_end(
         &mut self,
         freezer: &mut Freezer<M>,
@@ -53,8 +69,8 @@ impl<M: Freezable, S: Schedule + Send, K: MetricSink> Policy<M> for LayerFreezin
         LayerFreezing::step_end(self, freezer, optimizers, elapsed)
     }
 
-    fn schedule_mut(&mut self) -> &mut dyn Schedule {
-        LayerFreezing::<S, K>::schedule_mut(self)
+    fn policy_mut(&mut self) -> &mut dyn Policy {
+        LayerFreezing::<P, K>::policy_mut(self)
     }
 
     fn audited(&mut self) -> &mut Audited {
@@ -70,6 +86,6 @@ impl<M: Freezable, S: Schedule + Send, K: MetricSink> Policy<M> for LayerFreezin
     }
 
     fn describe(&self) -> String {
-        self.schedule().describe()
+        LayerFreezing::policy(self).describe()
     }
 }

@@ -1,0 +1,85 @@
+//! Policies from JSON, and from one line of text.
+
+use serde_json::{Map, Value};
+
+use super::all::all;
+use super::settings::{Boxed, Fault, Listed};
+use crate::error::{Error, Result, listed, near};
+
+/// The version of the settings that is read.
+const VERSION: u64 = 1;
+
+/// Makes a policy from its settings as JSON: `{"policy": "linear", "start": 0.3}`. Settings that are
+/// left out have their defaults. `"version"` may be given, and is 1.
+///
+/// ```
+/// use freeze_core::policy::from_json;
+///
+/// let policy = from_json(r#"{"policy": "linear", "start": 0.3}"#)?;
+/// assert_eq!(policy.describe(), "linear(start=0.3, level=1)");
+/// assert!(from_json(r#"{"policy": "linear", "strat": 0.3}"#).is_err());
+/// # Ok::<(), freeze_core::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// The text is no object, a name is unknown (the near ones are listed), or a setting is outside its
+/// range.
+pub fn from_json(text: &str) -> Result<Boxed> {
+    let unread = |error: serde_json::Error| Error::policy("", format!("its settings: {error}"));
+    from_value(serde_json::from_str(text).map_err(unread)?)
+}
+
+/// As [`from_json`], from a parsed value.
+///
+/// # Errors
+///
+/// As [`from_json`].
+pub fn from_value(settings: Value) -> Result<Boxed> {
+    let Value::Object(mut settings) = settings else {
+        let why = "its settings are no object; write `{\"policy\": \"linear\"}`";
+        return Err(Error::policy("", why));
+    };
+    let Some(Value::String(name)) = settings.remove("policy") else {
+        let why = format!("`policy` is missing, the name of one: {}", names());
+        return Err(Error::policy("", why));
+    };
+    let found = find(&name)?;
+    match settings.remove("version").unwrap_or(VERSION.into()).as_u64() {
+        Some(VERSION) => {}
+        _ => {
+            let why = format!("`version` is not {VERSION}, the only one that is read");
+            return Err(Error::policy(&name, why));
+        }
+    }
+    check_names(found, &settings)?;
+    found.build(Value::Object(settings)).map_err(|fault| match fault {
+        Fault::Unread(error) => Error::policy(&name, format!("its settings: {error}")),
+        Fault::Refused(error) => error,
+    })
+}
+
+/// The policy of this name.
+fn find(name: &str) -> Result<&'static Listed> {
+    all().iter().find(|listed| listed.name == name).ok_or_else(|| {
+        let near = near(name, all().iter().map(|listed| listed.name));
+        Error::policy(name, format!("there is none of that name{near}; there are {}", names()))
+    })
+}
+
+fn names() -> String {
+    listed(all().iter().map(|listed| listed.name))
+}
+
+/// An error that names the first unknown setting.
+fn check_names(policy: &Listed, settings: &Map<String, Value>) -> Result<()> {
+    let defaults = policy.defaults();
+    let known: Vec<&str> = defaults.as_object().into_iter().flatten().map(|(k, _)| &**k).collect();
+    match settings.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let near = near(name, known.iter().copied());
+            Err(Error::policy(policy.name, format!("it has no setting `{name}`{near}")))
+        }
+    }
+}
