@@ -1,9 +1,7 @@
 //! The policies of the library.
 
-use super::linear::LinearSettings;
 use super::settings::Listed;
-
-static ALL: &[Listed] = &[Listed::of::<LinearSettings>()];
+use super::{budget, combine, rotate, signal, time};
 
 /// Every policy of the library, in the order of the documentation.
 ///
@@ -12,6 +10,8 @@ static ALL: &[Listed] = &[Listed::of::<LinearSettings>()];
 ///     println!("{:20} {}", policy.name, policy.about);
 /// }
 /// ```
-pub fn all() -> &'static [Listed] {
-    ALL
+pub fn all() -> impl Iterator<Item = &'static Listed> {
+    [time::LISTED, signal::LISTED, budget::LISTED, rotate::LISTED, combine::LISTED]
+        .into_iter()
+        .flatten()
 }

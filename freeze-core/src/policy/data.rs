@@ -61,14 +61,14 @@ pub fn from_value(settings: Value) -> Result<Boxed> {
 
 /// The policy of this name.
 fn find(name: &str) -> Result<&'static Listed> {
-    all().iter().find(|listed| listed.name == name).ok_or_else(|| {
-        let near = near(name, all().iter().map(|listed| listed.name));
+    all().find(|listed| listed.name == name).ok_or_else(|| {
+        let near = near(name, all().map(|listed| listed.name));
         Error::policy(name, format!("there is none of that name{near}; there are {}", names()))
     })
 }
 
 fn names() -> String {
-    listed(all().iter().map(|listed| listed.name))
+    listed(all().map(|listed| listed.name))
 }
 
 /// An error that names the first unknown setting.

@@ -2,20 +2,24 @@
 
 mod all;
 mod blocks;
+mod budget;
+mod combine;
 mod data;
 mod decision;
 mod elapsed;
 mod follow;
 mod function;
-mod linear;
 mod moment;
 mod needs;
 mod observation;
 mod pointer;
 mod progress;
 mod reason;
+mod rotate;
 mod seen;
 mod settings;
+mod signal;
+mod time;
 
 use crate::error::Result;
 use crate::plan::FreezePlan;
@@ -27,7 +31,6 @@ pub use decision::Decision;
 pub use elapsed::Elapsed;
 pub(crate) use follow::Floor;
 pub use function::{FromFn, from_fn};
-pub use linear::{Linear, LinearSettings};
 pub use moment::{Acts, Moment};
 pub use needs::Needs;
 pub use observation::{Observation, Output};
@@ -35,6 +38,7 @@ pub(crate) use progress::Progress;
 pub use reason::Reason;
 pub use seen::Seen;
 pub use settings::{Boxed, Family, Listed, Settings};
+pub use time::{Linear, LinearSettings};
 
 /// What decides which leaves train. A schedule is a policy that looks at time alone; [`from_fn`] makes
 /// one from a function. A `Box` of a policy, `dyn` or not, is a policy.

@@ -1,0 +1,1 @@
+//! Policies from data, and the table of all.

@@ -1,0 +1,8 @@
+//! The policies: what they decide, from code and from data, and what becomes of a run.
+
+mod budget;
+mod combine;
+mod data;
+mod rotate;
+mod signal;
+mod time;

@@ -1,0 +1,1 @@
+//! Policies in which blocks take turns.
