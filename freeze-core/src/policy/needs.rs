@@ -54,8 +54,17 @@ impl Needs {
     pub const COSTS: Self = Self(1 << 12);
 
     /// What can be observed without a step.
-    #[expect(dead_code, reason = "the run observes next")]
     pub(crate) const AT_START: Self = Self(Self::TENSORS.0 | Self::OUTPUTS.0 | Self::COSTS.0);
+
+    /// What can be observed of a step that updates within its backward.
+    pub(crate) const IN_BACKWARD: Self = Self(
+        Self::GRADIENT.0
+            | Self::UPDATE.0
+            | Self::WEIGHT.0
+            | Self::RELATIVE_UPDATE.0
+            | Self::WEIGHT_CHANGE.0
+            | Self::AT_START.0,
+    );
 
     /// Whether nothing is needed.
     pub fn is_empty(self) -> bool {
@@ -73,7 +82,6 @@ impl Needs {
     }
 
     /// What an optimizer can measure within its update.
-    #[expect(dead_code, reason = "the run observes next")]
     pub(crate) fn measures(self) -> Measures {
         Measures {
             gradient: self.contains(Self::GRADIENT),

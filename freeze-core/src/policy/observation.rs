@@ -47,6 +47,15 @@ pub struct Output {
     pub tensor: Tensor,
 }
 
+/// What a run shows a policy besides its variables.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// The outputs of stages on the probe batch, from the front.
+    pub outputs: Vec<Output>,
+    /// The measured costs of the model's operations.
+    pub costs: Option<Arc<Calibration>>,
+}
+
 impl Observation {
     /// What a step with this loss showed; `at` counts it as completed.
     pub fn after_step(at: Elapsed, loss: f64) -> Self {
@@ -73,6 +82,11 @@ impl Observation {
     /// Adds the measured costs of the model's operations.
     pub fn costs(self, costs: Arc<Calibration>) -> Self {
         Self { costs: Some(costs), ..self }
+    }
+
+    /// Adds what the run shows besides.
+    pub(crate) fn shown(self, shown: Shown) -> Self {
+        Self { outputs: shown.outputs, costs: shown.costs, ..self }
     }
 
     /// The progress of the run, this step included.

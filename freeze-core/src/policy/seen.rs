@@ -32,7 +32,6 @@ pub struct Seen {
 #[derive(Clone, Debug)]
 pub(crate) enum Number {
     Here(f64),
-    #[expect(dead_code, reason = "the run observes next")]
     There(Tensor),
 }
 
@@ -110,7 +109,6 @@ impl Seen {
     }
 
     /// Takes over what an optimizer measured.
-    #[expect(dead_code, reason = "the run observes next")]
     pub(crate) fn measured(self, measured: &Measured) -> Self {
         Self {
             gradient: measured.gradient.map(Pair::from).or(self.gradient),

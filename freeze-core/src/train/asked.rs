@@ -1,11 +1,13 @@
 //! `LayerFreezing` as a trait object for `Training`, so that its policy can be of any type.
 
+use candle_core::backprop::GradStore;
+
 use crate::error::Result;
 use crate::model::{Freezable, Freezer};
 use crate::plan::PlanOptimizer;
-use crate::policy::{Elapsed, Policy};
+use crate::policy::{Elapsed, Needs, Observer, Policy, Shown};
 use crate::train::MetricSink;
-use crate::train::hook::{Audited, LayerFreezing, Report};
+use crate::train::hook::{Audited, LayerFreezing, Observed, Report};
 
 /// The methods of the hook that a run calls.
 pub(super) trait Hook<M>: Send {
@@ -14,7 +16,36 @@ pub(super) trait Hook<M>: Send {
         freezer: &mut Freezer<M>,
         optimizers: &mut [&mut dyn PlanOptimizer],
         elapsed: Elapsed,
+        shown: Shown,
     ) -> Result<Option<Report>>;
+
+    fn needs_at_start(&self, elapsed: Elapsed) -> Needs;
+
+    fn before_update(
+        &mut self,
+        freezer: &Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        grads: &GradStore,
+        elapsed: Elapsed,
+    ) -> Result<Observed>;
+
+    fn before_backward(
+        &mut self,
+        freezer: &Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        elapsed: Elapsed,
+    ) -> Result<Observed>;
+
+    fn after_update(
+        &mut self,
+        observed: Observed,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        loss: f64,
+        elapsed: Elapsed,
+    ) -> Result<()>;
+
+    /// The policy, and what is kept for it between steps.
+    fn saved_parts(&mut self) -> (&mut dyn Policy, &mut Observer);
 
     fn epoch_end(
         &mut self,
@@ -29,8 +60,6 @@ pub(super) trait Hook<M>: Send {
         optimizers: &mut [&mut dyn PlanOptimizer],
         elapsed: Elapsed,
     ) -> Result<Option<Report>>;
-
-    fn policy_mut(&mut self) -> &mut dyn Policy;
 
     fn audited(&mut self) -> &mut Audited;
 
@@ -47,8 +76,46 @@ impl<M: Freezable, P: Policy + Send, K: MetricSink> Hook<M> for LayerFreezing<P,
         freezer: &mut Freezer<M>,
         optimizers: &mut [&mut dyn PlanOptimizer],
         elapsed: Elapsed,
+        shown: Shown,
     ) -> Result<Option<Report>> {
-        LayerFreezing::begin(self, freezer, optimizers, elapsed)
+        LayerFreezing::begin_shown(self, freezer, optimizers, elapsed, shown)
+    }
+
+    fn needs_at_start(&self, elapsed: Elapsed) -> Needs {
+        LayerFreezing::needs_at_start(self, elapsed)
+    }
+
+    fn before_update(
+        &mut self,
+        freezer: &Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        grads: &GradStore,
+        elapsed: Elapsed,
+    ) -> Result<Observed> {
+        LayerFreezing::before_update(self, freezer, optimizers, grads, elapsed)
+    }
+
+    fn before_backward(
+        &mut self,
+        freezer: &Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        elapsed: Elapsed,
+    ) -> Result<Observed> {
+        LayerFreezing::before_backward(self, freezer, optimizers, elapsed)
+    }
+
+    fn after_update(
+        &mut self,
+        observed: Observed,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        loss: f64,
+        elapsed: Elapsed,
+    ) -> Result<()> {
+        LayerFreezing::after_update(self, observed, optimizers, loss, elapsed)
+    }
+
+    fn saved_parts(&mut self) -> (&mut dyn Policy, &mut Observer) {
+        LayerFreezing::saved_parts(self)
     }
 
     fn epoch_end(
@@ -67,10 +134,6 @@ impl<M: Freezable, P: Policy + Send, K: MetricSink> Hook<M> for LayerFreezing<P,
         elapsed: Elapsed,
     ) -> Result<Option<Report>> {
         LayerFreezing::step_end(self, freezer, optimizers, elapsed)
-    }
-
-    fn policy_mut(&mut self) -> &mut dyn Policy {
-        LayerFreezing::<P, K>::policy_mut(self)
     }
 
     fn audited(&mut self) -> &mut Audited {

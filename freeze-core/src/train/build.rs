@@ -10,6 +10,7 @@ use super::clock::{Clock, Length};
 use super::driven::{Driven, TrainOptimizer};
 use super::generator::Shared;
 use super::report::{Progress, Spent};
+use super::shown::Shows;
 use super::stop::{EarlyStop, OnNonFinite};
 use super::training::Training;
 use crate::cache::{ActivationCache, CacheStats};
@@ -43,6 +44,7 @@ impl<M: Freezable> Training<M> {
             optimizers: Vec::new(),
             trained: Vec::new(),
             policy: None,
+            shows: Shows::default(),
             audited: Audited::default(),
             rate: None,
             clip: GradClip::None,

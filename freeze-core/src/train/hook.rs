@@ -2,6 +2,7 @@
 //! optimizers.
 
 mod audited;
+mod observed;
 mod report;
 
 use std::fmt;
@@ -14,9 +15,10 @@ use crate::error::{Error, Result, at_least_1};
 use crate::model::{Freezable, Freezer};
 use crate::nn::backward;
 use crate::plan::PlanOptimizer;
-use crate::policy::{Decision, Elapsed, Floor, Linear, Moment, Policy, Progress};
+use crate::policy::{Decision, Elapsed, Floor, Linear, Moment, Observer, Policy, Progress, Shown};
 use crate::train::MetricSink;
 pub(crate) use audited::Audited;
+pub use observed::Observed;
 pub use report::Report;
 
 /// Freezes leaves during training, as its policy decides: call [`epoch_end`](Self::epoch_end) after
@@ -35,6 +37,7 @@ pub struct LayerFreezing<P = Linear, K = ()> {
     sink: K,
     progress: Progress,
     audited: Audited,
+    observer: Observer,
 }
 
 #[derive(Debug)]
@@ -61,8 +64,15 @@ impl LayerFreezing<Linear> {
 impl<P: Policy> LayerFreezing<P> {
     /// A hook with any policy.
     pub fn with_policy(policy: P) -> Self {
-        let (progress, audited) = (Progress::default(), Audited::default());
-        Self { policy, every: Every::Due, floor: Floor::default(), sink: (), progress, audited }
+        Self {
+            policy,
+            every: Every::Due,
+            floor: Floor::default(),
+            sink: (),
+            progress: Progress::default(),
+            audited: Audited::default(),
+            observer: Observer::default(),
+        }
     }
 }
 
@@ -93,8 +103,8 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
     /// `layer_freezing/layers_frozen` and `layer_freezing/percentage_frozen`, named as the reference
     /// names them, and what else the policy [reports](Decision::metrics).
     pub fn with_sink<N: MetricSink>(self, sink: N) -> LayerFreezing<P, N> {
-        let Self { policy, every, floor, sink: _, progress, audited } = self;
-        LayerFreezing { policy, every, floor, sink, progress, audited }
+        let Self { policy, every, floor, sink: _, progress, audited, observer } = self;
+        LayerFreezing { policy, every, floor, sink, progress, audited, observer }
     }
 
     /// The policy.
@@ -119,6 +129,27 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
         optimizers: &mut [&mut dyn PlanOptimizer],
         elapsed: Elapsed,
     ) -> Result<Option<Report>> {
+        self.begin_shown(freezer, optimizers, elapsed, Shown::default())
+    }
+
+    /// As [`begin`](Self::begin), for a policy that needs more than the variables before the first
+    /// step.
+    ///
+    /// # Errors
+    ///
+    /// As [`begin`](Self::begin), or the policy refuses what it is shown.
+    pub fn begin_shown<M: Freezable>(
+        &mut self,
+        freezer: &mut Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        elapsed: Elapsed,
+        shown: Shown,
+    ) -> Result<Option<Report>> {
+        let needs = self.needs_at_start(elapsed);
+        if !needs.is_empty() {
+            let seen = self.observer.at_start(needs, freezer, elapsed);
+            self.policy.observe(&seen.shown(shown))?;
+        }
         match self.policy.is_due(elapsed, Moment::Start) {
             true => self.apply(freezer, optimizers, elapsed).map(Some),
             false => Ok(None),

@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use super::clock::Clock;
-use super::driven::as_plan;
 use super::stop::{EarlyStop, Stopped};
 use super::training::Training;
 use crate::checkpoint::{Checkpoint, Registered, Resumed, from_bytes, to_bytes};
 use crate::error::{Error, Result};
 use crate::model::Freezable;
 use crate::plan::Prepared;
+use crate::policy::{Held, Observer};
+
+/// The name under which what is kept for the policy between steps is saved.
+const OBSERVER: &str = "freeze.observer";
 
 /// The name under which the run's position is saved.
 const CLOCK: &str = "freeze.training";
@@ -77,20 +80,6 @@ impl<M: Freezable> Training<M> {
         Ok(())
     }
 
-    /// Before the first step of a run: asks the policy, if it is due then.
-    pub(super) fn begin_policy(&mut self) -> Result<()> {
-        let elapsed = self.clock.elapsed();
-        let Some(policy) = self.policy.as_mut().filter(|_| elapsed.step == 0) else {
-            return Ok(());
-        };
-        let began = policy.begin(&mut self.freezer, &mut as_plan(&mut self.optimizers), elapsed);
-        self.planned();
-        match began? {
-            Some(frozen) => self.record_frozen(&frozen, elapsed),
-            None => Ok(()),
-        }
-    }
-
     /// Resets state that the checkpoint does not hold.
     fn went_back(&mut self) {
         if let Some(policy) = &mut self.policy {
@@ -123,7 +112,8 @@ impl<M: Freezable> Training<M> {
             parts = parts.optimizer(driven.as_plan());
         }
         if let Some(policy) = &mut self.policy {
-            parts = parts.policy(policy.policy_mut());
+            let (policy, observer) = policy.saved_parts();
+            parts = parts.policy(policy).registered(OBSERVER, Box::new(Watching(observer)));
         }
         for (name, generator) in &mut self.generators {
             parts = parts.registered(name, Box::new(&mut **generator));
@@ -144,5 +134,19 @@ impl Registered for Place<'_> {
     fn prepare(&mut self, bytes: &[u8]) -> std::result::Result<Prepared<'_, ()>, String> {
         let clock = self.0.resumed(from_bytes(bytes)?)?;
         Ok(Prepared::new(move || *self.0 = clock))
+    }
+}
+
+/// What is kept for the policy between steps.
+struct Watching<'a>(&'a mut Observer);
+
+impl Registered for Watching<'_> {
+    fn save(&self) -> std::result::Result<Vec<u8>, String> {
+        self.0.save().map_err(|error| error.to_string())
+    }
+
+    fn prepare(&mut self, bytes: &[u8]) -> std::result::Result<Prepared<'_, ()>, String> {
+        let held = Held::read(bytes).map_err(|error| error.to_string())?;
+        Ok(Prepared::new(move || self.0.load(held)))
     }
 }

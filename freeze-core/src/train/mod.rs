@@ -66,6 +66,7 @@ mod metrics;
 mod plan;
 mod report;
 mod seen;
+mod shown;
 mod step;
 mod stop;
 mod training;
@@ -74,7 +75,7 @@ mod update;
 
 pub use driven::TrainOptimizer;
 pub use epoch::Epoch;
-pub use hook::{LayerFreezing, Report, freeze_layers};
+pub use hook::{LayerFreezing, Observed, Report, freeze_layers};
 pub use metrics::{JsonLines, MetricSink};
 pub use report::{EpochReport, Progress, Spent, Step};
 pub use stop::{EarlyStop, OnNonFinite, Stopped};

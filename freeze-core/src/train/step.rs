@@ -19,7 +19,15 @@ use crate::checkpoint::Manager;
 use crate::error::{Error, Result};
 use crate::model::Freezable;
 use crate::nn::backward_into;
-use crate::train::hook::Audited;
+use crate::train::hook::{Audited, Observed};
+
+/// What backward and update of a step did.
+struct Stepped {
+    /// `None` if the batch was only accumulated.
+    update: Option<Update>,
+    look: Option<Look>,
+    observed: Option<Observed>,
+}
 
 /// The findings of a step, and which leaves were frozen.
 type Look = (Vec<Finding>, Vec<bool>);
@@ -88,7 +96,7 @@ impl<M: Freezable> Training<M> {
         if !finite && self.on_non_finite != OnNonFinite::Skip {
             return self.unfit_loss(report);
         }
-        let (update, look) = match &self.in_backward {
+        let Stepped { update, look, observed } = match &self.in_backward {
             Some(_) => self.backward_with_update(loss)?,
             None => self.backward_then_update(loss, finite, due)?,
         };
@@ -110,6 +118,9 @@ impl<M: Freezable> Training<M> {
         self.clock.step += usize::from(due);
         self.spent.training = self.began.elapsed();
         self.look(report.loss);
+        if report.updated {
+            self.after_update(observed, report.loss)?;
+        }
         if due && !self.clock.epoch_is_full() {
             self.between_steps(&mut report)?;
         }
@@ -130,25 +141,24 @@ impl<M: Freezable> Training<M> {
         Ok(())
     }
 
-    fn backward_with_update(&mut self, loss: &Tensor) -> Result<(Option<Update>, Option<Look>)> {
+    fn backward_with_update(&mut self, loss: &Tensor) -> Result<Stepped> {
+        let observed = self.before_backward()?;
         let (update, reached) = self.backward_and_update(loss)?;
         let look = self.look_if_due(loss, &|id| reached.contains(&id))?;
-        Ok((Some(update), look))
+        Ok(Stepped { update: Some(update), look, observed })
     }
 
-    fn backward_then_update(
-        &mut self,
-        loss: &Tensor,
-        finite: bool,
-        due: bool,
-    ) -> Result<(Option<Update>, Option<Look>)> {
+    fn backward_then_update(&mut self, loss: &Tensor, finite: bool, due: bool) -> Result<Stepped> {
         let (grads, look) = match finite {
             true => self.backward(loss).map(|(grads, look)| (Some(grads), look))?,
             false => (None, None),
         };
         let gathered = self.gathered(grads, due)?;
-        let update = gathered.map(|mut grads| self.timed_update(&mut grads)).transpose()?;
-        Ok((update, look))
+        let Some(mut grads) = gathered else {
+            return Ok(Stepped { update: None, look, observed: None });
+        };
+        let (update, observed) = self.timed_update(&mut grads)?;
+        Ok(Stepped { update: Some(update), look, observed })
     }
 
     /// The gradients of a loss, and the findings if no step has been checked since leaves froze or
@@ -195,7 +205,7 @@ impl<M: Freezable> Training<M> {
         }
     }
 
-    fn timed_update(&mut self, grads: &mut GradStore) -> Result<Update> {
+    fn timed_update(&mut self, grads: &mut GradStore) -> Result<(Update, Option<Observed>)> {
         let start = Instant::now();
         let update = self.update(grads);
         self.spent.update += start.elapsed();

@@ -12,6 +12,7 @@ use super::driven::Driven;
 use super::generator::Generators;
 use super::report::{Progress, Spent};
 use super::seen::InBackward;
+use super::shown::Shows;
 use super::stop::{EarlyStop, OnNonFinite, Stopped};
 use super::upcoming::Upcoming;
 use crate::cache::{ActivationCache, CacheStats};
@@ -37,6 +38,7 @@ pub struct Training<M> {
     /// The trained variables, with their full names.
     pub(super) trained: Vec<(Arc<str>, Var)>,
     pub(super) policy: Option<Box<dyn Hook<M>>>,
+    pub(super) shows: Shows<M>,
     /// The record of checked steps, if there is no policy to hold it.
     pub(super) audited: Audited,
     pub(super) rate: Option<Box<dyn Fn(f64) -> f64 + Send>>,

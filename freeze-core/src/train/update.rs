@@ -13,6 +13,7 @@ use crate::model::Freezable;
 use crate::nn::Buffers;
 use crate::optim::{GradClip, check_number, reached_nothing};
 use crate::plan::LeafState;
+use crate::train::hook::Observed;
 
 /// The result of an update.
 pub(super) enum Update {
@@ -65,19 +66,20 @@ impl<M: Freezable> Training<M> {
     }
 
     /// Clips and updates. Gradients are checked before anything changes.
-    pub(super) fn update(&mut self, grads: &mut GradStore) -> Result<Update> {
+    pub(super) fn update(&mut self, grads: &mut GradStore) -> Result<(Update, Option<Observed>)> {
         self.check_reached(grads)?;
         let reached = self.trained.iter().filter(|(_, var)| grads.get(var).is_some());
         let (names, vars): (Vec<Arc<str>>, Vec<Var>) = reached.cloned().unzip();
         let grad_norm = match self.clipping().clip(&names, &vars, grads)? {
             Ok(norm) => norm,
-            Err(names) => return Ok(Update::Unfit { names }),
+            Err(names) => return Ok((Update::Unfit { names }, None)),
         };
         self.set_rates()?;
+        let observed = self.before_update(grads)?;
         for driven in &mut self.optimizers {
             driven.update_reached(&vars, grads)?;
         }
-        Ok(Update::Done { reached: !vars.is_empty(), grad_norm })
+        Ok((Update::Done { reached: !vars.is_empty(), grad_norm }, observed))
     }
 
     /// Buffers for the gradients of a step, if no gradient of an earlier one is kept anywhere.

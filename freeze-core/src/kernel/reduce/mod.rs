@@ -5,10 +5,12 @@ mod by_tensors;
 mod cuda;
 mod finite;
 mod norm;
+mod norms;
 mod squares;
 
 pub(crate) use finite::all_finite;
 pub(crate) use norm::{Norm, norm};
+pub(crate) use norms::{dot, sums, sums_between};
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,215 @@
+//! Observes the steps of a run for its policy.
+
+mod held;
+mod numbers;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, TensorId, Var};
+
+use super::{Elapsed, Needs, Observation, Seen};
+use crate::error::{Error, Result};
+use crate::model::{Freezable, Freezer, Revision};
+use crate::plan::{Measured, Measures, PlanOptimizer};
+pub(crate) use held::Held;
+
+/// What is kept between steps, and which variables train.
+#[derive(Debug, Default)]
+pub(crate) struct Observer {
+    held: Held,
+    trained: Option<(Revision, Vec<Trained>)>,
+    /// What the optimizers were last asked to measure.
+    asked: Measures,
+}
+
+/// A variable that trains.
+#[derive(Clone, Debug)]
+struct Trained {
+    leaf: usize,
+    name: Arc<str>,
+    var: Var,
+}
+
+/// A step that is being observed, before its update.
+#[derive(Debug)]
+pub(crate) struct Look {
+    needs: Needs,
+    seen: Vec<Before>,
+}
+
+impl Look {
+    pub(crate) fn needs(&self) -> Needs {
+        self.needs
+    }
+}
+
+/// What is known of a variable before its update.
+#[derive(Debug)]
+struct Before {
+    trained: Trained,
+    seen: Seen,
+    /// The weight, if its optimizer does not measure and it has to be compared.
+    weight: Option<Tensor>,
+    /// Whether its optimizer measures.
+    measured: bool,
+}
+
+impl Observer {
+    /// Looks at the gradients of a step before its update; `None` if nothing is needed.
+    ///
+    /// # Errors
+    ///
+    /// A device failed.
+    pub(crate) fn before<M: Freezable>(
+        &mut self,
+        needs: Needs,
+        freezer: &Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        grads: &GradStore,
+    ) -> Result<Option<Look>> {
+        let outside = self.ask(needs.measures(), optimizers);
+        if needs.is_empty() {
+            return Ok(None);
+        }
+        let mut seen = Vec::new();
+        for trained in self.trained(freezer) {
+            let Some(grad) = grads.get(&trained.var) else { continue };
+            let measured = !outside.contains(&trained.var.id());
+            let before = self.held.look(needs, trained, grad, measured)?;
+            seen.push(before);
+        }
+        Ok(Some(Look { needs, seen }))
+    }
+
+    /// As [`before`](Self::before) for a step that updates within its backward, where a policy sees what
+    /// the optimizers measure and nothing of gradients besides.
+    ///
+    /// # Errors
+    ///
+    /// The policy needs more, or an optimizer does not measure.
+    pub(crate) fn before_in_backward<M: Freezable>(
+        &mut self,
+        needs: Needs,
+        freezer: &Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+    ) -> Result<Option<Look>> {
+        let outside = self.ask(needs.measures(), optimizers);
+        if needs.is_empty() {
+            return Ok(None);
+        }
+        if !Needs::IN_BACKWARD.contains(needs) || !outside.is_empty() {
+            let why = "the policy needs gradients of the whole step, which updates within the backward \
+                       free at once; leave out `update_in_backward`, or use optimizers of \
+                       `freeze_core::optim` on the CPU";
+            return Err(Error::training(why));
+        }
+        let seen = self.trained(freezer).into_iter().map(|trained| {
+            let seen = Seen::new(trained.leaf, trained.name.clone(), trained.var.elem_count());
+            Before { trained, seen, weight: None, measured: true }
+        });
+        Ok(Some(Look { needs, seen: seen.collect() }))
+    }
+
+    /// Completes what was seen of a step after its update.
+    ///
+    /// # Errors
+    ///
+    /// A device failed.
+    pub(crate) fn after(
+        &mut self,
+        look: Look,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        loss: f64,
+        at: Elapsed,
+    ) -> Result<Observation> {
+        let measured = optimizers.iter_mut().flat_map(|optimizer| optimizer.take_measured());
+        let measured: HashMap<TensorId, Measured> = measured.collect();
+        let mut observation = Observation::after_step(at, loss);
+        for Before { trained, seen, weight, measured: within } in look.seen {
+            let mut seen = match (within, measured.get(&trained.var.id())) {
+                (true, Some(measured)) => seen.measured(measured),
+                // It had no gradient, or nothing is measured.
+                (true, None) if !look.needs.measures().is_empty() => continue,
+                _ => numbers::after_update(seen, look.needs, &trained.var, weight.as_ref())?,
+            };
+            if look.needs.contains(Needs::WEIGHT_CHANGE) {
+                seen = self.held.weight_change(seen, &trained)?;
+            }
+            if look.needs.contains(Needs::TENSORS) {
+                seen = seen.var(trained.var);
+            }
+            observation = observation.tensor(seen);
+        }
+        Ok(observation)
+    }
+
+    /// What can be seen before the first step.
+    pub(crate) fn at_start<M: Freezable>(
+        &mut self,
+        needs: Needs,
+        freezer: &Freezer<M>,
+        at: Elapsed,
+    ) -> Observation {
+        let observation = Observation::at_start(at);
+        if !needs.contains(Needs::TENSORS) {
+            return observation;
+        }
+        self.trained(freezer).into_iter().fold(observation, |observation, trained| {
+            let Trained { leaf, name, var } = trained;
+            observation.tensor(Seen::new(leaf, name, var.elem_count()).var(var))
+        })
+    }
+
+    /// Asks the optimizers to measure; returns the variables of those that cannot.
+    fn ask(
+        &mut self,
+        measures: Measures,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+    ) -> HashSet<TensorId> {
+        if measures.is_empty() && self.asked.is_empty() {
+            return HashSet::new();
+        }
+        self.asked = measures;
+        let mut outside = HashSet::new();
+        for optimizer in optimizers {
+            if !optimizer.measure_within_step(measures) {
+                outside.extend(optimizer.owned());
+            }
+        }
+        outside
+    }
+
+    /// The variables that train, in the order of the leaves.
+    fn trained<M: Freezable>(&mut self, freezer: &Freezer<M>) -> Vec<Trained> {
+        if let Some((revision, trained)) = &self.trained
+            && *revision == freezer.revision
+        {
+            return trained.clone();
+        }
+        let paths = freezer.plan().paths().iter().enumerate();
+        let leaves: HashMap<&str, usize> =
+            paths.map(|(leaf, path)| (path.as_str(), leaf)).collect();
+        let vars = freezer.planned_vars().into_iter().filter(|var| !var.state.is_frozen());
+        let trained: Vec<Trained> = vars
+            .filter_map(|var| {
+                let leaf = *leaves.get(&*var.leaf)?;
+                Some(Trained { leaf, name: var.name, var: var.var })
+            })
+            .collect();
+        self.held.keep_only(trained.iter().map(|trained| &*trained.name));
+        self.trained = Some((freezer.revision, trained.clone()));
+        trained
+    }
+
+    /// What is kept between steps, as bytes.
+    pub(crate) fn save(&self) -> Result<Vec<u8>> {
+        self.held.save()
+    }
+
+    /// Takes over what was [saved](Self::save).
+    pub(crate) fn load(&mut self, held: Held) {
+        self.held = held;
+    }
+}

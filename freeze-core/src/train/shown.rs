@@ -1,0 +1,150 @@
+//! What a run shows its policy: steps, outputs of a probe batch, measured costs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+
+use super::driven::as_plan;
+use super::training::Training;
+use crate::error::{Error, Result};
+use crate::forecast::{Calibration, calibrate, calibrate_with_update};
+use crate::model::Freezable;
+use crate::plan::Prepared;
+use crate::policy::{Elapsed, Needs, Output, Shown};
+use crate::train::hook::Observed;
+
+/// Computes the outputs of stages on a fixed batch.
+type Probe<M> = Box<dyn Fn(&M) -> candle_core::Result<Vec<Output>> + Send>;
+
+/// Computes the loss of a typical batch.
+type Loss<M> = Box<dyn Fn(&M) -> candle_core::Result<Tensor> + Send>;
+
+/// What the run can show besides its variables.
+pub(super) struct Shows<M> {
+    probe: Option<Probe<M>>,
+    loss: Option<Loss<M>>,
+}
+
+impl<M> Default for Shows<M> {
+    fn default() -> Self {
+        Self { probe: None, loss: None }
+    }
+}
+
+impl<M> fmt::Debug for Shows<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (probe, loss) = (self.probe.is_some(), self.loss.is_some());
+        f.debug_struct("Shows").field("probe", &probe).field("loss", &loss).finish()
+    }
+}
+
+impl<M: Freezable> Training<M> {
+    /// Sets how the outputs of stages on a fixed probe batch are computed, for policies that compare
+    /// them, such as plasticity. The model is passed with everything frozen.
+    pub fn probe(
+        mut self,
+        outputs: impl Fn(&M) -> candle_core::Result<Vec<Output>> + Send + 'static,
+    ) -> Self {
+        self.shows.probe = Some(Box::new(outputs));
+        self
+    }
+
+    /// Sets how the loss of a typical batch is computed, for policies that go by measured costs, such
+    /// as a budget. Before the first step the run [calibrates](mod@crate::forecast) with it, updates
+    /// included; neither weights nor optimizer state change.
+    pub fn costs_of(
+        mut self,
+        loss: impl Fn(&M) -> candle_core::Result<Tensor> + Send + 'static,
+    ) -> Self {
+        self.shows.loss = Some(Box::new(loss));
+        self
+    }
+
+    /// Before the first step of a run: asks the policy, if it is due then.
+    pub(super) fn begin_policy(&mut self) -> Result<()> {
+        let elapsed = self.clock.elapsed();
+        if elapsed.step > 0 {
+            return Ok(());
+        }
+        let Some(needs) = self.policy.as_ref().map(|policy| policy.needs_at_start(elapsed)) else {
+            return Ok(());
+        };
+        let shown = self.show(needs)?;
+        let Some(policy) = &mut self.policy else { return Ok(()) };
+        let mut optimizers = as_plan(&mut self.optimizers);
+        let began = policy.begin(&mut self.freezer, &mut optimizers, elapsed, shown);
+        self.planned();
+        match began? {
+            Some(frozen) => self.record_frozen(&frozen, elapsed),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks at the gradients of a step before its update.
+    pub(super) fn before_update(&mut self, grads: &GradStore) -> Result<Option<Observed>> {
+        let elapsed = self.clock.elapsed();
+        let Some(policy) = &mut self.policy else { return Ok(None) };
+        let mut optimizers = as_plan(&mut self.optimizers);
+        policy.before_update(&self.freezer, &mut optimizers, grads, elapsed).map(Some)
+    }
+
+    /// As [`before_update`](Self::before_update) for a step that updates within its backward.
+    pub(super) fn before_backward(&mut self) -> Result<Option<Observed>> {
+        let elapsed = self.clock.elapsed();
+        let Some(policy) = &mut self.policy else { return Ok(None) };
+        let mut optimizers = as_plan(&mut self.optimizers);
+        policy.before_backward(&self.freezer, &mut optimizers, elapsed).map(Some)
+    }
+
+    /// Shows the policy a step that has been counted.
+    pub(super) fn after_update(&mut self, observed: Option<Observed>, loss: f64) -> Result<()> {
+        let Some(observed) = observed.filter(|observed| !observed.needs().is_empty()) else {
+            return Ok(());
+        };
+        let shown = self.show(observed.needs().and(Needs::OUTPUTS))?;
+        let elapsed: Elapsed = self.clock.elapsed();
+        let Some(policy) = &mut self.policy else { return Ok(()) };
+        let mut optimizers = as_plan(&mut self.optimizers);
+        policy.after_update(observed.showing(shown), &mut optimizers, loss, elapsed)
+    }
+
+    fn show(&mut self, needs: Needs) -> Result<Shown> {
+        let mut shown = Shown::default();
+        if needs.contains(Needs::OUTPUTS) {
+            let Some(probe) = &self.shows.probe else {
+                let why =
+                    "the policy compares outputs of a probe batch; give the run one by `probe`";
+                return Err(Error::training(why));
+            };
+            shown.outputs = self.evaluate(probe)?;
+        }
+        if needs.contains(Needs::COSTS)
+            && let Some(loss) = self.shows.loss.take()
+        {
+            let costs = self.measure(&loss);
+            self.shows.loss = Some(loss);
+            shown.costs = Some(Arc::new(costs?));
+        }
+        Ok(shown)
+    }
+
+    /// Calibrates; with updates, if the state of all optimizers can be saved and restored.
+    fn measure(&mut self, loss: &Loss<M>) -> Result<Calibration> {
+        let vars = self.freezer.planned_vars();
+        let saved = self.optimizers.iter_mut().map(|driven| driven.save_state_as(&vars));
+        let Ok(saved) = saved.collect::<Result<Vec<_>>>() else {
+            return calibrate(&self.freezer, |model| loss(model));
+        };
+        let optimizers = &mut self.optimizers;
+        let update = |grads: &GradStore| {
+            optimizers.iter_mut().try_for_each(|driven| driven.update(grads).map_err(Into::into))
+        };
+        let costs = calibrate_with_update(&self.freezer, |model| loss(model), update);
+        let pairs = self.optimizers.iter_mut().zip(&saved);
+        let restored = pairs.map(|(driven, saved)| driven.prepare_state(saved, &vars));
+        restored.collect::<Result<Vec<_>>>()?.into_iter().for_each(Prepared::commit);
+        costs
+    }
+}
