@@ -30,7 +30,7 @@ const PARTS: [(&str, &str); 27] = [
     ("`optimizer.N/master/NAME`", "the `f32` copy of a parameter in half precision"),
     (
         "`random/NAME`",
-        "a generator that was named, as MessagePack; `freeze.training`: a `Training`'s place, seed and patience",
+        "a generator that was named, as MessagePack; `freeze.training`: a `Training`'s place, seed and patience; `freeze.observer`: copies and sums that its policy needs",
     ),
     ("`history/value`", "every recorded value of every metric"),
     ("`history/metric`", "which metric each value is of"),
@@ -45,7 +45,12 @@ const PARTS: [(&str, &str); 27] = [
     ("`progress`", "epochs and steps"),
     ("`samples`", "samples seen"),
     ("`optimizers`", "of each its type, learning rate, and the updates of each parameter"),
-    ("`schedule`", "its name, settings and state"),
+    ("`policy`", "its name, settings and state"),
+    ("`why`", "why leaves are in their states, as the policy said"),
+    (
+        "`frozen_state`",
+        "what becomes of the optimizer state of frozen parameters, if the policy said",
+    ),
     ("`metrics`", "the names of the metrics, with the latest value of each"),
     ("`gathered`", "what the summed gradients weigh"),
     ("`checksums`", "of every tensor in the file"),

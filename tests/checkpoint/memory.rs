@@ -46,7 +46,7 @@ fn greedy() -> Vec<(&'static str, Vec<u8>)> {
             r#"{{"written_by":"","layout":{{"tensors":{{}},"ties":{{}}}},
             "dropouts":{{"states":{{{dropouts}}},"shared":{{}}}},"plan":[],"base_plan":[],
             "batch_norm":"as_caller","progress":{{"epoch":0,"epochs":0,"step":0,"steps":0}},
-            "samples":0,"optimizers":[],"schedule":{{"describe":"","state":{schedule}}},
+            "samples":0,"optimizers":[],"policy":{{"describe":"","state":{schedule}}},
             "metrics":[{metrics}],"gathered":null,"checksums":{{}},
             "in_base":null,"base_id":null}}"#
         ))

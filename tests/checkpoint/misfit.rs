@@ -81,7 +81,7 @@ fn every_difference_of_the_layout_is_listed() -> Result<()> {
         state["dropouts"]["states"]["other"] = state["dropouts"]["states"]["dropout"].take();
         drop(state["dropouts"]["states"].as_object_mut().map(|states| states.remove("dropout")));
         state["optimizers"] = serde_json::json!([]);
-        state["schedule"]["describe"] = "linear(start=0, level=1)".into();
+        state["policy"]["describe"] = "linear(start=0, level=1)".into();
         state["metrics"] = serde_json::Value::Null;
     })?;
     assert_says(
@@ -112,7 +112,7 @@ fn what_each_part_refuses_leaves_all_parts_alone() -> Result<()> {
             |s| drop(s["optimizers"][0]["steps"].as_object_mut().map(|m| m.remove("head.bias"))),
             "`step/head.bias` is missing",
         ),
-        (|s| s["schedule"]["state"] = "x".into(), "expected a number"),
+        (|s| s["policy"]["state"] = "x".into(), "expected a number"),
         (|s| s["dropouts"]["states"]["dropout"] = 1.into(), "its state cannot be read"),
         (|s| s["metrics"] = serde_json::json!([]), "its history of metrics is not one"),
         (|s| s["plan"]["leaves"][0][0] = "trunk".into(), "leaf 0 is `trunk` in the plan"),

@@ -126,7 +126,7 @@ fn what_a_refused_resume_prepared_is_never_taken_up() -> Result<()> {
         (|state| state["optimizers"][0]["kind"] = "Adam".into(), "it was saved by Adam"),
         (|state| state["optimizers"][1]["kind"] = "Adam".into(), "it was saved by Adam"),
         (|state| state["optimizers"][1]["learning_rate"] = (-1.0).into(), "is -1"),
-        (|state| state["schedule"]["state"] = "x".into(), "expected a number"),
+        (|state| state["policy"]["state"] = "x".into(), "expected a number"),
         (|state| state["metrics"] = serde_json::json!([]), "its history of metrics is not one"),
         (
             |state| drop(state["base_plan"]["leaves"].as_array_mut().map(Vec::pop)),

@@ -63,7 +63,7 @@ fn a_hook_and_its_sink_go_to_another_thread() {
     assert_eq!(history.last("layer_freezing/layers_frozen"), Some(1.0));
     let named: LayerFreezing<Linear, ()> = LayerFreezing::new(0.5, 1.0).expect("a hook");
     let shown = format!("{named:?}");
-    assert!(shown.contains("linear(start=0.5") && shown.contains("Epoch"), "{shown}");
+    assert!(shown.contains("linear(start=0.5") && shown.contains("Due"), "{shown}");
 }
 
 #[test]

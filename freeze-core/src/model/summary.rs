@@ -2,6 +2,7 @@
 
 mod ties;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
@@ -12,18 +13,27 @@ use ties::Ties;
 
 /// A table of leaves: kind, shapes, number of parameters, trained or frozen, and the totals. A tied
 /// parameter is shown with another of its names, and if it trains differently from its leaf, the
-/// row says which leaf decides.
+/// row says which leaf decides. A last column says why leaves are in their states, if a policy gave
+/// reasons.
 ///
 /// `println!("{}", model.summary()?)`; for a model under a plan, [`Freezer::summary`](crate::Freezer::summary).
 #[derive(Clone, Debug)]
 pub struct Summary {
     rows: Vec<(Leaf, LeafState)>,
+    /// Why leaves are in their states, by path.
+    why: BTreeMap<String, String>,
 }
 
 impl Summary {
     /// `states` has one state per leaf, in order.
     pub(crate) fn new(leaves: Vec<Leaf>, states: &[LeafState]) -> Self {
-        Self { rows: leaves.into_iter().zip(states.iter().copied()).collect() }
+        let rows = leaves.into_iter().zip(states.iter().copied()).collect();
+        Self { rows, why: BTreeMap::new() }
+    }
+
+    /// Adds why leaves are in their states, by path.
+    pub(crate) fn because(self, why: &BTreeMap<String, String>) -> Self {
+        Self { why: why.clone(), ..self }
     }
 
     /// The number of parameters (elements) in all leaves; a tied one counts once.
@@ -68,7 +78,9 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
         table.load_style(UTF8_HORIZONTAL_ONLY);
-        table.set_header(["#", "leaf", "kind", "shapes", "parameters", "state"]);
+        let why = (!self.why.is_empty()).then_some("why");
+        let header = ["#", "leaf", "kind", "shapes", "parameters", "state"];
+        table.set_header(header.into_iter().chain(why));
         let ties = Ties::of(&self.rows);
         for (row, (leaf, state)) in self.rows.iter().enumerate() {
             let shapes: Vec<String> = leaf
@@ -87,14 +99,16 @@ impl fmt::Display for Summary {
             };
             let own = format!("{own}{}{}", always(leaf), spared(leaf));
             let state = [vec![own], ties.exceptions(row)].concat().join("\n");
-            table.add_row([
+            let row = [
                 leaf.index.to_string(),
                 leaf.path.clone(),
                 leaf.kind.to_string(),
                 shapes.join("\n"),
                 leaf.elements().to_string(),
                 state,
-            ]);
+            ];
+            let why = why.map(|_| self.why.get(&leaf.path).cloned().unwrap_or_default());
+            table.add_row(row.into_iter().chain(why));
         }
         for column in [0, 4] {
             if let Some(column) = table.column_mut(column) {

@@ -73,7 +73,7 @@ impl<M: Freezable> Freezer<M> {
         plan.freeze_as(&self.base);
         if floor == Floor::LastLeaf
             && let Some(leaf) = self.inventory.last_trained(&self.base)
-            && self.inventory.last_trained(plan).is_none()
+            && self.inventory.last_trained(&plan.keeping_always(&self.base)).is_none()
             && let Some(state) = self.base.state(leaf)
         {
             plan.set(leaf, state)?;

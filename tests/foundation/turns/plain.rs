@@ -51,6 +51,12 @@ impl Plain {
         let depth = self.scheduled.min(3) as usize;
         let mut states = self.base.clone();
         states[..depth].fill(LeafState::Frozen);
+        // The last leaf that the user left trained trains, if nothing else does.
+        if let Some(last) = self.base.iter().rposition(|state| !state.is_frozen())
+            && states.iter().all(|state| state.is_frozen())
+        {
+            states[last] = self.base[last];
+        }
         self.take_up(states);
     }
 

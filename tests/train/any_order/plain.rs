@@ -97,6 +97,12 @@ impl Plain {
                 let depth = (*epoch as f64 / 4.0 * (LEAVES - 1) as f64).trunc() as usize;
                 let mut plan = self.state.base.clone();
                 plan[..depth].fill(None);
+                // The last leaf that the user left trained trains, if nothing else does.
+                if let Some(last) = self.state.base.iter().rposition(Option::is_some)
+                    && plan.iter().all(Option::is_none)
+                {
+                    plan[last] = self.state.base[last];
+                }
                 self.plan(plan);
             }
             Turn::RefusedSchedule => return Err("epoch"),

@@ -177,8 +177,9 @@ impl<M: Freezable> Freezer<M> {
     ///
     /// A layer of the model cannot be rebuilt.
     pub fn summary(&self) -> Result<Summary> {
-        Ok(Summary::new(self.leaves()?, self.plan.states()))
+        Ok(Summary::new(self.leaves()?, self.plan.states()).because(&self.why))
     }
+
     fn view_by(&self, plan: &FreezePlan, policy: BatchNormPolicy) -> Result<View<M>> {
         Ok(View::new(mapped::view(plan, policy, |mapper| self.whole.map_params(mapper))?))
     }
