@@ -22,7 +22,7 @@ struct Net {
 }
 
 /// What each part of the file is, tensors and then the keys of the header's state.
-const PARTS: [(&str, &str); 27] = [
+const PARTS: [(&str, &str); 29] = [
     ("`model/NAME`", "a parameter or running statistic by field path; a tied one once"),
     ("`optimizer.N/first_moment/NAME`", "Adam's and AdamW's mean of gradients"),
     ("`optimizer.N/second_moment/NAME`", "Adam's and AdamW's mean of squares"),

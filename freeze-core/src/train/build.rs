@@ -10,7 +10,7 @@ use super::clock::{Clock, Length};
 use super::driven::{Driven, TrainOptimizer};
 use super::generator::Shared;
 use super::report::{Progress, Spent};
-use super::shown::Shows;
+use super::shows::Shows;
 use super::stop::{EarlyStop, OnNonFinite};
 use super::training::Training;
 use crate::cache::{ActivationCache, CacheStats};

@@ -67,6 +67,7 @@ mod plan;
 mod report;
 mod seen;
 mod shown;
+mod shows;
 mod step;
 mod stop;
 mod training;

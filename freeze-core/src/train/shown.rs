@@ -1,12 +1,12 @@
 //! What a run shows its policy: steps, outputs of a probe batch, measured costs.
 
-use std::fmt;
 use std::sync::Arc;
 
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 
 use super::driven::as_plan;
+use super::shows::Loss;
 use super::training::Training;
 use crate::error::{Error, Result};
 use crate::forecast::{Calibration, calibrate, calibrate_with_update};
@@ -14,31 +14,6 @@ use crate::model::Freezable;
 use crate::plan::Prepared;
 use crate::policy::{Elapsed, Needs, Output, Shown};
 use crate::train::hook::Observed;
-
-/// Computes the outputs of stages on a fixed batch.
-type Probe<M> = Box<dyn Fn(&M) -> candle_core::Result<Vec<Output>> + Send>;
-
-/// Computes the loss of a typical batch.
-type Loss<M> = Box<dyn Fn(&M) -> candle_core::Result<Tensor> + Send>;
-
-/// What the run can show besides its variables.
-pub(super) struct Shows<M> {
-    probe: Option<Probe<M>>,
-    loss: Option<Loss<M>>,
-}
-
-impl<M> Default for Shows<M> {
-    fn default() -> Self {
-        Self { probe: None, loss: None }
-    }
-}
-
-impl<M> fmt::Debug for Shows<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (probe, loss) = (self.probe.is_some(), self.loss.is_some());
-        f.debug_struct("Shows").field("probe", &probe).field("loss", &loss).finish()
-    }
-}
 
 impl<M: Freezable> Training<M> {
     /// Sets how the outputs of stages on a fixed probe batch are computed, for policies that compare

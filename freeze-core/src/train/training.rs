@@ -12,7 +12,7 @@ use super::driven::Driven;
 use super::generator::Generators;
 use super::report::{Progress, Spent};
 use super::seen::InBackward;
-use super::shown::Shows;
+use super::shows::Shows;
 use super::stop::{EarlyStop, OnNonFinite, Stopped};
 use super::upcoming::Upcoming;
 use crate::cache::{ActivationCache, CacheStats};
