@@ -7,6 +7,7 @@ mod kept;
 mod laws;
 mod net;
 mod odd;
+mod processes;
 mod recomputed;
 mod refused;
 mod rows;
