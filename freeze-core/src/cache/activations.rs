@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::class::Class;
+use super::form::Form;
 use super::front::Front;
 use super::rounded::Rounded;
 use super::samples::Samples;
@@ -173,24 +174,41 @@ impl ActivationCache {
         let (Some(front), Some(store)) = (&self.front, &self.store) else { return Ok(()) };
         let class = &mut self.classes[class];
         let input = class.input.clone();
+        let settings = (self.precision, self.version.as_str());
         let open = |depth: usize, layout: &FlowLayout, tail: usize| match self.lifetime {
             Lifetime::Cache => Ok(store.records(layout.width())),
             Lifetime::Kept => {
-                let identity = Identity {
-                    model: std::any::type_name::<M>().to_string(),
-                    stage: front.path(depth).to_string(),
-                    front: format!("{:016x} of {input:?}", front.fingerprint(depth)),
-                    layout: layout.clone(),
-                    precision: format!("{:?}", self.precision),
-                    data: self.version.clone(),
-                };
+                let identity = identity::<M>(front, settings, &input, (depth, layout));
                 store.kept(layout.width() + tail, &identity)
             }
         };
         match which {
-            [] => class.open(depth, rounded, &open).map(drop),
+            [] => class.open(depth, Form::of_rounded(rounded)?, &open).map(drop),
             _ => class.keep(depth, (samples, which), rounded, &open),
         }
+    }
+
+    /// Finds what earlier runs kept of activations after fewer stages, to go on from there; only where they
+    /// are stored exactly, or results would depend on what was found.
+    pub(super) fn find_earlier<M>(
+        &mut self,
+        class: usize,
+        forms: Vec<(usize, Form)>,
+    ) -> Result<()> {
+        let (Some(front), Some(store)) = (&self.front, &self.store) else { return Ok(()) };
+        let class = &mut self.classes[class];
+        if self.lifetime != Lifetime::Kept || self.precision != Precision::Exact {
+            return Ok(());
+        }
+        let settings = (self.precision, self.version.as_str());
+        for (depth, form) in forms {
+            let identity = identity::<M>(front, settings, &class.input, (depth, &form.layout));
+            let width = form.layout.width() + class.tail();
+            if !class.is_open(depth) && store.has_kept(width, &identity)? {
+                class.open(depth, form, &|_, _, _| store.kept(width, &identity))?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the records that earlier runs kept after `depth` stages were looked for.
@@ -201,6 +219,23 @@ impl ActivationCache {
     /// Drops the records of outputs of more than `depth` stages.
     pub(super) fn drop_beyond(&mut self, depth: usize) {
         self.classes.iter_mut().for_each(|class| class.drop_beyond(depth));
+    }
+}
+
+/// What must be equal for a run to use activations after `depth` stages that another run kept.
+fn identity<M>(
+    front: &Front,
+    (precision, version): (Precision, &str),
+    input: &FlowLayout,
+    (depth, layout): (usize, &FlowLayout),
+) -> Identity {
+    Identity {
+        model: std::any::type_name::<M>().to_string(),
+        stage: front.path(depth).to_string(),
+        front: format!("{:016x} of {input:?}", front.fingerprint(depth)),
+        layout: layout.clone(),
+        precision: format!("{precision:?}"),
+        data: version.to_string(),
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 
-use super::rounded::{Rounded, as_computed, types};
+use super::form::Form;
+use super::rounded::{Rounded, as_computed};
 use super::samples::Samples;
 use super::shelves::{Lifetime, Shelf, Shelves};
 use super::store::Records;
@@ -24,14 +25,6 @@ pub(super) struct Class {
 
 /// Makes the records of activations after so many stages, of a layout, with so many bytes behind them.
 pub(super) type Open<'a> = dyn Fn(usize, &FlowLayout, usize) -> Result<Records> + 'a;
-
-#[derive(Debug)]
-struct Form {
-    /// Of the stored activations.
-    layout: FlowLayout,
-    /// The types that the tensors were computed in.
-    types: Vec<DType>,
-}
 
 /// What is known of a sample.
 #[derive(Clone, Copy, Debug)]
@@ -125,13 +118,7 @@ impl Class {
     /// # Errors
     ///
     /// The activations of earlier samples of this class had another layout, or the folder cannot be used.
-    pub(super) fn open<F: Flow>(
-        &mut self,
-        depth: usize,
-        rounded: &Rounded<F>,
-        open: &Open<'_>,
-    ) -> Result<Shelf> {
-        let form = Form { layout: rounded.kept.row_layout()?, types: types(&rounded.flow) };
+    pub(super) fn open(&mut self, depth: usize, form: Form, open: &Open<'_>) -> Result<Shelf> {
         let width = form.layout.width();
         let shelf = self.shelves.shelf(depth, width);
         if self.shelves.get_mut(shelf).is_none() {
@@ -159,7 +146,7 @@ impl Class {
         rounded: &Rounded<F>,
         open: &Open<'_>,
     ) -> Result<()> {
-        let shelf = self.open(depth, rounded, open)?;
+        let shelf = self.open(depth, Form::of_rounded(rounded)?, open)?;
         let rows = rounded.kept.to_rows()?;
         let print = |i: u32| samples.prints.as_ref().map(|prints| prints[i as usize]);
         let mut fit: Vec<u32> = Vec::with_capacity(which.len());
@@ -186,6 +173,11 @@ impl Class {
         }
         self.forms.retain(|at, _| *at <= depth);
         self.shelves.drop_beyond(depth);
+    }
+
+    /// The number of bytes behind each row.
+    pub(super) fn tail(&self) -> usize {
+        self.shelves.tail()
     }
 
     pub(super) fn records(&self) -> usize {

@@ -136,12 +136,14 @@ impl ActivationCache {
             let rows = samples.rows(&few);
             let context = batch.context.select(&rows, samples.of_rows.len())?;
             let xs = select(batch.xs, &rows)?;
-            let ran = through(front, batch, (0, few.len()), xs, context.borrow())?;
+            let mut ran = through(front, batch, (0, few.len()), xs, context.borrow())?;
             let depth = front.depth;
             self.drop_beyond(depth);
             if ran.passed == depth {
                 let rounded = Rounded::new(ran.flow, self.precision)?;
                 self.keep::<M, _>(class, depth, (samples, &[]), &rounded)?;
+                ran.forms.retain(|(passed, _)| *passed < depth);
+                self.find_earlier::<M>(class, ran.forms)?;
             }
         }
         Ok(())

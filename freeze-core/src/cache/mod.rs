@@ -48,6 +48,7 @@
 mod activations;
 mod class;
 mod context;
+mod form;
 mod forward;
 mod front;
 mod prints;

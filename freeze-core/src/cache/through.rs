@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use candle_core::Device;
 
 use super::context::CacheContext;
+use super::form::Form;
 use super::front::{Cost, Front};
 use super::samples::Samples;
 use super::trial::{Trials, tried};
@@ -28,6 +29,8 @@ pub(super) struct Ran<F> {
     pub(super) passed: usize,
     /// How long each stage took.
     pub(super) times: Vec<(usize, Duration)>,
+    /// What came out of each stage.
+    pub(super) forms: Vec<(usize, Form)>,
 }
 
 /// Runs the stages from number `passed` to the boundary, which moves if the output of a stage without
@@ -42,7 +45,7 @@ pub(super) fn through<M>(
 where
     M: Staged<Context: CacheContext>,
 {
-    let mut ran = Ran { flow: xs, passed, times: Vec::new() };
+    let mut ran = Ran { flow: xs, passed, times: Vec::new(), forms: Vec::new() };
     let is_new = front.depth > front.repeated;
     for at in passed..front.depth {
         let stage = batch.stages[at];
@@ -51,6 +54,7 @@ where
             Ok((out, time)) => {
                 (ran.flow, ran.passed) = (out, at + 1);
                 ran.times.push((at, time));
+                ran.forms.push((at + 1, Form::of(&ran.flow)?));
                 if trials.repeat {
                     let copy = copied(&ran.flow, &batch.device)?;
                     front.repeats(at, Cost { run: time, copy });

@@ -40,6 +40,38 @@ fn later_runs_over_the_same_front_read_from_the_first_step() -> Result<()> {
     Ok(())
 }
 
+/// A front that is frozen further goes on from what was kept of the shorter one.
+#[test]
+fn a_deeper_front_goes_on_from_what_a_shallower_kept() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Leaves frozen, precision; misses, extended, hits; samples through `stem` but for trials.
+    let rows = [
+        (2, Precision::Exact, [22, 0, 22]),
+        (4, Precision::Exact, [0, 22, 22]),
+        (3, Precision::Exact, [0, 22, 22]),
+        (4, Precision::Exact, [0, 0, 44]),
+        (1, Precision::Exact, [22, 0, 22]),
+        // Rounded twice would be another run.
+        (2, Precision::F16, [22, 0, 22]),
+        (4, Precision::F16, [22, 0, 22]),
+    ];
+    for (leaves, precision, counts) in rows {
+        let cache = ActivationCache::new().kept(folder.path(), 1 << 20).precision(precision);
+        let (mut run, mut plain) = (sweep(5, Some(cache))?, sweep(5, None)?);
+        run.freeze_front(leaves)?;
+        plain.freeze_front(leaves)?;
+        let cached = course(&mut run, |_, _| Ok(()))?;
+        let context = format!("{leaves} leaves, {precision:?}");
+        if precision == Precision::Exact {
+            assert!(cached == course(&mut plain, |_, _| Ok(()))?, "{context}");
+        }
+        let stats = stats(&run);
+        assert_eq!([stats.misses, stats.extended, stats.hits], counts, "{context}");
+        assert_eq!(run.model().runs.of("stem"), counts[0] as usize + 2 * 4 + 2, "{context}");
+    }
+    Ok(())
+}
+
 #[test]
 fn what_was_computed_otherwise_is_not_read() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");

@@ -88,6 +88,18 @@ impl Store {
         Records::kept(Arc::clone(&self.account), width, identity)
     }
 
+    /// Whether an earlier run kept rows under this identity.
+    ///
+    /// # Errors
+    ///
+    /// The identity cannot be described.
+    pub(in crate::cache) fn has_kept(&self, width: usize, identity: &Identity) -> Result<bool> {
+        match &self.account.folder {
+            Some(folder) => kept::is_there(folder, (identity, width)),
+            None => Ok(false),
+        }
+    }
+
     /// The bytes that all records hold together.
     pub(in crate::cache) fn usage(&self) -> Usage {
         let Account { memory, disk, .. } = &*self.account;

@@ -13,8 +13,12 @@ pub(super) const ABOUT: &str = "about.json";
 
 /// The folders of all fronts.
 pub(super) fn fronts(root: &Path) -> io::Result<Vec<PathBuf>> {
-    let is_front = |path: &PathBuf| path.join(ABOUT).is_file();
-    Ok(entries(root)?.into_iter().filter(is_front).collect())
+    Ok(entries(root)?.into_iter().filter(|path| is_front(path)).collect())
+}
+
+/// Whether this is the folder of a front.
+pub(super) fn is_front(path: &Path) -> bool {
+    path.join(ABOUT).is_file()
 }
 
 /// The files of rows of one front, the earliest first.

@@ -33,6 +33,13 @@ pub(super) struct Kept {
     own: Option<Own>,
 }
 
+/// Whether there are files of a front.
+pub(super) fn is_there(root: &Path, (identity, width): (&Identity, usize)) -> Result<bool> {
+    let header = Header::new(identity, width).to_text();
+    let header = header.map_err(|error| file_error(root, "describe", error.into()))?;
+    Ok(folder::is_front(&root.join(identity::name(&header))))
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Own {
     file: u32,
