@@ -13,6 +13,7 @@ use crate::audit::trial::Saved;
 use crate::error::Result;
 use crate::kernel::bytes_of;
 use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf};
+use crate::nn::backward;
 use crate::nn::record::{self, Detail, Part, record};
 use crate::plan::{FreezePlan, LeafState};
 
@@ -89,7 +90,7 @@ pub(super) fn measure<M: Freezable>(
         .collect();
     let leaf = |leaf: &Leaf| LeafCost {
         path: leaf.path.clone(),
-        kind: leaf.kind,
+        kind: leaf.kind.into(),
         known: !leaf.is_trainable() || seen.contains(&leaf.index),
     };
     let leaves = leaves.iter().map(leaf).collect();
@@ -171,7 +172,7 @@ where
         let start = Instant::now();
         let loss = prober.loss(view)?;
         let began = now(loss.device())?;
-        let grads = loss.backward()?;
+        let grads = backward(&loss)?;
         let ended = now(loss.device())?;
         Ok((loss.device().clone(), grads, start, began, ended))
     };

@@ -1,21 +1,26 @@
 //! The costs of each call, and how the time between calls in the backward is divided.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use crate::nn::record::{self, Flops, Part};
 use crate::plan::LeafState;
 
 /// One leaf of the calibrated model.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct LeafCost {
     pub(super) path: String,
-    pub(super) kind: &'static str,
+    pub(super) kind: Cow<'static, str>,
     /// Whether its operations are recorded, or it has no variable.
     pub(super) known: bool,
 }
 
 /// One call of an operation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Call {
     /// The leaves that hold its weights; empty without weights.
     pub(super) leaves: Vec<usize>,
@@ -31,7 +36,7 @@ pub(super) struct Call {
     pub(super) frozen_forward: Duration,
     /// The gradient of the input, including candle's work until the next call.
     pub(super) input: Duration,
-    /// The gradients of the weights, including candle's work to add them up.
+    /// The gradients of the weights.
     pub(super) weight: Duration,
     pub(super) both: Duration,
 }
@@ -105,7 +110,8 @@ impl Recording {
 }
 
 /// The time of a step before its first call, in the forward and in the backward.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Heads {
     pub(super) forward: Duration,
     pub(super) backward: Duration,
@@ -115,9 +121,10 @@ pub(super) struct Heads {
 /// trained everything. `leaves` returns the leaves of a call's weights and the row in which it is
 /// shown.
 ///
-/// Between the backwards of two calls candle adds up the gradients that the first one returned and
-/// runs operations that are not recorded. The time for the sums of the weights is known; the rest
-/// counts to the gradient of the input.
+/// Between the backwards of two calls candle adds up the gradients of inputs that the first one returned
+/// and runs operations that are not recorded: that counts to the gradient of the input, or, without
+/// one, to those of the weights. Gradients of weights are not added up: see
+/// [`backward`](crate::nn::backward()).
 pub(super) fn combine(
     rounds: &[Recording],
     leaves: impl Fn(usize, &record::Call) -> Vec<usize>,
@@ -144,9 +151,9 @@ pub(super) fn combine(
             true => time.unwrap_or(both),
             false => Duration::ZERO,
         };
-        let sums = match call.input_tracked {
-            true => of(&|call| call.backward.add_weight).unwrap_or_default().min(gap),
-            false => gap,
+        let [of_input, of_weight] = match call.input_tracked {
+            true => [gap, Duration::ZERO],
+            false => [Duration::ZERO, gap],
         };
         let forward = typical(forwards.iter().map(|(_, calls)| calls[index])).unwrap_or_default();
         let frozen = typical(frozen.iter().map(|(_, calls)| calls[index]));
@@ -161,8 +168,8 @@ pub(super) fn combine(
             output: call.output,
             forward,
             frozen_forward: frozen.unwrap_or(forward),
-            input: alone(of(&|call| call.backward.input), call.input_tracked) + (gap - sums),
-            weight: alone(of(&|call| call.backward.weight), call.weight_tracked) + sums,
+            input: alone(of(&|call| call.backward.input), call.input_tracked) + of_input,
+            weight: alone(of(&|call| call.backward.weight), call.weight_tracked) + of_weight,
             both: both + gap,
         }
     });

@@ -8,7 +8,9 @@
 
 mod calibration;
 mod costs;
+mod price;
 mod render;
+mod saved;
 mod stages;
 #[cfg(test)]
 mod tests;
@@ -17,15 +19,20 @@ use std::time::Duration;
 
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::model::{Freezable, Freezer};
 use crate::plan::{FreezePlan, LeafState};
 use costs::{Call, Heads, LeafCost};
+pub(crate) use price::{Front, Price};
 pub use stages::{StageCost, StageCosts, stages};
 
 /// The measured costs of a model's training step, from which plans are forecast. Prints as a table.
-#[derive(Clone, Debug)]
+///
+/// It is saved and read exactly, by serde, so that what was decided by it is decided again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct Calibration {
     leaves: Vec<LeafCost>,
     /// In the order of execution.
@@ -129,24 +136,32 @@ impl Calibration {
     pub fn forecast(&self, plan: &FreezePlan) -> Result<Forecast> {
         plan.check_paths(self.template.paths())?;
         let states = plan.states();
-        let full = self.step_time(self.template.states());
-        let known = match self.first_trained(states) {
-            Some(leaf) => self.leaves[leaf].known,
-            None => true,
-        };
-        let share = self.step_time(states).as_secs_f64() / full.as_secs_f64();
+        let share = self.step_time(states).as_secs_f64() / self.full().as_secs_f64();
         let gradient_bytes = costs::trained_bytes(&self.vars, states);
-        let first = self.first_call(states);
-        let alive = self.calls.iter().skip(first.unwrap_or(self.calls.len()));
         let unknown = self.leaves.iter().filter(|leaf| !leaf.known);
         Ok(Forecast {
-            step_ratio: (known && share.is_finite()).then_some(share),
+            step_ratio: (self.is_known(states) && share.is_finite()).then_some(share),
             flops: self.flops(states),
             gradient_bytes,
             state_bytes: self.moments.saturating_mul(gradient_bytes),
-            activation_bytes: alive.map(|call| call.output).sum(),
+            activation_bytes: self.activation_bytes(states),
             unknown: unknown.map(|leaf| leaf.path.clone()).collect(),
         })
+    }
+
+    /// The time of a step that trains everything.
+    pub(crate) fn full(&self) -> Duration {
+        self.step_time(self.template.states())
+    }
+
+    /// Whether it is known how far the backward goes under `states`.
+    pub(crate) fn is_known(&self, states: &[LeafState]) -> bool {
+        self.first_trained(states).is_none_or(|leaf| self.leaves[leaf].known)
+    }
+
+    fn activation_bytes(&self, states: &[LeafState]) -> usize {
+        let first = self.first_call(states).unwrap_or(self.calls.len());
+        self.calls.iter().skip(first).map(|call| call.output).sum()
     }
 
     /// The forward of all operations, which keep no results before the first trained one, and from

@@ -17,7 +17,7 @@ impl fmt::Display for Calibration {
         for (index, leaf) in self.leaves.iter().enumerate() {
             let calls: Vec<&Call> =
                 self.calls.iter().filter(|call| call.shown_in == Some(index)).collect();
-            let mut row = vec![leaf.path.clone(), leaf.kind.to_string()];
+            let mut row = vec![leaf.path.clone(), leaf.kind.clone().into_owned()];
             match leaf.known {
                 false => row.push("unknown".to_string()),
                 true => row.extend(cells(&calls)),

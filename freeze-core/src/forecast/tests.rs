@@ -14,12 +14,12 @@ fn trained(paths: Vec<String>) -> FreezePlan {
     FreezePlan::of(paths.into(), &declared, Declared::state).expect("a plan")
 }
 
-fn ms(ms: u64) -> Duration {
+pub(super) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
 /// Four leaves, each with one call, and a call without weights behind the second.
-fn given() -> Calibration {
+pub(super) fn given() -> Calibration {
     let call = |leaf: Option<usize>, [input, weight, both]: [u64; 3]| Call {
         leaves: leaf.into_iter().collect(),
         shown_in: leaf,
@@ -41,7 +41,7 @@ fn given() -> Calibration {
         call(Some(3), [50, 8, 57]),
     ];
     let paths: Vec<String> = (0..4).map(|i| i.to_string()).collect();
-    let leaf = |path: &String| LeafCost { path: path.clone(), kind: "Linear", known: true };
+    let leaf = |path: &String| LeafCost { path: path.clone(), kind: "Linear".into(), known: true };
     Calibration {
         leaves: paths.iter().map(leaf).collect(),
         calls,
@@ -62,7 +62,7 @@ fn a_calibration_prints_its_times_in_milliseconds() {
     assert!(row.contains(" 2.000 ms") && row.contains(" 8.000 ms"), "{row}");
 }
 
-fn plan(costs: &Calibration, frozen: &[usize]) -> FreezePlan {
+pub(super) fn plan(costs: &Calibration, frozen: &[usize]) -> FreezePlan {
     let mut plan = costs.template.clone();
     for &leaf in frozen {
         plan.set(leaf, LeafState::Frozen).expect("a leaf");
@@ -151,7 +151,7 @@ fn recorded(started: Instant, tracked: bool, backward: Backward) -> record::Call
 }
 
 #[test]
-fn what_candle_does_between_two_calls_is_split() {
+fn what_candle_does_between_two_calls_is_the_inputs() {
     let start = Instant::now();
     let at = |time| start + ms(time);
     let tracked = [false, true, true];
@@ -185,12 +185,11 @@ fn what_candle_does_between_two_calls_is_split() {
         round(Part::Input, inputs)
     };
     let weight = |more: u64| {
-        let weights = [(None, 3), (Some(20), 50), (Some(21), 4)];
+        let weights = [None, Some(20), Some(21)];
         round(
             Part::Weight,
-            weights.map(|(weight, add)| Backward {
+            weights.map(|weight| Backward {
                 weight: weight.map(|t| ms(t + more)),
-                add_weight: Some(ms(add + more)),
                 ..Default::default()
             }),
         )
@@ -202,8 +201,8 @@ fn what_candle_does_between_two_calls_is_split() {
     assert_eq!(forwards, [[ms(20), ms(10)], [ms(37), ms(20)], [ms(40), ms(15)]]);
     let times: Vec<_> = calls.iter().map(|call| [call.input, call.weight, call.both]).collect();
     assert_eq!(times[0], [ms(0), ms(10 + 5), ms(10 + 5)]);
-    assert_eq!(times[1], [ms(10 + 40), ms(20 + 50), ms(25 + 90)]);
-    assert_eq!(times[2], [ms(11 + 46), ms(21 + 4), ms(28 + 50)]);
+    assert_eq!(times[1], [ms(10 + 90), ms(20), ms(25 + 90)]);
+    assert_eq!(times[2], [ms(11 + 50), ms(21), ms(28 + 50)]);
     let (without, _) = combine(&rounds[1..], |_, _| Vec::new());
     assert!(without.iter().all(|call| call.frozen_forward == call.forward));
     assert!(combine(&[], |_, _| Vec::new()).0.is_empty());

@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Result, Tensor, TensorId};
+use serde::{Deserialize, Serialize};
 
 use super::ops::node::Operands;
 use super::ops::operation::Operation;
@@ -75,7 +76,8 @@ pub(crate) struct Call {
 }
 
 /// Floating-point operations: a multiplication and an addition count as two.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Flops {
     pub(crate) forward: u64,
     pub(crate) input: u64,
@@ -89,8 +91,6 @@ pub(crate) struct Backward {
     pub(crate) input: Option<Duration>,
     /// The gradients of the weights alone, if there are others.
     pub(crate) weight: Option<Duration>,
-    /// The time in which candle adds the returned gradients of the weights to zeros.
-    pub(crate) add_weight: Option<Duration>,
     /// When candle called the backward of all gradients together, and when it returned.
     pub(crate) span: Option<(Instant, Instant)>,
 }

@@ -27,6 +27,7 @@ use crate::plan::FreezePlan;
 
 pub use all::all;
 pub use blocks::{Blocks, By};
+pub use budget::{Budget, BudgetSettings, backward_share, relative_importance, select_within};
 pub use data::{from_json, from_value};
 pub use decision::Decision;
 pub use elapsed::Elapsed;

@@ -60,14 +60,8 @@ impl<O: Operation<N>, const N: usize> Operation<N> for Recorded<O> {
         let start = Instant::now();
         let found = gradients(wanted)?;
         device.synchronize()?;
-        match self.part {
-            Part::Whole => taken.span = Some((start, Instant::now())),
-            Part::Input => {}
-            Part::Weight => {
-                let mut weights = found.iter().skip(self.inputs).flatten();
-                let add = || weights.try_for_each(|grad| grad.zeros_like()?.add(grad).map(drop));
-                taken.add_weight = Some(time(device, add)?.1);
-            }
+        if self.part == Part::Whole {
+            taken.span = Some((start, Instant::now()));
         }
         edit(self.call, |call| call.backward = taken);
         Ok(found)
