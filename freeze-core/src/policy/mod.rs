@@ -41,7 +41,11 @@ pub(crate) use progress::Progress;
 pub use reason::Reason;
 pub use seen::Seen;
 pub use settings::{Boxed, Family, Listed, Settings};
-pub use time::{Linear, LinearSettings};
+pub use time::{
+    FreezeAt, FreezeAtSettings, FreezeOut, FreezeOutSettings, Front, Geometric, GeometricSettings,
+    GradualUnfreezing, GradualUnfreezingSettings, Linear, LinearSettings, Milestone, Phase, Phases,
+    PhasesSettings, Spacing, Triangle, When, slanted_triangle,
+};
 
 /// What decides which leaves train. A schedule is a policy that looks at time alone; [`from_fn`] makes
 /// one from a function. A `Box` of a policy, `dyn` or not, is a policy.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::rhythm::{check_run, is_due, over};
 use crate::error::{Error, Result};
 use crate::plan::FreezePlan;
 use crate::policy::{Acts, Decision, Elapsed, Family, Moment, Policy, Reason, Settings};
@@ -97,15 +98,13 @@ impl Linear {
 
 impl Policy for Linear {
     fn is_due(&self, at: Elapsed, moment: Moment) -> bool {
-        self.acts.includes(at, moment)
+        is_due(self.acts, at, moment)
     }
 
     fn decide(&mut self, elapsed: Elapsed, base: &FreezePlan) -> Result<Decision> {
+        check_run(self.acts, elapsed)?;
         let mut decision = self.refined(elapsed.fraction()?, base)?;
-        let over = match elapsed.steps {
-            0 => format!("{} of {} epochs are over", elapsed.epoch, elapsed.epochs),
-            steps => format!("{} of {steps} steps are over", elapsed.step),
-        };
+        let over = over(elapsed);
         let (depth, leaves) = (decision.depth(), base.len());
         let text = format!("froze: {over}, {depth} of {leaves} leaves are due");
         let due = base.paths().iter().take(depth).cloned();
