@@ -140,6 +140,19 @@ proptest! {
         prop_assert_eq!(policy.frozen(0, blocks), 0);
     }
 
+    /// Where the count is whole, rounding decides nothing.
+    #[test]
+    fn whole_counts_are_exact(
+        den in 2_usize..12,
+        num in 1_usize..12,
+        times in 1_usize..20,
+        round in 1_u32..5,
+    ) {
+        prop_assume!(num < den);
+        let frozen = policy(num as f64 / den as f64).frozen(round as usize, times * den.pow(round));
+        prop_assert_eq!(frozen, times * (den.pow(round) - (den - num).pow(round)));
+    }
+
     #[test]
     fn a_round_freezes_at_most_its_share_of_what_is_left(
         den in 2_usize..50,

@@ -115,10 +115,16 @@ fn the_triangle_moves_every_rate_at_every_step() {
 
 #[test]
 fn reasons_are_given_once_for_each_block_that_thaws() {
-    for triangle in [None, Some(Triangle::default())] {
-        let mut policy = policy(GradualUnfreezingSettings { triangle, ..Default::default() });
+    let rounds = [Acts::AT_EPOCHS, Acts::every(10).expect("steps")];
+    let triangles = [None, Some(Triangle::default())];
+    for (acts, triangle) in rounds.into_iter().flat_map(|acts| triangles.map(|t| (acts, t))) {
+        let settings = GradualUnfreezingSettings { acts, triangle, ..Default::default() };
+        let mut policy = policy(settings);
         let mut thawed = Vec::new();
-        for (at, _) in points(4, 10) {
+        for (at, moment) in points(4, 10) {
+            if !policy.is_due(at, moment) {
+                continue;
+            }
             let why = policy.decide(at, &net(2)).expect("a decision").why;
             thawed.extend(why.into_iter().filter(|why| why.text.starts_with("thawed")));
         }
@@ -134,7 +140,7 @@ fn reasons_are_given_once_for_each_block_that_thaws() {
             round("body.0.b", 20, 3),
             round("embed", 30, 4),
         ];
-        assert_eq!(thawed, once, "{triangle:?}");
+        assert_eq!(thawed, once, "{acts:?}, {triangle:?}");
     }
 }
 

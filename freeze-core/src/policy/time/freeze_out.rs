@@ -122,12 +122,10 @@ impl FreezeOut {
     /// `total` steps; `None` once it is frozen.
     pub fn rate(&self, end: f64, done: usize, total: usize) -> Option<f64> {
         let last = total as f64 * end;
-        if last == 0.0 || done as f64 > last {
-            return None;
-        }
         let highest = if self.settings.scaled { 1.0 / end } else { 1.0 };
         let rate = 0.5 * highest * (1.0 + libm::cos(PI * done as f64 / last));
-        rate.is_finite().then_some(rate)
+        // A cosine without length has no rate.
+        (done as f64 <= last && rate.is_finite()).then_some(rate)
     }
 
     /// The share of a run's time that is saved if leaf `i` costs `costs[i]` forward and as much
