@@ -76,8 +76,14 @@ fn add_changes<T: Real>(
     add_norms(of_update, &update);
     let [_, _, _, _, weight @ .., relative] = sums;
     add_norms(weight, after);
-    for ((sum, &update), &before) in relative.iter_mut().zip(&update).zip(before) {
-        *sum += if before == T::ZERO { T::ZERO } else { (update / before).abs() };
+    // All quotients first: with the choice in one loop, the compiler gathers `before` element by
+    // element.
+    let mut shares = update;
+    for (share, &before) in shares.iter_mut().zip(before) {
+        *share = (*share / before).abs();
+    }
+    for ((sum, share), &before) in relative.iter_mut().zip(shares).zip(before) {
+        *sum += if before == T::ZERO { T::ZERO } else { share };
     }
 }
 
