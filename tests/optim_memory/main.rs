@@ -16,6 +16,7 @@ use freeze_core::nn::ops::{AttentionMask, gelu, linear, scaled_dot_product_atten
 use freeze_core::optim::{
     AdamW, GradAccumulator, ParamsSgd, PerParam, PlanOptimizer, Sgd, StatePolicy,
 };
+use freeze_core::policy::from_json;
 use freeze_core::{Freezable, Freezer, Result, Training, backward, recompute};
 
 #[global_allocator]
@@ -235,6 +236,47 @@ fn a_steady_step_allocates_no_gradient() -> Result<()> {
         // Lists, and what products work in.
         let rest = found - gradients * LAYER;
         assert!(rest < LAYER / 4, "{found} beside {gradients} times {LAYER}");
+    }
+    Ok(())
+}
+
+/// Twelve equal blocks and one layer that always trains: two moments of each that trains, and never more,
+/// not even while the turn passes on.
+#[test]
+fn in_turns_there_is_the_state_of_one_block_and_of_what_always_trains() -> Result<()> {
+    const BLOCKS: usize = 12;
+    let _turn = turn();
+    for (settings, resting) in [
+        (r#"{"policy": "badam", "switch-every": 2, "also-trains": ["layers.12"]}"#, 0),
+        (r#"{"policy": "lisa", "every": 2, "blocks": 2, "state": "drop"}"#, 0),
+        (r#"{"policy": "hift", "state": "keep", "blocks": 2}"#, BLOCKS + 1 - 2),
+    ] {
+        let mut run = Training::of(net(BLOCKS + 1)?)
+            .optimizer(|vars| AdamW::with_names(vars, ParamsAdamW::default()))?
+            .policy(from_json(settings)?)
+            .length(1, 8 * BLOCKS)?;
+        run.next_epoch()?;
+        let run = RefCell::new(run);
+        let before = ALLOCATOR.allocated();
+        let round = |most: &mut usize| -> Result<()> {
+            for _ in 0..2 * BLOCKS {
+                step(&run)?;
+                *most = ALLOCATOR.allocated().saturating_sub(before).max(*most);
+            }
+            Ok(())
+        };
+        let mut most = 0;
+        round(&mut most)?;
+        // Between steps: the state, and gradients whose memory is used again.
+        let (state, gradients) = (2 * (2 + resting) * LAYER, 2 * LAYER);
+        assert!(most <= state + gradients + SMALL, "{settings}: {most} of {LAYER} each");
+        assert!(most + 2 * LAYER >= 2 * 2 * LAYER, "{settings}: {most} is less than the state");
+        let bytes = || run.borrow().optimizer_as::<AdamW>(0).map_or(0, AdamW::state_bytes);
+        assert!(bytes() <= state, "{settings}: {} of {LAYER} each", bytes());
+
+        let held = ALLOCATOR.allocated() - before;
+        let within = held + room(|| round(&mut 0))?;
+        assert!(within <= state + gradients + SMALL, "{settings}: {within} of {LAYER} each");
     }
     Ok(())
 }

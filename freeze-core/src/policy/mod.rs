@@ -39,6 +39,10 @@ pub use observation::{Observation, Output, Shown};
 pub(crate) use observer::{Held, Look, Observer};
 pub(crate) use progress::Progress;
 pub use reason::Reason;
+pub use rotate::{
+    BAdam, BAdamOrder, BAdamSettings, HiFt, HiFtOrder, HiFtSettings, Lisa, LisaSettings, Sampling,
+    Score, TurnState, Weighted, WeightedSettings, draw_chances, largest_scores,
+};
 pub use seen::Seen;
 pub use settings::{Boxed, Family, Listed, Settings};
 pub use time::{
