@@ -39,6 +39,17 @@ fn the_score_is_the_norm_of_the_smoothed_norms_of_the_leaves() {
     assert!((found - score).abs() < 1e-12, "{found} {score}");
 }
 
+/// The norm of two leaves may be infinite where theirs are not.
+#[test]
+fn the_largest_norms_are_scores_too() {
+    let mut policy = policy(r#"{"policy": "weighted", "every": 1, "blocks": 1, "floor": 0}"#);
+    decide(&mut policy, at(0, 9), 2);
+    let sizes = [(1, f64::MAX), (2, f64::MAX), (3, 1.0), (4, 1.0)];
+    policy.observe(&gradients(at(1, 9), &sizes)).expect("numbers");
+    let (drawn, mean) = decide(&mut policy, at(1, 9), 2);
+    assert!(drawn == [0] && mean.is_finite(), "{drawn:?} {mean}");
+}
+
 #[test]
 fn it_needs_what_its_score_goes_by() {
     let both = Needs::TENSORS | Needs::WEIGHT;

@@ -7,15 +7,15 @@ use candle_core::DType;
 use crate::error::{Error, Result};
 use crate::policy::Seen;
 
+/// A norm of one variable, if it was seen.
+pub(super) type NormOf = fn(&Seen) -> Result<Option<f64>>;
+
 /// The L2 norm of each leaf by its index: of all its variables that `norm` tells one of.
 ///
 /// # Errors
 ///
 /// A norm is infinite or NaN.
-pub(super) fn norms_of_leaves(
-    tensors: &[Seen],
-    norm: impl Fn(&Seen) -> Result<Option<f64>>,
-) -> Result<BTreeMap<usize, f64>> {
+pub(super) fn norms_of_leaves(tensors: &[Seen], norm: NormOf) -> Result<BTreeMap<usize, f64>> {
     let mut norms: BTreeMap<usize, f64> = BTreeMap::new();
     for seen in tensors {
         if let Some(norm) = norm(seen)? {

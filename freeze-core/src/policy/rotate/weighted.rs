@@ -6,7 +6,7 @@ use super::chances::{dirichlet, draw_chances, drawn, largest_scores};
 use super::described::described;
 use super::draws::Draws;
 use super::members::{Members, Rest, Who};
-use super::norms::{gradient_norm, norm_of_tensor, norms_of_leaves, weight_norm};
+use super::norms::{NormOf, gradient_norm, norm_of_tensor, norms_of_leaves, weight_norm};
 use super::turn_state::TurnState;
 use super::turns::{Turn, Turns};
 use super::weighted_memory::Memory;
@@ -14,7 +14,7 @@ use super::weighted_settings::{Sampling, Score, WeightedSettings};
 use crate::error::{Error, Result, near};
 use crate::plan::FreezePlan;
 use crate::policy::{
-    Blocks, Decision, Elapsed, Family, Moment, Needs, Observation, Policy, Seen, Settings,
+    Blocks, Decision, Elapsed, Family, Moment, Needs, Observation, Policy, Settings,
 };
 
 /// Trains a few blocks of the body, drawn by their scores every so many steps, and what is outside the
@@ -85,7 +85,7 @@ impl Weighted {
         let Score::Given(given) = &self.settings.score else {
             let score = |member| {
                 let leaves = members.leaves(member).iter();
-                leaves.filter_map(|leaf| self.memory.score(*leaf)).reduce(libm::hypot)
+                leaves.filter_map(|leaf| self.memory.score(*leaf)).reduce(libm::hypot).map(finite)
             };
             return Ok((0..members.len()).map(score).collect());
         };
@@ -148,7 +148,7 @@ impl Policy for Weighted {
     }
 
     fn observe(&mut self, seen: &Observation) -> Result<()> {
-        let (norm, share): (fn(&Seen) -> Result<Option<f64>>, f64) = match self.settings.score {
+        let (norm, share): (NormOf, f64) = match self.settings.score {
             Score::Gradient => (gradient_norm, self.settings.smoothing),
             Score::Weight if seen.is_at_start() => (norm_of_tensor, 0.0),
             Score::Weight => (weight_norm, 0.0),
@@ -213,4 +213,9 @@ impl Policy for Weighted {
 fn parts(state: &Value) -> Option<[&Value; 2]> {
     let parts = state.as_object().filter(|parts| parts.len() == 2)?;
     Some([parts.get("begun")?, parts.get("memory")?])
+}
+
+/// The norm of norms that are finite may be infinite.
+fn finite(score: f64) -> f64 {
+    score.min(f64::MAX)
 }
