@@ -50,6 +50,12 @@ pub use time::{
     GradualUnfreezing, GradualUnfreezingSettings, Linear, LinearSettings, Milestone, Phase, Phases,
     PhasesSettings, Spacing, Triangle, When, slanted_triangle,
 };
+pub use signal::{
+    AutoFreeze, AutoFreezeSettings, GradEs, GradEsSettings, Ils, IlsSettings, Plasticity,
+    PlasticitySettings, QuietFront, Rgn, RgnSettings, SingularScore, Snr, SnrSettings, Spectrum,
+    SpectrumSettings, best_scores, gradient_signal_to_noise, least_changed, module_type,
+    plasticity, relative_gradient, relative_rates, relative_update, similarities, slope,
+};
 
 /// What decides which leaves train. A schedule is a policy that looks at time alone; [`from_fn`] makes
 /// one from a function. A `Box` of a policy, `dyn` or not, is a policy.
