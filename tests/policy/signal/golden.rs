@@ -103,7 +103,8 @@ fn grad_es_decides_as_the_official_code() {
             for leaf in (0..components.len()).filter(|leaf| is_check && !ours.contains(leaf)) {
                 let now = flat(&weights[leaf]);
                 if let Some(before) = last.insert(leaf, now.clone()) {
-                    let change = now.iter().zip(before).map(|(now, old)| (now - old).abs()).sum();
+                    let change: f64 =
+                        now.iter().zip(before).map(|(now, old)| (now - old).abs()).sum();
                     assert!((change - row[1][leaf].as_f64().expect("one")).abs() < 1e-12, "{what}");
                     seen = seen.tensor(Seen::new(leaf, "w", 1).weight_change(l1(change)));
                 }
