@@ -100,9 +100,10 @@ fn chosen(case: &Value, percent: f64) -> BTreeSet<String> {
 #[test]
 fn spectrum_scores_as_the_official_code() {
     for case in list(&golden("spectrum")["cases"]) {
-        for (row, weight) in list(&case["rows"]).iter().zip(list(&case["weights"])) {
+        for row in list(&case["rows"]) {
             let what = format!("{}, {}", case["name"], row[0]);
-            assert_eq!(row[0], weight[0], "{what}");
+            let weight = list(&case["weights"]).iter().find(|weight| weight[0] == row[0]);
+            let weight = weight.unwrap_or_else(|| panic!("{what}: no weight"));
             if has_mark(&row[7], "one_dimension") {
                 continue;
             }

@@ -74,7 +74,7 @@ pub const POLICIES: [&str; 10] = [
     r#"{"policy": "rgn", "batches": 2, "exclude": ["embed"]}"#,
     r#"{"policy": "snr", "batches": 2}"#,
     r#"{"policy": "spectrum", "always": ["body.0.*"]}"#,
-    r#"{"policy": "plasticity", "window": 2, "average": 1, "share": 1.0, "refresh": 3}"#,
+    r#"{"policy": "plasticity", "acts": {"epochs": true, "steps": 3}, "window": 2, "share": 1.0}"#,
     r#"{"policy": "plasticity", "acts": {"steps": 2}, "window": 2, "share": 1.0, "unfreeze-at": [0.6]}"#,
 ];
 
@@ -108,7 +108,8 @@ impl Script {
     }
 
     pub fn begin(&mut self, policy: &mut Boxed) -> Vec<Decision> {
-        let needs = policy.needs(self.at);
+        let at_start = Needs::TENSORS | Needs::OUTPUTS | Needs::COSTS;
+        let needs = policy.needs(self.at).and(at_start);
         let seen = self.observation(needs, Observation::at_start(self.at));
         policy.observe(&seen).expect("finite numbers");
         self.decide(policy, Moment::Start).into_iter().collect()

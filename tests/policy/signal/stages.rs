@@ -20,7 +20,7 @@ fn settings() -> PlasticitySettings {
 /// Three stages of two leaves each. Those in front stop moving at their step, the last never does.
 fn outputs(step: usize, stops: [usize; 2]) -> Vec<Output> {
     let moved = |stage: usize, until: usize| {
-        let by = matrix(50 + stage as u64, 4, 3) * (step.min(until) as f64 / 10.0);
+        let by = matrix(50 + stage as u64, 4, 3) * (step.min(until) as f64 / 400.0);
         (matrix(stage as u64, 4, 3) + by.expect("a product")).expect("a sum")
     };
     let ends = [(2, stops[0]), (4, stops[1]), (6, usize::MAX)];
