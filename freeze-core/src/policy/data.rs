@@ -1,4 +1,4 @@
-//! Policies from JSON, and from one line of text.
+//! Policies from JSON and from TOML.
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,8 @@ use crate::error::{Error, Result, listed, near};
 const VERSION: u64 = 1;
 
 /// Makes a policy from its settings as JSON: `{"policy": "linear", "start": 0.3}`. Settings that are
-/// left out have their defaults. `"version"` may be given, and is 1.
+/// left out have their defaults, and where there are no others the name alone will do: `"linear"`.
+/// `"version"` may be given, and is 1. [`defaults_toml`](super::defaults_toml) lists all names and settings.
 ///
 /// ```
 /// use freeze_core::policy::from_json;
@@ -30,15 +31,50 @@ pub fn from_json(text: &str) -> Result<Boxed> {
     from_value(serde_json::from_str(text).map_err(unread)?)
 }
 
+/// As [`from_json`], from TOML.
+///
+/// ```
+/// use freeze_core::policy::from_toml;
+///
+/// let policy = from_toml(
+///     r#"
+///     policy = "then"
+///     [[parts]]
+///     policy = "linear"
+///     until = 0.8
+///     [[parts]]
+///     policy = "all-trained"
+///     scale = 0.1
+///     "#,
+/// )?;
+/// assert_eq!(policy.describe(), "then(linear(start=0.5, level=1) until 0.8, all-trained(scale=0.1))");
+/// # Ok::<(), freeze_core::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`from_json`].
+pub fn from_toml(text: &str) -> Result<Boxed> {
+    let unread = |error: toml::de::Error| {
+        Error::policy("", format!("its settings: {}", error.to_string().trim_end()))
+    };
+    from_value(toml::from_str(text).map_err(unread)?)
+}
+
 /// As [`from_json`], from a parsed value.
 ///
 /// # Errors
 ///
 /// As [`from_json`].
 pub fn from_value(settings: Value) -> Result<Boxed> {
-    let Value::Object(mut settings) = settings else {
-        let why = "its settings are no object; write `{\"policy\": \"linear\"}`";
-        return Err(Error::policy("", why));
+    let mut settings = match settings {
+        Value::Object(settings) => settings,
+        Value::String(name) => Map::from_iter([("policy".into(), name.into())]),
+        _ => {
+            let why =
+                "its settings are neither an object nor a name; write `{\"policy\": \"linear\"}`";
+            return Err(Error::policy("", why));
+        }
     };
     let Some(Value::String(name)) = settings.remove("policy") else {
         let why = format!("`policy` is missing, the name of one: {}", names());
@@ -53,7 +89,7 @@ pub fn from_value(settings: Value) -> Result<Boxed> {
         }
     }
     check_names(found, &settings)?;
-    found.build(Value::Object(settings)).map_err(|fault| match fault {
+    found.build(Value::Object(settings), from_value).map_err(|fault| match fault {
         Fault::Unread(error) => Error::policy(&name, format!("its settings: {error}")),
         Fault::Refused(error) => error,
     })

@@ -6,6 +6,7 @@ mod budget;
 mod combine;
 mod data;
 mod decision;
+mod defaults;
 mod elapsed;
 mod follow;
 mod function;
@@ -20,6 +21,7 @@ mod rotate;
 mod seen;
 mod settings;
 mod signal;
+mod text;
 mod time;
 
 use crate::error::Result;
@@ -28,8 +30,13 @@ use crate::plan::FreezePlan;
 pub use all::all;
 pub use blocks::{Blocks, By};
 pub use budget::{Budget, BudgetSettings, backward_share, relative_importance, select_within};
-pub use data::{from_json, from_value};
+pub use combine::{
+    AllTrained, AllTrainedSettings, AtLeast, AtMost, EndsWhenFrozen, Every, Monotone, Only, Pair,
+    PerRound, PolicyExt, Ruled, Then, UnfreezeOn, all_trained,
+};
+pub use data::{from_json, from_toml, from_value};
 pub use decision::Decision;
+pub use defaults::defaults_toml;
 pub use elapsed::Elapsed;
 pub(crate) use follow::Floor;
 pub use function::{FromFn, from_fn};
@@ -45,6 +52,7 @@ pub use rotate::{
 };
 pub use seen::Seen;
 pub use settings::{Boxed, Family, Listed, Settings};
+pub use text::from_text;
 pub use time::{
     FreezeAt, FreezeAtSettings, FreezeOut, FreezeOutSettings, Front, Geometric, GeometricSettings,
     GradualUnfreezing, GradualUnfreezingSettings, Linear, LinearSettings, Milestone, Phase, Phases,

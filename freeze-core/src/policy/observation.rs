@@ -89,6 +89,11 @@ impl Observation {
         Self { outputs: shown.outputs, costs: shown.costs, ..self }
     }
 
+    /// The same with other progress: for a policy to which a part of the run is the whole.
+    pub(super) fn timed(&self, at: Elapsed) -> Self {
+        Self { at, ..self.clone() }
+    }
+
     /// The progress of the run, this step included.
     pub fn at(&self) -> Elapsed {
         self.at

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Policy;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The settings of a policy: plain data with serde, from which the policy is made.
 pub trait Settings: Serialize + DeserializeOwned + Default {
@@ -52,18 +52,33 @@ pub struct Listed {
     /// What it does, in one line.
     pub about: &'static str,
     defaults: fn() -> Value,
-    build: fn(Value) -> Result<Boxed, Fault>,
+    build: fn(Value, Build) -> Result<Boxed, Fault>,
 }
 
 /// A policy of any type.
 pub type Boxed = Box<dyn Policy + Send>;
 
+/// Makes a policy from settings that name it: what a policy made of others makes them with.
+pub(super) type Build = fn(Value) -> Result<Boxed>;
+
 /// Why settings were not accepted.
-pub(crate) enum Fault {
+pub(super) enum Fault {
     /// They could not be read.
     Unread(serde_json::Error),
     /// They were read and refused.
-    Refused(crate::error::Error),
+    Refused(Error),
+}
+
+impl From<serde_json::Error> for Fault {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Unread(error)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
 }
 
 impl Listed {
@@ -73,11 +88,21 @@ impl Listed {
             family: S::FAMILY,
             about: S::ABOUT,
             defaults: || serde_json::to_value(S::default()).unwrap_or_default(),
-            build: |value| {
-                let settings: S = serde_json::from_value(value).map_err(Fault::Unread)?;
-                Ok(Box::new(settings.policy().map_err(Fault::Refused)?))
+            build: |value, _| {
+                let settings: S = serde_json::from_value(value)?;
+                Ok(Box::new(settings.policy()?))
             },
         }
+    }
+
+    /// A policy made of others, which `build` makes with the function that it is given.
+    pub(super) const fn combinator(
+        name: &'static str,
+        about: &'static str,
+        defaults: fn() -> Value,
+        build: fn(Value, Build) -> Result<Boxed, Fault>,
+    ) -> Self {
+        Self { name, family: Family::Combinator, about, defaults, build }
     }
 
     /// The default settings, as an object of JSON.
@@ -85,8 +110,8 @@ impl Listed {
         (self.defaults)()
     }
 
-    pub(crate) fn build(&self, settings: Value) -> Result<Boxed, Fault> {
-        (self.build)(settings)
+    pub(super) fn build(&self, settings: Value, inner: Build) -> Result<Boxed, Fault> {
+        (self.build)(settings, inner)
     }
 }
 

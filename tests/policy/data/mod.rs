@@ -1,1 +1,6 @@
-//! Policies from data, and the table of all.
+//! Every policy of the library from data, and through a scripted run.
+
+mod all;
+mod random;
+pub mod script;
+mod sources;

@@ -1,0 +1,84 @@
+//! A policy that starts again when the learning rate drops.
+
+use serde_json::Value;
+
+use super::memory::Saved;
+use super::span::{Span, check_ends};
+use crate::error::Result;
+use crate::plan::FreezePlan;
+use crate::policy::{Decision, Elapsed, Moment, Needs, Observation, Policy};
+
+/// A policy that starts again, with everything thawed, at given shares of the run: those at which the
+/// learning rate drops, since layers that had settled move again then. Between two of them the policy sees
+/// a run of its own. Source: Egeria, arXiv:2201.06227.
+#[derive(Debug)]
+pub struct UnfreezeOn<P> {
+    policy: P,
+    /// The policy's state before it was ever asked.
+    fresh: Value,
+    at: Vec<f64>,
+    /// How many of the shares were reached when it decided last.
+    part: usize,
+}
+
+impl<P: Policy> UnfreezeOn<P> {
+    pub(super) fn new(policy: P, at: Vec<f64>) -> Result<Self> {
+        check_ends("at", &at)?;
+        Ok(Self { fresh: policy.state(), policy, at, part: 0 })
+    }
+}
+
+impl<P: Policy> Policy for UnfreezeOn<P> {
+    fn is_due(&self, at: Elapsed, moment: Moment) -> bool {
+        // What is wrong with the progress is said by the decision.
+        let Ok((part, span)) = Span::at(&self.at, at) else { return true };
+        part != self.part || self.policy.is_due(span.own(at), moment)
+    }
+
+    fn needs(&self, at: Elapsed) -> Needs {
+        Span::at(&self.at, at).map_or(Needs::NONE, |(_, span)| self.policy.needs(span.own(at)))
+    }
+
+    fn observe(&mut self, seen: &Observation) -> Result<()> {
+        let (part, span) = Span::asking(&self.at, seen)?;
+        match part == self.part {
+            true => self.policy.observe(&seen.timed(span.own(seen.at()))),
+            false => Ok(()),
+        }
+    }
+
+    fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
+        let (part, span) = Span::at(&self.at, at)?;
+        if part != self.part {
+            self.policy.load_state(&self.fresh)?;
+            self.part = part;
+        }
+        let own = span.own(at);
+        let mut decision = self.policy.decide(own, base)?;
+        if part > 0 && (own.epoch, own.step) == (0, 0) {
+            let of = self.at.len();
+            let text = format!("thawed: the learning rate drops, which is {part} of {of} times");
+            let paths = decision.plan.paths().iter().zip(decision.plan.states());
+            let trained = paths.filter(|(_, state)| !state.is_frozen());
+            let trained: Vec<String> = trained.map(|(path, _)| path.clone()).collect();
+            for leaf in trained {
+                decision = decision.because(leaf, text.clone());
+            }
+        }
+        Ok(decision.metric("unfreeze_on/part", part as f64))
+    }
+
+    fn describe(&self) -> String {
+        format!("unfreeze-on(at={:?}, of={})", self.at, self.policy.describe())
+    }
+
+    fn state(&self) -> Value {
+        Saved::of(self.part, [&self.policy as &dyn Policy])
+    }
+
+    fn load_state(&mut self, state: &Value) -> Result<()> {
+        let describe = self.describe();
+        self.part = Saved::load(state, || describe.clone(), &mut [&mut self.policy])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! Policies one after the other, and one that starts again.
+
+use freeze_core::policy::{
+    Linear, Moment, Needs, Observation, Policy, PolicyExt, all_trained, from_fn,
+};
+use freeze_core::{Elapsed, LeafState};
+use serde_json::json;
+
+use super::fake::*;
+
+#[test]
+fn each_part_sees_a_run_of_its_own() {
+    let mut policy = Linear::new(0.0, 1.0)
+        .expect("a schedule")
+        .then(0.5, Linear::new(0.0, 1.0).expect("a schedule"));
+    let policy = policy.as_mut().expect("a share");
+    for (step, expected) in
+        [(0, 0), (1, 0), (2, 1), (3, 2), (4, 3), (5, 0), (7, 1), (9, 3), (10, 4)]
+    {
+        let decision = policy.decide(at(step), &plan(5)).expect("decided");
+        assert_eq!(decision.plan.frozen_leaves(), expected, "step {step}");
+        assert_eq!(decision.metrics["then/part"], f64::from(u8::from(step >= 5)), "step {step}");
+    }
+}
+
+#[test]
+fn a_part_begins_at_once_whatever_its_rhythm() {
+    let mut policy = Fake::new(&[&[0, 1]])
+        .then(0.3, all_trained(0.1).expect("a share"))
+        .and_then(|policy| policy.then(0.75, Fake::new(&[&[2]])))
+        .expect("shares");
+    let mut due = Vec::new();
+    for step in 1..=10 {
+        if policy.is_due(at(step), Moment::Step) {
+            policy.decide(at(step), &plan(4)).expect("decided");
+            due.push(step);
+        }
+    }
+    // Each step in the first, the beginning of the second, each step in the third.
+    assert_eq!(due, [1, 2, 3, 8, 9, 10]);
+    for (step, states) in [
+        (2, [0.0, 0.0, 1.0, 1.0]),
+        (3, [0.1, 0.1, 0.1, 0.1]),
+        (7, [0.1, 0.1, 0.1, 0.1]),
+        (8, [1.0, 1.0, 0.0, 1.0]),
+    ] {
+        let decision = policy.decide(at(step), &plan(4)).expect("decided");
+        let rate = |state: &LeafState| match state {
+            LeafState::Frozen => 0.0,
+            LeafState::Trained { lr_scale } => *lr_scale,
+        };
+        let rates: Vec<f64> = decision.plan.states().iter().map(rate).collect();
+        assert_eq!(rates, states, "step {step}");
+    }
+    assert_eq!(policy.describe(), "then(fake until 0.3, all-trained(scale=0.1) until 0.75, fake)");
+}
+
+#[test]
+fn what_was_asked_for_is_passed_to_who_asked() {
+    let fake = |needs| Fake::new(&[&[]]).needing(needs);
+    let mut policy = fake(Needs::GRADIENT).then(0.5, fake(Needs::WEIGHT)).expect("a share");
+    for step in 1..=10 {
+        let needs = if step <= 5 { Needs::GRADIENT } else { Needs::WEIGHT };
+        assert_eq!(policy.needs(at(step - 1)), needs, "before step {step}");
+        policy.observe(&Observation::after_step(at(step), 1.0)).expect("observed");
+    }
+    assert_eq!(policy.state()["inner"], json!([5, 5]));
+    let nan = policy.observe(&Observation::after_step(at(10), f64::NAN));
+    assert!(nan.expect_err("NaN").to_string().contains("loss"));
+    let both = fake(Needs::GRADIENT).max(fake(Needs::WEIGHT));
+    assert_eq!(both.needs(at(1)), Needs::GRADIENT | Needs::WEIGHT);
+}
+
+#[test]
+fn a_pair_that_refuses_an_observation_has_not_changed() {
+    let fine = from_fn("fine", |_, base| Ok(base.clone()));
+    let mut policy = Fake::new(&[]).min(Fake::new(&[])).max(fine);
+    policy.observe(&Observation::after_step(at(1), 1.0)).expect("observed");
+    let before = policy.state();
+    policy.observe(&Observation::after_step(at(2), f64::NAN)).expect_err("NaN");
+    assert_eq!(before["inner"][0]["inner"], json!([1, 1]));
+    // The fake counts before it refuses; a policy under a pair is put back by the pair only where
+    // another one refused.
+    let mut pair = from_fn("fine", |_, base| Ok(base.clone())).min(Fake::new(&[]));
+    pair.observe(&Observation::after_step(at(1), 1.0)).expect("observed");
+    assert_eq!(pair.state()["inner"], json!([null, 1]));
+}
+
+#[test]
+fn a_drop_of_the_rate_thaws_and_starts_again() {
+    let mut policy = Linear::new(0.0, 1.0).and_then(|linear| linear.unfreeze_on([0.3, 0.6]));
+    let policy = policy.as_mut().expect("shares");
+    let frozen = |policy: &mut dyn Policy, step| {
+        policy.decide(at(step), &plan(5)).expect("decided").plan.frozen_leaves()
+    };
+    let steps: Vec<usize> = (0..=10).map(|step| frozen(policy, step)).collect();
+    assert_eq!(steps, [0, 1, 2, 0, 1, 2, 0, 1, 2, 3, 4]);
+    let decision = policy.decide(at(3), &plan(5)).expect("decided");
+    assert_eq!(why(&decision, 0), ["thawed: the learning rate drops, which is 1 of 2 times"]);
+    for (step, due) in [(2, false), (3, true)] {
+        policy.decide(at(2), &plan(5)).expect("decided");
+        assert_eq!(policy.is_due(at(step), Moment::Step), due, "{step}");
+    }
+}
+
+/// What it counted before the drop is forgotten.
+#[test]
+fn a_restart_forgets() {
+    let mut policy = Fake::new(&[&[]]).unfreeze_on([0.5]).expect("a share");
+    for step in 1..=6 {
+        policy.observe(&Observation::after_step(at(step), 1.0)).expect("observed");
+        policy.decide(at(step), &plan(2)).expect("decided");
+    }
+    assert_eq!(policy.state(), json!({ "own": 1, "inner": [1] }));
+}
+
+#[test]
+fn without_steps_time_goes_by_epochs() {
+    let epochs = |epoch| Elapsed::new(epoch, 8);
+    let mut policy = Linear::new(0.0, 1.0)
+        .and_then(|linear| linear.then(0.5, all_trained(0.1)?))
+        .expect("parts");
+    for (epoch, expected) in [(0, 0), (2, 2), (3, 3), (4, 0), (8, 0)] {
+        let decision = policy.decide(epochs(epoch), &plan(5)).expect("decided");
+        assert_eq!(decision.plan.frozen_leaves(), expected, "epoch {epoch}");
+    }
+    assert!(policy.is_due(epochs(9), Moment::Epoch), "so that it is said");
+    assert!(policy.decide(epochs(9), &plan(5)).is_err());
+}
+
+#[test]
+fn a_state_that_does_not_fit_changes_nothing() {
+    let two = || Fake::new(&[&[]]).max(Fake::new(&[&[]]));
+    let mut policy = two();
+    policy.observe(&Observation::after_step(at(1), 1.0)).expect("observed");
+    for (state, expected) in [
+        (json!(null), "invalid type"),
+        (json!({ "own": null, "inner": [1] }), "it holds the states of 1 policies, not of 2"),
+        (json!({ "own": null, "inner": [7, "x"] }), "it is no number"),
+        (json!({ "own": null, "inner": [7, 7], "more": 1 }), "unknown field `more`"),
+    ] {
+        let refused = policy.load_state(&state).expect_err("refused").to_string();
+        assert!(refused.contains(expected), "{refused}");
+        assert_eq!(policy.state(), json!({ "own": null, "inner": [1, 1] }), "{state}");
+    }
+    policy.load_state(&json!({ "own": null, "inner": [7, 8] })).expect("loaded");
+    assert_eq!(policy.state()["inner"], json!([7, 8]));
+}
