@@ -1,7 +1,8 @@
-//! Shared by the examples: data, a progress bar, tables.
+//! Shared by the examples: data, policies by name, a progress bar, tables.
 
 pub(crate) mod dataset;
 pub(crate) mod idx;
+pub(crate) mod policy;
 pub(crate) mod progress;
 pub(crate) mod table;
 

@@ -17,9 +17,11 @@ use candle_core::{DType, Device};
 use candle_nn::{ParamsAdamW, loss::cross_entropy};
 use clap::Parser;
 use freeze_core::checkpoint::Manager;
-use freeze_core::{ActivationCache, LayerFreezing, Training, init::Seeded, optim::AdamW};
+use freeze_core::policy::{Boxed, Linear};
+use freeze_core::{ActivationCache, Training, init::Seeded, optim::AdamW};
 
 use common::dataset::Dataset;
+use common::policy::policy;
 use common::{Result, accuracy, count, progress};
 use net::Net;
 use record::{Epoch, Run, timed};
@@ -46,6 +48,10 @@ struct Args {
     /// Share of the layers that are frozen at the end of the run, 0 to 1; the last always trains
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     freeze_level: f64,
+    /// Freeze by this policy instead: a name with settings such as `geometric:alpha=0.3`, or a .toml or
+    /// .json file
+    #[arg(long, value_name = "TEXT_OR_FILE", conflicts_with_all = ["freeze_start", "freeze_level"])]
+    policy: Option<String>,
     /// Decides the initial weights and the order of the images
     #[arg(long, default_value_t = 42)]
     seed: u64,
@@ -71,7 +77,10 @@ fn main() -> ExitCode {
 }
 
 fn compare(args: &Args) -> Result<()> {
-    let freezing = || LayerFreezing::new(args.freeze_start, args.freeze_level);
+    let freezing = || match &args.policy {
+        Some(text) => policy(text),
+        None => Ok(Box::new(Linear::new(args.freeze_start, args.freeze_level)?) as Boxed),
+    };
     freezing()?;
     let mut data = Dataset::load(args.data.as_deref())?;
     if let Some(limit) = args.limit {

@@ -84,3 +84,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/COOKBOOK.md")]
 struct Cookbook;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/POLICIES.md")]
+struct Policies;

@@ -41,7 +41,7 @@ fn a_wrong_input_is_one_line_and_exit_code_1() {
     let images = fs::read(data().join("t10k-images-idx3-ubyte.gz")).unwrap();
     let empty = folder.path().display().to_string();
     let (cut, wrong) = (broken("cut", &whole[..whole.len() / 2]), broken("wrong", &images));
-    let rows: [(&[&str], &str); 7] = [
+    let rows: [(&[&str], &str); 9] = [
         (&["--data", "/nowhere/at/all"], "/nowhere/at/all: no train-images-idx3-ubyte"),
         (&["--data", &empty], "no train-images-idx3-ubyte"),
         (&["--data", &cut], "t10k-labels-idx1-ubyte.gz: the gzip data ends too soon"),
@@ -49,10 +49,13 @@ fn a_wrong_input_is_one_line_and_exit_code_1() {
         (&["--freeze-start", "1"], "1"),
         (&["--freeze-start", "NaN"], "NaN"),
         (&["--freeze-level", "-0.5"], "-0.5"),
+        (&["--policy", "liner"], "near names: `linear`"),
+        (&["--policy", "nowhere.toml"], "nowhere.toml: "),
     ];
     for (args, expected) in rows {
         let mut programs = vec!["fashion"];
         programs.extend((args[0] == "--data").then_some("transfer"));
+        programs.extend((args[0] == "--policy").then_some("policies"));
         for name in programs {
             let args: Vec<String> = args.chunks(2).map(|pair| pair.join("=")).collect();
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -115,6 +118,49 @@ fn fashion_with_a_cache_computes_what_it_computes_without() {
     assert_eq!(cached, of("progressive freezing, epoch"));
     assert_eq!(cached.len(), 3);
     assert_eq!(lines(&output, "  forward ").len(), 2, "with and without");
+}
+
+#[test]
+fn fashion_takes_any_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("two.json");
+    fs::write(&file, r#"{"policy": "with-floor", "share": 0.4, "of": "linear"}"#).unwrap();
+    let policy = format!("--policy={}", file.display());
+    let output = example("fashion", &["--epochs=2", "--limit=64", &policy]);
+    let frozen = lines(&output, "progressive freezing, epoch 2");
+    assert!(frozen[0].contains("2 of 5 layers frozen"), "{frozen:?}");
+}
+
+#[test]
+fn policies_shows_who_trained_when() {
+    let tiny = ["--limit=64", "--epochs=4", "--policy=linear:start=0"];
+    let output = example("policies", &tiny);
+    let text = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap();
+    let rows = |output: &Output| -> Vec<String> {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = text(output);
+        let rows = text.lines().filter(|line| line.ends_with(" %"));
+        rows.map(|row| row.split_once("  ").unwrap().1.trim().to_string()).collect()
+    };
+    // Two steps in an epoch; a quarter, a half and three quarters of 13 leaves after each.
+    let row = |trained: usize| {
+        let share = 100 * trained / 8;
+        format!("{}{}  {share:3} %", "█".repeat(trained), "·".repeat(8 - trained))
+    };
+    let expected = [[2; 3], [4; 3], [6; 3]].concat().into_iter().chain([8; 5]).map(row);
+    assert_eq!(rows(&output), expected.collect::<Vec<_>>());
+    let reason = "after step    2: `stem` froze: 2 of 8 steps are over, 3 of 14 leaves are due";
+    assert!(text(&output).contains(reason), "{}", text(&output));
+
+    let listed = text(&example("policies", &["--list"]));
+    assert_eq!(listed, include_str!("../../docs/policies.toml"));
+    for policy in freeze_core::policy::all() {
+        let output = example("policies", &["--limit=64", "--epochs=2", &format!("--policy={}", policy.name)]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let holds = policy.family == freeze_core::policy::Family::Combinator;
+        let fine = if holds { stderr.contains("missing field") } else { output.status.success() };
+        assert!(fine, "{}: {stderr}", policy.name);
+    }
 }
 
 #[test]
