@@ -2,9 +2,9 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Module, VarBuilder};
+use freeze_core::Freezable;
 use freeze_core::nn::{LayerNorm, Linear, layer_norm, linear};
 use freeze_core::policy::Output;
-use freeze_core::Freezable;
 
 const WIDTH: usize = 48;
 const BLOCKS: usize = 6;

@@ -155,7 +155,10 @@ fn policies_shows_who_trained_when() {
     let listed = text(&example("policies", &["--list"]));
     assert_eq!(listed, include_str!("../../docs/policies.toml"));
     for policy in freeze_core::policy::all() {
-        let output = example("policies", &["--limit=64", "--epochs=2", &format!("--policy={}", policy.name)]);
+        let output = example(
+            "policies",
+            &["--limit=64", "--epochs=2", &format!("--policy={}", policy.name)],
+        );
         let stderr = String::from_utf8_lossy(&output.stderr);
         let holds = policy.family == freeze_core::policy::Family::Combinator;
         let fine = if holds { stderr.contains("missing field") } else { output.status.success() };

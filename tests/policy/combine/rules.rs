@@ -75,6 +75,7 @@ fn only_what_a_pattern_matches_follows() {
     let mut policy = Fake::new(&[&[0]]).only("bodi.**").expect("a pattern");
     let error = policy.decide(at(1), &base).expect_err("no match").to_string();
     assert!(error.contains("no leaf matches `bodi.**`"), "{error}");
+    let mut policy = Fake::new(&[&[]]).only("bodi.**").expect("a pattern");
     assert!(policy.decide(at(1), &plan(0)).is_ok(), "a model without leaves has nothing to match");
     assert!(Fake::new(&[]).only("a[").is_err());
 }

@@ -1,11 +1,13 @@
 //! A run without training: every quantity is observed with numbers that the step and the leaf decide.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::{Linear, VarBuilder, linear};
+use candle_nn::VarBuilder;
 use freeze_core::forecast::{Calibration, calibrate};
 use freeze_core::init::Seeded;
+use freeze_core::nn::{Linear, linear};
 use freeze_core::policy::{Boxed, Moment, Needs, Observation, Output, Policy, Seen};
 use freeze_core::{Decision, Elapsed, Freezer, Norms, PlannedVar, Result};
 
@@ -31,15 +33,23 @@ impl Script {
         Self { net, epochs, steps, costs: None }
     }
 
-    /// The same with the costs of the model's operations, which take a moment to measure.
+    /// The same with the costs of the model's operations, which are measured once for each size.
     pub fn with_costs(mut self) -> Self {
+        static MEASURED: Mutex<BTreeMap<usize, Option<Arc<Calibration>>>> =
+            Mutex::new(BTreeMap::new());
+        let mut measured = MEASURED.lock().unwrap_or_else(PoisonError::into_inner);
+        let leaves = self.net.plan().len();
+        self.costs = measured.entry(leaves).or_insert_with(|| self.measured()).clone();
+        self
+    }
+
+    fn measured(&self) -> Option<Arc<Calibration>> {
         let input = Tensor::ones((2, 2), DType::F32, &Device::Cpu).expect("an input");
         let loss = |net: &Net| {
             let out = net.iter().try_fold(input.clone(), |xs, layer| xs.apply(layer))?;
             out.sqr()?.mean_all()
         };
-        self.costs = calibrate(&self.net, loss).ok().map(Arc::new);
-        self
+        calibrate(&self.net, loss).ok().map(Arc::new)
     }
 
     /// A run of the same size from the start, with the same costs.
