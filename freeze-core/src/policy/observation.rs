@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::seen::Seen;
-use super::{Elapsed, Moment};
+use super::{Elapsed, Moment, Needs};
 use crate::error::Result;
 use crate::forecast::Calibration;
 use crate::plan::Norms;
@@ -92,6 +92,23 @@ impl Observation {
     /// The same with other progress: for a policy to which a part of the run is the whole.
     pub(super) fn timed(&self, at: Elapsed) -> Self {
         Self { at, ..self.clone() }
+    }
+
+    /// The progress when it was asked for, which is before the step.
+    pub(super) fn asked_at(&self) -> Elapsed {
+        let before = usize::from(!self.is_at_start());
+        Elapsed { step: self.at.step.saturating_sub(before), ..self.at }
+    }
+
+    /// What of it was needed: for one of several policies.
+    pub(super) fn only(&self, needs: Needs) -> Self {
+        let outputs = if needs.contains(Needs::OUTPUTS) { &self.outputs[..] } else { &[] };
+        Self {
+            tensors: self.tensors.iter().map(|seen| seen.clone().only(needs)).collect(),
+            outputs: outputs.to_vec(),
+            costs: self.costs.clone().filter(|_| needs.contains(Needs::COSTS)),
+            ..*self
+        }
     }
 
     /// The progress of the run, this step included.

@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor, Var};
 
 use crate::error::{Error, Result};
 use crate::plan::{Measured, Norms};
+use crate::policy::Needs;
 
 /// What was seen of one variable in a step. Each quantity is absent unless it was needed.
 ///
@@ -115,6 +116,29 @@ impl Seen {
             update: measured.update.map(Pair::from).or(self.update),
             weight: measured.weight.map(Pair::from).or(self.weight),
             relative_update: measured.relative_update.map(Number::from).or(self.relative_update),
+            ..self
+        }
+    }
+
+    /// What of it was needed.
+    pub(super) fn only(self, needs: Needs) -> Self {
+        Self {
+            var: self.var.filter(|_| needs.contains(Needs::TENSORS)),
+            gradient: self.gradient.filter(|_| needs.contains(Needs::GRADIENT)),
+            update: self.update.filter(|_| needs.contains(Needs::UPDATE)),
+            weight: self.weight.filter(|_| needs.contains(Needs::WEIGHT)),
+            relative_update: self
+                .relative_update
+                .filter(|_| needs.contains(Needs::RELATIVE_UPDATE)),
+            weight_change: self.weight_change.filter(|_| needs.contains(Needs::WEIGHT_CHANGE)),
+            gradient_change: self
+                .gradient_change
+                .filter(|_| needs.contains(Needs::GRADIENT_CHANGE)),
+            gradient_sum: self.gradient_sum.filter(|_| needs.contains(Needs::GRADIENT_SUM)),
+            signal_to_noise: self
+                .signal_to_noise
+                .filter(|_| needs.contains(Needs::SIGNAL_TO_NOISE)),
+            loss_drop: self.loss_drop.filter(|_| needs.contains(Needs::LOSS_DROP)),
             ..self
         }
     }

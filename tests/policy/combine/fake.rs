@@ -41,13 +41,15 @@ impl Policy for Fake {
     }
 
     fn observe(&mut self, seen: &Observation) -> Result<()> {
-        self.observed += 1;
         match seen.loss() {
             Some(loss) if loss.is_nan() => {
                 let name = "loss".into();
                 Err(Error::Observed { name, what: "loss", value: loss })
             }
-            _ => Ok(()),
+            _ => {
+                self.observed += 1;
+                Ok(())
+            }
         }
     }
 
@@ -80,6 +82,65 @@ impl Policy for Fake {
         let why = || Error::PolicyState { policy: "fake".into(), why: "it is no number".into() };
         self.observed = state.as_u64().ok_or_else(why)? as usize;
         Ok(())
+    }
+}
+
+/// Keeps of each variable whether it was shown the gradient and the weight.
+pub struct Looks {
+    pub needs: Needs,
+    pub shown: Vec<(bool, bool)>,
+}
+
+impl Policy for Looks {
+    fn needs(&self, _: Elapsed) -> Needs {
+        self.needs
+    }
+
+    fn observe(&mut self, seen: &Observation) -> Result<()> {
+        for seen in seen.tensors() {
+            let gradient = seen.gradient_norms()?.is_some();
+            self.shown.push((gradient, seen.weight_norms()?.is_some()));
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
+        Ok(Decision::new(base.clone()))
+    }
+
+    fn describe(&self) -> String {
+        "looks".into()
+    }
+
+    fn state(&self) -> Value {
+        serde_json::to_value(&self.shown).expect("flags")
+    }
+
+    fn load_state(&mut self, state: &Value) -> Result<()> {
+        self.shown = serde_json::from_value(state.clone()).expect("flags");
+        Ok(())
+    }
+}
+
+/// Looks at the sum of gradients after every so many steps.
+pub struct Sums {
+    pub every: usize,
+}
+
+impl Policy for Sums {
+    fn needs(&self, at: Elapsed) -> Needs {
+        match (at.step + 1).is_multiple_of(self.every) {
+            true => Needs::SUM_GRADIENTS | Needs::GRADIENT_SUM,
+            false => Needs::SUM_GRADIENTS,
+        }
+    }
+
+    fn decide(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
+        Ok(Decision::new(base.clone()))
+    }
+
+    fn describe(&self) -> String {
+        "sums".into()
     }
 }
 

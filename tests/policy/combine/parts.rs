@@ -1,9 +1,9 @@
 //! Policies one after the other, and one that starts again.
 
 use freeze_core::policy::{
-    Linear, Moment, Needs, Observation, Policy, PolicyExt, all_trained, from_fn,
+    Linear, Moment, Needs, Observation, Policy, PolicyExt, Seen, all_trained,
 };
-use freeze_core::{Elapsed, LeafState};
+use freeze_core::{Elapsed, LeafState, Norms};
 use serde_json::json;
 
 use super::fake::*;
@@ -73,17 +73,56 @@ fn what_was_asked_for_is_passed_to_who_asked() {
 
 #[test]
 fn a_pair_that_refuses_an_observation_has_not_changed() {
-    let fine = from_fn("fine", |_, base| Ok(base.clone()));
-    let mut policy = Fake::new(&[]).min(Fake::new(&[])).max(fine);
-    policy.observe(&Observation::after_step(at(1), 1.0)).expect("observed");
+    let fake = |needs| Fake::new(&[&[]]).needing(needs);
+    let looks = Looks { needs: Needs::GRADIENT, shown: Vec::new() };
+    let mut policy = looks.max(fake(Needs::WEIGHT));
+    let seen =
+        |step, loss| Observation::after_step(at(step), loss).tensor(Seen::new(0, "0.weight", 4));
+    policy.observe(&seen(1, 1.0)).expect("observed");
     let before = policy.state();
-    policy.observe(&Observation::after_step(at(2), f64::NAN)).expect_err("NaN");
-    assert_eq!(before["inner"][0]["inner"], json!([1, 1]));
-    // The fake counts before it refuses; a policy under a pair is put back by the pair only where
-    // another one refused.
-    let mut pair = from_fn("fine", |_, base| Ok(base.clone())).min(Fake::new(&[]));
-    pair.observe(&Observation::after_step(at(1), 1.0)).expect("observed");
-    assert_eq!(pair.state()["inner"], json!([null, 1]));
+    assert_eq!(before["inner"], json!([[[false, false]], 1]));
+    policy.observe(&seen(2, f64::NAN)).expect_err("NaN");
+    assert_eq!(policy.state(), before);
+    // Who needs nothing is shown nothing.
+    let mut policy = fake(Needs::GRADIENT).min(fake(Needs::NONE));
+    policy.observe(&Observation::after_step(at(1), 1.0)).expect("observed");
+    assert_eq!(policy.state()["inner"], json!([1, 0]));
+}
+
+#[test]
+fn each_of_a_pair_is_shown_what_it_needs() {
+    let norms = Norms { l1: 2.0, l2: 1.0 };
+    let seen = Observation::after_step(at(1), 1.0)
+        .tensor(Seen::new(0, "0.weight", 4).gradient(norms).weight(norms));
+    let one = Looks { needs: Needs::GRADIENT, shown: Vec::new() };
+    let other = Looks { needs: Needs::WEIGHT | Needs::GRADIENT_SUM, shown: Vec::new() };
+    let mut policy = one.max(other);
+    policy.observe(&seen).expect("observed");
+    assert_eq!(policy.state()["inner"], json!([[[true, false]], [[false, true]]]));
+}
+
+/// A sum of gradients starts again with each look, whoever looks.
+#[test]
+fn what_counts_from_the_last_look_is_shared_by_equals_only() {
+    let sums = |every| Sums { every };
+    for (one, other, fails_at) in [(2, 2, None), (2, 3, Some(3)), (5, 2, Some(5)), (20, 2, None)] {
+        let mut policy = sums(one).min(sums(other));
+        let mut failed = None;
+        for step in 1..=10 {
+            let before = policy.state();
+            if let Err(error) = policy.observe(&Observation::after_step(at(step), 1.0)) {
+                let error = error.to_string();
+                assert!(
+                    error.contains("the policy `min`: both policies look at the sum"),
+                    "{error}"
+                );
+                assert_eq!(policy.state(), before);
+                failed = Some(step);
+                break;
+            }
+        }
+        assert_eq!(failed, fails_at, "{one} and {other}");
+    }
 }
 
 #[test]
@@ -130,19 +169,20 @@ fn without_steps_time_goes_by_epochs() {
 
 #[test]
 fn a_state_that_does_not_fit_changes_nothing() {
-    let two = || Fake::new(&[&[]]).max(Fake::new(&[&[]]));
-    let mut policy = two();
+    let none = json!([[false, false], [false, false], [false, false], [false, false]]);
+    let fake = || Fake::new(&[&[]]).needing(Needs::GRADIENT);
+    let mut policy = fake().max(fake());
     policy.observe(&Observation::after_step(at(1), 1.0)).expect("observed");
     for (state, expected) in [
         (json!(null), "invalid type"),
-        (json!({ "own": null, "inner": [1] }), "it holds the states of 1 policies, not of 2"),
-        (json!({ "own": null, "inner": [7, "x"] }), "it is no number"),
-        (json!({ "own": null, "inner": [7, 7], "more": 1 }), "unknown field `more`"),
+        (json!({ "own": none, "inner": [1] }), "it holds the states of 1 policies, not of 2"),
+        (json!({ "own": none, "inner": [7, "x"] }), "it is no number"),
+        (json!({ "own": none, "inner": [7, 7], "more": 1 }), "unknown field `more`"),
     ] {
         let refused = policy.load_state(&state).expect_err("refused").to_string();
         assert!(refused.contains(expected), "{refused}");
-        assert_eq!(policy.state(), json!({ "own": null, "inner": [1, 1] }), "{state}");
+        assert_eq!(policy.state(), json!({ "own": none, "inner": [1, 1] }), "{state}");
     }
-    policy.load_state(&json!({ "own": null, "inner": [7, 8] })).expect("loaded");
+    policy.load_state(&json!({ "own": none, "inner": [7, 8] })).expect("loaded");
     assert_eq!(policy.state()["inner"], json!([7, 8]));
 }

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::memory::Saved;
 use super::overrule::uncounted;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{FreezePlan, LeafState};
 use crate::policy::{Decision, Elapsed, Moment, Needs, Observation, Policy, Reason};
 
@@ -17,6 +18,7 @@ pub struct Pair<A, B> {
     first: A,
     second: B,
     freezes: Freezes,
+    kept: Kept,
 }
 
 /// Which of two states a leaf has.
@@ -26,13 +28,48 @@ pub(super) enum Freezes {
     More,
 }
 
+/// Which of the quantities that count from the last look each of the policies has looked at.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Kept([(bool, bool); 4]);
+
+/// The quantities that count from the last look.
+const COUNTED: [(Needs, &str); 4] = [
+    (Needs::WEIGHT_CHANGE, "change of the weights"),
+    (Needs::GRADIENT_CHANGE, "change of the gradients"),
+    (Needs::GRADIENT_SUM, "sum of gradients"),
+    (Needs::LOSS_DROP, "drop of the loss"),
+];
+
+impl Kept {
+    /// After a step for which the two policies have these needs; the name of a quantity that both look
+    /// at, but not now.
+    fn with(mut self, first: Needs, second: Needs) -> Result<Self, &'static str> {
+        for ((need, what), looked) in COUNTED.into_iter().zip(&mut self.0) {
+            let now = (first.contains(need), second.contains(need));
+            *looked = (looked.0 || now.0, looked.1 || now.1);
+            if now.0 != now.1 && *looked == (true, true) {
+                return Err(what);
+            }
+        }
+        Ok(self)
+    }
+}
+
 impl<A: Policy, B: Policy> Pair<A, B> {
     pub(super) fn new(first: A, second: B, freezes: Freezes) -> Self {
-        Self { first, second, freezes }
+        Self { first, second, freezes, kept: Kept::default() }
     }
 }
 
 impl Freezes {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Less => "min",
+            Self::More => "max",
+        }
+    }
+
     /// Whether a leaf follows the first of two states.
     fn takes_first(self, first: LeafState, second: LeafState) -> bool {
         let trains = |state| match state {
@@ -86,13 +123,27 @@ impl<A: Policy, B: Policy> Policy for Pair<A, B> {
     }
 
     fn observe(&mut self, seen: &Observation) -> Result<()> {
+        let at = seen.asked_at();
+        let (ours, theirs) = (self.first.needs(at), self.second.needs(at));
+        let kept = self.kept.with(ours, theirs).map_err(|what| {
+            let why = format!(
+                "both policies look at the {what}, after different steps, and it counts from the last \
+                 look of either; give both the same interval, or one that looks at something else"
+            );
+            Error::policy(self.freezes.name(), why)
+        })?;
         let before = self.first.state();
-        self.first.observe(seen)?;
-        let second = self.second.observe(seen);
-        if second.is_err() {
-            self.first.load_state(&before)?;
+        if !ours.is_empty() {
+            self.first.observe(&seen.only(ours))?;
         }
-        second
+        if !theirs.is_empty()
+            && let Err(error) = self.second.observe(&seen.only(theirs))
+        {
+            self.first.load_state(&before)?;
+            return Err(error);
+        }
+        self.kept = kept;
+        Ok(())
     }
 
     fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
@@ -101,19 +152,18 @@ impl<A: Policy, B: Policy> Policy for Pair<A, B> {
     }
 
     fn describe(&self) -> String {
-        let name = match self.freezes {
-            Freezes::Less => "min",
-            Freezes::More => "max",
-        };
+        let name = self.freezes.name();
         format!("{name}({}, {})", self.first.describe(), self.second.describe())
     }
 
     fn state(&self) -> Value {
-        Saved::of((), [&self.first as &dyn Policy, &self.second])
+        Saved::of(self.kept, [&self.first as &dyn Policy, &self.second])
     }
 
     fn load_state(&mut self, state: &Value) -> Result<()> {
         let describe = self.describe();
-        Saved::load(state, || describe.clone(), &mut [&mut self.first, &mut self.second])
+        self.kept =
+            Saved::load(state, || describe.clone(), &mut [&mut self.first, &mut self.second])?;
+        Ok(())
     }
 }

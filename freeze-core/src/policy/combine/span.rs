@@ -25,11 +25,9 @@ impl Span {
         Ok((index, Self { from: from.copied().unwrap_or(0.0), to }))
     }
 
-    /// The part in which what was observed was asked for, which is before the step.
+    /// The part in which what was observed was asked for.
     pub(super) fn asking(ends: &[f64], seen: &Observation) -> Result<(usize, Self)> {
-        let at = seen.at();
-        let before = usize::from(!seen.is_at_start());
-        Self::at(ends, Elapsed { step: at.step.saturating_sub(before), ..at })
+        Self::at(ends, seen.asked_at())
     }
 
     /// The progress of the run as progress of the part.
