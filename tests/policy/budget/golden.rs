@@ -7,10 +7,16 @@ use serde_json::Value;
 #[derive(Deserialize)]
 struct Golden {
     cases: Vec<Case>,
-    importance: Rows<(Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<Value>, Vec<String>)>,
-    rho: Rows<(String, f64, Option<f64>, Option<f64>, f64, Vec<String>)>,
+    importance: Rows<Importance>,
+    rho: Rows<Rho>,
     simple_test: Simple,
 }
+
+/// Gradients and changes of each tensor, the importances, marks.
+type Importance = (Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<Value>, Vec<String>);
+
+/// The family, rho, the times of forward and backward, rho of the backward, marks.
+type Rho = (String, f64, Option<f64>, Option<f64>, f64, Vec<String>);
 
 #[derive(Deserialize)]
 struct Rows<R> {
