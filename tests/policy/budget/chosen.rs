@@ -220,6 +220,22 @@ fn only_steps_that_look_are_asked_for_and_count() {
 }
 
 #[test]
+fn what_an_earlier_cycle_showed_no_longer_counts() {
+    let costs = costs(&[EVEN; 4], &[]);
+    let base = plan(4);
+    let drop = |step: usize, leaf: usize| match step < 10 {
+        true => [10.0, 0.1, 0.1, 0.1][leaf],
+        false => [0.1, 0.1, 1.0, 0.1][leaf],
+    };
+    let script = Script { base: &base, steps: 30, drop: &drop };
+    let settings = BudgetSettings { time: Some(0.72), ..settings() };
+    let decided = script.run(&mut budget(settings, &costs), |_, _| {});
+    let chosen = decided.iter().filter(|(step, _)| step % 10 == 4);
+    let chosen: Vec<Vec<usize>> = chosen.map(|(_, decision)| trained(&decision.plan)).collect();
+    assert_eq!(chosen, [vec![0], vec![2, 3], vec![2, 3]]);
+}
+
+#[test]
 fn costs_are_taken_from_what_the_start_shows() {
     let whole = BudgetSettings { time: Some(1.0), ..settings() };
     let mut policy = whole.policy().expect("a policy");

@@ -107,8 +107,16 @@ fn a_slower_rhythm_holds_the_last_decision() {
 }
 
 #[test]
-fn an_interval_longer_than_the_run_never_comes() {
-    let mut policy = Fake::new(&[&[], &[0]]).every(11).expect("steps");
-    assert!((1..=10).all(|step| !policy.is_due(at(step), Moment::Epoch)));
-    assert_eq!(counts(&played(&mut policy, 3)), [0; 10]);
+fn an_interval_longer_than_the_run_is_said_at_the_start() {
+    for (steps, fits) in [(10, true), (11, false)] {
+        let mut policy = Fake::new(&[&[], &[0]]).every(steps).expect("steps");
+        assert_eq!(policy.is_due(at(0), Moment::Start), !fits, "{steps}");
+        match policy.decide(at(0), &plan(3)) {
+            Ok(_) => assert!(fits, "{steps}"),
+            Err(error) => {
+                let expected = "the policy `every`: it acts every 11 steps, and there are 10";
+                assert!(!fits && error.to_string() == expected, "{error}");
+            }
+        }
+    }
 }

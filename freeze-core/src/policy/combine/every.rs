@@ -10,8 +10,8 @@ use crate::plan::{FreezePlan, LeafState, StatePolicy};
 use crate::policy::{Decision, Elapsed, Moment, Needs, Observation, Policy};
 
 /// A policy that decides after every so many optimizer steps, and before the first if it wants to;
-/// in between its last decision holds. It observes all that it needs. If the interval is longer than the run, it
-/// decides at the start or never.
+/// in between its last decision holds. It observes all that it needs. An interval that is longer than the run is an
+/// error at the start.
 #[derive(Debug)]
 pub struct Every<P> {
     policy: P,
@@ -32,12 +32,17 @@ impl<P: Policy> Every<P> {
     pub(super) fn new(policy: P, steps: usize) -> Result<Self> {
         Ok(Self { policy, steps: at_least_1("steps", steps)?, last: None })
     }
+
+    /// Whether the interval is longer than the run.
+    fn never_acts(&self, at: Elapsed) -> bool {
+        at.steps > 0 && self.steps > at.steps
+    }
 }
 
 impl<P: Policy> Policy for Every<P> {
     fn is_due(&self, at: Elapsed, moment: Moment) -> bool {
         match moment {
-            Moment::Start => self.policy.is_due(at, moment),
+            Moment::Start => self.never_acts(at) || self.policy.is_due(at, moment),
             // Without steps it is asked, to say so.
             _ => at.steps == 0 || at.step.is_multiple_of(self.steps),
         }
@@ -55,6 +60,10 @@ impl<P: Policy> Policy for Every<P> {
         if at.steps == 0 {
             let expected = "the steps of the whole run: `Elapsed::at_step(step, steps)`";
             return Err(Error::count("steps", at.steps, expected));
+        }
+        if self.never_acts(at) {
+            let why = format!("it acts every {} steps, and there are {}", self.steps, at.steps);
+            return Err(Error::policy("every", why));
         }
         if at.step.is_multiple_of(self.steps) {
             let decision = self.policy.decide(at, base)?;

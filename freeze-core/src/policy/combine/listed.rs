@@ -70,7 +70,7 @@ pub(in crate::policy) static LISTED: &[Listed] = &[
     Listed::combinator(
         "every",
         "a policy that decides after every so many steps",
-        || json!({ "steps": 10, "of": { "policy": "linear" } }),
+        || json!({ "steps": 1, "of": { "policy": "linear" } }),
         every,
     ),
     Listed::combinator(
