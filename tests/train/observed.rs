@@ -137,7 +137,8 @@ fn norms_of_gradient_update_and_weight() -> Result {
 
 #[test]
 fn what_is_not_needed_is_absent() -> Result {
-    let getters: [(Needs, fn(&Seen) -> bool); 4] = [
+    type Getter = (Needs, fn(&Seen) -> bool);
+    let getters: [Getter; 4] = [
         (Needs::GRADIENT, |seen| seen.gradient_norms().is_ok_and(|norms| norms.is_some())),
         (Needs::UPDATE, |seen| seen.update_norms().is_ok_and(|norms| norms.is_some())),
         (Needs::WEIGHT, |seen| seen.weight_norms().is_ok_and(|norms| norms.is_some())),
@@ -178,7 +179,8 @@ fn changes_and_sums_since_they_were_last_needed() -> Result {
     let (mut watch, seen) = Watch::of(all);
     watch.every = 2;
     let mut run = with_sgd()?.policy(watch);
-    let mut kept: Option<(Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<Vec<f64>>)> = None;
+    type Copies = Vec<Vec<f64>>;
+    let mut kept: Option<(Copies, Copies, Copies)> = None;
     let epoch = run.next_epoch()?.ok_or("an epoch")?;
     for (step, which) in epoch.shuffled(SAMPLES, SIZE).enumerate() {
         let loss = loss(&run, &which)?;

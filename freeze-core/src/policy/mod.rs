@@ -52,17 +52,17 @@ pub use rotate::{
 };
 pub use seen::Seen;
 pub use settings::{Boxed, Family, Listed, Settings};
-pub use text::from_text;
-pub use time::{
-    FreezeAt, FreezeAtSettings, FreezeOut, FreezeOutSettings, Front, Geometric, GeometricSettings,
-    GradualUnfreezing, GradualUnfreezingSettings, Linear, LinearSettings, Milestone, Phase, Phases,
-    PhasesSettings, Spacing, Triangle, When, slanted_triangle,
-};
 pub use signal::{
     AutoFreeze, AutoFreezeSettings, GradEs, GradEsSettings, Ils, IlsSettings, Plasticity,
     PlasticitySettings, QuietFront, Rgn, RgnSettings, SingularScore, Snr, SnrSettings, Spectrum,
     SpectrumSettings, best_scores, gradient_signal_to_noise, least_changed, module_type,
     plasticity, relative_gradient, relative_rates, relative_update, similarities, slope,
+};
+pub use text::from_text;
+pub use time::{
+    FreezeAt, FreezeAtSettings, FreezeOut, FreezeOutSettings, Front, Geometric, GeometricSettings,
+    GradualUnfreezing, GradualUnfreezingSettings, Linear, LinearSettings, Milestone, Phase, Phases,
+    PhasesSettings, Spacing, Triangle, When, slanted_triangle,
 };
 
 /// What decides which leaves train. A schedule is a policy that looks at time alone; [`from_fn`] makes

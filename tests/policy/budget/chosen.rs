@@ -225,7 +225,7 @@ fn what_an_earlier_cycle_showed_no_longer_counts() {
     let base = plan(4);
     let drop = |step: usize, leaf: usize| match step < 10 {
         true => [10.0, 0.1, 0.1, 0.1][leaf],
-        false => [0.1, 0.1, 1.0, 0.1][leaf],
+        false => [0.1, 0.05, 1.0, 0.1][leaf],
     };
     let script = Script { base: &base, steps: 30, drop: &drop };
     let settings = BudgetSettings { time: Some(0.72), ..settings() };

@@ -101,12 +101,13 @@ fn states_of_others() {
         let mut policy = policy(settings);
         drive(&mut policy, &body(3), (0, 5), body(3), |_, _, _| {}).expect("a run");
         let state = policy.state();
-        let mut rows = vec![json!("3"), json!(-1), json!([3]), json!({}), json!({ "begun": 1 })];
-        if let Some(saved) = state.as_object() {
+        let mut rows =
+            vec![json!("3"), json!(-1), json!([3]), json!({}), json!({ "began": 1 }), json!(3)];
+        if let Some(saved) = state.as_object().filter(|saved| saved.contains_key("memory")) {
             let with = |name: &str, value: serde_json::Value| {
                 let mut memory = saved["memory"].clone();
                 memory[name] = value;
-                json!({ "begun": saved["begun"], "memory": memory })
+                json!({ "turns": saved["turns"], "memory": memory })
             };
             rows.extend([
                 with("leaves", json!({ "0": -1.0 })),
@@ -115,8 +116,8 @@ fn states_of_others() {
                 with("counts", json!({ "a": -1 })),
                 with("drawn", json!(["a"])),
                 with("more", json!(1)),
-                json!({ "begun": "x", "memory": saved["memory"] }),
-                json!({ "begun": saved["begun"], "memory": saved["memory"], "more": 1 }),
+                json!({ "turns": "x", "memory": saved["memory"] }),
+                json!({ "turns": saved["turns"], "memory": saved["memory"], "more": 1 }),
                 json!(null),
             ]);
         }

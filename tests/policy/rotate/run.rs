@@ -243,9 +243,10 @@ fn a_run_goes_on_from_every_step_of_a_turn() -> Result {
         let path = |step: usize| folder.path().join(format!("{step}.safetensors"));
         let mut whole = run(settings, 1)?;
         drive(&mut whole, STEPS, |run, moment| {
-            Ok(if moment == Moment::After {
-                run.save(path(run.elapsed().step))?
-            })
+            if moment == Moment::After {
+                run.save(path(run.elapsed().step))?;
+            }
+            Ok(())
         })?;
         for step in 1..STEPS {
             // Other weights, and every second one has run for a while.

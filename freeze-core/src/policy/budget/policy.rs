@@ -94,7 +94,7 @@ impl Settings for BudgetSettings {
     const NAME: &'static str = "budget";
     const FAMILY: Family = Family::Budget;
     const ABOUT: &'static str =
-        "trains what lowers the loss most within limits of time and memory (ElasticTrainer)";
+        "trains what lowers the loss most within time or memory (ElasticTrainer)";
     type Policy = Budget;
 
     fn policy(self) -> Result<Budget> {

@@ -1,7 +1,7 @@
 //! Turns of equal length, counted in optimizer steps over the whole run.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result, at_least_1};
 use crate::policy::{Elapsed, Moment};
@@ -79,18 +79,25 @@ impl Turns {
         self.begun == Some(turn.begun)
     }
 
-    /// What has to be saved: a number of steps, or null.
+    /// What has to be saved: `begun`, a number of steps, or null.
     pub(super) fn state(&self) -> Value {
-        self.begun.into()
+        json!({ "begun": self.begun })
     }
 
     /// Loads what [`state`](Self::state) returned; an error that names the policy if it is something
     /// else.
     pub(super) fn load(&mut self, state: &Value, policy: impl FnOnce() -> String) -> Result<()> {
-        self.begun = Option::deserialize(state).map_err(|error| Error::PolicyState {
-            policy: policy(),
-            why: format!("it is no number of steps: {error}"),
-        })?;
-        Ok(())
+        let begun = state.as_object().filter(|state| state.len() == 1);
+        let begun = begun.and_then(|state| Option::deserialize(state.get("begun")?).ok());
+        match begun {
+            Some(begun) => {
+                self.begun = begun;
+                Ok(())
+            }
+            None => {
+                let why = "it is no object of `begun`, a number of steps".into();
+                Err(Error::PolicyState { policy: policy(), why })
+            }
+        }
     }
 }

@@ -69,7 +69,7 @@ impl Settings for WeightedSettings {
     const NAME: &'static str = "weighted";
     const FAMILY: Family = Family::Rotating;
     const ABOUT: &'static str =
-        "a few blocks drawn by their scores every so many steps (GRASS, OwLore, AdaGradSelect)";
+        "blocks drawn by their scores every so many steps (GRASS, OwLore, AdaGradSelect)";
     type Policy = Weighted;
 
     fn policy(self) -> Result<Weighted> {
@@ -192,14 +192,14 @@ impl Policy for Weighted {
     }
 
     fn state(&self) -> Value {
-        json!({ "begun": self.turns.state(), "memory": self.memory })
+        json!({ "turns": self.turns.state(), "memory": self.memory })
     }
 
     fn load_state(&mut self, state: &Value) -> Result<()> {
         let policy = || described(&self.settings);
         let unfit = |why: String| Error::PolicyState { policy: policy(), why };
         let Some([begun, memory]) = parts(state) else {
-            return Err(unfit("it is no object of `begun` and `memory`".into()));
+            return Err(unfit("it is no object of `turns` and `memory`".into()));
         };
         let mut turns = self.turns;
         turns.load(begun, policy)?;
@@ -212,7 +212,7 @@ impl Policy for Weighted {
 /// The two parts of a saved state.
 fn parts(state: &Value) -> Option<[&Value; 2]> {
     let parts = state.as_object().filter(|parts| parts.len() == 2)?;
-    Some([parts.get("begun")?, parts.get("memory")?])
+    Some([parts.get("turns")?, parts.get("memory")?])
 }
 
 /// The norm of norms that are finite may be infinite.
