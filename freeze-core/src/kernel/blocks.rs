@@ -1,74 +1,95 @@
 //! Work in fixed blocks: in parallel if there is enough of it, with the same result on any number
 //! of threads.
 
-use super::Element;
+use super::numbers::read_all;
 use super::pieces::ROWS;
+use super::{Element, Numbers, NumbersMut, Real, threads, wide};
 
 /// The number of rows per block, for rows of `len` elements.
 pub(crate) fn rows_per_block(len: usize, at_least: usize) -> usize {
     (ROWS.grain / len.max(1)).max(at_least).max(1)
 }
 
-/// Splits an output into blocks of `block` elements; `None` into as many empty ones.
-pub(crate) fn split<T>(out: Option<&mut [T]>, block: usize, elements: usize) -> Vec<&mut [T]> {
-    match out {
-        Some(out) => out.chunks_mut(block.max(1)).collect(),
-        None => (0..elements.div_ceil(block.max(1))).map(|_| Default::default()).collect(),
+/// Has `write` overwrite each row of `len` numbers, with something to work in, the row's number and the
+/// operands' rows.
+pub(crate) fn map_rows<R: Real, S, const N: usize>(
+    out: NumbersMut<'_, R>,
+    operands: [Numbers<'_, R>; N],
+    len: usize,
+    start: impl Fn() -> S + Sync,
+    write: impl Fn(&mut S, usize, &mut [R], [&[R]; N]) + Sync,
+) {
+    let rows = rows_per_block(len, 1);
+    for_blocks(Some(out), operands, rows * len, &|index, out, operands| {
+        wide(
+            #[inline(always)]
+            || {
+                let mut state = start();
+                for (row, out) in out.chunks_exact_mut(len).enumerate() {
+                    let operands = operands.map(|all| &all[row * len..][..len]);
+                    write(&mut state, index * rows + row, out, operands);
+                }
+            },
+        );
+    });
+}
+
+/// What is done with a block: its number, its place in the output, and that of each operand.
+type Work<'a, R, A, const N: usize> = dyn Fn(usize, &mut [R], [&[R]; N]) -> A + Sync + 'a;
+
+/// Runs `work` on every block of `block` elements, and returns its results in the order of the blocks. Without `out`
+/// a block's place there is empty.
+pub(crate) fn for_blocks<R: Real, A: Send, const N: usize>(
+    out: Option<NumbersMut<'_, R>>,
+    operands: [Numbers<'_, R>; N],
+    block: usize,
+    work: &Work<'_, R, A, N>,
+) -> Vec<A> {
+    let (block, elements) = (block.max(1), operands[0].len());
+    let mut outs = out.map_or_else(Vec::new, |out| out.chunks(block)).into_iter();
+    let blocks: Vec<_> = (0..elements.div_ceil(block)).map(|index| (index, outs.next())).collect();
+    let run = |(index, out): (usize, Option<NumbersMut<'_, R>>)| {
+        let mut rooms = [const { Vec::new() }; N];
+        let range = |_| index * block..elements.min((index + 1) * block);
+        let operands = read_all(operands, range, &mut rooms);
+        match out {
+            Some(out) => out.write(|out| work(index, out, operands)),
+            None => work(index, &mut [], operands),
+        }
+    };
+    match elements < ROWS.from {
+        true => blocks.into_iter().map(run).collect(),
+        false => threads::map(blocks.into_iter(), run),
     }
 }
 
-/// The numbers of as many rows of `len` as have `elements`, written by `write`, which gets something to work
-/// in, the number of a row and its place.
-#[inline(always)]
-pub(crate) fn map_rows<T: Element, S>(
+/// Has `write` overwrite each row of `len` of so many elements, with the row's number.
+pub(crate) fn copy_rows<T: Element>(
     elements: usize,
     len: usize,
-    start: impl Fn() -> S + Sync + Send,
-    write: impl Fn(&mut S, usize, &mut [T]) + Sync + Send,
+    write: &(dyn Fn(usize, &mut [T]) + Sync),
 ) -> Vec<T> {
     let rows = rows_per_block(len, 1);
-    let mut out = vec![T::from_f64(0.0); elements];
-    for_blocks(
-        split(Some(&mut out), rows * len, elements),
-        elements,
-        #[inline(always)]
-        |index, block| {
-            let mut state = start();
-            for (row, out) in block.chunks_exact_mut(len).enumerate() {
-                write(&mut state, index * rows + row, out);
-            }
-        },
-    );
+    let mut out = vec![T::zero(); elements];
+    let block = |(index, block): (usize, &mut [T])| {
+        for (row, out) in block.chunks_exact_mut(len).enumerate() {
+            write(index * rows + row, out);
+        }
+    };
+    let blocks = out.chunks_mut((rows * len).max(1)).enumerate();
+    match elements < ROWS.from {
+        true => blocks.for_each(block),
+        false => threads::each(blocks, block),
+    }
     out
-}
-
-/// Runs `work` on every block, at the machine's width, and returns its results in the order of the blocks.
-pub(crate) fn for_blocks<T: Send, R: Send>(
-    blocks: Vec<&mut [T]>,
-    elements: usize,
-    work: impl Fn(usize, &mut [T]) -> R + Sync + Send,
-) -> Vec<R> {
-    let blocks = blocks.into_iter().enumerate();
-    ROWS.map(
-        elements,
-        blocks,
-        #[inline(always)]
-        |(index, block)| work(index, block),
-    )
 }
 
 /// `[.., first, second, size]` as `[.., second, first, size]`.
 pub(crate) fn swap_rows<T: Element>(x: &[T], [first, second, size]: [usize; 3]) -> Vec<T> {
-    map_rows(
-        x.len(),
-        size,
-        || (),
-        #[inline(always)]
-        |(), row, out| {
-            let (sample, row) = (row / (first * second), row % (first * second));
-            let (from_second, from_first) = (row / first, row % first);
-            let from = (sample * first + from_first) * second + from_second;
-            out.copy_from_slice(&x[from * size..][..size]);
-        },
-    )
+    copy_rows(x.len(), size, &|row, out| {
+        let (sample, row) = (row / (first * second), row % (first * second));
+        let (from_second, from_first) = (row / first, row % first);
+        let from = (sample * first + from_first) * second + from_second;
+        out.copy_from_slice(&x[from * size..][..size]);
+    })
 }

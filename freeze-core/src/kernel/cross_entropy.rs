@@ -3,7 +3,9 @@
 use candle_core::WithDType;
 
 use super::softmax::exps_of;
-use super::{Element, Real, for_blocks, map_rows, rows_per_block, split, sum1, sum2};
+use super::{
+    Element, Numbers, NumbersMut, Real, for_blocks, map_rows, rows_per_block, sum1, sum2, wide,
+};
 
 /// The class of every row; `None` for rows that do not count.
 pub(crate) type Targets = [Option<u32>];
@@ -30,39 +32,46 @@ pub(crate) fn forward<T: Element>(
     targets: &Targets,
     shares: &Shares,
 ) -> (f64, Vec<[f64; 2]>) {
+    sum_of(T::numbers(x), classes, targets, shares)
+}
+
+fn sum_of<R: Real>(
+    x: Numbers<'_, R>,
+    classes: usize,
+    targets: &Targets,
+    shares: &Shares,
+) -> (f64, Vec<[f64; 2]>) {
     let block = rows_per_block(classes, 1);
-    let blocks = split::<T>(None, block * classes, x.len());
-    let all: Vec<T::Real> = shares.all.iter().map(|&share| T::Real::from_f64(share)).collect();
+    let all: Vec<R> = shares.all.iter().map(|&share| R::from_f64(share)).collect();
     let total: f64 = shares.all.iter().sum();
-    let found = for_blocks(
-        blocks,
-        x.len(),
-        #[inline(always)]
-        |index, _| {
-            let mut exps = vec![T::Real::ZERO; classes];
-            let rows = x[index * block * classes..].chunks_exact(classes);
-            let rows = rows.zip(&targets[index * block..]).take(block);
-            let mut loss = 0.0;
-            let mut found = Vec::with_capacity(rows.len());
-            for (x, target) in rows {
-                let Some(target) = *target else {
-                    found.push([0.0, 1.0]);
-                    continue;
-                };
-                let max = exps_of(x, &mut exps);
-                let [sum] = sum1(&exps, |exp| [exp]);
-                let own = sum.ln() + max.to_f64() - x[target as usize].to_f64();
-                loss += shares.own(target) * own;
-                if !all.is_empty() {
-                    // The exponentials have done their work.
-                    exps.iter_mut().zip(x).for_each(|(to, x)| *to = x.up() - max);
-                    loss += total * sum.ln() - sum2(&exps, &all, |x, share| [x * share])[0];
+    let found = for_blocks(None, [x], block * classes, &|index, _, [x]| {
+        wide(
+            #[inline(always)]
+            || {
+                let mut exps = vec![R::ZERO; classes];
+                let rows = x.chunks_exact(classes).zip(&targets[index * block..]);
+                let mut loss = 0.0;
+                let mut found = Vec::with_capacity(rows.len());
+                for (x, target) in rows {
+                    let Some(target) = *target else {
+                        found.push([0.0, 1.0]);
+                        continue;
+                    };
+                    let max = exps_of(x, &mut exps);
+                    let [sum] = sum1(&exps, |exp| [exp]);
+                    let own = sum.ln() + max.to_f64() - x[target as usize].to_f64();
+                    loss += shares.own(target) * own;
+                    if !all.is_empty() {
+                        // The exponentials have done their work.
+                        exps.iter_mut().zip(x).for_each(|(to, &x)| *to = x - max);
+                        loss += total * sum.ln() - sum2(&exps, &all, |x, share| [x * share])[0];
+                    }
+                    found.push([max.to_f64(), sum]);
                 }
-                found.push([max.to_f64(), sum]);
-            }
-            (loss, found)
-        },
-    );
+                (loss, found)
+            },
+        )
+    });
     let (losses, rows): (Vec<f64>, Vec<Vec<_>>) = found.into_iter().unzip();
     (losses.into_iter().sum(), rows.concat())
 }
@@ -77,36 +86,54 @@ pub(crate) fn backward<T: Element>(
     rows: &[[f64; 2]],
     factor: f64,
 ) -> Vec<T> {
-    let all: Vec<T::Real> =
-        shares.all.iter().map(|&share| T::Real::from_f64(factor * share)).collect();
+    let mut dx = vec![T::zero(); x.len()];
+    let (to, all) = (T::numbers_mut(&mut dx), T::numbers(x));
+    softmax_to(to, all, classes, targets, shares, (rows, factor));
+    let total: f64 = shares.all.iter().sum();
+    for (row, target) in targets.iter().enumerate() {
+        let (&Some(target), [max, sum]) = (target, rows[row]) else { continue };
+        let (at, own) = (row * classes + target as usize, shares.own(target));
+        let smooth = shares.all.get(target as usize).copied().unwrap_or(0.0);
+        let exp = (x[at].up() - T::Real::from_f64(max)).exp_of_negative();
+        dx[at] = T::from_f64(factor * (exp.to_f64() / sum * (own + total) - own - smooth));
+    }
+    dx
+}
+
+/// Each row as if it had no target of its own.
+fn softmax_to<R: Real>(
+    dx: NumbersMut<'_, R>,
+    x: Numbers<'_, R>,
+    classes: usize,
+    targets: &Targets,
+    shares: &Shares,
+    (rows, factor): (&[[f64; 2]], f64),
+) {
+    let all: Vec<R> = shares.all.iter().map(|&share| R::from_f64(factor * share)).collect();
     let total: f64 = shares.all.iter().sum();
     map_rows(
-        x.len(),
+        dx,
+        [x],
         classes,
         || (),
         #[inline(always)]
-        |(), row, dx| {
+        |(), row, dx, [x]| {
             let (Some(target), [max, sum]) = (targets[row], rows[row]) else { return };
-            let (x, own) = (&x[row * classes..][..classes], shares.own(target));
-            let scale = factor * (own + total) / sum;
-            let [max, in_real] = [max, scale].map(T::Real::from_f64);
-            let exp = |x: T| (x.up() - max).exp_of_negative();
+            let scale = factor * (shares.own(target) + total) / sum;
+            let [max, in_real] = [max, scale].map(R::from_f64);
+            let softmax = |x: R| (x - max).exp_of_negative() * in_real;
             match all.is_empty() {
                 true => {
                     for (dx, &x) in dx.iter_mut().zip(x) {
-                        *dx = T::down(exp(x) * in_real);
+                        *dx = softmax(x);
                     }
                 }
                 false => {
                     for ((dx, &x), &share) in dx.iter_mut().zip(x).zip(&all) {
-                        *dx = T::down(exp(x) * in_real - share);
+                        *dx = softmax(x) - share;
                     }
                 }
             }
-            let target = target as usize;
-            let smooth = shares.all.get(target).copied().unwrap_or(0.0);
-            let softmax = exp(x[target]).to_f64() / sum;
-            dx[target] = T::from_f64(factor * (softmax * (own + total) - own - smooth));
         },
-    )
+    );
 }

@@ -6,6 +6,8 @@ use half::{bf16, f16, slice::HalfFloatSliceExt, vec::HalfFloatVecExt};
 
 use super::exp::{exp_f32, tanh_f32};
 use super::half_bits::{f16_to_f32, f32_to_f16};
+use super::numbers::{Numbers, NumbersMut};
+use super::wide;
 
 /// A type that elements are stored in.
 pub trait Element: WithDType {
@@ -26,6 +28,12 @@ pub trait Element: WithDType {
 
     /// As [`exact`](Self::exact), mutable.
     fn exact_mut(elements: &mut [Self]) -> Option<&mut [Self::Real]>;
+
+    /// The elements as numbers of the type of arithmetic.
+    fn numbers(elements: &[Self]) -> Numbers<'_, Self::Real>;
+
+    /// As [`numbers`](Self::numbers), to write.
+    fn numbers_mut(elements: &mut [Self]) -> NumbersMut<'_, Self::Real>;
 
     /// Converts into a slice of the same length.
     fn load(elements: &[Self], into: &mut [Self::Real]);
@@ -48,7 +56,7 @@ pub trait Element: WithDType {
 }
 
 /// A type that arithmetic runs in: `f64` for itself, `f32` for itself and for the halves.
-pub trait Real: Element<Real = Self> + faer::traits::RealField {
+pub trait Real: Element<Real = Self> + faer::traits::RealField + Default {
     const ZERO: Self;
 
     /// The square root.
@@ -161,6 +169,14 @@ macro_rules! real {
                 Some(elements)
             }
 
+            fn numbers(elements: &[Self]) -> Numbers<'_, Self> {
+                Numbers::Here(elements)
+            }
+
+            fn numbers_mut(elements: &mut [Self]) -> NumbersMut<'_, Self> {
+                NumbersMut::Here(elements)
+            }
+
             fn load(elements: &[Self], into: &mut [Self]) {
                 into.copy_from_slice(elements);
             }
@@ -199,6 +215,34 @@ macro_rules! half {
 
             fn exact_mut(_: &mut [Self]) -> Option<&mut [f32]> {
                 None
+            }
+
+            fn numbers(elements: &[Self]) -> Numbers<'_, f32> {
+                fn load(bits: &[u16], into: &mut [f32]) {
+                    wide(
+                        #[inline(always)]
+                        || {
+                            for (into, bits) in into.iter_mut().zip(bits) {
+                                *into = $ty::from_bits(*bits).up();
+                            }
+                        },
+                    );
+                }
+                Numbers::Halves(elements.reinterpret_cast(), load)
+            }
+
+            fn numbers_mut(elements: &mut [Self]) -> NumbersMut<'_, f32> {
+                fn store(bits: &mut [u16], from: &[f32]) {
+                    wide(
+                        #[inline(always)]
+                        || {
+                            for (bits, from) in bits.iter_mut().zip(from) {
+                                *bits = $ty::down(*from).to_bits();
+                            }
+                        },
+                    );
+                }
+                NumbersMut::Halves(elements.reinterpret_cast_mut(), store)
             }
 
             fn load(elements: &[Self], into: &mut [f32]) {

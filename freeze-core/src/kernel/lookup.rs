@@ -1,21 +1,15 @@
 //! Rows of a table by their numbers, and the sum of gradients where they came from.
 
 use super::pieces::MAP;
-use super::{Element, map_rows};
+use super::{Element, copy_rows};
 
 /// The rows of a table of rows of `len` elements; `None` is a row of zeros.
 pub(crate) fn gather<T: Element>(table: &[T], rows: &[Option<usize>], len: usize) -> Vec<T> {
-    map_rows(
-        rows.len() * len,
-        len,
-        || (),
-        #[inline(always)]
-        |(), place, out| {
-            if let Some(row) = rows[place] {
-                out.copy_from_slice(&table[row * len..][..len]);
-            }
-        },
-    )
+    copy_rows(rows.len() * len, len, &|place, out| {
+        if let Some(row) = rows[place] {
+            out.copy_from_slice(&table[row * len..][..len]);
+        }
+    })
 }
 
 /// The table's gradient: for each of its `entries` the sum of the gradients of the places that it went to,

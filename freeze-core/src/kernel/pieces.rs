@@ -1,9 +1,10 @@
 //! Loops over slices, in pieces on several threads if there is enough work, compiled for the
 //! processor's SIMD width: closures that contain a loop are `#[inline(always)]`.
 
-use candle_core::WithDType;
+use std::borrow::Cow;
 
-use super::{threads, wide};
+use super::numbers::read_all;
+use super::{Element, Numbers, NumbersMut, Real, threads, wide};
 
 /// How a loop is divided.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +51,9 @@ impl Cut {
     }
 }
 
-/// The one place where each kind of work is compiled, once for each width.
+/// The one place where each kind of work is compiled, once for each width: inlined, it would be once more for
+/// each way to go through the pieces.
+#[inline(never)]
 fn run<P, R>(work: &impl Fn(P) -> R, piece: P) -> R {
     wide(
         #[inline(always)]
@@ -58,80 +61,148 @@ fn run<P, R>(work: &impl Fn(P) -> R, piece: P) -> R {
     )
 }
 
+/// The elements of halves that are converted at a time: a few such blocks fit into the first-level cache.
+const BLOCK: usize = 1 << 11;
+
+/// The bytes that a shorter operand is repeated to: it stays in the first-level cache beside what flows through.
+const ROW: usize = 1 << 12;
+
 /// `f(a)` for each element, in one pass.
-pub(crate) fn map<T: WithDType>(a: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
-    zip_map(
-        a,
-        a,
-        #[inline(always)]
-        |a, _| f(a),
-    )
+pub(crate) fn map<T: Element>(a: &[T], f: impl Fn(T::Real) -> T::Real + Sync) -> Vec<T> {
+    let mut out = vec![T::zero(); a.len()];
+    map_numbers(T::numbers_mut(&mut out), [T::numbers(a)], f);
+    out
 }
 
-/// `f(a, b)` for each pair, in one pass.
-pub(crate) fn zip_map<T: WithDType>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
+/// `f(a)` for each element as it is stored, for an `f` that wider vectors do not make faster.
+pub(crate) fn map_stored<T: Element>(a: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
     let mut out = vec![T::zero(); a.len()];
-    let chunks = a.chunks(MAP.grain).zip(b.chunks(MAP.grain));
-    MAP.each(
-        a.len(),
-        out.chunks_mut(MAP.grain).zip(chunks),
-        #[inline(always)]
-        |(out, (a, b))| {
-            for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
-                *out = f(a, b);
-            }
-        },
-    );
+    let pieces = out.chunks_mut(MAP.grain).zip(a.chunks(MAP.grain));
+    let piece = |(out, a): (&mut [T], &[T])| {
+        out.iter_mut().zip(a).for_each(|(out, &a)| *out = f(a));
+    };
+    match a.len() < MAP.from {
+        true => pieces.for_each(piece),
+        false => threads::each(pieces, piece),
+    }
+    out
+}
+
+/// `f(a, b)` for each pair, in one pass; a shorter `b` is gone through again and again.
+pub(crate) fn zip_map<T: Element>(
+    a: &[T],
+    b: &[T],
+    f: impl Fn(T::Real, T::Real) -> T::Real + Sync,
+) -> Vec<T> {
+    let mut out = vec![T::zero(); a.len()];
+    // A few elements become a row that is long enough for a loop.
+    let enough = ROW / size_of::<T::Real>();
+    let row = match b.len() {
+        len if len > 0 && len < enough.min(a.len()) => Cow::Owned(b.repeat(enough.div_ceil(len))),
+        _ => Cow::Borrowed(b),
+    };
+    zip_numbers(T::numbers_mut(&mut out), [a, &row].map(T::numbers), f);
     out
 }
 
 /// `f(a, b, c)` for each triple, in one pass.
-pub(crate) fn zip3_map<T: WithDType>(
-    [a, b, c]: [&[T]; 3],
-    f: impl Fn(T, T, T) -> T + Sync,
+pub(crate) fn zip3_map<T: Element>(
+    operands: [&[T]; 3],
+    f: impl Fn(T::Real, T::Real, T::Real) -> T::Real + Sync,
 ) -> Vec<T> {
-    let mut out = vec![T::zero(); a.len()];
-    let chunks = a.chunks(MAP.grain).zip(b.chunks(MAP.grain)).zip(c.chunks(MAP.grain));
-    MAP.each(
-        a.len(),
-        out.chunks_mut(MAP.grain).zip(chunks),
-        #[inline(always)]
-        |(out, ((a, b), c))| {
-            for (out, ((&a, &b), &c)) in out.iter_mut().zip(a.iter().zip(b).zip(c)) {
-                *out = f(a, b, c);
-            }
-        },
-    );
+    let mut out = vec![T::zero(); operands[0].len()];
+    zip3_numbers(T::numbers_mut(&mut out), operands.map(T::numbers), f);
     out
 }
 
-/// `f(a, b)` for each element of `a`, `b` being gone through again and again.
-pub(crate) fn zip_cycle<T: WithDType>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
-    if a.len() == b.len() {
-        return zip_map(a, b, f);
-    }
-    if let [b] = *b {
-        return map(
-            a,
+/// `a + b`, as a function that has the same type wherever it is passed to [`zip_map`].
+#[inline(always)]
+pub(crate) fn sum<R: Real>(a: R, b: R) -> R {
+    a + b
+}
+
+fn map_numbers<R: Real>(out: NumbersMut<'_, R>, a: [Numbers<'_, R>; 1], f: impl Fn(R) -> R + Sync) {
+    write(out, a, &|out, [a]| {
+        wide(
             #[inline(always)]
-            |a| f(a, b),
+            || {
+                for (out, &a) in out.iter_mut().zip(a) {
+                    *out = f(a);
+                }
+            },
         );
-    }
-    let mut out = vec![T::zero(); a.len()];
-    // Whole turns of a short `b` are one piece, a long one has several.
-    let grain = MAP.grain.max(b.len()) / b.len().max(1) * b.len();
-    let pieces = out.chunks_mut(grain.max(1)).zip(a.chunks(grain.max(1)));
-    MAP.each(
-        a.len(),
-        pieces,
-        #[inline(always)]
-        |(out, a)| {
-            for (out, a) in out.chunks_mut(b.len()).zip(a.chunks(b.len())) {
+    });
+}
+
+fn zip_numbers<R: Real>(
+    out: NumbersMut<'_, R>,
+    operands: [Numbers<'_, R>; 2],
+    f: impl Fn(R, R) -> R + Sync,
+) {
+    write(out, operands, &|out, [a, b]| {
+        wide(
+            #[inline(always)]
+            || {
                 for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
                     *out = f(a, b);
                 }
-            }
-        },
-    );
-    out
+            },
+        );
+    });
+}
+
+fn zip3_numbers<R: Real>(
+    out: NumbersMut<'_, R>,
+    operands: [Numbers<'_, R>; 3],
+    f: impl Fn(R, R, R) -> R + Sync,
+) {
+    write(out, operands, &|out, [a, b, c]| {
+        wide(
+            #[inline(always)]
+            || {
+                for (out, ((&a, &b), &c)) in out.iter_mut().zip(a.iter().zip(b).zip(c)) {
+                    *out = f(a, b, c);
+                }
+            },
+        );
+    });
+}
+
+/// What overwrites some elements, from those of each operand.
+type Work<'a, R, const N: usize> = dyn Fn(&mut [R], [&[R]; N]) + Sync + 'a;
+
+/// Has `work` overwrite all elements; operands that are shorter are gone through again and again.
+fn write<R: Real, const N: usize>(
+    out: NumbersMut<'_, R>,
+    operands: [Numbers<'_, R>; N],
+    work: &Work<'_, R, N>,
+) {
+    let elements = out.len();
+    let most = match out {
+        NumbersMut::Here(_) => MAP.grain,
+        NumbersMut::Halves(..) => BLOCK,
+    };
+    let piece = |(piece, mut out): (usize, NumbersMut<'_, R>)| {
+        let mut rooms = [const { Vec::new() }; N];
+        let mut start = piece * MAP.grain;
+        while out.len() > 0 {
+            // Up to where the first operand begins again.
+            let len = operands.iter().fold(most.min(out.len()), |len, operand| {
+                len.min(operand.len() - start % operand.len())
+            });
+            let from = |place: usize| {
+                let first = start % operands[place].len();
+                first..first + len
+            };
+            let from = read_all(operands, from, &mut rooms);
+            let (now, rest) = out.split_at(len);
+            now.write(|out| work(out, from));
+            (out, start) = (rest, start + len);
+        }
+    };
+    let pieces = out.chunks(MAP.grain).into_iter().enumerate();
+    match elements < MAP.from {
+        true => pieces.for_each(piece),
+        false => threads::each(pieces, piece),
+    }
 }

@@ -42,8 +42,12 @@ pub(crate) fn read_mut<'a, T: Element>(
 /// Passes a CPU tensor's elements to `f`.
 pub(crate) fn with<T: Element, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => f(&read(storage, layout)?),
+    f(&on_cpu(&storage, layout)?)
+}
+
+fn on_cpu<'a, T: Element>(storage: &'a Storage, layout: &Layout) -> Result<Cow<'a, [T]>> {
+    match storage {
+        Storage::Cpu(storage) => read(storage, layout),
         _ => bail!("expected a tensor on the cpu; move all operands to one device"),
     }
 }
@@ -78,6 +82,12 @@ pub(crate) fn tensor<T: Real>(
         CpuStorage::F32(elements) => Tensor::from_vec(elements, shape, &Device::Cpu),
         other => bail!("expected floating point values, found {:?}", other.dtype()),
     }
+}
+
+/// A scalar of the type and on the device of `like`. candle's functions that take a number in place of a tensor
+/// are compiled for every type of elements wherever they are called.
+pub(crate) fn number_like(number: f64, like: &Tensor) -> Result<Tensor> {
+    Tensor::new(number, &Device::Cpu)?.to_dtype(like.dtype())?.to_device(like.device())
 }
 
 /// Has `write` overwrite the elements of a contiguous tensor on the CPU.

@@ -2,40 +2,53 @@
 
 use candle_core::WithDType;
 
-use super::{Element, Real, map_rows, sum1, sum2};
+use super::{Element, Numbers, NumbersMut, Real, map_rows, sum1, sum2};
 
 /// `exp(x - max) / sum(exp(x - max))` of each row of `len` elements.
 pub(crate) fn forward<T: Element>(x: &[T], len: usize) -> Vec<T> {
+    let mut y = vec![T::zero(); x.len()];
+    forward_to(T::numbers_mut(&mut y), T::numbers(x), len);
+    y
+}
+
+fn forward_to<R: Real>(y: NumbersMut<'_, R>, x: Numbers<'_, R>, len: usize) {
     map_rows(
-        x.len(),
+        y,
+        [x],
         len,
-        || vec![T::Real::ZERO; len],
+        || vec![R::ZERO; len],
         #[inline(always)]
-        |exps, row, out| {
-            exps_of(&x[row * len..][..len], exps);
-            let scale = T::Real::from_f64(sum1(exps, |exp| [exp])[0].recip());
+        |exps, _, out, [x]| {
+            exps_of(x, exps);
+            let scale = R::from_f64(sum1(exps, |exp| [exp])[0].recip());
             for (out, exp) in out.iter_mut().zip(exps) {
-                *out = T::down(*exp * scale);
+                *out = *exp * scale;
             }
         },
-    )
+    );
 }
 
 /// `dx = y * (grad - sum(grad * y))`.
 pub(crate) fn backward<T: Element>(y: &[T], grad: &[T], len: usize) -> Vec<T> {
+    let mut dx = vec![T::zero(); y.len()];
+    backward_to(T::numbers_mut(&mut dx), [y, grad].map(T::numbers), len);
+    dx
+}
+
+fn backward_to<R: Real>(dx: NumbersMut<'_, R>, operands: [Numbers<'_, R>; 2], len: usize) {
     map_rows(
-        y.len(),
+        dx,
+        operands,
         len,
         || (),
         #[inline(always)]
-        |(), row, out| {
-            let (y, grad) = (&y[row * len..][..len], &grad[row * len..][..len]);
-            let dot = T::Real::from_f64(sum2(y, grad, |y, g| [y * g])[0]);
-            for ((out, y), g) in out.iter_mut().zip(y).zip(grad) {
-                *out = T::down(y.up() * (g.up() - dot));
+        |(), _, out, [y, grad]| {
+            let dot = R::from_f64(sum2(y, grad, |y, g| [y * g])[0]);
+            for ((out, &y), &g) in out.iter_mut().zip(y).zip(grad) {
+                *out = y * (g - dot);
             }
         },
-    )
+    );
 }
 
 /// Writes `exp(x - max)` of a row and returns the largest element.

@@ -70,19 +70,23 @@ impl Crew {
         self.pool.get_or_init(|| build().ok()).as_ref()
     }
 
-    /// Runs `work` on a thread of the crew.
-    fn within(&self, work: impl FnOnce() + Send) {
+    /// Calls `work` on a thread of the crew.
+    fn within(&self, work: &(dyn Fn() + Sync)) {
         match self.pool() {
             // On a thread of the pool, rayon's loops already stay in the pool.
-            Some(pool) if pool.current_thread_index().is_none() => {
-                let work = Mutex::new(Some(work));
-                lend::hand_over(pool, &|| {
-                    let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    work.into_iter().for_each(|work| work());
-                });
-            }
+            Some(pool) if pool.current_thread_index().is_none() => lend::hand_over(pool, work),
             _ => work(),
         }
+    }
+
+    /// Calls `work` on a thread of the crew and on up to `helpers` others at the same time; the first has `true`.
+    fn share(&self, pool: &ThreadPool, helpers: usize, work: &(dyn Fn(bool) + Sync)) {
+        // The caller sleeps meanwhile; the threads of the pool stay awake from one kernel to the
+        // next.
+        self.within(&|| {
+            let leader = thread::current().id();
+            lend::share(pool, helpers, &|| work(thread::current().id() == leader));
+        });
     }
 
     /// The number of threads that a kernel called here may use: `RAYON_NUM_THREADS` or the number
@@ -111,25 +115,20 @@ impl Crew {
             let mut state = start();
             return pieces.for_each(|piece| work(&mut state, piece));
         };
-        // The caller sleeps meanwhile; the threads of the pool stay awake from one kernel to the
-        // next.
-        self.within(|| {
-            let (pieces, leader) = (Mutex::new(pieces), thread::current().id());
-            lend::share(pool, helpers, &|| {
-                // One thread begins at the front and the others at the back, so that each works on
-                // the same part of the data.
-                let front = thread::current().id() == leader;
-                let next = || {
-                    let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
-                    if front { pieces.next() } else { pieces.next_back() }
-                };
-                let Some(first) = next() else { return };
-                let mut state = start();
-                work(&mut state, first);
-                while let Some(piece) = next() {
-                    work(&mut state, piece);
-                }
-            });
+        let pieces = Mutex::new(pieces);
+        self.share(pool, helpers, &|front| {
+            // One thread begins at the front and the others at the back, so that each works on
+            // the same part of the data.
+            let next = || {
+                let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
+                if front { pieces.next() } else { pieces.next_back() }
+            };
+            let Some(first) = next() else { return };
+            let mut state = start();
+            work(&mut state, first);
+            while let Some(piece) = next() {
+                work(&mut state, piece);
+            }
         });
     }
 
@@ -171,7 +170,7 @@ mod tests {
     fn kernels_within_kernels_come_to_an_end() {
         let sums = map(0..40usize, |i| {
             let mut inner = 0;
-            KERNELS.within(|| rayon::scope(|scope| scope.spawn(|_| ())));
+            KERNELS.within(&|| rayon::scope(|scope| scope.spawn(|_| ())));
             map(0..40usize, |j| i * j).into_iter().for_each(|product| inner += product);
             inner
         });

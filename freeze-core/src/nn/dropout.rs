@@ -7,8 +7,9 @@ use super::ops::nothing::of_nothing;
 use super::ops::operation::{Operand, Operation};
 use super::record::{self, Work};
 use crate::error::Error;
+use crate::kernel::pieces::ROWS;
 use crate::kernel::slices::{read, with};
-use crate::kernel::{Drops, Element, by_element, for_blocks, split};
+use crate::kernel::{Drops, Element, by_element};
 use crate::model::{BatchNormPolicy, DropoutState, Freezable, Generator, Mapper};
 
 const NAME: &str = "dropout";
@@ -137,7 +138,7 @@ struct Mask {
 impl Mask {
     fn draw(drops: Drops, len: usize) -> Self {
         let mut keep = vec![0u8; len];
-        for_blocks(split(Some(&mut keep), BLOCK, len), len, |index, keep| {
+        ROWS.each(len, keep.chunks_mut(BLOCK).enumerate(), |(index, keep)| {
             let kept = drops.kept(index * BLOCK);
             keep.iter_mut().zip(kept).for_each(|(keep, kept)| *keep = u8::from(kept));
         });
@@ -148,13 +149,13 @@ impl Mask {
     fn kept<T: Element>(&self, x: &[T]) -> Vec<T> {
         let scale = T::Real::from_f64(self.scale);
         let mut out = vec![T::from_f64(0.0); x.len()];
-        for_blocks(
-            split(Some(&mut out), BLOCK, x.len()),
+        let blocks = x.chunks(BLOCK).zip(self.keep.chunks(BLOCK));
+        ROWS.each(
             x.len(),
+            out.chunks_mut(BLOCK).zip(blocks),
             #[inline(always)]
-            |index, out| {
-                let start = index * BLOCK;
-                for ((out, x), keep) in out.iter_mut().zip(&x[start..]).zip(&self.keep[start..]) {
+            |(out, (x, keep))| {
+                for ((out, x), keep) in out.iter_mut().zip(x).zip(keep) {
                     *out = if *keep == 1 { T::down(x.up() * scale) } else { *out };
                 }
             },
@@ -205,7 +206,7 @@ mod tests {
     fn the_composition_agrees_with_the_kernel() -> Result<()> {
         let x = candle_core::Var::randn(0f64, 1.0, (30, 7), &Device::Cpu)?;
         let mask = || Mask::draw(Drops::new(1, 5, 0.3), 210);
-        let (kernel, composed) = ([x.as_tensor()].apply(mask())?, mask().compose(&x)?);
+        let (kernel, composed) = ([x.as_tensor()].apply(Box::new(mask()))?, mask().compose(&x)?);
         let rows = |tensor: &Tensor| tensor.to_vec2::<f64>();
         assert_eq!(rows(&kernel)?, rows(&composed)?);
         let grad = |y: Tensor| y.sqr()?.sum_all()?.backward()?.get(&x).map(rows).transpose();

@@ -13,7 +13,7 @@ use candle_core::{Device, Result, Tensor, TensorId};
 use serde::{Deserialize, Serialize};
 
 use super::ops::node::Operands;
-use super::ops::operation::Operation;
+use super::ops::operation::{AnyOperation, Operation};
 use crate::kernel::bytes_of;
 use recorded::Recorded;
 
@@ -115,7 +115,18 @@ pub(crate) fn record<R>(detail: Detail, run: impl FnOnce() -> R) -> (R, Vec<Call
 pub(crate) fn apply<O, const N: usize>(operands: [&Tensor; N], work: Work, op: O) -> Result<Tensor>
 where
     O: Operation<N>,
-    for<'t> [&'t Tensor; N]: Operands<O> + Operands<Recorded<O>>,
+    for<'t> [&'t Tensor; N]: Operands<N>,
+{
+    apply_any(operands, work, Box::new(op))
+}
+
+fn apply_any<const N: usize>(
+    operands: [&Tensor; N],
+    work: Work,
+    op: Box<dyn AnyOperation<N>>,
+) -> Result<Tensor>
+where
+    for<'t> [&'t Tensor; N]: Operands<N>,
 {
     let operands: Vec<Tensor> =
         operands.into_iter().map(Tensor::contiguous).collect::<Result<_>>()?;
@@ -127,7 +138,7 @@ where
     let (inputs, weights) = operands.split_at(count);
     match detail() {
         Some(Detail::Costs(part)) => timed(inputs, weights, work, |call| {
-            operands.apply(Recorded { op, call, part, inputs: count })
+            operands.apply(Box::new(Recorded { op, call, part, inputs: count }))
         }),
         detail => used(detail, inputs, weights, || operands.apply(op)),
     }

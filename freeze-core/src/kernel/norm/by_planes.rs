@@ -4,7 +4,7 @@ use candle_core::WithDType;
 
 use super::Center;
 use super::planes::{Moments, Planes, combine, gradient_sums, passed_sum, scale};
-use crate::kernel::{Element, passed, rectified};
+use crate::kernel::{Element, Real, passed, rectified};
 
 /// The moments to normalise by.
 pub(crate) struct ByPlanes {
@@ -36,24 +36,12 @@ impl ByPlanes {
 
     /// `(x - mean) * rstd * weight + bias`.
     pub(crate) fn forward<T: Element>(&self, x: &[T], affine: Affine<'_, T>) -> Vec<T> {
-        scale(
-            [x, x],
-            self.planes,
-            |plane| self.terms(plane, affine),
-            #[inline(always)]
-            |y, _| y,
-        )
+        self.scaled([x], affine, first)
     }
 
     /// As [`forward`](Self::forward), rectified.
     pub(crate) fn forward_relu<T: Element>(&self, x: &[T], affine: Affine<'_, T>) -> Vec<T> {
-        scale(
-            [x, x],
-            self.planes,
-            |plane| self.terms(plane, affine),
-            #[inline(always)]
-            |y, _| rectified(y),
-        )
+        self.scaled([x], affine, rectified_first)
     }
 
     /// As [`forward`](Self::forward), plus `residual`, rectified.
@@ -63,13 +51,19 @@ impl ByPlanes {
         residual: &[T],
         affine: Affine<'_, T>,
     ) -> Vec<T> {
-        scale(
-            [x, residual],
-            self.planes,
-            |plane| self.terms(plane, affine),
-            #[inline(always)]
-            |y, residual| rectified(y + residual),
-        )
+        self.scaled([x, residual], affine, rectified_sum)
+    }
+
+    fn scaled<T: Element, const N: usize>(
+        &self,
+        operands: [&[T]; N],
+        affine: Affine<'_, T>,
+        then: impl Fn(T::Real, T::Real) -> T::Real + Sync,
+    ) -> Vec<T> {
+        let mut y = vec![T::zero(); operands[0].len()];
+        let terms = |plane| self.terms(plane, affine);
+        scale(T::numbers_mut(&mut y), operands.map(T::numbers), self.planes, &terms, then);
+        y
     }
 
     /// What is subtracted, by what it is multiplied, and what is added.
@@ -89,14 +83,7 @@ impl ByPlanes {
         grad: &[T],
         wanted: [bool; 3],
     ) -> [Option<Vec<T>>; 3] {
-        self.gradients(
-            x,
-            affine,
-            grad,
-            wanted,
-            #[inline(always)]
-            |_, g| g,
-        )
+        self.gradients(x, affine, grad, wanted, second)
     }
 
     /// As [`backward`](Self::backward) of [`forward_relu`](Self::forward_relu).
@@ -118,7 +105,10 @@ impl ByPlanes {
         affine: Affine<'_, T>,
         grad: &[T],
     ) -> Vec<T> {
-        passed_sum([x, residual, grad], self.planes, |plane| self.terms(plane, affine))
+        let mut dx = vec![T::zero(); x.len()];
+        let (to, operands) = (T::numbers_mut(&mut dx), [x, residual, grad].map(T::numbers));
+        passed_sum(to, operands, self.planes, &|plane| self.terms(plane, affine));
+        dx
     }
 
     /// The gradients of what passes the gate. With `h = grad * weight` and means over
@@ -129,7 +119,7 @@ impl ByPlanes {
         affine: Affine<'_, T>,
         grad: &[T],
         [input, weighted, biased]: [bool; 3],
-        gate: impl Fn(T::Real, T::Real) -> T::Real + Copy + Sync + Send,
+        gate: impl Fn(T::Real, T::Real) -> T::Real + Copy + Sync,
     ) -> [Option<Vec<T>>; 3] {
         let Self { planes, mean, rstd, from } = self;
         let [weight, _] = affine;
@@ -138,7 +128,8 @@ impl ByPlanes {
 
         let through = matches!(from, From::Input(_)) && input;
         let sums = if through || weighted || biased {
-            gradient_sums(x, grad, *planes, |plane| self.terms(plane, affine), gate)
+            let terms = |plane| self.terms(plane, affine);
+            gradient_sums([x, grad].map(T::numbers), *planes, &terms, gate)
         } else {
             Vec::new()
         };
@@ -171,11 +162,34 @@ impl ByPlanes {
                 };
                 [center, scale, offset, slope, factor, rest]
             };
-            combine(x, grad, *planes, terms, gate)
+            let mut dx = vec![T::zero(); x.len()];
+            let (to, operands) = (T::numbers_mut(&mut dx), [x, grad].map(T::numbers));
+            combine(to, operands, *planes, &terms, gate);
+            dx
         });
         let channels = |values: Vec<f64>| values.into_iter().map(T::from_f64).collect();
         [input, weighted.then(|| channels(dw)), biased.then(|| channels(db))]
     }
+}
+
+#[inline(always)]
+fn first<R: Real>(y: R, _: R) -> R {
+    y
+}
+
+#[inline(always)]
+fn second<R: Real>(_: R, grad: R) -> R {
+    grad
+}
+
+#[inline(always)]
+fn rectified_first<R: Real>(y: R, _: R) -> R {
+    rectified(y)
+}
+
+#[inline(always)]
+fn rectified_sum<R: Real>(y: R, residual: R) -> R {
+    rectified(y + residual)
 }
 
 /// The nearest number in the type of arithmetic, and the remainder.

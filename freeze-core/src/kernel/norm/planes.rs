@@ -2,10 +2,11 @@
 //! channel and is normalised by the statistics of one set of planes. Batch norm and group norm
 //! differ only in the sets.
 
-use candle_core::WithDType;
-
 use super::{Center, not_negative};
-use crate::kernel::{Element, for_blocks, map_rows, passed, rows_per_block, split, sum1, sum2};
+use crate::kernel::{
+    Element, Numbers, NumbersMut, Real, for_blocks, map_rows, passed, rows_per_block, sum1, sum2,
+    wide,
+};
 
 /// The planes, and which of them share statistics.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +51,9 @@ impl Planes {
     }
 }
 
+/// Some numbers for each plane.
+pub(super) type Terms<'a, const N: usize> = dyn Fn(usize) -> [f64; N] + Sync + 'a;
+
 /// Mean and mean square deviation of every set of planes; about zero if the mean is not removed.
 #[derive(Clone, Debug)]
 pub(crate) struct Moments {
@@ -60,14 +64,17 @@ pub(crate) struct Moments {
 /// Computes both moments of each plane while it is in the cache, and combines them in f64 (the
 /// parallel form of Chan, Golub and LeVeque, 1983).
 pub(crate) fn moments<T: Element>(x: &[T], planes: Planes, center: Center) -> Moments {
+    moments_of(T::numbers(x), planes, center)
+}
+
+fn moments_of<R: Real>(x: Numbers<'_, R>, planes: Planes, center: Center) -> Moments {
     let len = planes.len as f64;
     let each = per_plane(
-        x,
-        x,
+        [x],
         planes,
         #[inline(always)]
-        |_, x, _| {
-            let mean = T::Real::from_f64(sum1(x, |x| [x])[0] / len);
+        |_, [x]| {
+            let mean = R::from_f64(sum1(x, |x| [x])[0] / len);
             let [rest, square] = sum1(x, |x| {
                 let d = x - mean;
                 [d, d * d]
@@ -92,72 +99,68 @@ pub(crate) fn moments<T: Element>(x: &[T], planes: Planes, center: Center) -> Mo
     Moments { mean, variance }
 }
 
-/// Two numbers for every plane, from its elements of `x` and `y`.
-pub(crate) fn per_plane<T: Element>(
-    x: &[T],
-    y: &[T],
+/// Two numbers for every plane, from its elements of the operands.
+fn per_plane<R: Real, const N: usize>(
+    operands: [Numbers<'_, R>; N],
     planes: Planes,
-    work: impl Fn(usize, &[T], &[T]) -> [f64; 2] + Sync + Send,
+    work: impl Fn(usize, [&[R]; N]) -> [f64; 2] + Sync,
 ) -> Vec<[f64; 2]> {
     let (len, block) = (planes.len, planes.block());
-    let blocks = split::<T>(None, block, x.len());
-    let found = for_blocks(
-        blocks,
-        x.len(),
-        #[inline(always)]
-        |index, _| {
-            let range = index * block..x.len().min((index + 1) * block);
-            let pairs = x[range.clone()].chunks_exact(len).zip(y[range].chunks_exact(len));
-            let first = index * block / len;
-            let mut found = Vec::with_capacity(pairs.len());
-            for (i, (x, y)) in pairs.enumerate() {
-                found.push(work(first + i, x, y));
-            }
-            found
-        },
-    );
+    let found = for_blocks(None, operands, block, &|index, _, operands| {
+        wide(
+            #[inline(always)]
+            || {
+                let count = operands[0].len() / len;
+                let mut found = Vec::with_capacity(count);
+                for i in 0..count {
+                    let operands = operands.map(|all| &all[i * len..][..len]);
+                    found.push(work(index * block / len + i, operands));
+                }
+                found
+            },
+        )
+    });
     found.concat()
 }
 
-/// `then((x - center) * scale + offset, y)`, with one triple per plane.
-pub(crate) fn scale<T: Element>(
-    [x, y]: [&[T]; 2],
+/// `then((x - center) * scale + offset, y)` of the first and the last operand, with one triple per plane.
+pub(super) fn scale<R: Real, const N: usize>(
+    out: NumbersMut<'_, R>,
+    operands: [Numbers<'_, R>; N],
     planes: Planes,
-    terms: impl Fn(usize) -> [f64; 3] + Sync + Send,
-    then: impl Fn(T::Real, T::Real) -> T::Real + Sync + Send,
-) -> Vec<T> {
-    let len = planes.len;
+    terms: &Terms<'_, 3>,
+    then: impl Fn(R, R) -> R + Sync,
+) {
     map_rows(
-        x.len(),
-        len,
+        out,
+        operands,
+        planes.len,
         || (),
         #[inline(always)]
-        |(), plane, out| {
-            let [center, scale, offset] = terms(plane).map(T::Real::from_f64);
-            let each = x[plane * len..].iter().zip(&y[plane * len..]);
-            for (out, (x, y)) in out.iter_mut().zip(each) {
-                *out = T::down(then((x.up() - center) * scale + offset, y.up()));
+        |(), plane, out, operands| {
+            let [center, scale, offset] = terms(plane).map(R::from_f64);
+            let each = operands[0].iter().zip(operands[N - 1]);
+            for (out, (&x, &y)) in out.iter_mut().zip(each) {
+                *out = then((x - center) * scale + offset, y);
             }
         },
-    )
+    );
 }
 
 /// The sums of `g` and `g * (x - center)` of every plane, `g` being what `gate` makes of what [`scale`] made
 /// and of the gradient.
-pub(crate) fn gradient_sums<T: Element>(
-    x: &[T],
-    grad: &[T],
+pub(super) fn gradient_sums<R: Real>(
+    x_and_grad: [Numbers<'_, R>; 2],
     planes: Planes,
-    terms: impl Fn(usize) -> [f64; 3] + Sync + Send,
-    gate: impl Fn(T::Real, T::Real) -> T::Real + Sync + Send,
+    terms: &Terms<'_, 3>,
+    gate: impl Fn(R, R) -> R + Sync,
 ) -> Vec<[f64; 2]> {
     per_plane(
-        x,
-        grad,
+        x_and_grad,
         planes,
         #[inline(always)]
-        |plane, x, grad| {
-            let [center, scale, offset] = terms(plane).map(T::Real::from_f64);
+        |plane, [x, grad]| {
+            let [center, scale, offset] = terms(plane).map(R::from_f64);
             sum2(x, grad, |x, g| {
                 let g = gate((x - center) * scale + offset, g);
                 [g, g * (x - center)]
@@ -168,49 +171,48 @@ pub(crate) fn gradient_sums<T: Element>(
 
 /// `(x - center) * slope + g * factor + rest`, `g` as for [`gradient_sums`]; with the triple of [`scale`] and
 /// three numbers more per plane.
-pub(crate) fn combine<T: Element>(
-    x: &[T],
-    grad: &[T],
+pub(super) fn combine<R: Real>(
+    out: NumbersMut<'_, R>,
+    x_and_grad: [Numbers<'_, R>; 2],
     planes: Planes,
-    terms: impl Fn(usize) -> [f64; 6] + Sync + Send,
-    gate: impl Fn(T::Real, T::Real) -> T::Real + Sync + Send,
-) -> Vec<T> {
-    let len = planes.len;
+    terms: &Terms<'_, 6>,
+    gate: impl Fn(R, R) -> R + Sync,
+) {
     map_rows(
-        x.len(),
-        len,
+        out,
+        x_and_grad,
+        planes.len,
         || (),
         #[inline(always)]
-        |(), plane, out| {
-            let [center, scale, offset, slope, factor, rest] = terms(plane).map(T::Real::from_f64);
-            let each = x[plane * len..].iter().zip(&grad[plane * len..]);
-            for (out, (x, g)) in out.iter_mut().zip(each) {
-                let x = x.up() - center;
-                *out = T::down(x * slope + gate(x * scale + offset, g.up()) * factor + rest);
+        |(), plane, out, [x, grad]| {
+            let [center, scale, offset, slope, factor, rest] = terms(plane).map(R::from_f64);
+            for (out, (&x, &g)) in out.iter_mut().zip(x.iter().zip(grad)) {
+                let x = x - center;
+                *out = x * slope + gate(x * scale + offset, g) * factor + rest;
             }
         },
-    )
+    );
 }
 
 /// The gradient of a rectified sum of what [`scale`] makes and of `y`.
-pub(crate) fn passed_sum<T: Element>(
-    [x, y, grad]: [&[T]; 3],
+pub(super) fn passed_sum<R: Real>(
+    out: NumbersMut<'_, R>,
+    x_y_and_grad: [Numbers<'_, R>; 3],
     planes: Planes,
-    terms: impl Fn(usize) -> [f64; 3] + Sync + Send,
-) -> Vec<T> {
-    let len = planes.len;
+    terms: &Terms<'_, 3>,
+) {
     map_rows(
-        x.len(),
-        len,
+        out,
+        x_y_and_grad,
+        planes.len,
         || (),
         #[inline(always)]
-        |(), plane, out| {
-            let [center, scale, offset] = terms(plane).map(T::Real::from_f64);
-            let [x, y, grad] = [x, y, grad].map(|all| &all[plane * len..][..len]);
-            for (out, ((x, y), g)) in out.iter_mut().zip(x.iter().zip(y).zip(grad)) {
-                let sum = (x.up() - center) * scale + offset + y.up();
-                *out = T::down(passed(sum, g.up()));
+        |(), plane, out, [x, y, grad]| {
+            let [center, scale, offset] = terms(plane).map(R::from_f64);
+            for (out, ((&x, &y), &g)) in out.iter_mut().zip(x.iter().zip(y).zip(grad)) {
+                let sum = (x - center) * scale + offset + y;
+                *out = passed(sum, g);
             }
         },
-    )
+    );
 }

@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::kernel::Real;
+use crate::kernel::slices::number_like;
 
 /// The change of each element.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,7 +38,10 @@ impl GradMap {
         match self {
             Self::Identity => Ok(grad),
             Self::Scale(factor) => grad * factor,
-            Self::Clamp(bound) => grad.clamp(-bound, bound),
+            Self::Clamp(bound) => {
+                let number = |number| number_like(number, &grad);
+                grad.broadcast_maximum(&number(-bound)?)?.broadcast_minimum(&number(bound)?)
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, Result, Tensor, WithDType, bail};
 
 use super::operation::{Operand, Operation, Stored};
 use crate::kernel::slices::{read, with};
-use crate::kernel::{Element, by_element, map};
+use crate::kernel::{Element, Real, by_element, map};
 use crate::nn::record::{self, Work};
 
 /// `factor * x + offset`, as candle's `affine`.
@@ -28,12 +28,13 @@ struct Affine {
 impl Affine {
     fn of<T: Element>(&self, x: &[T], offset: f64) -> Vec<T> {
         let [factor, offset] = [self.factor, offset].map(T::Real::from_f64);
-        map(
-            x,
-            #[inline(always)]
-            |x| T::down(x.up() * factor + offset),
-        )
+        map(x, line(factor, offset))
     }
+}
+
+fn line<R: Real>(factor: R, offset: R) -> impl Fn(R) -> R + Sync {
+    #[inline(always)]
+    move |x| x * factor + offset
 }
 
 impl Operation<1> for Affine {

@@ -8,7 +8,7 @@ use super::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
 use super::sums::sum_rows;
 use crate::kernel::slices::{read, with2, with3};
 use crate::kernel::{
-    Element, by_element, internal_dtype, passed, rectified, zip_cycle, zip_map, zip3_map,
+    Element, Real, by_element, internal_dtype, passed, rectified, sum, zip_map, zip3_map,
 };
 use crate::nn::record::{self, Flops, Work};
 
@@ -64,42 +64,37 @@ fn cycles(operand: &[usize], result: &[usize]) -> bool {
     result.ends_with(&operand[ones..])
 }
 
-/// `f` of each pair of elements of two contiguous operands that broadcast.
+/// `f` of each pair of elements of two contiguous operands that broadcast; their order does not matter to it.
 fn zip<T: Element>(
     [(a, a_l), (b, b_l)]: [Operand<'_, CpuStorage>; 2],
     shape: &Shape,
-    f: impl Fn(T, T) -> T + Sync,
+    f: impl Fn(T::Real, T::Real) -> T::Real + Sync,
 ) -> Result<Vec<T>> {
     let whole = |dims: &[usize]| dims.iter().product::<usize>() == shape.elem_count();
     if whole(a_l.dims()) && cycles(b_l.dims(), shape.dims()) {
-        return Ok(zip_cycle(&read::<T>(a, a_l)?, &read::<T>(b, b_l)?, f));
+        return Ok(zip_map(&read::<T>(a, a_l)?, &read::<T>(b, b_l)?, f));
     }
     if whole(b_l.dims()) && cycles(a_l.dims(), shape.dims()) {
-        return Ok(zip_cycle(&read::<T>(b, b_l)?, &read::<T>(a, a_l)?, |b, a| f(a, b)));
+        return Ok(zip_map(&read::<T>(b, b_l)?, &read::<T>(a, a_l)?, f));
     }
     let [a_l, b_l] = [a_l.broadcast_as(shape)?, b_l.broadcast_as(shape)?];
     Ok(zip_map(&read::<T>(a, &a_l)?, &read::<T>(b, &b_l)?, f))
 }
 
 #[inline(always)]
-fn sum<T: Element>(a: T, b: T) -> T {
-    T::down(a.up() + b.up())
-}
-
-#[inline(always)]
-fn rectified_sum<T: Element>(a: T, b: T) -> T {
-    T::down(rectified(a.up() + b.up()))
+fn rectified_sum<R: Real>(a: R, b: R) -> R {
+    rectified(a + b)
 }
 
 /// The gradient of a rectified sum.
 #[inline(always)]
-fn passed_sum<T: Element>(a: T, b: T, grad: T) -> T {
-    T::down(passed(a.up() + b.up(), grad.up()))
+fn passed_sum<R: Real>(a: R, b: R, grad: R) -> R {
+    passed(a + b, grad)
 }
 
 #[inline(always)]
-fn product<T: Element>(a: T, b: T) -> T {
-    T::down(a.up() * b.up())
+fn product<R: Real>(a: R, b: R) -> R {
+    a * b
 }
 
 impl Operation<2> for Binary {
@@ -120,11 +115,11 @@ impl Operation<2> for Binary {
         let (name, shape) = (Operation::<2>::name(self), self.shape([a_l, b_l])?);
         check_dtype(name, a.dtype(), ("the other operand", b.dtype()))?;
         by_element!(a.dtype(), name, T => Ok(T::to_cpu_storage_owned(match self {
-            Self::Sum => zip(operands, &shape, sum::<T>)?,
+            Self::Sum => zip(operands, &shape, sum)?,
             Self::RectifiedSum => {
-                zip(operands, &shape, rectified_sum::<T>)?
+                zip(operands, &shape, rectified_sum)?
             }
-            Self::Product => zip(operands, &shape, product::<T>)?,
+            Self::Product => zip(operands, &shape, product)?,
         })))
     }
 
@@ -170,7 +165,7 @@ fn gradient_of_sum(a: &Tensor, b: &Tensor, grad: &Tensor) -> Result<Tensor> {
     }
     by_element!(grad.dtype(), "add_relu", T => {
         let dx = with3([&a, &b, grad], |a: &[T], b: &[T], grad: &[T]| {
-            Ok(zip3_map([a, b, grad], passed_sum::<T>))
+            Ok(zip3_map([a, b, grad], passed_sum))
         })?;
         Tensor::from_vec(dx, grad.shape(), grad.device())
     })
@@ -187,7 +182,7 @@ fn times(grad: &Tensor, other: &Tensor) -> Result<Tensor> {
     };
     by_element!(grad.dtype(), "mul", T => {
         let product = with2([grad, &whole], |grad: &[T], other: &[T]| {
-            Ok(zip_cycle(grad, other, product::<T>))
+            Ok(zip_map(grad, other, product))
         })?;
         Tensor::from_vec(product, grad.shape(), grad.device())
     })

@@ -8,8 +8,7 @@ use super::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
 use super::sums::{rows, sum_rows};
 use crate::kernel::slices::{overwrite, read, tensor, with2};
 use crate::kernel::{
-    Element, Matrix, Real, add_to_rows, by_element, by_real, gradient_times_input, real_dtype,
-    zip_cycle,
+    Matrix, Real, add_to_rows, by_element, by_real, gradient_times_input, real_dtype, sum, zip_map,
 };
 use crate::nn::backward::buffer;
 use crate::nn::record::{self, Work};
@@ -114,8 +113,7 @@ impl<const N: usize> Operation<N> for LinearOp {
 fn add_to_halves(y: CpuStorage, (b, b_l): Operand<'_, CpuStorage>) -> Result<CpuStorage> {
     by_element!(y.dtype(), "linear", T => {
         let (y, b) = (T::cpu_storage_data(y)?, read::<T>(b, b_l)?);
-        let sum = zip_cycle(&y, &b, #[inline(always)] |y, b| T::down(y.up() + b.up()));
-        Ok(T::to_cpu_storage_owned(sum))
+        Ok(T::to_cpu_storage_owned(zip_map(&y, &b, sum)))
     })
 }
 

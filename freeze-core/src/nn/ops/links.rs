@@ -14,7 +14,7 @@ use std::thread::{self, ThreadId};
 use candle_core::{Device, Result, Tensor, TensorId, bail};
 
 use crate::kernel::slices::{tensor, with2};
-use crate::kernel::{by_real, zip_map};
+use crate::kernel::{by_real, sum, zip_map};
 
 /// What stands for a result in candle's graph.
 #[derive(Clone)]
@@ -101,7 +101,7 @@ impl Inbox {
 fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     by_real!(a.dtype(), T => {
         let sum = with2([a, b], |a: &[T], b: &[T]| {
-            Ok(zip_map(a, b, #[inline(always)] |a, b| a + b))
+            Ok(zip_map(a, b, sum))
         })?;
         tensor(sum, a.shape(), a.dtype())
     })

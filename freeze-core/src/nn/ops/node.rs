@@ -10,18 +10,18 @@ use candle_core::{
 
 use super::held;
 use super::links::{self, Inbox, Link};
-use super::operation::{Operand, Operation, Stored, each_wanted};
+use super::operation::{AnyOperation, Operand, Stored, each_wanted};
 use crate::nn::backward::keeping;
 
 /// As many operands as an operation takes.
-pub(crate) trait Operands<O> {
-    /// The result, as a node of candle's graph if an operand is tracked.
-    fn apply(self, op: O) -> Result<Tensor>;
+pub(crate) trait Operands<const N: usize> {
+    /// The result of `op`, as a node of candle's graph if an operand is tracked.
+    fn apply(self, op: Box<dyn AnyOperation<N>>) -> Result<Tensor>;
 }
 
 /// An operation as candle takes it. With links it is a stand-in, whose result is one number.
-struct Node<O, const N: usize> {
-    op: O,
+struct Node<const N: usize> {
+    op: Box<dyn AnyOperation<N>>,
     links: Option<Links<N>>,
 }
 
@@ -43,16 +43,16 @@ struct Elements {
 
 /// The result of `op`; `make` is the candle function for so many operands. On the CPU what is tracked gets a
 /// stand-in.
-fn apply<O: Operation<N>, const N: usize>(
-    op: O,
+fn apply<const N: usize>(
+    op: Box<dyn AnyOperation<N>>,
     operands: [&Tensor; N],
-    make: impl FnOnce([&Tensor; N], Node<O, N>) -> Result<Tensor>,
+    make: impl FnOnce([&Tensor; N], Node<N>) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let here = operands.iter().all(|operand| operand.device().is_cpu());
     if !here || !operands.iter().any(|operand| operand.track_op()) {
         return make(operands, Node { op, links: None });
     }
-    let computed = compute(&op, operands)?;
+    let computed = compute(&*op, operands)?;
     let found = operands.map(links::of);
     let (inbox, result) = (Arc::<Inbox>::default(), Arc::<OnceLock<Tensor>>::default());
     let links = std::array::from_fn(|place| {
@@ -79,7 +79,7 @@ fn apply<O: Operation<N>, const N: usize>(
 
 /// The result on the CPU.
 fn compute<const N: usize>(
-    op: &impl Operation<N>,
+    op: &dyn AnyOperation<N>,
     operands: [&Tensor; N],
 ) -> Result<(CpuStorage, Shape)> {
     let storages = operands.map(Tensor::storage_and_layout);
@@ -97,7 +97,7 @@ fn compute<const N: usize>(
 }
 
 fn on_cpu<const N: usize>(
-    op: &impl Operation<N>,
+    op: &dyn AnyOperation<N>,
     operands: [Operand<'_, CpuStorage>; N],
 ) -> Result<(CpuStorage, Shape)> {
     let shape = op.shape(operands.map(|(_, layout)| layout))?;
@@ -105,22 +105,23 @@ fn on_cpu<const N: usize>(
 }
 
 fn elsewhere<S: Stored, const N: usize>(
-    op: &impl Operation<N>,
+    op: &dyn AnyOperation<N>,
     operands: [Operand<'_, S>; N],
+    run: impl FnOnce(&dyn AnyOperation<N>, [Operand<'_, S>; N]) -> Result<S>,
 ) -> Result<(S, Shape)> {
     let shape = op.shape(operands.map(|(_, layout)| layout))?;
     // CUDA cannot launch a kernel for no elements.
     let y = match shape.elem_count() {
         0 => operands[0].0.device().zeros_impl(&shape, operands[0].0.dtype())?,
-        _ => op.portable(operands)?,
+        _ => run(op, operands)?,
     };
     Ok((y, shape))
 }
 
-impl<O: Operation<N>, const N: usize> Node<O, N> {
+impl<const N: usize> Node<N> {
     fn here(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<(CpuStorage, Shape)> {
         match self.links {
-            None => on_cpu(&self.op, operands),
+            None => on_cpu(&*self.op, operands),
             Some(_) => Ok((f64::to_cpu_storage_owned(vec![0.0]), Shape::from(()))),
         }
     }
@@ -134,7 +135,7 @@ impl<O: Operation<N>, const N: usize> Node<O, N> {
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; N]> {
         let Some(links) = &self.links else {
-            return gradients(&self.op, [nodes, nodes], [node, node], grad);
+            return gradients(&*self.op, [nodes, nodes], [node, node], grad);
         };
         let grad = links.inbox.take(grad)?;
         let operands = std::array::from_fn(|place| match &links.operands[place] {
@@ -144,7 +145,7 @@ impl<O: Operation<N>, const N: usize> Node<O, N> {
         let Some(y) = links.result.get() else {
             bail!("{}: a result without a graph", self.op.name())
         };
-        let mut gradients = gradients(&self.op, [nodes, operands], [node, y], &grad)?;
+        let mut gradients = gradients(&*self.op, [nodes, operands], [node, y], &grad)?;
         for (gradient, link) in gradients.iter_mut().zip(&links.operands) {
             if let (Some(gradient), Some((_, inbox))) = (gradient, link) {
                 *gradient = inbox.put(gradient)?;
@@ -157,7 +158,7 @@ impl<O: Operation<N>, const N: usize> Node<O, N> {
 /// The gradients of the operands whose nodes are tracked, but for those of variables that a
 /// [`backward`](crate::nn::backward()) keeps.
 fn gradients<const N: usize>(
-    op: &impl Operation<N>,
+    op: &dyn AnyOperation<N>,
     [nodes, operands]: [[&Tensor; N]; 2],
     [node, y]: [&Tensor; 2],
     grad: &Tensor,
@@ -199,13 +200,13 @@ macro_rules! node_of {
         $n:literal, $custom:ident, $apply:ident, $gradients:expr => $type:ty,
         $first:ident: $s:ident $l:ident $(, $other:ident: $os:ident $ol:ident)*
     ) => {
-        impl<O: Operation<$n>> Operands<O> for [&Tensor; $n] {
-            fn apply(self, op: O) -> Result<Tensor> {
+        impl Operands<$n> for [&Tensor; $n] {
+            fn apply(self, op: Box<dyn AnyOperation<$n>>) -> Result<Tensor> {
                 apply(op, self, |[$first $(, $other)*], node| $first.$apply($($other,)* node))
             }
         }
 
-        impl<O: Operation<$n>> $custom for Node<O, $n> {
+        impl $custom for Node<$n> {
             fn name(&self) -> &'static str {
                 self.op.name()
             }
@@ -225,7 +226,7 @@ macro_rules! node_of {
                 $l: &Layout
                 $(, $os: &CudaStorage, $ol: &Layout)*
             ) -> Result<(CudaStorage, Shape)> {
-                elsewhere(&self.op, [($s, $l) $(, ($os, $ol))*])
+                elsewhere(&*self.op, [($s, $l) $(, ($os, $ol))*], |op, operands| op.cuda(operands))
             }
 
             fn metal_fwd(
@@ -234,7 +235,7 @@ macro_rules! node_of {
                 $l: &Layout
                 $(, $os: &MetalStorage, $ol: &Layout)*
             ) -> Result<(MetalStorage, Shape)> {
-                elsewhere(&self.op, [($s, $l) $(, ($os, $ol))*])
+                elsewhere(&*self.op, [($s, $l) $(, ($os, $ol))*], |op, operands| op.metal(operands))
             }
 
             fn bwd(

@@ -9,7 +9,7 @@ use super::operation::{Operand, Operation};
 /// The result of any elementwise function of an empty tensor: a new tensor, because candle cannot
 /// sum a view that begins after the end of its storage.
 pub(crate) fn of_nothing(x: &Tensor) -> Result<Tensor> {
-    [x].apply(OfNothing)
+    [x].apply(Box::new(OfNothing))
 }
 
 struct OfNothing;

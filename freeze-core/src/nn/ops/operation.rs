@@ -38,6 +38,60 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
     ) -> Result<[Option<Tensor>; N]>;
 }
 
+/// An operation of any type, by which all that candle and a recorder do with operations is compiled once and not
+/// for each.
+pub(crate) trait AnyOperation<const N: usize>: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    fn shape(&self, operands: [&Layout; N]) -> Result<Shape>;
+
+    fn cpu(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<CpuStorage>;
+
+    fn cuda(&self, operands: [Operand<'_, CudaStorage>; N]) -> Result<CudaStorage>;
+
+    fn metal(&self, operands: [Operand<'_, MetalStorage>; N]) -> Result<MetalStorage>;
+
+    fn gradients(
+        &self,
+        operands: [&Tensor; N],
+        y: &Tensor,
+        grad: &Tensor,
+        wanted: [bool; N],
+    ) -> Result<[Option<Tensor>; N]>;
+}
+
+impl<O: Operation<N>, const N: usize> AnyOperation<N> for O {
+    fn name(&self) -> &'static str {
+        Operation::name(self)
+    }
+
+    fn shape(&self, operands: [&Layout; N]) -> Result<Shape> {
+        Operation::shape(self, operands)
+    }
+
+    fn cpu(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<CpuStorage> {
+        Operation::cpu(self, operands)
+    }
+
+    fn cuda(&self, operands: [Operand<'_, CudaStorage>; N]) -> Result<CudaStorage> {
+        self.portable(operands)
+    }
+
+    fn metal(&self, operands: [Operand<'_, MetalStorage>; N]) -> Result<MetalStorage> {
+        self.portable(operands)
+    }
+
+    fn gradients(
+        &self,
+        operands: [&Tensor; N],
+        y: &Tensor,
+        grad: &Tensor,
+        wanted: [bool; N],
+    ) -> Result<[Option<Tensor>; N]> {
+        Operation::gradients(self, operands, y, grad, wanted)
+    }
+}
+
 /// A storage whose device allocates storages of the same kind.
 pub(crate) trait Stored: BackendStorage<Device: BackendDevice<Storage = Self>> {
     /// The storage, if it is of this kind.

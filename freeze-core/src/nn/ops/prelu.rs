@@ -138,7 +138,7 @@ impl Prelu {
     }
 
     fn portable_weight(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let mut sums = (x.minimum(&x.zeros_like()?)? * grad)?;
+        let mut sums = (x.broadcast_minimum(&x.zeros_like()?)? * grad)?;
         for (dim, slopes) in spread(x.dims(), w.dims())?.into_iter().enumerate() {
             if slopes != x.dims()[dim] {
                 sums = sums.sum_keepdim(dim)?;

@@ -2,21 +2,21 @@
 
 use std::time::Instant;
 
-use candle_core::{CpuStorage, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, Layout, MetalStorage, Result, Shape, Tensor};
 
 use super::{Backward, Part, edit, time};
-use crate::nn::ops::operation::{Operand, Operation, Stored};
+use crate::nn::ops::operation::{AnyOperation, Operand};
 
 /// An operation, the call that it is recorded as, and the part that is timed.
-pub(crate) struct Recorded<O> {
-    pub(super) op: O,
+pub(crate) struct Recorded<const N: usize> {
+    pub(super) op: Box<dyn AnyOperation<N>>,
     pub(super) call: usize,
     pub(super) part: Part,
     /// How many of the operands are inputs; the others are weights.
     pub(super) inputs: usize,
 }
 
-impl<O: Operation<N>, const N: usize> Operation<N> for Recorded<O> {
+impl<const N: usize> AnyOperation<N> for Recorded<N> {
     fn name(&self) -> &'static str {
         self.op.name()
     }
@@ -29,8 +29,12 @@ impl<O: Operation<N>, const N: usize> Operation<N> for Recorded<O> {
         self.op.cpu(operands)
     }
 
-    fn portable<S: Stored>(&self, operands: [Operand<'_, S>; N]) -> Result<S> {
-        self.op.portable(operands)
+    fn cuda(&self, operands: [Operand<'_, CudaStorage>; N]) -> Result<CudaStorage> {
+        self.op.cuda(operands)
+    }
+
+    fn metal(&self, operands: [Operand<'_, MetalStorage>; N]) -> Result<MetalStorage> {
+        self.op.metal(operands)
     }
 
     /// Runs the backward, with the timed part first, records the times, and returns the gradients.

@@ -3,23 +3,41 @@
 use candle_core::op::{Erf, Exp, Gelu, GeluErf, Neg, Recip, Relu, Silu, Tanh, UnaryOpT};
 use candle_core::{Layout, Result, Tensor};
 
-use crate::kernel::{Element, Real, passed, rectified};
+use crate::kernel::{Element, Real, map, map_stored, passed, rectified};
 use crate::nn::ops::operation::{Operand, Stored};
 
 /// A function of one number.
 pub(super) trait Function: Send + Sync + 'static {
     const NAME: &'static str;
 
-    fn value<T: Element>(x: T) -> T;
+    fn value<R: Real>(x: R) -> R;
+
+    /// The function of each element.
+    fn values<T: Element>(x: &[T]) -> Vec<T> {
+        map(x, value_of::<Self, T::Real>())
+    }
 
     /// The derivative.
     fn slope<R: Real>(x: R) -> R;
+
+    /// The derivative times the gradient. A closure, which is inlined into loops of any width; called through a
+    /// function, it would be compiled once, for narrow vectors.
+    fn gradient<R: Real>() -> impl Fn(R, R) -> R + Sync {
+        #[inline(always)]
+        |x, grad| Self::slope(x) * grad
+    }
 
     /// The function by candle's operations.
     fn portable<S: Stored>(x: Operand<'_, S>) -> Result<S>;
 
     /// The derivative by candle's operations.
     fn portable_slope(x: &Tensor) -> Result<Tensor>;
+}
+
+/// [`Function::value`] as a closure, as [`Function::gradient`] is one.
+fn value_of<F: Function + ?Sized, R: Real>() -> impl Fn(R) -> R + Sync {
+    #[inline(always)]
+    |x| F::value(x)
 }
 
 pub(super) struct Rectified;
@@ -36,8 +54,8 @@ impl Function for Rectified {
     const NAME: &'static str = Relu::NAME;
 
     #[inline(always)]
-    fn value<T: Element>(x: T) -> T {
-        T::down(rectified(x.up()))
+    fn value<R: Real>(x: R) -> R {
+        rectified(x)
     }
 
     #[inline(always)]
@@ -58,10 +76,9 @@ impl Function for TanhGelu {
     const NAME: &'static str = Gelu::NAME;
 
     #[inline(always)]
-    fn value<T: Element>(x: T) -> T {
-        let x = x.up();
+    fn value<R: Real>(x: R) -> R {
         let ([over, under], _) = gate(x);
-        T::down(x * over / under)
+        x * over / under
     }
 
     #[inline(always)]
@@ -107,8 +124,13 @@ impl Function for ErfGelu {
     const NAME: &'static str = GeluErf::NAME;
 
     #[inline(always)]
-    fn value<T: Element>(x: T) -> T {
+    fn value<R: Real>(x: R) -> R {
         x.of::<GeluErf>()
+    }
+
+    /// As candle's, which computes halves in `f64`.
+    fn values<T: Element>(x: &[T]) -> Vec<T> {
+        map_stored(x, T::of::<GeluErf>)
     }
 
     #[inline(always)]
@@ -133,10 +155,9 @@ impl Function for Swish {
     const NAME: &'static str = Silu::NAME;
 
     #[inline(always)]
-    fn value<T: Element>(x: T) -> T {
-        let x = x.up();
+    fn value<R: Real>(x: R) -> R {
         let ([over, under], _) = share(x);
-        T::down(x * over / under)
+        x * over / under
     }
 
     /// `s (1 + x (1 - s))`.
@@ -162,9 +183,9 @@ impl Function for Sigmoid {
     const NAME: &'static str = "sigmoid";
 
     #[inline(always)]
-    fn value<T: Element>(x: T) -> T {
-        let ([over, under], _) = share(x.up());
-        T::down(over / under)
+    fn value<R: Real>(x: R) -> R {
+        let ([over, under], _) = share(x);
+        over / under
     }
 
     #[inline(always)]
@@ -190,8 +211,8 @@ impl Function for Tangent {
     const NAME: &'static str = Tanh::NAME;
 
     #[inline(always)]
-    fn value<T: Element>(x: T) -> T {
-        T::down(x.up().tanh())
+    fn value<R: Real>(x: R) -> R {
+        x.tanh()
     }
 
     /// `4 s (1 - s)`, `s` being the share of `2x`: `1 - tanh²` cancels where the tangent is near 1.

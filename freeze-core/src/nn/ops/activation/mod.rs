@@ -10,7 +10,7 @@ use candle_core::{CpuStorage, Result, Tensor, WithDType};
 
 use super::operation::{Operand, Operation, Stored};
 use crate::kernel::slices::{read, with2};
-use crate::kernel::{Element, by_element, map, zip_map};
+use crate::kernel::{by_element, zip_map};
 use crate::nn::record::{self, Work};
 use functions::{ErfGelu, Function, Rectified, Sigmoid, Swish, Tangent, TanhGelu};
 
@@ -83,7 +83,7 @@ impl<F: Function> Activation<F> {
     fn gradient_here(x: &Tensor, grad: &Tensor) -> Result<Tensor> {
         by_element!(x.dtype(), F::NAME, T => {
             let dx = with2([x, grad], |x: &[T], grad: &[T]| {
-                Ok(zip_map(x, grad, #[inline(always)] |x, g| T::down(F::slope(x.up()) * g.up())))
+                Ok(zip_map(x, grad, F::gradient()))
             })?;
             Tensor::from_vec(dx, x.shape(), x.device())
         })
@@ -97,7 +97,7 @@ impl<F: Function> Operation<1> for Activation<F> {
 
     fn cpu(&self, [(x, layout)]: [Operand<'_, CpuStorage>; 1]) -> Result<CpuStorage> {
         by_element!(x.dtype(), F::NAME, T => {
-            Ok(T::to_cpu_storage_owned(map(&read(x, layout)?, F::value::<T>)))
+            Ok(T::to_cpu_storage_owned(F::values::<T>(&read(x, layout)?)))
         })
     }
 

@@ -5,6 +5,7 @@ use candle_core::{D, Result, Tensor};
 use super::op::Attention;
 use crate::kernel::attention::{Sight, Sizes};
 use crate::kernel::internal_dtype;
+use crate::kernel::slices::number_like;
 
 pub(super) fn compose(q: &Tensor, k: &Tensor, v: &Tensor, op: &Attention) -> Result<Tensor> {
     let (dtype, sizes) = (internal_dtype(q.dtype()), &op.sizes);
@@ -18,7 +19,8 @@ pub(super) fn compose(q: &Tensor, k: &Tensor, v: &Tensor, op: &Attention) -> Res
         scores = scores.broadcast_add(&unseen(sizes, &scores)?)?;
     }
     // A row that sees no key has exponentials of 0, divided by 1.
-    let max = scores.detach().max_keepdim(D::Minus1)?.maximum(f64::from(f32::MIN))?;
+    let least = number_like(f64::from(f32::MIN), &scores)?;
+    let max = scores.detach().max_keepdim(D::Minus1)?.broadcast_maximum(&least)?;
     let exps = scores.broadcast_sub(&max)?.exp()?;
     let sum = exps.sum_keepdim(D::Minus1)?;
     let sum = (&sum + sum.detach().eq(0f64)?.to_dtype(dtype)?)?;
