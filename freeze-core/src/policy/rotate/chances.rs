@@ -18,7 +18,7 @@ use super::draws::Draws;
 /// use freeze_core::policy::draw_chances;
 ///
 /// assert_eq!(draw_chances(&[Some(3.0), Some(1.0)], 1.0, 0.0), [0.75, 0.25]);
-/// assert_eq!(draw_chances(&[Some(3.0), Some(1.0), None], 1.0, 0.0)[2], 3.0 / 7.0);
+/// assert_eq!(draw_chances(&[Some(2.0), Some(0.0), None], 1.0, 0.0), [0.5, 0.0, 0.5]);
 /// assert_eq!(draw_chances(&[Some(0.0), Some(0.0)], 1.0, 0.1), [0.5, 0.5]);
 /// ```
 pub fn draw_chances(scores: &[Option<f64>], temperature: f64, floor: f64) -> Vec<f64> {
