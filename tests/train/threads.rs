@@ -10,6 +10,7 @@ use freeze_core::nn::{
     self, Conv2d, Conv2dConfig, LayerNorm, Linear, MultiHeadAttention, MultiHeadAttentionConfig,
 };
 use freeze_core::optim::AdamW;
+use freeze_core::policy::from_text;
 use freeze_core::{Freezable, Training};
 
 const SIZE: usize = 256;
@@ -54,10 +55,12 @@ impl Net {
     }
 }
 
-/// A few steps, and what they make of the weights.
+/// A few steps under a policy that goes by every update, and what they make of the weights and of its
+/// decisions.
 fn train() -> freeze_core::Result<u64> {
     let mut run = Training::new(Net::new()?)?
         .optimizer(|vars| AdamW::with_names(vars, ParamsAdamW::default()))?
+        .policy(from_text("ils:rate=0.3")?)
         .length(1, 3)?;
     let xs = (0..2 * 96 * SIZE).map(|i| ((i * 31 % 97) as f32 - 48.) / 48.).collect::<Vec<_>>();
     let xs = Tensor::from_vec(xs, (2, 96, SIZE), &Device::Cpu)?;
@@ -67,6 +70,10 @@ fn train() -> freeze_core::Result<u64> {
         run.step(&loss)?;
     }
     let mut hash = DefaultHasher::new();
+    assert!(run.freezer().plan().frozen_leaves() > 0, "it decides");
+    for path in run.freezer().plan().paths() {
+        run.freezer().why(path).hash(&mut hash);
+    }
     for (_, tensor) in run.freezer().named_tensors()? {
         let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
         numbers.into_iter().for_each(|number| number.to_bits().hash(&mut hash));
