@@ -18,7 +18,8 @@ pub struct Report {
     /// The policy's metrics by name; they always include those of the reference, under its names.
     pub metrics: BTreeMap<String, f64>,
     /// Findings in the steps since the last report, if the hook checked them:
-    /// [`LayerFreezing::backward`], [`LayerFreezing::audit_change`].
+    /// [`LayerFreezing::backward`](crate::LayerFreezing::backward),
+    /// [`LayerFreezing::audit_change`](crate::LayerFreezing::audit_change).
     pub findings: Vec<Finding>,
     /// Whether the policy asks to end the run: there is nothing left that is worth training.
     pub ends_run: bool,
