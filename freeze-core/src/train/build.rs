@@ -130,7 +130,7 @@ impl<M: Freezable> Training<M> {
         P: Policy + Send + 'static,
         K: MetricSink + 'static,
     {
-        Self { policy: Some(Box::new(policy.into())), ..self }
+        Self { policy: Some(policy.into().boxed()), ..self }
     }
 
     /// Sets the share of each optimizer's own learning rate as a function of progress: see

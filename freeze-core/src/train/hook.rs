@@ -2,22 +2,22 @@
 //! optimizers.
 
 mod audited;
+mod checked;
+mod functional;
 mod observed;
 mod report;
 
 use std::fmt;
 
-use candle_core::Tensor;
-use candle_core::backprop::GradStore;
-
-use crate::audit::{Audit, audit};
 use crate::error::{Error, Result, at_least_1};
 use crate::model::{Freezable, Freezer};
-use crate::nn::backward;
 use crate::plan::PlanOptimizer;
-use crate::policy::{Decision, Elapsed, Floor, Linear, Moment, Observer, Policy, Progress, Shown};
+use crate::policy::{
+    Boxed, Decision, Elapsed, Floor, Linear, Moment, Observer, Policy, Progress, Shown,
+};
 use crate::train::MetricSink;
 pub(crate) use audited::Audited;
+pub use functional::freeze_layers;
 pub use observed::Observed;
 pub use report::Report;
 
@@ -39,6 +39,9 @@ pub struct LayerFreezing<P = Linear, K = ()> {
     audited: Audited,
     observer: Observer,
 }
+
+/// A hook of any types, as a run holds it.
+pub(crate) type BoxedHook = LayerFreezing<Boxed, Box<dyn MetricSink>>;
 
 #[derive(Debug)]
 enum Every {
@@ -104,6 +107,17 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
     /// names them, and what else the policy [reports](Decision::metrics).
     pub fn with_sink<N: MetricSink>(self, sink: N) -> LayerFreezing<P, N> {
         let Self { policy, every, floor, sink: _, progress, audited, observer } = self;
+        LayerFreezing { policy, every, floor, sink, progress, audited, observer }
+    }
+
+    /// The same hook, whatever its types.
+    pub(crate) fn boxed(self) -> BoxedHook
+    where
+        P: Send + 'static,
+        K: 'static,
+    {
+        let Self { policy, every, floor, sink, progress, audited, observer } = self;
+        let (policy, sink): (Boxed, Box<dyn MetricSink>) = (Box::new(policy), Box::new(sink));
         LayerFreezing { policy, every, floor, sink, progress, audited, observer }
     }
 
@@ -253,47 +267,6 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
     pub fn finish(&mut self) -> Result<()> {
         self.sink.finish()
     }
-
-    /// [`backward`](crate::backward). On the first step, and on the first after leaves froze or thawed, it also
-    /// looks whether gradients arrived where they should ([`glance`](crate::audit::glance)), which takes about as long as a
-    /// walk through the graph; every finding is warned of through `tracing` and is in the next
-    /// [`Report`].
-    ///
-    /// # Errors
-    ///
-    /// The backward failed, or as [`glance`](crate::audit::glance).
-    pub fn backward<M: Freezable>(
-        &mut self,
-        freezer: &Freezer<M>,
-        loss: &Tensor,
-    ) -> Result<GradStore> {
-        let grads = backward(loss)?;
-        self.audited.look(freezer, loss, &grads)?;
-        Ok(grads)
-    }
-
-    /// The record of checked steps, for callers that run the backward pass themselves.
-    pub(crate) fn audited(&mut self) -> &mut Audited {
-        &mut self.audited
-    }
-
-    /// Audits the model on the first step, and on the first one after leaves froze or thawed; does
-    /// nothing in between. Call it before each step with that step's loss. Every finding is also a
-    /// `tracing` warning.
-    ///
-    /// # Errors
-    ///
-    /// As [`audit`]; the next call tries again.
-    pub fn audit_change<M: Freezable>(
-        &mut self,
-        freezer: &Freezer<M>,
-        loss: impl Fn(&M) -> candle_core::Result<Tensor>,
-    ) -> Result<Option<Audit>> {
-        let Some(frozen) = self.audited.is_due(freezer) else { return Ok(None) };
-        let audit = audit(freezer, loss)?;
-        self.audited.take(audit.findings(), frozen);
-        Ok(Some(audit))
-    }
 }
 
 impl<P: Policy, K> fmt::Debug for LayerFreezing<P, K> {
@@ -303,23 +276,4 @@ impl<P: Policy, K> fmt::Debug for LayerFreezing<P, K> {
             .field("every", &self.every)
             .finish_non_exhaustive()
     }
-}
-
-/// The functional form of the reference: applies the linear schedule at `current_duration`, the
-/// completed share of the run in [0, 1], and returns depth and percentage.
-///
-/// # Errors
-///
-/// A number outside its range, or as [`Freezer::apply`]. Nothing has changed then.
-pub fn freeze_layers<M: Freezable>(
-    freezer: &mut Freezer<M>,
-    optimizers: &mut [&mut dyn PlanOptimizer],
-    current_duration: f64,
-    freeze_start: f64,
-    freeze_level: f64,
-) -> Result<(usize, f64)> {
-    let schedule = Linear::new(freeze_start, freeze_level)?;
-    let decision = schedule.refined(current_duration, freezer.base())?;
-    freezer.refine(&decision.plan, optimizers)?;
-    Ok((decision.depth(), decision.percentage()))
 }

@@ -49,7 +49,6 @@
 //! ```
 
 mod ahead;
-mod asked;
 mod build;
 mod clipping;
 mod clock;

@@ -49,7 +49,7 @@ impl<M: Freezable> Training<M> {
         let shown = self.show(needs)?;
         let Some(policy) = &mut self.policy else { return Ok(()) };
         let mut optimizers = as_plan(&mut self.optimizers);
-        let began = policy.begin(&mut self.freezer, &mut optimizers, elapsed, shown);
+        let began = policy.begin_shown(&mut self.freezer, &mut optimizers, elapsed, shown);
         self.planned();
         match began? {
             Some(frozen) => self.record_frozen(&frozen, elapsed),

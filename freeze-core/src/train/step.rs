@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, TensorId};
 
-use super::asked::Hook;
 use super::clock::Length;
 use super::driven::as_plan;
 use super::epoch::Epoch;
@@ -19,7 +18,7 @@ use crate::checkpoint::Manager;
 use crate::error::{Error, Result};
 use crate::model::Freezable;
 use crate::nn::backward_into;
-use crate::train::hook::{Audited, Observed};
+use crate::train::hook::{Audited, BoxedHook, Observed};
 
 /// What backward and update of a step did.
 struct Stepped {
@@ -269,10 +268,7 @@ impl<M: Freezable> Training<M> {
 }
 
 /// The record of checked steps: the policy's, if there is a policy.
-fn audited<'a, M>(
-    policy: &'a mut Option<Box<dyn Hook<M>>>,
-    own: &'a mut Audited,
-) -> &'a mut Audited {
+fn audited<'a>(policy: &'a mut Option<BoxedHook>, own: &'a mut Audited) -> &'a mut Audited {
     match policy {
         Some(policy) => policy.audited(),
         None => own,

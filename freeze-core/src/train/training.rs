@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use candle_core::Var;
 
-use super::asked::Hook;
 use super::clock::Clock;
 use super::driven::Driven;
 use super::generator::Generators;
@@ -21,10 +20,10 @@ use crate::error::Result;
 use crate::model::{Freezable, Freezer, Whole};
 use crate::nn::Buffers;
 use crate::optim::{GradAccumulator, GradClip};
-use crate::policy::Elapsed;
+use crate::policy::{Elapsed, Policy};
 use crate::recompute::Recompute;
 use crate::train::MetricSink;
-use crate::train::hook::Audited;
+use crate::train::hook::{Audited, BoxedHook};
 
 /// A training run: model, optimizers, policy and everything that belongs to them.
 ///
@@ -37,7 +36,7 @@ pub struct Training<M> {
     pub(super) optimizers: Vec<Driven>,
     /// The trained variables, with their full names.
     pub(super) trained: Vec<(Arc<str>, Var)>,
-    pub(super) policy: Option<Box<dyn Hook<M>>>,
+    pub(super) policy: Option<BoxedHook>,
     pub(super) shows: Shows<M>,
     /// The record of checked steps, if there is no policy to hold it.
     pub(super) audited: Audited,
@@ -160,7 +159,7 @@ impl<M: Freezable> fmt::Debug for Training<M> {
             .field("model", &std::any::type_name::<M>())
             .field("plan", self.freezer.plan())
             .field("optimizers", &self.optimizers)
-            .field("policy", &self.policy.as_ref().map(|policy| policy.describe()))
+            .field("policy", &self.policy.as_ref().map(|hook| hook.policy().describe()))
             .field("clock", &self.clock)
             .field("clip", &self.clip)
             .field("manager", &self.manager)

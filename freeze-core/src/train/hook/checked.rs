@@ -1,0 +1,55 @@
+//! Steps whose gradients the hook checks.
+
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+
+use crate::audit::{Audit, audit};
+use crate::error::Result;
+use crate::model::{Freezable, Freezer};
+use crate::nn::backward;
+use crate::policy::Policy;
+use crate::train::MetricSink;
+use crate::train::hook::{Audited, LayerFreezing};
+
+impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
+    /// [`backward`](crate::backward). On the first step, and on the first after leaves froze or thawed, it also
+    /// looks whether gradients arrived where they should ([`glance`](crate::audit::glance)), which takes about as long as a
+    /// walk through the graph; every finding is warned of through `tracing` and is in the next
+    /// [`Report`].
+    ///
+    /// # Errors
+    ///
+    /// The backward failed, or as [`glance`](crate::audit::glance).
+    pub fn backward<M: Freezable>(
+        &mut self,
+        freezer: &Freezer<M>,
+        loss: &Tensor,
+    ) -> Result<GradStore> {
+        let grads = backward(loss)?;
+        self.audited.look(freezer, loss, &grads)?;
+        Ok(grads)
+    }
+
+    /// The record of checked steps, for callers that run the backward pass themselves.
+    pub(crate) fn audited(&mut self) -> &mut Audited {
+        &mut self.audited
+    }
+
+    /// Audits the model on the first step, and on the first one after leaves froze or thawed; does
+    /// nothing in between. Call it before each step with that step's loss. Every finding is also a
+    /// `tracing` warning.
+    ///
+    /// # Errors
+    ///
+    /// As [`audit`]; the next call tries again.
+    pub fn audit_change<M: Freezable>(
+        &mut self,
+        freezer: &Freezer<M>,
+        loss: impl Fn(&M) -> candle_core::Result<Tensor>,
+    ) -> Result<Option<Audit>> {
+        let Some(frozen) = self.audited.is_due(freezer) else { return Ok(None) };
+        let audit = audit(freezer, loss)?;
+        self.audited.take(audit.findings(), frozen);
+        Ok(Some(audit))
+    }
+}
