@@ -1,9 +1,11 @@
 //! The one error type of the library.
 
+mod check;
 mod words;
 
 use std::path::Path;
 
+pub(crate) use check::{at_least_1, check_number, check_positive, check_share, check_unit};
 use words::short;
 pub(crate) use words::{cut, listed, near, several};
 
@@ -353,14 +355,6 @@ pub enum Error {
         /// Every fault, with its leaves and a remedy.
         faults: String,
     },
-}
-
-/// `n`, if it is at least 1; otherwise an error that names the argument.
-pub(crate) fn at_least_1(name: &'static str, n: usize) -> Result<usize> {
-    match n {
-        0 => Err(Error::count(name, n, "at least 1")),
-        n => Ok(n),
-    }
 }
 
 /// The error for a file or folder that could not be read or written.

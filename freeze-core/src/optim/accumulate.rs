@@ -10,8 +10,7 @@ use candle_nn::Optimizer;
 
 pub(crate) use self::sum::SavedSum;
 use self::sum::Sum;
-use super::rule::check_positive;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_positive};
 use crate::kernel::real_dtype;
 use crate::nn::backward;
 use crate::plan::{PlannedVar, by_id};

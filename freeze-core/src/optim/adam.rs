@@ -4,8 +4,8 @@ use candle_core::Tensor;
 use candle_nn::ParamsAdamW;
 
 use super::Fused;
-use super::rule::{Update, check_lr, check_number, lr_and_decay, sealed::Rule};
-use crate::error::Result;
+use super::rule::{Update, check_lr, lr_and_decay, sealed::Rule};
+use crate::error::{Result, check_number};
 use crate::kernel::Real;
 use crate::kernel::update::ElementRule;
 #[cfg(any(feature = "cuda", test))]

@@ -7,8 +7,7 @@ use std::collections::HashSet;
 use candle_core::{Tensor, Var, backprop::GradStore};
 
 use super::look::Look;
-use super::rule::check_positive;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_positive};
 use crate::kernel::reduce::{self, Norm};
 use crate::kernel::update::GradMap;
 use crate::plan::GradClip;

@@ -1,9 +1,8 @@
 //! Parameter groups: learning rates and weight decays by name.
 
-use super::rule::check_number;
 use super::share::Share;
 use super::slot::Slot;
-use crate::error::Result;
+use crate::error::{Result, check_number};
 use crate::plan::{PlannedVar, matching_params};
 
 /// Learning-rate scales and weight decays for parts of a model, by pattern.

@@ -19,8 +19,7 @@
 use std::f64::consts::PI;
 use std::ops::Bound;
 
-use super::rule::check_number;
-use crate::error::Result;
+use crate::error::{Result, check_number};
 
 const SHARE: &str = "a number in [0, 1]";
 

@@ -35,7 +35,6 @@ pub(crate) use look::{Look, unfit};
 pub(crate) use no_gradient::reached_nothing;
 pub use per_param::PerParam;
 pub use rule::UpdateRule;
-pub(crate) use rule::check_number;
 pub use settings::{MasterWeights, NonFinite};
 pub use sgd::{Momentum, ParamsSgd, Sgd};
 

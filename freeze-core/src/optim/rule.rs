@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use candle_core::DType;
 
-use crate::error::{Error, Result};
+use crate::error::{Result, check_number};
 use crate::kernel::update::ElementRule;
 
 /// The configuration of an optimizer together with its update, for [`Fused`](super::Fused).
@@ -76,20 +76,6 @@ macro_rules! lr_and_decay {
 }
 pub(crate) use lr_and_decay;
 
-/// An error if a number is not finite or is outside `range`.
-pub(crate) fn check_number(
-    name: &'static str,
-    value: f64,
-    range: impl std::ops::RangeBounds<f64>,
-    expected: &'static str,
-) -> Result<()> {
-    if value.is_finite() && range.contains(&value) {
-        Ok(())
-    } else {
-        Err(Error::Number { name, value, expected })
-    }
-}
-
 /// An error, as text, if a number of an update is negative, not finite, or too large for the type
 /// of its parameter: scales multiply, and an infinite product would be written to the parameter.
 pub(crate) fn check_for(dtype: DType, what: &str, number: f64) -> Result<(), String> {
@@ -102,12 +88,6 @@ pub(crate) fn check_for(dtype: DType, what: &str, number: f64) -> Result<(), Str
         true => Ok(()),
         false => Err(format!("its {what} is {number:e}, expected 0 to {largest:e} for {dtype:?}")),
     }
-}
-
-/// An error unless `value` is a finite number above 0.
-pub(crate) fn check_positive(name: &'static str, value: f64) -> Result<()> {
-    let above_zero = (std::ops::Bound::Excluded(0.0), std::ops::Bound::Unbounded);
-    check_number(name, value, above_zero, "a finite number above 0")
 }
 
 pub(crate) fn check_lr(lr: f64) -> Result<()> {

@@ -5,6 +5,11 @@ use std::borrow::Cow;
 use super::FreezePlan;
 
 impl FreezePlan {
+    /// Whether a policy may freeze the leaf at `index`: it trains, and is not declared `always`.
+    pub(crate) fn may_freeze(&self, index: usize) -> bool {
+        self.state(index).is_some_and(|state| !state.is_frozen()) && !self.is_always(index)
+    }
+
     /// This plan, but every leaf declared `always` that it freezes has its state from `base`, a
     /// plan of the same leaves. A leaf that `base` freezes stays frozen.
     pub(crate) fn keeping_always(&self, base: &Self) -> Cow<'_, Self> {

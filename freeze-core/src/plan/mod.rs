@@ -25,7 +25,7 @@ pub use declared::Declared;
 pub use grad_clip::GradClip;
 pub use measured::{Measured, Measures, Norms};
 pub use optimizer::{OptimizerState, PlanOptimizer, Released};
-pub(crate) use pattern::{matching, matching_params};
+pub(crate) use pattern::{matching, matching_any, matching_params};
 pub use planned::PlannedVar;
 pub(crate) use planned::by_id;
 pub use prepared::Prepared;

@@ -19,6 +19,16 @@ pub(crate) fn matching<'a>(
         .collect())
 }
 
+/// As [`matching`]; an error with the near names if there are none.
+pub(crate) fn matching_any(pattern: &str, paths: &[String]) -> Result<Vec<usize>> {
+    let paths = || paths.iter().map(String::as_str);
+    let hits = matching(pattern, paths())?;
+    match hits.is_empty() {
+        true => Err(Error::NoMatch { pattern: pattern.into(), near: near(pattern, paths()) }),
+        false => Ok(hits),
+    }
+}
+
 /// The indices of the parameters whose full name or leaf path matches `pattern`; an error if there
 /// are none.
 pub(crate) fn matching_params(pattern: &str, params: &[(&str, &str)]) -> Result<Vec<usize>> {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-use crate::plan::matching;
+use crate::error::Result;
+use crate::plan::matching_any;
 
 /// What a policy counts as one layer: a setting of policies whose method speaks of layers or blocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,11 +74,7 @@ impl Blocks {
         let mut taken = vec![false; paths.len()];
         let mut blocks = Vec::new();
         for pattern in patterns {
-            let hits = matching(pattern, paths.iter().map(String::as_str))?;
-            if hits.is_empty() {
-                let near = crate::error::near(pattern, paths.iter().map(String::as_str));
-                return Err(Error::NoMatch { pattern: pattern.clone(), near });
-            }
+            let hits = matching_any(pattern, paths)?;
             let free = |leaf: &usize| !std::mem::replace(&mut taken[*leaf], true);
             let leaves: Vec<usize> = hits.into_iter().filter(free).collect();
             if !leaves.is_empty() {

@@ -38,6 +38,15 @@ impl Elapsed {
         Self { step, steps, ..self }
     }
 
+    /// An error if steps are not counted.
+    pub(crate) fn check_steps(&self) -> Result<()> {
+        let expected = "the steps of the whole run: `Elapsed::at_step(step, steps)`";
+        match self.steps {
+            0 => Err(Error::count("steps", 0_usize, expected)),
+            _ => Ok(()),
+        }
+    }
+
     /// The completed share of the run, in [0, 1]: by steps if they are counted, otherwise by
     /// epochs.
     ///

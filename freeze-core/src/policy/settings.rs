@@ -28,6 +28,20 @@ pub trait Settings: Serialize + DeserializeOwned + Default {
     fn policy(self) -> Result<Self::Policy>;
 }
 
+/// `name(setting=value, ..)`, with all settings in alphabetical order, each value as `text` writes it.
+pub(crate) fn described_by<S: Settings>(settings: &S, text: impl Fn(&Value) -> String) -> String {
+    let values = serde_json::to_value(settings).unwrap_or_default();
+    let values = values.as_object().into_iter().flatten();
+    let values: Vec<String> =
+        values.map(|(name, value)| format!("{name}={}", text(value))).collect();
+    format!("{}({})", S::NAME, values.join(", "))
+}
+
+/// As [`described_by`], with values as JSON.
+pub(crate) fn described<S: Settings>(settings: &S) -> String {
+    described_by(settings, Value::to_string)
+}
+
 /// What a policy goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {

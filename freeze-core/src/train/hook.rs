@@ -206,9 +206,8 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
         optimizers: &mut [&mut dyn PlanOptimizer],
         elapsed: Elapsed,
     ) -> Result<Option<Report>> {
-        if matches!(self.every, Every::Steps(_)) && elapsed.steps == 0 {
-            let expected = "the steps of the whole run: `Elapsed::at_step(step, steps)`";
-            return Err(Error::count("steps", elapsed.steps, expected));
+        if matches!(self.every, Every::Steps(_)) {
+            elapsed.check_steps()?;
         }
         if elapsed.steps > 0 {
             elapsed.fraction()?;

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Goal;
-use crate::error::{Result, at_least_1};
-use crate::optim::check_number;
+use crate::error::{Result, at_least_1, check_number};
 
 /// Stops a run whose metric stops improving. A stopped run continues if it is resumed with more
 /// patience or without early stopping.

@@ -8,10 +8,10 @@ use candle_core::backprop::GradStore;
 use super::clipping::Clipping;
 use super::driven::as_plan;
 use super::training::Training;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_number};
 use crate::model::Freezable;
 use crate::nn::Buffers;
-use crate::optim::{GradClip, check_number, reached_nothing};
+use crate::optim::{GradClip, reached_nothing};
 use crate::plan::LeafState;
 use crate::train::hook::Observed;
 

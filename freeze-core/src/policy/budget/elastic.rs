@@ -2,7 +2,7 @@
 
 use super::bound::Item;
 use super::knapsack::{Start, best};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_number};
 
 /// The importance of each tensor relative to the largest, `I_k / max |I|`, from the first-order drops
 /// of the loss, `I_k = -sum(g_k * dw_k)`.
@@ -72,9 +72,11 @@ pub fn select_within(
         if given.len() != tensors {
             return Err(Error::count(name, given.len(), "as many as there are importances"));
         }
-        check(name, given, "finite times of at least 0", |time| time >= 0.0)?;
+        let time = |&time: &f64| check_number(name, time, 0.0.., "finite times of at least 0");
+        given.iter().try_for_each(time)?;
     }
-    check("importance", importance, "finite numbers", |_| true)?;
+    let finite = |&number: &f64| check_number("importance", number, .., "finite numbers");
+    importance.iter().try_for_each(finite)?;
     // From the output on, so that what may be added to a tensor stands in front of it.
     let order = || (0..tensors).rev();
     let item = |k: usize| Item { value: importance[k], cost: [t_dw[k], 0.0] };
@@ -93,16 +95,4 @@ pub fn select_within(
     let mut chosen: Vec<usize> = chosen.map(|place| tensors - 1 - place).collect();
     chosen.sort_unstable();
     Ok(chosen)
-}
-
-fn check(
-    name: &'static str,
-    given: &[f64],
-    expected: &'static str,
-    is_allowed: impl Fn(f64) -> bool,
-) -> Result<()> {
-    match given.iter().find(|value| !(value.is_finite() && is_allowed(**value))) {
-        None => Ok(()),
-        Some(&value) => Err(Error::Number { name, value, expected }),
-    }
 }

@@ -73,10 +73,7 @@ impl Rhythm {
 
     /// An error if steps are not counted, or a cycle is over before it has looked.
     pub(super) fn check(self, at: Elapsed) -> Result<()> {
-        if at.steps == 0 {
-            let expected = "the steps of the whole run: `Elapsed::at_step(step, steps)`";
-            return Err(Error::count("steps", at.steps, expected));
-        }
+        at.check_steps()?;
         at.fraction()?;
         let (cycle, looks) = (self.cycle(at.steps), self.looks());
         if cycle > looks {

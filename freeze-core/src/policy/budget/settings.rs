@@ -1,10 +1,11 @@
 //! The settings of the budget.
 
 use std::fmt;
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, at_least_1};
+use crate::error::{Error, Result, at_least_1, check_number};
 use crate::policy::By;
 
 /// The settings of [`Budget`](super::Budget).
@@ -45,11 +46,9 @@ impl Default for BudgetSettings {
 impl BudgetSettings {
     /// An error for a number outside its range, or if there is no limit.
     pub(super) fn check(&self) -> Result<()> {
-        let expected = "a number above 0 and at most 1";
+        let share = (Bound::Excluded(0.0), Bound::Included(1.0));
         for (name, value) in [("time", self.time.unwrap_or(1.0)), ("every", self.every)] {
-            if !(value > 0.0 && value <= 1.0) {
-                return Err(Error::Number { name, value, expected });
-            }
+            check_number(name, value, share, "a number above 0 and at most 1")?;
         }
         at_least_1("probe", self.probe)?;
         match (self.time, self.bytes) {

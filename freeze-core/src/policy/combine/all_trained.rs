@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, check_number};
 use crate::plan::FreezePlan;
 use crate::policy::{Decision, Elapsed, Family, Moment, Policy, Settings};
 
@@ -28,13 +28,8 @@ pub struct AllTrainedSettings {
 ///
 /// `scale` is negative or not finite.
 pub fn all_trained(scale: f64) -> Result<AllTrained> {
-    match scale.is_finite() && scale >= 0.0 {
-        true => Ok(AllTrained { scale }),
-        false => {
-            let expected = "a finite number of at least 0";
-            Err(Error::Number { name: "scale", value: scale, expected })
-        }
-    }
+    check_number("scale", scale, 0.0.., "a finite number of at least 0")?;
+    Ok(AllTrained { scale })
 }
 
 impl Default for AllTrainedSettings {

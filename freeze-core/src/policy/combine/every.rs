@@ -57,10 +57,7 @@ impl<P: Policy> Policy for Every<P> {
     }
 
     fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
-        if at.steps == 0 {
-            let expected = "the steps of the whole run: `Elapsed::at_step(step, steps)`";
-            return Err(Error::count("steps", at.steps, expected));
-        }
+        at.check_steps()?;
         if self.never_acts(at) {
             let why = format!("it acts every {} steps, and there are {}", self.steps, at.steps);
             return Err(Error::policy("every", why));

@@ -1,5 +1,7 @@
 //! Policies made of others, as methods.
 
+use std::ops::Bound;
+
 use super::bounds::{AtLeast, AtMost};
 use super::every::Every;
 use super::monotone::Monotone;
@@ -7,11 +9,10 @@ use super::only::Only;
 use super::pair::{Freezes, Pair};
 use super::per_round::PerRound;
 use super::ruled::Ruled;
-use super::share::checked;
 use super::stop::EndsWhenFrozen;
 use super::then::Then;
 use super::unfreeze_on::UnfreezeOn;
-use crate::error::{Error, Result};
+use crate::error::{Result, check_number, check_unit};
 use crate::policy::Policy;
 
 /// What can be made of any policy. The same from data: [`from_json`](crate::policy::from_json).
@@ -50,7 +51,8 @@ pub trait PolicyExt: Policy + Sized {
     ///
     /// `share` is not in [0, 1].
     fn with_floor(self, share: f64) -> Result<Ruled<Self, AtLeast>> {
-        Ok(Ruled::new(self, AtLeast(checked("share", share)?)))
+        check_unit("share", share)?;
+        Ok(Ruled::new(self, AtLeast(share)))
     }
 
     /// At most this share of the leaves is frozen, fewer from the back if need be; see [`AtMost`].
@@ -59,7 +61,8 @@ pub trait PolicyExt: Policy + Sized {
     ///
     /// `share` is not in [0, 1].
     fn with_ceiling(self, share: f64) -> Result<Ruled<Self, AtMost>> {
-        Ok(Ruled::new(self, AtMost(checked("share", share)?)))
+        check_unit("share", share)?;
+        Ok(Ruled::new(self, AtMost(share)))
     }
 
     /// In each round at most this share of the leaves that are left freezes; see [`PerRound`].
@@ -68,11 +71,9 @@ pub trait PolicyExt: Policy + Sized {
     ///
     /// `share` is not more than 0 and at most 1.
     fn at_most_per_round(self, share: f64) -> Result<Ruled<Self, PerRound>> {
-        if share > 0.0 && share <= 1.0 {
-            return Ok(Ruled::new(self, PerRound::new(share)));
-        }
-        let expected = "a number of more than 0 and at most 1";
-        Err(Error::Number { name: "share", value: share, expected })
+        let range = (Bound::Excluded(0.0), Bound::Included(1.0));
+        check_number("share", share, range, "a number of more than 0 and at most 1")?;
+        Ok(Ruled::new(self, PerRound::new(share)))
     }
 
     /// Only the leaves that `pattern` matches follow this policy, the others train as in the base plan.

@@ -1,15 +1,5 @@
 //! Shares of a count, exact where the share is a ratio of it.
 
-use crate::error::{Error, Result};
-
-/// `share`, if it is in [0, 1]; otherwise an error that names it.
-pub(super) fn checked(name: &'static str, share: f64) -> Result<f64> {
-    match (0.0..=1.0).contains(&share) {
-        true => Ok(share),
-        false => Err(Error::Number { name, value: share, expected: "a number from 0 to 1" }),
-    }
-}
-
 /// The smallest k for which k of n is at least `share`. Both are compared as quotients: k / n and
 /// the decimal of the same value round alike, while `share * n` may end just above a whole number.
 pub(super) fn at_least(share: f64, n: usize) -> usize {

@@ -1,15 +1,14 @@
 //! BAdam: one block at a time, each from new optimizer state.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::described::described;
+use super::described::settings_and_turns;
 use super::draws::Draws;
 use super::members::{Members, Rest, Who, check_by};
 use super::turns::Turns;
 use crate::error::{Error, Result};
 use crate::plan::{FreezePlan, StatePolicy};
-use crate::policy::{By, Decision, Elapsed, Family, Moment, Policy, Settings};
+use crate::policy::{By, Decision, Elapsed, Family, Policy, Settings};
 
 /// Trains one block at a time for a number of steps, each time from new optimizer state.
 ///
@@ -160,9 +159,7 @@ impl BAdam {
 }
 
 impl Policy for BAdam {
-    fn is_due(&self, at: Elapsed, moment: Moment) -> bool {
-        self.turns.is_due(at, moment)
-    }
+    settings_and_turns!();
 
     fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
         let turn = self.turns.at(at)?;
@@ -186,17 +183,5 @@ impl Policy for BAdam {
         }
         self.turns.remember(turn);
         Ok(decision)
-    }
-
-    fn describe(&self) -> String {
-        described(&self.settings)
-    }
-
-    fn state(&self) -> Value {
-        self.turns.state()
-    }
-
-    fn load_state(&mut self, state: &Value) -> Result<()> {
-        self.turns.load(state, || described(&self.settings))
     }
 }

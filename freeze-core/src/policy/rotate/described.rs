@@ -1,17 +1,36 @@
-//! The name and settings of a policy on one line.
+//! How policies with turns describe themselves, and the methods that they have alike.
 
 use serde_json::Value;
 
 use crate::policy::Settings;
+use crate::policy::settings::described_by;
 
-/// `name(setting=value, ..)`, with all settings in alphabetical order.
+/// `name(setting=value, ..)`, with texts as they are.
 pub(super) fn described<S: Settings>(settings: &S) -> String {
-    let value = serde_json::to_value(settings).unwrap_or_default();
-    let text = |value: &Value| match value {
+    described_by(settings, |value| match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    };
-    let all = value.as_object().into_iter().flatten();
-    let all: Vec<String> = all.map(|(name, value)| format!("{name}={}", text(value))).collect();
-    format!("{}({})", S::NAME, all.join(", "))
+    })
 }
+
+/// The methods of a policy that describes itself by its `settings`, and whose state is its `turns`.
+macro_rules! settings_and_turns {
+    () => {
+        fn is_due(&self, at: crate::policy::Elapsed, moment: crate::policy::Moment) -> bool {
+            self.turns.is_due(at, moment)
+        }
+
+        fn describe(&self) -> String {
+            $crate::policy::rotate::described::described(&self.settings)
+        }
+
+        fn state(&self) -> serde_json::Value {
+            self.turns.state()
+        }
+
+        fn load_state(&mut self, state: &serde_json::Value) -> crate::error::Result<()> {
+            self.turns.load(state, || $crate::policy::rotate::described::described(&self.settings))
+        }
+    };
+}
+pub(super) use settings_and_turns;

@@ -1,15 +1,14 @@
 //! HiFT: every group of blocks in turn, with its optimizer state parked meanwhile.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::described::described;
+use super::described::settings_and_turns;
 use super::draws::Draws;
 use super::members::{Members, Rest, Who, check_by};
 use super::turns::Turns;
 use crate::error::{Error, Result, at_least_1};
 use crate::plan::{FreezePlan, StatePolicy};
-use crate::policy::{By, Decision, Elapsed, Family, Moment, Policy, Settings};
+use crate::policy::{By, Decision, Elapsed, Family, Policy, Settings};
 
 /// Trains every group of blocks in turn, embeddings and the head included, a step each, and keeps the
 /// optimizer state of those that rest.
@@ -152,9 +151,7 @@ impl HiFt {
 }
 
 impl Policy for HiFt {
-    fn is_due(&self, at: Elapsed, moment: Moment) -> bool {
-        self.turns.is_due(at, moment)
-    }
+    settings_and_turns!();
 
     fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
         let turn = self.turns.at(at)?;
@@ -169,17 +166,5 @@ impl Policy for HiFt {
             .metric("hift/blocks", group.len() as f64);
         self.turns.remember(turn);
         Ok(decision)
-    }
-
-    fn describe(&self) -> String {
-        described(&self.settings)
-    }
-
-    fn state(&self) -> Value {
-        self.turns.state()
-    }
-
-    fn load_state(&mut self, state: &Value) -> Result<()> {
-        self.turns.load(state, || described(&self.settings))
     }
 }

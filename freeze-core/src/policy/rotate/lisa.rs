@@ -1,16 +1,15 @@
 //! LISA: a few blocks, drawn anew every so many steps.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::described::described;
+use super::described::settings_and_turns;
 use super::draws::Draws;
 use super::members::{Members, Rest, Who, check_by};
 use super::turn_state::TurnState;
 use super::turns::Turns;
 use crate::error::{Error, Result};
 use crate::plan::FreezePlan;
-use crate::policy::{By, Decision, Elapsed, Family, Moment, Policy, Settings};
+use crate::policy::{By, Decision, Elapsed, Family, Policy, Settings};
 
 /// Trains a few blocks of the body, drawn anew every so many steps, and what is outside the body.
 ///
@@ -112,9 +111,7 @@ impl Lisa {
 }
 
 impl Policy for Lisa {
-    fn is_due(&self, at: Elapsed, moment: Moment) -> bool {
-        self.turns.is_due(at, moment)
-    }
+    settings_and_turns!();
 
     fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
         let (turn, LisaSettings { by, train_rest, state, .. }) =
@@ -134,17 +131,5 @@ impl Policy for Lisa {
         }
         self.turns.remember(turn);
         Ok(decision)
-    }
-
-    fn describe(&self) -> String {
-        described(&self.settings)
-    }
-
-    fn state(&self) -> Value {
-        self.turns.state()
-    }
-
-    fn load_state(&mut self, state: &Value) -> Result<()> {
-        self.turns.load(state, || described(&self.settings))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::turns::Turn;
 use crate::error::{Error, Result, listed};
-use crate::plan::{FreezePlan, LeafState, matching};
+use crate::plan::{FreezePlan, LeafState, matching_any};
 use crate::policy::{Blocks, By, Decision};
 
 /// Which blocks take turns.
@@ -62,12 +62,9 @@ impl Members {
         let role = |leaf| if base.is_always(leaf) { Role::EveryTurn } else { Role::Rest };
         let mut leaves: Vec<Role> = (0..base.len()).map(role).collect();
         for pattern in also {
-            let hits = matching(pattern, paths.iter().map(String::as_str))?;
-            if hits.is_empty() {
-                let near = crate::error::near(pattern, paths.iter().map(String::as_str));
-                return Err(Error::NoMatch { pattern: pattern.clone(), near });
-            }
-            hits.into_iter().for_each(|leaf| leaves[leaf] = Role::EveryTurn);
+            matching_any(pattern, paths)?
+                .into_iter()
+                .for_each(|leaf| leaves[leaf] = Role::EveryTurn);
         }
         let blocks = Blocks::of(paths, by)?;
         let chosen = match who {

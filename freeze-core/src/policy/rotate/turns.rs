@@ -53,10 +53,7 @@ impl Turns {
     ///
     /// Steps are not counted, or more are completed than there are.
     pub(super) fn at(&self, at: Elapsed) -> Result<Turn> {
-        if at.steps == 0 {
-            let expected = "the steps of the whole run: `Elapsed::at_step(step, steps)`";
-            return Err(Error::count("steps", at.steps, expected));
-        }
+        at.check_steps()?;
         at.fraction()?;
         let index = at.step / self.every;
         let begun = self.begun.filter(|begun| begun / self.every == index).unwrap_or(at.step);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::members::check_by;
 use super::turn_state::TurnState;
-use crate::error::{Error, Result, at_least_1};
+use crate::error::{Result, at_least_1, check_number, check_positive, check_unit};
 use crate::policy::By;
 
 /// What the score of a block is.
@@ -92,26 +92,13 @@ impl WeightedSettings {
     pub(super) fn check(&self, policy: &str) -> Result<()> {
         check_by(policy, &self.by)?;
         at_least_1("blocks", self.blocks)?;
-        let unit = |value: f64| (0.0..=1.0).contains(&value);
-        let below_1 = (0.0..1.0).contains(&self.smoothing);
-        let warm = self.temperature.is_finite() && self.temperature > 0.0;
-        for (name, value, fits, expected) in [
-            ("smoothing", self.smoothing, below_1, "a number of at least 0 and less than 1"),
-            ("floor", self.floor, unit(self.floor), "a number from 0 to 1"),
-            ("temperature", self.temperature, warm, "a finite number above 0"),
-            ("epsilon", self.epsilon, unit(self.epsilon), "a number from 0 to 1"),
-        ] {
-            if !fits {
-                return Err(Error::Number { name, value, expected });
-            }
-        }
+        let below_1 = "a number of at least 0 and less than 1";
+        check_number("smoothing", self.smoothing, 0.0..1.0, below_1)?;
+        check_unit("floor", self.floor)?;
+        check_positive("temperature", self.temperature)?;
+        check_unit("epsilon", self.epsilon)?;
         let Score::Given(given) = &self.score else { return Ok(()) };
-        match given.values().find(|score| !(score.is_finite() && **score >= 0.0)) {
-            None => Ok(()),
-            Some(&value) => {
-                let expected = "a finite number of at least 0";
-                Err(Error::Number { name: "score", value, expected })
-            }
-        }
+        let expected = "a finite number of at least 0";
+        given.values().try_for_each(|&score| check_number("score", score, 0.0.., expected))
     }
 }

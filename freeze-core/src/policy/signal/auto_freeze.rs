@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::memory::{
-    ByLeaf, by_leaf, counted, described, frozen, is_free, loaded, percent, saved, share,
-};
+use super::memory::{ByLeaf, by_leaf, counted, frozen, percent, settings_and_memory};
 use super::quiet::QuietFront;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_number, check_share};
 use crate::plan::FreezePlan;
 use crate::policy::{
     Blocks, By, Decision, Elapsed, Family, Moment, Needs, Observation, Policy, Settings,
@@ -82,12 +79,9 @@ impl Settings for AutoFreezeSettings {
             let expected = "at least 2: the first window only records";
             return Err(Error::count("windows", self.windows, expected));
         }
-        if !(0.0..=100.0).contains(&self.percentile) {
-            let (name, value) = ("percentile", self.percentile);
-            return Err(Error::Number { name, value, expected: "a number from 0 to 100" });
-        }
+        check_number("percentile", self.percentile, 0.0..=100.0, "a number from 0 to 100")?;
         if let Some(cap) = self.cap {
-            share("cap", cap)?;
+            check_share("cap", cap)?;
         }
         Ok(AutoFreeze { settings: self, memory: Memory::default() })
     }
@@ -121,7 +115,7 @@ impl AutoFreeze {
         let mut memory = self.memory.clone();
         let Some(now) = memory.waiting.take() else { return memory };
         if let Some(before) = memory.before.replace(now.clone()) {
-            let is_free = |leaf: &usize| is_free(base, *leaf);
+            let is_free = |leaf: &usize| base.may_freeze(*leaf);
             let trains = |(_, block): &(usize, usize)| blocks.leaves(*block).iter().any(is_free);
             let numbered = body.iter().copied().enumerate().skip(memory.why.len());
             let active: Vec<(usize, usize)> = numbered.filter(trains).collect();
@@ -213,16 +207,5 @@ impl Policy for AutoFreeze {
         Ok(decision)
     }
 
-    fn describe(&self) -> String {
-        described(&self.settings)
-    }
-
-    fn state(&self) -> Value {
-        saved(&self.memory)
-    }
-
-    fn load_state(&mut self, state: &Value) -> Result<()> {
-        self.memory = loaded(state, self.describe())?;
-        Ok(())
-    }
+    settings_and_memory!();
 }

@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::memory::{
-    ByLeaf, by_leaf, counted, described, frozen, is_free, loaded, percent, positive, saved, share,
-};
+use super::memory::{ByLeaf, by_leaf, counted, frozen, percent, settings_and_memory};
 use super::quiet::interpolated;
-use crate::error::{Error, Result, at_least_1};
+use crate::error::{Error, Result, at_least_1, check_positive, check_share, check_unit};
 use crate::plan::{FreezePlan, LeafState, matching};
 use crate::policy::{Decision, Elapsed, Family, Moment, Needs, Observation, Policy, Settings};
 
@@ -87,15 +84,12 @@ impl Settings for GradEsSettings {
     type Policy = GradEs;
 
     fn policy(self) -> Result<GradEs> {
-        positive("tau", self.tau)?;
-        self.taus.iter().try_for_each(|(_, tau)| positive("taus", *tau))?;
-        if !(0.0..=1.0).contains(&self.alpha) {
-            let (name, value) = ("alpha", self.alpha);
-            return Err(Error::Number { name, value, expected: "a number from 0 to 1" });
-        }
+        check_positive("tau", self.tau)?;
+        self.taus.iter().try_for_each(|(_, tau)| check_positive("taus", *tau))?;
+        check_unit("alpha", self.alpha)?;
         at_least_1("patience", self.patience)?;
         at_least_1("interval", self.interval)?;
-        share("max_frozen", self.max_frozen)?;
+        check_share("max_frozen", self.max_frozen)?;
         Ok(GradEs { settings: self, memory: Memory::default() })
     }
 }
@@ -137,7 +131,7 @@ impl GradEs {
         let measured = check
             .changes
             .iter()
-            .filter(|(leaf, _)| is_free(base, **leaf) && !memory.why.contains_key(leaf));
+            .filter(|(leaf, _)| base.may_freeze(**leaf) && !memory.why.contains_key(leaf));
         let measured = measured.filter_map(|(&leaf, &change)| match self.settings.relative {
             false => Some((leaf, change)),
             true => relative(change, *check.weights.get(&leaf)?, base.state(leaf)?)
@@ -237,8 +231,8 @@ impl Policy for GradEs {
         }
         let memory = self.advanced(at, base)?;
         let mut decision = frozen(base, memory.why.iter().map(|(&leaf, text)| (leaf, text)))?;
-        let all = (0..base.len()).filter(|leaf| is_free(base, *leaf)).count();
-        let done = memory.why.keys().filter(|leaf| is_free(base, **leaf)).count();
+        let all = (0..base.len()).filter(|leaf| base.may_freeze(*leaf)).count();
+        let done = memory.why.keys().filter(|leaf| base.may_freeze(**leaf)).count();
         decision.ends_run = all > 0 && done as f64 / all as f64 >= max_frozen;
         if let Some(median) = memory.median {
             decision = decision.metric("grad_es/median_change", median);
@@ -247,16 +241,5 @@ impl Policy for GradEs {
         Ok(decision)
     }
 
-    fn describe(&self) -> String {
-        described(&self.settings)
-    }
-
-    fn state(&self) -> Value {
-        saved(&self.memory)
-    }
-
-    fn load_state(&mut self, state: &Value) -> Result<()> {
-        self.memory = loaded(state, self.describe())?;
-        Ok(())
-    }
+    settings_and_memory!();
 }

@@ -3,10 +3,9 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::memory::{ByLeaf, described, frozen, is_free, loaded, mean_by_leaf, percent, saved};
-use crate::error::{Error, Result};
+use super::memory::{ByLeaf, frozen, mean_by_leaf, percent, settings_and_memory};
+use crate::error::{Result, check_unit};
 use crate::plan::{FreezePlan, StatePolicy};
 use crate::policy::{
     Decision, Elapsed, Family, Moment, Needs, Observation, Policy, Seen, Settings,
@@ -73,10 +72,7 @@ impl Settings for IlsSettings {
     type Policy = Ils;
 
     fn policy(self) -> Result<Ils> {
-        if !(0.0..=1.0).contains(&self.rate) {
-            let (name, value) = ("rate", self.rate);
-            return Err(Error::Number { name, value, expected: "a number from 0 to 1" });
-        }
+        check_unit("rate", self.rate)?;
         Ok(Ils { settings: self, memory: Memory::default() })
     }
 }
@@ -141,7 +137,7 @@ impl Policy for Ils {
     }
 
     fn decide(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
-        let free: Vec<usize> = (0..base.len()).filter(|leaf| is_free(base, *leaf)).collect();
+        let free: Vec<usize> = (0..base.len()).filter(|leaf| base.may_freeze(*leaf)).collect();
         let scores = self.scores(base.len(), &free);
         let least = least_changed(&scores, self.settings.rate);
         let of = format!("{} of {} leaves", least.len(), free.len());
@@ -162,16 +158,5 @@ impl Policy for Ils {
         Ok(decision.keeping(self.settings.state).metric("ils/frozen", least.len() as f64))
     }
 
-    fn describe(&self) -> String {
-        described(&self.settings)
-    }
-
-    fn state(&self) -> Value {
-        saved(&self.memory)
-    }
-
-    fn load_state(&mut self, state: &Value) -> Result<()> {
-        self.memory = loaded(state, self.describe())?;
-        Ok(())
-    }
+    settings_and_memory!();
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::plan::{FreezePlan, LeafState};
-use crate::policy::{Decision, Elapsed, Observation, Seen, Settings};
+use crate::policy::{Decision, Elapsed, Observation, Seen};
 
 /// A number for each leaf that has one, by index.
 pub(super) type ByLeaf = BTreeMap<usize, f64>;
@@ -32,15 +32,36 @@ pub(super) fn mean_by_leaf(
     seen: &Observation,
     mean: impl Fn(&Seen) -> Result<Option<f64>>,
 ) -> Result<ByLeaf> {
-    let elements = |tensor: &Seen| tensor.elements() as f64;
-    let sums = by_leaf(seen, |tensor| Ok(mean(tensor)?.map(|mean| mean * elements(tensor))))?;
-    let counts = by_leaf(seen, |tensor| Ok(mean(tensor)?.map(|_| elements(tensor))))?;
-    let means = sums.into_iter().filter_map(|(leaf, sum)| {
-        let count = counts.get(&leaf).filter(|count| **count > 0.0)?;
-        Some((leaf, sum / count))
-    });
-    Ok(means.collect())
+    let mut sums: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
+    for tensor in seen.tensors() {
+        if let Some(mean) = mean(tensor)? {
+            let (sum, count) = sums.entry(tensor.leaf()).or_default();
+            let elements = tensor.elements() as f64;
+            (*sum, *count) = (*sum + mean * elements, *count + elements);
+        }
+    }
+    let means = sums.into_iter().filter(|(_, (_, count))| *count > 0.0);
+    Ok(means.map(|(leaf, (sum, count))| (leaf, sum / count)).collect())
 }
+
+/// The methods of a policy that describes itself by its `settings`, and whose state is its `memory`.
+macro_rules! settings_and_memory {
+    () => {
+        fn describe(&self) -> String {
+            crate::policy::settings::described(&self.settings)
+        }
+
+        fn state(&self) -> serde_json::Value {
+            $crate::policy::signal::memory::saved(&self.memory)
+        }
+
+        fn load_state(&mut self, state: &serde_json::Value) -> crate::error::Result<()> {
+            self.memory = $crate::policy::signal::memory::loaded(state, self.describe())?;
+            Ok(())
+        }
+    };
+}
+pub(super) use settings_and_memory;
 
 /// What a policy remembers, as its state.
 pub(super) fn saved(memory: &impl Serialize) -> Value {
@@ -53,19 +74,6 @@ pub(super) fn loaded<T: DeserializeOwned>(state: &Value, policy: String) -> Resu
     serde_json::from_value(state.clone()).map_err(misfit)
 }
 
-/// The name of a policy and its settings.
-pub(super) fn described<S: Settings>(settings: &S) -> String {
-    let settings = saved(settings);
-    let settings = settings.as_object().into_iter().flatten();
-    let settings: Vec<String> = settings.map(|(name, value)| format!("{name}={value}")).collect();
-    format!("{}({})", S::NAME, settings.join(", "))
-}
-
-/// Whether a leaf trains in the base plan, and a policy may freeze it.
-pub(super) fn is_free(base: &FreezePlan, leaf: usize) -> bool {
-    base.state(leaf).is_some_and(|state| !state.is_frozen()) && !base.is_always(leaf)
-}
-
 /// The base plan with these leaves frozen, for these reasons.
 pub(super) fn frozen<T: Into<String>>(
     base: &FreezePlan,
@@ -73,7 +81,7 @@ pub(super) fn frozen<T: Into<String>>(
 ) -> Result<Decision> {
     let mut decision = Decision::new(base.clone());
     for (leaf, text) in leaves {
-        if let Some(path) = base.paths().get(leaf).filter(|_| is_free(base, leaf)) {
+        if let Some(path) = base.paths().get(leaf).filter(|_| base.may_freeze(leaf)) {
             decision.plan.set(leaf, LeafState::Frozen)?;
             decision = decision.because(path, text);
         }
@@ -83,27 +91,8 @@ pub(super) fn frozen<T: Into<String>>(
 
 /// An error if steps are not counted, or more are completed than there are.
 pub(super) fn counted(at: Elapsed) -> Result<()> {
-    if at.steps == 0 {
-        let expected = "the steps of the whole run: `Elapsed::at_step(step, steps)`";
-        return Err(Error::count("steps", at.steps, expected));
-    }
+    at.check_steps()?;
     at.fraction().map(drop)
-}
-
-/// An error if `value` is not within (0, 1].
-pub(super) fn share(name: &'static str, value: f64) -> Result<()> {
-    match value > 0.0 && value <= 1.0 {
-        true => Ok(()),
-        false => Err(Error::Number { name, value, expected: "a number above 0 and up to 1" }),
-    }
-}
-
-/// An error if `value` is not positive and finite.
-pub(super) fn positive(name: &'static str, value: f64) -> Result<()> {
-    match value.is_finite() && value > 0.0 {
-        true => Ok(()),
-        false => Err(Error::Number { name, value, expected: "a finite number above 0" }),
-    }
 }
 
 /// A share in per cent, with three digits.

@@ -1,11 +1,10 @@
 //! Egeria: freezes the front where stage outputs have become stable.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::memory::{described, frozen, loaded, saved, share};
+use super::memory::{frozen, settings_and_memory};
 use super::stable::{Stable, Track};
-use crate::error::{Error, Result, at_least_1};
+use crate::error::{Error, Result, at_least_1, check_share};
 use crate::plan::FreezePlan;
 use crate::policy::{
     Acts, Decision, Elapsed, Family, Moment, Needs, Observation, Policy, Settings,
@@ -92,7 +91,7 @@ impl Settings for PlasticitySettings {
             return Err(Error::count("window", self.window, "at least 2"));
         }
         at_least_1("average", self.average)?;
-        share("share", self.share)?;
+        check_share("share", self.share)?;
         at_least_1("refresh", self.refresh)?;
         if let Some(&value) = self.unfreeze_at.iter().find(|at| !(**at > 0.0 && **at < 1.0)) {
             let expected = "numbers above 0 and below 1";
@@ -191,16 +190,5 @@ impl Policy for Plasticity {
         Ok(decision)
     }
 
-    fn describe(&self) -> String {
-        described(&self.settings)
-    }
-
-    fn state(&self) -> Value {
-        saved(&self.memory)
-    }
-
-    fn load_state(&mut self, state: &Value) -> Result<()> {
-        self.memory = loaded(state, self.describe())?;
-        Ok(())
-    }
+    settings_and_memory!();
 }

@@ -1,10 +1,9 @@
 //! Auto-RGN of surgical fine-tuning: rates by the relative norm of gradients.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::batches::{FirstBatches, Known};
-use super::memory::{by_leaf, described, is_free, loaded, percent, saved};
+use super::memory::{by_leaf, percent, settings_and_memory};
 use crate::error::{Result, at_least_1};
 use crate::plan::FreezePlan;
 use crate::policy::{Decision, Elapsed, Family, Moment, Needs, Observation, Policy, Settings};
@@ -102,7 +101,7 @@ pub(super) fn excluding(base: &FreezePlan, exclude: &[String]) -> Result<Decisio
         }
     }
     let excluded = (base.paths().iter().enumerate())
-        .filter(|(leaf, _)| is_free(base, *leaf) && !is_free(&decision.plan, *leaf));
+        .filter(|(leaf, _)| base.may_freeze(*leaf) && !decision.plan.may_freeze(*leaf));
     let excluded: Vec<&String> = excluded.map(|(_, path)| path).collect();
     Ok(excluded.into_iter().fold(decision, |decision, path| {
         decision.because(path, "froze: it is excluded by a pattern")
@@ -160,16 +159,5 @@ impl Policy for Rgn {
         Ok(decision.metric("rgn/largest", largest))
     }
 
-    fn describe(&self) -> String {
-        described(&self.settings)
-    }
-
-    fn state(&self) -> Value {
-        saved(&self.memory)
-    }
-
-    fn load_state(&mut self, state: &Value) -> Result<()> {
-        self.memory = loaded(state, self.describe())?;
-        Ok(())
-    }
+    settings_and_memory!();
 }

@@ -1,12 +1,11 @@
 //! Auto-SNR of surgical fine-tuning: trains what has more signal than noise.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::batches::{FirstBatches, Known};
-use super::memory::{described, is_free, loaded, mean_by_leaf, positive, saved};
+use super::memory::{mean_by_leaf, settings_and_memory};
 use super::rgn::excluding;
-use crate::error::{Result, at_least_1};
+use crate::error::{Result, at_least_1, check_positive};
 use crate::plan::{FreezePlan, LeafState, StatePolicy};
 use crate::policy::{
     Decision, Elapsed, Family, Moment, Needs, Observation, Policy, Seen, Settings,
@@ -77,7 +76,7 @@ impl Settings for SnrSettings {
 
     fn policy(self) -> Result<Snr> {
         at_least_1("batches", self.batches)?;
-        positive("threshold", self.threshold)?;
+        check_positive("threshold", self.threshold)?;
         Ok(Snr { settings: self, memory: FirstBatches::default() })
     }
 }
@@ -127,7 +126,7 @@ impl Policy for Snr {
         let Known { means: Some(means), is_measured } = known else { return Ok(decision) };
         let threshold = self.settings.threshold;
         for (leaf, path) in base.paths().iter().enumerate() {
-            let free = is_free(&decision.plan, leaf);
+            let free = decision.plan.may_freeze(leaf);
             let Some(&ratio) = means.get(&leaf).filter(|_| free) else { continue };
             let numbers = format!("its signal-to-noise ratio is {ratio:.3}");
             let text = match (ratio < threshold, is_measured) {
@@ -146,16 +145,5 @@ impl Policy for Snr {
         Ok(decision)
     }
 
-    fn describe(&self) -> String {
-        described(&self.settings)
-    }
-
-    fn state(&self) -> Value {
-        saved(&self.memory)
-    }
-
-    fn load_state(&mut self, state: &Value) -> Result<()> {
-        self.memory = loaded(state, self.describe())?;
-        Ok(())
-    }
+    settings_and_memory!();
 }

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Var};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::memory::{ByLeaf, described, frozen, loaded, saved};
+use super::memory::{ByLeaf, frozen, settings_and_memory};
 use super::singular::{SingularScore, best_scores};
-use crate::error::{Error, Result};
-use crate::plan::{FreezePlan, matching};
+use crate::error::{Error, Result, check_number};
+use crate::plan::{FreezePlan, matching_any};
 use crate::policy::{
     Decision, Elapsed, Family, Moment, Needs, Observation, Policy, Seen, Settings,
 };
@@ -72,10 +71,7 @@ impl Settings for SpectrumSettings {
     type Policy = Spectrum;
 
     fn policy(self) -> Result<Spectrum> {
-        if !(0.0..=100.0).contains(&self.percent) {
-            let (name, value) = ("percent", self.percent);
-            return Err(Error::Number { name, value, expected: "a number from 0 to 100" });
-        }
+        check_number("percent", self.percent, 0.0..=100.0, "a number from 0 to 100")?;
         Ok(Spectrum { settings: self, memory: Memory::default() })
     }
 }
@@ -133,11 +129,7 @@ impl Spectrum {
             }
         }
         for pattern in &self.settings.always {
-            let matched = matching(pattern, base.paths().iter().map(String::as_str))?;
-            if matched.is_empty() {
-                let near = crate::error::near(pattern, base.paths().iter().map(String::as_str));
-                return Err(Error::NoMatch { pattern: pattern.clone(), near });
-            }
+            let matched = matching_any(pattern, base.paths())?;
             matched.iter().for_each(|leaf| drop(rest.remove(leaf)));
         }
         Ok(rest)
@@ -197,16 +189,5 @@ impl Policy for Spectrum {
         frozen(base, rest)
     }
 
-    fn describe(&self) -> String {
-        described(&self.settings)
-    }
-
-    fn state(&self) -> Value {
-        saved(&self.memory)
-    }
-
-    fn load_state(&mut self, state: &Value) -> Result<()> {
-        self.memory = loaded(state, self.describe())?;
-        Ok(())
-    }
+    settings_and_memory!();
 }

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::described::described;
 use super::fraction::part;
 use super::grouped::freeze;
 use super::when::{self, When};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_unit};
 use crate::plan::{FreezePlan, matching};
+use crate::policy::settings::described;
 use crate::policy::{Blocks, By, Decision, Elapsed, Family, Moment, Policy, Settings};
 
 /// Freezes ever more leaves from the front, each time at a point of the run that is given.
@@ -98,11 +98,7 @@ impl Front {
     fn check(&self) -> Result<()> {
         match self {
             Self::Leaves(_) => Ok(()),
-            Self::Share(share) if (0.0..=1.0).contains(share) => Ok(()),
-            Self::Share(share) => {
-                let expected = "a number from 0 to 1";
-                Err(Error::Number { name: "share", value: *share, expected })
-            }
+            Self::Share(share) => check_unit("share", *share),
             Self::UpTo(pattern) => matching(pattern, []).map(drop),
         }
     }

@@ -4,11 +4,11 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-use super::described::described;
 use super::grouped::{Grouped, freeze};
 use super::rhythm::{check_run, counted, is_due, over};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_positive, check_unit};
 use crate::plan::FreezePlan;
+use crate::policy::settings::described;
 use crate::policy::{Acts, By, Decision, Elapsed, Family, Moment, Policy, Settings};
 
 /// Lets the rate of each leaf fall along a cosine of its own, the first leaves the fastest, and
@@ -93,10 +93,7 @@ impl Settings for FreezeOutSettings {
 
     fn policy(self) -> Result<FreezeOut> {
         self.acts.check()?;
-        if !(0.0..=1.0).contains(&self.t0) {
-            let expected = "a number from 0 to 1";
-            return Err(Error::Number { name: "t0", value: self.t0, expected });
-        }
+        check_unit("t0", self.t0)?;
         Ok(FreezeOut { blocks: Grouped::new(self.by.clone()), settings: self })
     }
 }
@@ -146,10 +143,7 @@ impl FreezeOut {
             return Err(Error::count("ends", ends.len(), "as many as costs"));
         }
         let whole: f64 = costs.iter().sum();
-        if !(whole.is_finite() && whole > 0.0) {
-            let expected = "a finite number above 0";
-            return Err(Error::Number { name: "costs", value: whole, expected });
-        }
+        check_positive("costs", whole)?;
         let backward: f64 = costs.iter().zip(ends).map(|(cost, end)| cost * end).sum();
         Ok(1.0 - (whole + backward) / (2.0 * whole))
     }

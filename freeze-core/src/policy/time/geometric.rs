@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::described::described;
 use super::fraction::Fraction;
 use super::grouped::{Grouped, freeze};
 use super::rhythm::{check_rounds, is_due, over, rounds};
-use crate::error::{Error, Result};
+use crate::error::{Result, at_least_1, check_unit};
 use crate::plan::FreezePlan;
+use crate::policy::settings::described;
 use crate::policy::{Acts, By, Decision, Elapsed, Family, Moment, Policy, Settings};
 
 /// Freezes the same share of the blocks that are left in each round, from the front.
@@ -75,11 +75,8 @@ impl Settings for GeometricSettings {
 
     fn policy(self) -> Result<Geometric> {
         check_rounds(self.acts)?;
-        crate::error::at_least_1("keep", self.keep)?;
-        if !(0.0..=1.0).contains(&self.alpha) {
-            let expected = "a number from 0 to 1";
-            return Err(Error::Number { name: "alpha", value: self.alpha, expected });
-        }
+        at_least_1("keep", self.keep)?;
+        check_unit("alpha", self.alpha)?;
         Ok(Geometric { blocks: Grouped::new(self.by.clone()), settings: self })
     }
 }

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::described::described;
 use super::grouped::{Grouped, explain, freeze};
-use super::rhythm::{check_rounds, check_steps, is_due, is_round_start, over, rounds};
+use super::rhythm::{check_rounds, is_due, is_round_start, over, rounds};
 use super::triangle::{Triangle, slanted_triangle};
-use crate::error::{Error, Result, at_least_1};
+use crate::error::{Result, at_least_1, check_positive};
 use crate::plan::FreezePlan;
+use crate::policy::settings::described;
 use crate::policy::{Acts, By, Decision, Elapsed, Family, Moment, Policy, Settings};
 
 /// Trains the last block first and thaws one more from the top in each round, each at a smaller share of
@@ -79,10 +79,7 @@ impl Settings for GradualUnfreezingSettings {
     fn policy(self) -> Result<GradualUnfreezing> {
         at_least_1("groups", self.groups)?;
         check_rounds(self.acts)?;
-        if !(self.factor.is_finite() && self.factor > 0.0) {
-            let expected = "a finite number above 0";
-            return Err(Error::Number { name: "factor", value: self.factor, expected });
-        }
+        check_positive("factor", self.factor)?;
         self.triangle.map_or(Ok(()), Triangle::check)?;
         Ok(GradualUnfreezing { blocks: Grouped::new(self.by.clone()), settings: self })
     }
@@ -103,7 +100,7 @@ impl GradualUnfreezing {
     /// The triangle's share at this point; 1 without one.
     fn triangle(&self, at: Elapsed) -> Result<f64> {
         let Some(triangle) = self.settings.triangle else { return Ok(1.0) };
-        check_steps(at)?;
+        at.check_steps()?;
         slanted_triangle(triangle, at.step, at.steps)
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::rhythm::{check_run, is_due, over};
-use crate::error::{Error, Result};
+use crate::error::{Result, check_number, check_unit};
 use crate::plan::FreezePlan;
 use crate::policy::{Acts, Decision, Elapsed, Family, Moment, Policy, Reason, Settings};
 
@@ -62,11 +62,9 @@ impl Linear {
     ///
     /// `start` outside [0, 1), `level` outside [0, 1], or NaN.
     pub fn new(start: f64, level: f64) -> Result<Self> {
-        if !(0.0..1.0).contains(&start) {
-            let expected = "a number of at least 0 and less than 1";
-            return Err(Error::Number { name: "freeze_start", value: start, expected });
-        }
-        unit_interval("freeze_level", level)?;
+        let below_1 = "a number of at least 0 and less than 1";
+        check_number("freeze_start", start, 0.0..1.0, below_1)?;
+        check_unit("freeze_level", level)?;
         Ok(Self { start, level, acts: Acts::AT_EPOCHS })
     }
 
@@ -76,7 +74,7 @@ impl Linear {
     ///
     /// `duration` outside [0, 1], or NaN.
     pub fn at(&self, duration: f64, leaves: usize) -> Result<(usize, f64)> {
-        unit_interval("current_duration", duration)?;
+        check_unit("current_duration", duration)?;
         let percentage = if duration <= self.start {
             0.0
         } else {
@@ -115,11 +113,4 @@ impl Policy for Linear {
     fn describe(&self) -> String {
         format!("linear(start={}, level={})", self.start, self.level)
     }
-}
-
-fn unit_interval(name: &'static str, value: f64) -> Result<()> {
-    if (0.0..=1.0).contains(&value) {
-        return Ok(());
-    }
-    Err(Error::Number { name, value, expected: "a number from 0 to 1" })
 }

@@ -1,6 +1,5 @@
 //! Policies that go by time alone.
 
-mod described;
 mod fraction;
 mod freeze_at;
 mod freeze_out;

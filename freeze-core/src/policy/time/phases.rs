@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::described::described;
 use super::grouped::{explain, freeze};
 use super::when::{self, When};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least_1, check_number, check_positive};
 use crate::plan::{FreezePlan, matching};
+use crate::policy::settings::described;
 use crate::policy::{Blocks, By, Decision, Elapsed, Family, Moment, Policy, Settings};
 
 /// Follows a list of phases, each with its own plan.
@@ -104,11 +104,8 @@ impl PhasesSettings {
         let Some((head, below)) = groups.split_last() else {
             return Err(Error::count("groups", 0_usize, "at least 1"));
         };
-        crate::error::at_least_1("epochs", epochs)?;
-        if !(lr_mult.is_finite() && lr_mult > 0.0) {
-            let expected = "a finite number above 0";
-            return Err(Error::Number { name: "lr_mult", value: lr_mult, expected });
-        }
+        at_least_1("epochs", epochs)?;
+        check_positive("lr_mult", lr_mult)?;
         let last = below.len();
         let rate = |(group, pattern): (usize, &&str)| {
             let above = last.saturating_sub(group) as f64 / last.max(1) as f64;
@@ -132,10 +129,7 @@ impl Phase {
     fn check(&self) -> Result<()> {
         for (pattern, &rate) in &self.rates {
             matching(pattern, [])?;
-            if !(rate.is_finite() && rate >= 0.0) {
-                let expected = "a finite number of at least 0";
-                return Err(Error::Number { name: "rates", value: rate, expected });
-            }
+            check_number("rates", rate, 0.0.., "a finite number of at least 0")?;
         }
         self.train
             .iter()

@@ -14,17 +14,8 @@ pub(super) fn check_run(acts: Acts, at: Elapsed) -> Result<()> {
     if acts.epochs || (1..=at.steps).contains(&acts.steps) {
         return Ok(());
     }
-    check_steps(at)?;
+    at.check_steps()?;
     Err(Error::count("acts.steps", acts.steps, "at most the optimizer steps of the run"))
-}
-
-/// An error if steps are not counted.
-pub(super) fn check_steps(at: Elapsed) -> Result<()> {
-    let expected = "the steps of the whole run: `Elapsed::at_step(step, steps)`";
-    match at.steps {
-        0 => Err(Error::count("steps", 0_usize, expected)),
-        _ => Ok(()),
-    }
 }
 
 /// What is completed, and of how many: steps if they are counted, otherwise epochs.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::fraction::part;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_number, check_share};
 
 /// A learning rate that rises for a short part of the run and then falls, both evenly: a setting of
 /// [`GradualUnfreezing`](super::GradualUnfreezing).
@@ -25,15 +25,8 @@ impl Default for Triangle {
 impl Triangle {
     pub(super) fn check(self) -> Result<()> {
         let Self { cut_frac, ratio } = self;
-        if !(cut_frac > 0.0 && cut_frac <= 1.0) {
-            let expected = "a number above 0 and up to 1";
-            return Err(Error::Number { name: "cut_frac", value: cut_frac, expected });
-        }
-        if !(ratio.is_finite() && ratio >= 1.0) {
-            let expected = "a finite number of at least 1";
-            return Err(Error::Number { name: "ratio", value: ratio, expected });
-        }
-        Ok(())
+        check_share("cut_frac", cut_frac)?;
+        check_number("ratio", ratio, 1.0.., "a finite number of at least 1")
     }
 }
 

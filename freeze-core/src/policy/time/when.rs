@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fraction::reaches;
 use super::rhythm::counted;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_number};
 use crate::policy::{Elapsed, Moment};
 
 /// A point of a run.
@@ -57,11 +57,9 @@ pub(super) fn is_due(points: impl IntoIterator<Item = When>, at: Elapsed, moment
 /// Refuses points that cannot lie one after another in any run.
 pub(super) fn check(name: &str, points: &[When]) -> Result<()> {
     for point in points {
-        if let When::Share(share) = point
-            && !(0.0..1.0).contains(share)
-        {
+        if let When::Share(share) = point {
             let expected = "a number of at least 0 and less than 1";
-            return Err(Error::Number { name: "share", value: *share, expected });
+            check_number("share", *share, 0.0..1.0, expected)?;
         }
     }
     let shares = points.iter().filter(|point| matches!(point, When::Share(_)));
