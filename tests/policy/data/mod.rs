@@ -4,3 +4,4 @@ mod all;
 mod random;
 pub mod script;
 mod sources;
+mod training;
