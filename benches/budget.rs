@@ -12,6 +12,8 @@ mod contest;
 #[path = "layers/convnet.rs"]
 #[allow(dead_code)] // candle's layers
 mod convnet;
+#[path = "layers/drawn.rs"]
+mod drawn;
 #[path = "layers/kit.rs"]
 #[allow(dead_code)] // candle's layers
 mod kit;
@@ -25,13 +27,12 @@ mod transformer;
 
 use std::alloc::System;
 
-use candle_core::{DType, Device::Cpu, Tensor, Var};
-use candle_nn::VarBuilder;
+use candle_core::{Device::Cpu, Tensor};
 use cap::Cap;
 use freeze_core::Result;
-use freeze_core::init::Seeded;
 
 use contest::Contest;
+use drawn::{classes, seeded};
 use kit::Ours;
 
 #[global_allocator]
@@ -110,15 +111,4 @@ fn transformer(sizes: &Sizes) -> Result<()> {
         rounds,
     };
     contest.run(|index| transformer::stage::<Ours>(index, &shape, seeded(index)))
-}
-
-/// A builder of variables: each model of one contest begins with the same.
-fn seeded(stage: usize) -> VarBuilder<'static> {
-    Seeded::builder(stage as u64, DType::F32, &Cpu)
-}
-
-/// `count` classes of `classes`, drawn at random.
-fn classes(count: usize, classes: usize) -> Result<Tensor> {
-    let drawn = Var::rand(0f32, classes as f32, count, &Cpu)?;
-    Ok(drawn.as_detached_tensor().to_dtype(DType::U32)?.clamp(0u32, classes as u32 - 1)?)
 }

@@ -16,6 +16,8 @@ mod contestant;
 mod convnet;
 #[path = "cache/data.rs"]
 mod data;
+#[path = "layers/drawn.rs"]
+mod drawn;
 #[path = "layers/kit.rs"]
 #[allow(dead_code)] // candle's layers
 mod kit;
@@ -28,12 +30,11 @@ mod peer;
 #[allow(dead_code)] // candle's layers
 mod transformer;
 
-use candle_core::{DType, Device::Cpu, Result};
-use candle_nn::VarBuilder;
-use freeze_core::init::Seeded;
+use candle_core::Result;
 
 use contest::{Contest, Goals};
 use data::Data;
+use drawn::seeded;
 use kit::Ours;
 use peer::Peer;
 
@@ -138,9 +139,4 @@ fn transformer(sizes: &Sizes, peer: Option<&mut Peer>) -> Result<()> {
         runs,
     };
     contest.run(peer, |index| transformer::stage::<Ours>(index, &shape, seeded(index)))
-}
-
-/// A builder of variables: each model of one contest begins with the same.
-fn seeded(stage: usize) -> VarBuilder<'static> {
-    Seeded::builder(stage as u64, DType::F32, &Cpu)
 }

@@ -11,6 +11,8 @@ mod clock;
 #[path = "layers/convnet.rs"]
 #[allow(dead_code)] // candle's layers
 mod convnet;
+#[path = "layers/drawn.rs"]
+mod drawn;
 #[path = "layers/kit.rs"]
 #[allow(dead_code)] // candle's layers
 mod kit;
@@ -22,15 +24,15 @@ mod transformer;
 
 use std::time::Instant;
 
-use candle_core::{DType, Device::Cpu, Module, Tensor, Var};
-use candle_nn::{ParamsAdamW, VarBuilder};
-use freeze_core::init::Seeded;
+use candle_core::{Device::Cpu, Module, Tensor};
+use candle_nn::ParamsAdamW;
 use freeze_core::nn::cross_entropy;
 use freeze_core::optim::AdamW;
 use freeze_core::policy::{Needs, Observation};
 use freeze_core::{Decision, Elapsed, Freezable, FreezePlan, Policy, Result, Training};
 
 use clock::median;
+use drawn::{classes, seeded};
 use kit::{Net, Ours};
 
 #[global_allocator]
@@ -126,15 +128,4 @@ fn contest<S: Freezable + Module>(
     let mark = if looks > 1.0 + GOAL { " !" } else { "" };
     println!("{name}: needs nothing {nothing:.3}, all norms at every step {looks:.3}{mark}");
     Ok(())
-}
-
-/// A builder of variables: each run of one contest begins with the same.
-fn seeded(stage: usize) -> VarBuilder<'static> {
-    Seeded::builder(stage as u64, DType::F32, &Cpu)
-}
-
-/// `count` classes of `classes`, drawn at random.
-fn classes(count: usize, classes: usize) -> candle_core::Result<Tensor> {
-    let drawn = Var::rand(0f32, classes as f32, count, &Cpu)?;
-    drawn.as_detached_tensor().to_dtype(DType::U32)?.clamp(0u32, classes as u32 - 1)
 }

@@ -1,9 +1,11 @@
 //! Samples, and the order of an epoch.
 
-use candle_core::{DType, Device::Cpu, Result, Tensor, Var};
+use candle_core::{Device::Cpu, Result, Tensor};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+
+use super::drawn;
 
 /// As many samples as batches hold.
 pub(crate) struct Data {
@@ -30,7 +32,7 @@ impl Data {
     ) -> Result<Self> {
         let all = batch * batches;
         let inputs = Tensor::randn(0f32, 1., [&[all], shape].concat(), &Cpu)?;
-        Ok(Self { inputs, targets: drawn((all, count), classes)?, batch })
+        Ok(Self { inputs, targets: drawn::classes((all, count), classes)?, batch })
     }
 
     /// Random words, each with a class out of as many.
@@ -39,7 +41,7 @@ impl Data {
         sequence: usize,
         vocabulary: usize,
     ) -> Result<Self> {
-        let draw = || drawn((batch * batches, sequence), vocabulary);
+        let draw = || drawn::classes((batch * batches, sequence), vocabulary);
         Ok(Self { inputs: draw()?, targets: draw()?, batch })
     }
 
@@ -56,9 +58,4 @@ impl Data {
         };
         order.chunks(self.batch).map(batch).collect()
     }
-}
-
-fn drawn(shape: (usize, usize), classes: usize) -> Result<Tensor> {
-    let drawn = Var::rand(0f32, classes as f32, shape, &Cpu)?;
-    drawn.as_detached_tensor().to_dtype(DType::U32)?.clamp(0u32, classes as u32 - 1)
 }

@@ -6,17 +6,20 @@ mod beside;
 mod clock;
 mod contest;
 mod convnet;
+#[allow(dead_code)] // models that begin alike
+mod drawn;
 mod kit;
 mod mlp;
 mod peer;
 mod table;
 mod transformer;
 
-use candle_core::{DType, Device::Cpu, Result, Tensor, Var};
+use candle_core::{DType, Device::Cpu, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 
 use beside::Goal;
 use contest::Contest;
+use drawn::classes;
 use kit::{Ours, Stock};
 use peer::Peer;
 
@@ -161,10 +164,4 @@ fn transformer(sizes: &Sizes, peer: Option<&mut Peer>) -> Result<()> {
 /// A builder whose tensors are fresh variables.
 fn variables() -> VarBuilder<'static> {
     VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Cpu)
-}
-
-/// `count` classes of `classes`, drawn at random.
-fn classes(count: usize, classes: usize) -> Result<Tensor> {
-    let drawn = Var::rand(0f32, classes as f32, count, &Cpu)?;
-    drawn.as_detached_tensor().to_dtype(DType::U32)?.clamp(0u32, classes as u32 - 1)
 }

@@ -3,6 +3,7 @@
 mod budget;
 mod combine;
 mod data;
+mod mlp;
 mod rotate;
 mod signal;
 mod time;

@@ -3,37 +3,19 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Module, Tensor};
-use candle_nn::{ParamsAdamW, VarBuilder};
-use freeze_core::init::Seeded;
-use freeze_core::nn::{Linear, linear};
+use candle_nn::ParamsAdamW;
 use freeze_core::optim::AdamW;
-use freeze_core::policy::{Family, Output, all, from_text};
+use freeze_core::policy::{Family, all, from_text};
 use freeze_core::train::OnNonFinite;
 use freeze_core::{FreezePlan, Result, Training};
 
-type Net = Vec<Linear>;
+use crate::mlp::Mlp;
 
 /// The bits of all weights at the end, and the plan.
 type End = (Vec<Vec<u32>>, FreezePlan);
 
 const EPOCHS: usize = 3;
 const BATCHES: usize = 10;
-
-fn outputs(net: &Net) -> candle_core::Result<Vec<Output>> {
-    let xs: Vec<f32> = (0..12).map(|i| (i as f32).sin()).collect();
-    let mut xs = Tensor::from_vec(xs, (3, 4), &Device::Cpu)?;
-    let layer = |(at, layer): (usize, &Linear)| {
-        xs = layer.forward(&xs)?.tanh()?;
-        Ok(Output { leaves: at + 1, tensor: xs.clone() })
-    };
-    net.iter().enumerate().map(layer).collect()
-}
-
-fn loss(net: &Net) -> candle_core::Result<Tensor> {
-    let last = outputs(net)?.pop().expect("a layer").tensor;
-    (last - 0.5)?.sqr()?.mean_all()
-}
 
 /// Each policy, as text with what lets it act within a short run.
 fn policies() -> impl Iterator<Item = String> {
@@ -47,25 +29,23 @@ fn policies() -> impl Iterator<Item = String> {
     })
 }
 
-fn run(policy: &str, seed: u64) -> Result<Training<Net>> {
-    let vb: VarBuilder<'_> = Seeded::builder(seed, DType::F32, &Device::Cpu);
-    let net = (0..5).map(|i| linear(4, 4, vb.pp(i))).collect::<candle_core::Result<Net>>()?;
-    Training::new(net)?
+fn run(policy: &str, seed: u64) -> Result<Training<Mlp>> {
+    Training::new(Mlp::new(seed)?)?
         .optimizer(|vars| AdamW::with_names(vars, ParamsAdamW { lr: 0.01, ..Default::default() }))?
         .policy(from_text(policy)?)
         .on_non_finite(OnNonFinite::Skip)
-        .probe(outputs)
-        .costs_of(loss)
+        .probe(Mlp::stages)
+        .costs_of(Mlp::loss)
         .length(EPOCHS, BATCHES)
 }
 
 /// Goes on to the end, and saves where `saves` says; the loss of one step in seven is no number.
-fn finish(mut run: Training<Net>, saves: &[(usize, PathBuf)]) -> Result<End> {
+fn finish(mut run: Training<Mlp>, saves: &[(usize, PathBuf)]) -> Result<End> {
     while let Some(epoch) = run.next_epoch()? {
         for _ in epoch.done..BATCHES {
             let here = saves.iter().find(|(step, _)| *step == run.elapsed().step);
             here.map_or(Ok(()), |(_, path)| run.save(path))?;
-            let loss = loss(run.model())?;
+            let loss = run.model().loss()?;
             run.step(&match run.elapsed().step % 7 {
                 3 => (loss * f64::NAN)?,
                 _ => loss,
@@ -73,12 +53,7 @@ fn finish(mut run: Training<Net>, saves: &[(usize, PathBuf)]) -> Result<End> {
         }
         run.epoch_end([])?;
     }
-    let bits = |(_, tensor): (String, Tensor)| -> Result<Vec<u32>> {
-        let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
-        Ok(numbers.into_iter().map(f32::to_bits).collect())
-    };
-    let weights = run.freezer().named_tensors()?.into_iter().map(bits).collect::<Result<_>>()?;
-    Ok((weights, run.freezer().plan().clone()))
+    Ok((run.freezer().whole().weights(), run.freezer().plan().clone()))
 }
 
 fn resumed(policy: &str, path: &Path) -> Result<End> {

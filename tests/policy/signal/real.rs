@@ -1,66 +1,14 @@
 //! What the policies that go by what training shows do to a run of training.
 
-use candle_core::{DType, Device, Module, Result, Tensor};
-use candle_nn::{ParamsAdamW, VarBuilder};
-use freeze_core::init::Seeded;
-use freeze_core::nn::{Linear, linear};
+use candle_nn::ParamsAdamW;
 use freeze_core::optim::AdamW;
-use freeze_core::policy::{Output, from_json};
-use freeze_core::{Freezable, LeafState, Training};
+use freeze_core::policy::from_json;
+use freeze_core::{LeafState, Training};
+
+use crate::mlp::{LEAVES, Mlp, WIDTH, with_gradient};
 
 const EPOCHS: usize = 4;
 const BATCHES: usize = 6;
-const LEAVES: usize = 4;
-const WIDTH: usize = 5;
-
-#[derive(Freezable)]
-struct Mlp {
-    layers: Vec<Linear>,
-}
-
-impl Mlp {
-    fn new() -> Result<Self> {
-        let vb: VarBuilder<'_> = Seeded::builder(3, DType::F32, &Device::Cpu);
-        let layer = |n: usize| linear(WIDTH, WIDTH, vb.pp(n));
-        Ok(Self { layers: (0..LEAVES).map(layer).collect::<Result<_>>()? })
-    }
-
-    /// The outputs of all layers on the batch.
-    fn outputs(&self) -> Result<Vec<Tensor>> {
-        let xs: Vec<f32> = (0..3 * WIDTH).map(|i| (i as f32).sin()).collect();
-        let mut outputs = vec![Tensor::from_vec(xs, (3, WIDTH), &Device::Cpu)?];
-        for (at, layer) in self.layers.iter().enumerate() {
-            outputs.push(layer.forward(&outputs[at])?.tanh()?);
-        }
-        Ok(outputs.split_off(1))
-    }
-
-    fn loss(&self) -> Result<Tensor> {
-        let outputs = self.outputs()?;
-        (&outputs[LEAVES - 1] - 0.5)?.sqr()?.mean_all()
-    }
-
-    fn stages(&self) -> Result<Vec<Output>> {
-        let outputs = self.outputs()?.into_iter().enumerate();
-        Ok(outputs.map(|(at, tensor)| Output { leaves: at + 1, tensor }).collect())
-    }
-}
-
-/// The weight of each leaf, as bits.
-fn weights(run: &Training<Mlp>) -> Vec<Vec<u32>> {
-    let bits = |layer: &Linear| -> Vec<u32> {
-        let weight = layer.weight().flatten_all().and_then(|flat| flat.to_vec1::<f32>());
-        weight.expect("numbers").into_iter().map(f32::to_bits).collect()
-    };
-    run.freezer().whole().layers.iter().map(bits).collect()
-}
-
-/// Which leaves have a gradient.
-fn with_gradient(run: &Training<Mlp>) -> Vec<bool> {
-    let grads = run.model().loss().and_then(|loss| loss.backward()).expect("gradients");
-    let whole = &run.freezer().whole().layers;
-    whole.iter().map(|layer| grads.get(layer.weight()).is_some()).collect()
-}
 
 fn trained(run: &Training<Mlp>) -> Vec<bool> {
     run.freezer().plan().states().iter().map(|state| !state.is_frozen()).collect()
@@ -82,7 +30,7 @@ fn what_is_frozen_costs_nothing_and_stays() {
         (r#"{"policy": "snr", "batches": 2, "threshold": 0.9}"#, false),
     ] {
         let params = ParamsAdamW { lr: 0.01, ..Default::default() };
-        let mut run = Training::new(Mlp::new().expect("a model"))
+        let mut run = Training::new(Mlp::new(3).expect("a model"))
             .and_then(|run| run.optimizer(|vars| AdamW::with_names(vars, params)))
             .and_then(|run| run.policy(from_json(text)?).length(EPOCHS, BATCHES))
             .expect("a run")
@@ -92,10 +40,12 @@ fn what_is_frozen_costs_nothing_and_stays() {
             for _ in epoch.remaining(0..BATCHES) {
                 let (trains, states) = (trained(&run), run.freezer().plan().states().to_vec());
                 assert_eq!(with_gradient(&run), trains, "{:?}, {text}", run.elapsed());
-                let before = weights(&run);
+                let before = run.freezer().whole().weights();
                 let loss = run.model().loss().expect("a loss");
                 run.step(&loss).expect("a step");
-                for (leaf, (before, after)) in before.iter().zip(&weights(&run)).enumerate() {
+                for (leaf, (before, after)) in
+                    before.iter().zip(&run.freezer().whole().weights()).enumerate()
+                {
                     let moves = matches!(
                         states[leaf],
                         LeafState::Trained { lr_scale } if lr_scale > 0.0
@@ -123,7 +73,7 @@ fn what_is_frozen_costs_nothing_and_stays() {
 fn rates_follow_relative_gradients() {
     let policy = from_json(r#"{"policy": "rgn", "batches": 2}"#).expect("a policy");
     let params = ParamsAdamW { lr: 0.01, ..Default::default() };
-    let mut run = Training::new(Mlp::new().expect("a model"))
+    let mut run = Training::new(Mlp::new(3).expect("a model"))
         .and_then(|run| run.optimizer(|vars| AdamW::with_names(vars, params)))
         .and_then(|run| run.policy(policy).length(EPOCHS, BATCHES))
         .expect("a run");

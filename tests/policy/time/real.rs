@@ -1,55 +1,14 @@
 //! What the policies that go by time do to a run of training.
 
-use candle_core::{DType, Device, Module, Result, Tensor};
-use candle_nn::{ParamsAdamW, VarBuilder};
-use freeze_core::init::Seeded;
-use freeze_core::nn::{Linear, linear};
+use candle_nn::ParamsAdamW;
 use freeze_core::optim::AdamW;
 use freeze_core::policy::{Moment, from_json};
-use freeze_core::{Freezable, FreezePlan, LeafState, Policy, Training};
+use freeze_core::{FreezePlan, LeafState, Policy, Training};
+
+use crate::mlp::{Mlp, WIDTH, with_gradient};
 
 const EPOCHS: usize = 4;
 const BATCHES: usize = 3;
-const LEAVES: usize = 4;
-const WIDTH: usize = 5;
-
-#[derive(Freezable)]
-struct Mlp {
-    layers: Vec<Linear>,
-}
-
-impl Mlp {
-    fn new() -> Result<Self> {
-        let vb: VarBuilder<'_> = Seeded::builder(3, DType::F32, &Device::Cpu);
-        let layer = |n: usize| linear(WIDTH, WIDTH, vb.pp(n));
-        Ok(Self { layers: (0..LEAVES).map(layer).collect::<Result<_>>()? })
-    }
-
-    fn loss(&self) -> Result<Tensor> {
-        let xs: Vec<f32> = (0..3 * WIDTH).map(|i| (i as f32).sin()).collect();
-        let mut xs = Tensor::from_vec(xs, (3, WIDTH), &Device::Cpu)?;
-        for layer in &self.layers {
-            xs = layer.forward(&xs)?.tanh()?;
-        }
-        (xs - 0.5)?.sqr()?.mean_all()
-    }
-}
-
-/// The weight of each leaf, as bits.
-fn weights(model: &Mlp) -> Vec<Vec<u32>> {
-    let bits = |layer: &Linear| -> Vec<u32> {
-        let weight = layer.weight().flatten_all().and_then(|flat| flat.to_vec1::<f32>());
-        weight.expect("numbers").into_iter().map(f32::to_bits).collect()
-    };
-    model.layers.iter().map(bits).collect()
-}
-
-/// Which leaves have a gradient.
-fn with_gradient(run: &Training<Mlp>) -> Vec<bool> {
-    let grads = run.model().loss().and_then(|loss| loss.backward()).expect("gradients");
-    let whole = &run.freezer().whole().layers;
-    whole.iter().map(|layer| grads.get(layer.weight()).is_some()).collect()
-}
 
 fn trained(plan: &FreezePlan) -> Vec<bool> {
     plan.states().iter().map(|state| !state.is_frozen()).collect()
@@ -80,7 +39,7 @@ fn what_is_frozen_costs_nothing_and_stays() {
     ] {
         let mut expected = from_json(text).expect("a policy");
         let policy = from_json(text).expect("a policy");
-        let model = Mlp::new().expect("a model");
+        let model = Mlp::new(3).expect("a model");
         let mut plan = FreezePlan::all_trained(&model).expect("a plan");
         let base = plan.clone();
         let params = ParamsAdamW { lr: 0.01, ..Default::default() };
@@ -102,10 +61,10 @@ fn what_is_frozen_costs_nothing_and_stays() {
                 }
                 let trains = trained(&plan);
                 assert_eq!(with_gradient(&run), trains, "{:?}, {text}", run.elapsed());
-                let before = weights(run.freezer().whole());
+                let before = run.freezer().whole().weights();
                 let loss = run.model().loss().expect("a loss");
                 run.step(&loss).expect("a step");
-                let after = weights(run.freezer().whole());
+                let after = run.freezer().whole().weights();
                 for (leaf, (before, after)) in before.iter().zip(&after).enumerate() {
                     let moves = match plan.states()[leaf] {
                         LeafState::Trained { lr_scale } => lr_scale > 0.0,
