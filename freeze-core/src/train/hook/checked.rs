@@ -15,7 +15,7 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
     /// [`backward`](crate::backward). On the first step, and on the first after leaves froze or thawed, it also
     /// looks whether gradients arrived where they should ([`glance`](crate::audit::glance)), which takes about as long as a
     /// walk through the graph; every finding is warned of through `tracing` and is in the next
-    /// [`Report`].
+    /// [`Report`](crate::Report).
     ///
     /// # Errors
     ///
