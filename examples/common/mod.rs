@@ -1,9 +1,10 @@
-//! Shared by the examples: data, policies by name, a progress bar, tables.
+//! Shared by the examples: images, rated sentences, policies by name, a progress bar, tables.
 
 pub(crate) mod dataset;
 pub(crate) mod idx;
 pub(crate) mod policy;
 pub(crate) mod progress;
+pub(crate) mod rated;
 pub(crate) mod table;
 
 use candle_core::DType;

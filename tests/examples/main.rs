@@ -7,3 +7,4 @@ mod common;
 mod dataset;
 mod idx;
 mod programs;
+mod rated;
