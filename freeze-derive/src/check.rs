@@ -2,16 +2,15 @@
 
 mod training;
 
-use std::collections::HashMap;
-
 use proc_macro2::{Ident, Span};
 use syn::ext::IdentExt as _;
 use syn::punctuated::Punctuated;
-use syn::{Fields, LitStr, Member, Path, Token, Type, WherePredicate, parse_quote};
+use syn::{Fields, LitStr, Path, Token, Type, WherePredicate, parse_quote};
 
 use crate::errors::Errors;
 use crate::model::{Body, Bounds, Field, Grain, Model, Role, Segment, Variant};
 use crate::parse::{Parsed, ParsedBody, ParsedField, ParsedVariant};
+use crate::paths::{paths_differ, segment};
 use crate::stages;
 
 /// The checked model, or all faults of the input at once.
@@ -116,11 +115,11 @@ fn check_fields<'a>(
     sole: Option<&Ident>,
     errors: &mut Errors,
 ) -> Vec<Field<'a>> {
-    names_differ(fields, errors);
+    paths_differ(fields, errors);
     let check = |parsed: &ParsedField<'a>| {
         conflicts(parsed, errors);
         training::is_of_a_leaf(parsed, errors);
-        rename_is_one_segment(parsed, errors);
+        rename_is_a_path(parsed, errors);
         if let Some(variant) = sole {
             rename_has_an_effect(parsed, variant, errors);
         }
@@ -169,10 +168,10 @@ pub(crate) fn conflict(
     }
 }
 
-fn rename_is_one_segment(field: &ParsedField<'_>, errors: &mut Errors) {
+fn rename_is_a_path(field: &ParsedField<'_>, errors: &mut Errors) {
     let Some(name) = field.attrs.rename.value() else { return };
-    if name.value().is_empty() || name.value().contains('.') {
-        errors.at(name, "`rename` must be a non-empty name without dots");
+    if name.value().split('.').any(str::is_empty) {
+        errors.at(name, "`rename` must be a name, or several joined by dots, none of them empty");
     }
 }
 
@@ -181,42 +180,6 @@ fn rename_has_an_effect(field: &ParsedField<'_>, variant: &Ident, errors: &mut E
         let text = "`rename` has no effect: the only field of a tuple variant adds nothing to the \
                     path; write";
         errors.at(key, format_args!("{text} `{variant} {{ name: .. }}` for a segment"));
-    }
-}
-
-/// Reports two parts of a group with the same path segment, because paths identify leaves.
-fn names_differ(fields: &[ParsedField<'_>], errors: &mut Errors) {
-    let mut owners: HashMap<String, &Member> = HashMap::new();
-    let kept = || fields.iter().filter(|field| field.attrs.skip.key().is_none());
-    // Fields without `rename` first, so that the error is at the renamed field, whatever their
-    // order.
-    for field in kept().filter(|field| field.attrs.rename.value().is_none()) {
-        owners.insert(segment(field), &field.member);
-    }
-    for field in kept() {
-        let Some(literal) = field.attrs.rename.value() else { continue };
-        let name = literal.value();
-        if let Some(owner) = owners.get(&name) {
-            let owner = member_name(owner);
-            errors
-                .at(literal, format_args!("the name `{name}` is already taken by field `{owner}`"));
-        } else {
-            owners.insert(name, &field.member);
-        }
-    }
-}
-
-fn segment(field: &ParsedField<'_>) -> String {
-    match field.attrs.rename.value() {
-        Some(name) => name.value(),
-        None => member_name(&field.member),
-    }
-}
-
-fn member_name(member: &Member) -> String {
-    match member {
-        Member::Named(ident) => ident.unraw().to_string(),
-        Member::Unnamed(index) => index.index.to_string(),
     }
 }
 

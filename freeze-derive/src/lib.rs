@@ -17,6 +17,7 @@ mod model;
 mod names;
 mod parse;
 mod part;
+mod paths;
 mod recursion;
 mod stages;
 mod walk;
@@ -88,7 +89,8 @@ use crate::errors::Errors;
 /// **`#[freeze(param)]`**: a bare `Tensor`, `Option<Tensor>`, or a `Vec` or array of these, is a leaf
 /// of its own.
 ///
-/// **`#[freeze(rename = "..")]`**: another path segment, such as the one in a checkpoint.
+/// **`#[freeze(rename = "..")]`**: another path segment, such as the one in a checkpoint, or several joined
+/// by dots: `"encoder.layer"`.
 ///
 /// **`#[freeze(unit)]`**: everything in the field is one leaf and freezes as a whole.
 ///

@@ -137,6 +137,38 @@ fn a_new_name_is_the_path_segment() {
     assert_model(&RenamedTuple(linear(1), linear(2)), &["1", "0"]);
 }
 
+/// Names of a checkpoint that is nested deeper than the struct.
+#[derive(Freezable)]
+struct Flat {
+    #[freeze(rename = "attention.self.query")]
+    query: Linear,
+    #[freeze(rename = "attention.output")]
+    mix: [Linear; 2],
+    attention_: Linear,
+    #[freeze(rename = "attention.norm", unit)]
+    norm: Vec<Linear>,
+}
+
+#[test]
+fn a_new_name_may_have_several_segments() {
+    let mix = [linear(2), linear(3)];
+    let net = Flat { query: linear(1), mix, attention_: linear(4), norm: vec![linear(5)] };
+    let [query, mix, norm] = ["attention.self.query", "attention.output", "attention.norm"];
+    assert_model(&net, &[query, "attention.output.0", "attention.output.1", "attention_", norm]);
+    for (path, before, through) in [(query, 0, 1), (mix, 1, 3), ("attention_", 3, 4), (norm, 4, 5)]
+    {
+        assert_eq!((Flat::LEAVES.before(path), net.leaf_before(path).unwrap()), (before, before));
+        assert_eq!(Flat::LEAVES.through(path), through, "{path}");
+    }
+    assert_eq!(Flat::LEAVES.before("attention.output.1"), 2);
+    assert_eq!(net.leaf_before("attention").unwrap(), 0);
+    let wrong = net.leaf_before("attention.self.querry").unwrap_err().to_string();
+    assert!(wrong.contains("attention.self.query"), "{wrong}");
+    for wrong in ["attention", "attention.out", "attention.output.2", "attention.self.query.x"] {
+        assert!(std::panic::catch_unwind(|| Flat::LEAVES.before(wrong)).is_err(), "{wrong}");
+    }
+}
+
 #[derive(Freezable)]
 #[freeze(unit)]
 struct Block {

@@ -67,6 +67,45 @@ fn a_list_of_bare_tensors_is_a_stage_unless_it_is_empty() {
     assert_eq!(two.stages(), [ScaledStage::Scales, ScaledStage::Head]);
 }
 
+/// Stages below several segments, declared in another order than their names.
+#[derive(Freezable)]
+#[freeze(stages)]
+struct Deep {
+    #[freeze(rename = "model.embed")]
+    embed: Linear,
+    #[freeze(rename = "model.encoder.layer")]
+    layers: Vec<Block>,
+    #[freeze(rename = "model.encoder.norm")]
+    norm: Linear,
+    #[freeze(rename = "head")]
+    out: Linear,
+}
+
+#[test]
+fn stages_lie_below_the_segments_of_their_fields() {
+    let layers = (1..12).map(|seed| Block::One(linear(seed))).chain([Block::Plain]).collect();
+    let net = Deep { embed: linear(0), layers, norm: linear(20), out: linear(21) };
+    let paths: Vec<String> = net.stages().iter().map(ToString::to_string).collect();
+    assert_eq!(paths[1], "model.encoder.layer.0");
+    assert_eq!(
+        paths[11..],
+        ["model.encoder.layer.10", "model.encoder.layer.11", "model.encoder.norm", "head"]
+    );
+    let mut net = Freezer::new(net).unwrap();
+    for (frozen, boundary) in
+        [(0, Some(0)), (3, Some(3)), (11, Some(11)), (12, Some(13)), (13, Some(14))]
+    {
+        net.freeze_front(frozen, &mut []).unwrap();
+        let found = net.whole().frozen_boundary(net.plan()).unwrap();
+        let expected = boundary.map(|at: usize| net.stages()[at]);
+        assert_eq!(found, expected, "{frozen} leaves frozen");
+    }
+    let leaves = |stage| net.stage_leaves(stage).unwrap();
+    assert_eq!(leaves(DeepStage::Layers(10)), 11..12);
+    assert_eq!(leaves(DeepStage::Layers(11)), 12..12);
+    assert_eq!(leaves(DeepStage::Norm), 12..13);
+}
+
 fn all(is_full: bool) -> All {
     let some = |seed| is_full.then(|| linear(seed));
     let many = |seed: u32| (0..if is_full { 12 } else { 0 }).map(move |i| linear(seed + i));

@@ -37,7 +37,7 @@ pub struct LeafTree {
 /// A named part of a group.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {
-    /// The path segment.
+    /// The path segment, or several joined by dots. No part's name begins with all segments of another's.
     pub name: &'static str,
     /// What is below it.
     pub layout: &'static LeafTree,
@@ -151,12 +151,14 @@ impl LeafTree {
         self.find(path.as_bytes(), 0).1.declared
     }
 
-    /// The index of the field called `name` in a struct.
-    pub(crate) fn position(&self, name: &str) -> Option<usize> {
-        match self.node {
-            Node::Group { parts, .. } => parts.iter().position(|part| part.name == name),
-            _ => None,
-        }
+    /// The index of the field of a struct that `path` begins with, and the rest of the path.
+    pub(crate) fn position<'a>(&self, path: &'a str) -> Option<(usize, Option<&'a str>)> {
+        let Node::Group { parts, .. } = self.node else { return None };
+        let mut below = parts.iter().map(|part| path.strip_prefix(part.name)).enumerate();
+        below.find_map(|(index, rest)| match rest? {
+            "" => Some((index, None)),
+            rest => Some((index, Some(rest.strip_prefix('.')?))),
+        })
     }
 
     /// The number of leaves before the part at `path[from..]`, or `UNKNOWN`, and that part with the
@@ -174,7 +176,8 @@ impl LeafTree {
                     if i == parts.len() {
                         panic!("no part of that name in this layout");
                     }
-                    if same(parts[i].name.as_bytes(), path, from, end) {
+                    if leads(parts[i].name.as_bytes(), path, from) {
+                        end = from + parts[i].name.len();
                         break (sum, parts[i].layout);
                     }
                     i += 1;
@@ -231,8 +234,10 @@ const fn known(before: usize) -> usize {
     before
 }
 
-const fn same(name: &[u8], path: &[u8], from: usize, end: usize) -> bool {
-    if name.len() != end - from {
+/// Whether `path[from..]` begins with all segments of `name`.
+const fn leads(name: &[u8], path: &[u8], from: usize) -> bool {
+    let end = from + name.len();
+    if end > path.len() || (end < path.len() && path[end] != b'.') {
         return false;
     }
     let mut i = 0;

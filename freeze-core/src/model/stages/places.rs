@@ -25,11 +25,10 @@ pub(super) fn position<S: Display + PartialEq>(stages: &[S], stage: &S) -> Resul
 /// The leaves of the stage at `path`; if it has none, the empty range after all leaves declared
 /// before it.
 pub(super) fn leaves_of(walk: &Walk<'_>, tree: &LeafTree, path: &str) -> Result<Range<usize>> {
-    let depth = path.split('.').count();
-    let at = place(tree, path, depth);
+    let at = place(tree, path);
     let heads = visit(walk, |_, _| {})?;
     // Leaves are in declaration order, including those that belong to no stage.
-    let start = heads.partition_point(|head| place(tree, &head.path, depth) < at);
+    let start = heads.partition_point(|head| place(tree, &head.path) < at);
     let inside = heads[start..].iter().take_while(|head| is_at_or_below(&head.path, path));
     Ok(start..start + inside.count())
 }
@@ -60,10 +59,10 @@ pub(super) fn first_moving(
 }
 
 /// The position of the part at `path`: the index of the field in the model, then the indices of
-/// items in it.
-fn place(tree: &LeafTree, path: &str, depth: usize) -> Vec<usize> {
-    let mut segments = path.split('.').take(depth);
-    let field = segments.next().and_then(|field| tree.position(field));
-    let items = segments.map(|index| index.parse().unwrap_or(usize::MAX));
-    field.into_iter().chain(items).collect()
+/// items in it; what is inside a stage comes not before it.
+fn place(tree: &LeafTree, path: &str) -> Vec<usize> {
+    let Some((field, rest)) = tree.position(path) else { return Vec::new() };
+    let items = rest.into_iter().flat_map(|rest| rest.split('.'));
+    let items = items.map(|index| index.parse().unwrap_or(usize::MAX));
+    [field].into_iter().chain(items).collect()
 }

@@ -3,7 +3,7 @@ use freeze_core::Freezable;
 
 #[derive(Freezable)]
 struct Net {
-    #[freeze(rename = "a.b")]
+    #[freeze(rename = "a..b")]
     stem: Linear,
     head: Linear,
 }
