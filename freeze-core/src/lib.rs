@@ -22,6 +22,7 @@
 //! | save backward work wherever the frozen layers are | [`nn`] |
 //! | find out why a layer does not learn, or what a plan would cost | [`audit`], [`forecast`] |
 //! | stop and resume exactly | [`checkpoint`] |
+//! | fine-tune a pretrained model | `models`, with the feature of that name |
 //!
 //! # Environment
 //!
@@ -48,6 +49,8 @@ pub mod init;
 mod kernel;
 pub mod load;
 mod model;
+#[cfg(feature = "models")]
+pub mod models;
 pub mod nn;
 pub mod optim;
 mod plan;

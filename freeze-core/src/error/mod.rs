@@ -91,6 +91,14 @@ pub enum Error {
         /// The difference, and the remedy.
         why: String,
     },
+    /// The settings of a pretrained model cannot be used.
+    #[error("{of}: {why}")]
+    ModelConfig {
+        /// The file, or `config`.
+        of: String,
+        /// The fault, and the remedy.
+        why: String,
+    },
     /// A pattern matches no leaf.
     #[error("no leaf matches `{}`{near}", cut(.pattern))]
     NoMatch {

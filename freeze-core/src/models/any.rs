@@ -1,0 +1,66 @@
+//! Which model a `config.json` describes.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::bert;
+use super::config::{PretrainedConfig, fault, parse, read};
+use crate::error::{Result, listed};
+
+/// The settings of any model that there is, told apart by `model_type`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ModelConfig {
+    /// [`bert`].
+    Bert(bert::Config),
+}
+
+impl ModelConfig {
+    /// Settings from JSON.
+    ///
+    /// ```
+    /// use freeze_core::models::ModelConfig;
+    ///
+    /// let config = ModelConfig::from_json(r#"{"model_type": "bert", "num_hidden_layers": 6}"#)?;
+    /// assert!(matches!(config, ModelConfig::Bert(config) if config.num_hidden_layers == 6));
+    /// let error = ModelConfig::from_json(r#"{"model_type": "mamba"}"#).unwrap_err();
+    /// assert!(error.to_string().contains("`model_type` is `mamba`; there is"));
+    /// # Ok::<(), freeze_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is no such model here, or as [`PretrainedConfig::from_json`].
+    pub fn from_json(text: &str) -> Result<Self> {
+        Self::from_value("config", parse("config", text)?)
+    }
+
+    /// Settings from a file, or from the `config.json` of a folder.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or as [`from_json`](Self::from_json).
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        let (of, text) = read(path.as_ref())?;
+        Self::from_value(&of, parse(&of, &text)?)
+    }
+
+    fn from_value(of: &str, json: Value) -> Result<Self> {
+        let found = match json.get("model_type").and_then(Value::as_str) {
+            Some(found) => found.to_string(),
+            None => return Err(fault(of, format!("it has no `model_type`; there is {}", all()))),
+        };
+        match found.as_str() {
+            kind if bert::Config::MODEL_TYPES.contains(&kind) => {
+                bert::Config::from_value(of, json).map(Self::Bert)
+            }
+            _ => Err(fault(of, format!("`model_type` is `{found}`; there is {}", all()))),
+        }
+    }
+}
+
+/// All that there is.
+fn all() -> String {
+    listed([bert::Config::MODEL_TYPES].concat())
+}

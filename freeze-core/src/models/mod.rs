@@ -1,0 +1,24 @@
+//! Pretrained models that train: each of their layers has a backward, and each can be frozen.
+//!
+//! With the feature `models`. Tensors have the names of the published safetensors files, so weights load and save
+//! unchanged; settings are read from the `config.json` beside them.
+//!
+//! | model | covers |
+//! |---|---|
+//! | [`bert`] | BERT, MiniLM |
+
+mod activation;
+mod any;
+pub mod bert;
+mod config;
+mod context;
+mod fresh;
+mod pooling;
+mod pretrained;
+
+pub use activation::Activation;
+pub use any::ModelConfig;
+pub use config::PretrainedConfig;
+pub use context::{ImageContext, TextContext};
+pub use pooling::{Pooling, mean_pool};
+pub use pretrained::load_pretrained;
