@@ -19,6 +19,7 @@ mod numbers;
 mod pool;
 mod recompute;
 mod rnn;
+mod rope;
 mod shape;
 mod sums;
 mod support;

@@ -26,6 +26,7 @@ pub(crate) mod pieces;
 mod product;
 mod rectifier;
 pub(crate) mod reduce;
+pub(crate) mod rope;
 pub(crate) mod slices;
 pub(crate) mod softmax;
 mod storage_id;

@@ -170,7 +170,8 @@ fn tensors_that_are_not_contiguous_are_their_copies() {
     let (last, kernel, plane) = (tensor(&[6]), tensor(&[3, 3, 2, 2]), tensor(&[3]));
     let square = tensor(&[6, 6]);
     let config = Conv2dConfig::default();
-    let runs: [Run<'_>; 13] = [
+    let turns = Tensor::ones((6, 3), DType::F32, &Device::Cpu).unwrap();
+    let runs: [Run<'_>; 14] = [
         ("linear", Box::new(|x| ops::linear(x, &square.t()?, Some(&last)))),
         ("add_bias", Box::new(|x| ops::add_bias(x, &last))),
         ("conv2d", Box::new(|x| ops::conv2d(x, &kernel.t()?.t()?, Some(&plane), &config))),
@@ -180,6 +181,7 @@ fn tensors_that_are_not_contiguous_are_their_copies() {
         ("gelu", Box::new(ops::gelu)),
         ("prelu", Box::new(|x| ops::prelu(x, &plane))),
         ("softmax", Box::new(ops::softmax_last_dim)),
+        ("rope", Box::new(|x| ops::rope(x, &turns, &turns))),
         ("layer_norm", Box::new(|x| ops::layer_norm(x, &last, Some(&last), 1e-5))),
         ("batch_norm", Box::new(|x| Ok(ops::batch_norm(x, Some((&plane, &plane)), 1e-5)?.0))),
         ("group_norm", Box::new(|x| ops::group_norm(x, 3, &plane, &plane, 1e-5))),

@@ -12,6 +12,7 @@ use crate::kernel::conv::{self, Geometry, Settings};
 use crate::kernel::norm::by_planes::{ByPlanes, From};
 use crate::kernel::norm::planes::{Over, Planes, moments};
 use crate::kernel::norm::{Center, rows};
+use crate::kernel::rope::{Order, Turn, rotate};
 use crate::kernel::update::add_scaled;
 use crate::kernel::{
     Element, Real, Windows, add_to_rows, column_sums, cross_entropy, reduce, softmax, zip_map,
@@ -118,7 +119,19 @@ fn stored<T: Element>() -> Result<()> {
             }
         }
     }
+    [false, true].into_iter().for_each(turned::<T>);
     Ok(())
+}
+
+/// Rows of `[2, heads, length, 2 * half]`.
+fn turned<T: Element>(odd: bool) {
+    let (heads, length, half) = (3, 70, 37);
+    let x = numbers::<T>(2 * heads * length * 2 * half, 0, odd);
+    let (cos, sin) = (numbers(length * half, 3, false), numbers(length * half, 5, odd));
+    same_at_each_level(&format!("rope of {:?}, odd {odd}", T::DTYPE), || {
+        let turn = |order, turn| wide(rotate(&x, [&cos, &sin], [length, half], order, turn));
+        [turn(Order::Split(heads), Turn::Forward), turn(Order::Kept, Turn::Back)].concat()
+    });
 }
 
 /// The kernels over types of arithmetic.

@@ -19,6 +19,7 @@ pub(super) mod nothing;
 pub(super) mod operation;
 mod pool;
 mod prelu;
+mod rope;
 mod shape;
 mod sums;
 
@@ -34,6 +35,7 @@ pub use embedding::embedding;
 pub use linear::linear;
 pub use pool::{avg_pool2d, avg_pool2d_with_stride, max_pool2d, max_pool2d_with_stride};
 pub use prelu::prelu;
+pub use rope::{rope, split_heads_rope};
 pub use shape::{flatten_from, merge_heads, split_heads};
 
 pub use super::batch_norm::BatchStatistics;
