@@ -68,7 +68,12 @@ pub(super) fn read(path: &Path) -> Result<(String, String)> {
 
 /// The JSON in the file `of`.
 pub(super) fn parse(of: &str, text: &str) -> Result<Value> {
-    serde_json::from_str(text).map_err(|error| fault(of, format!("is not JSON: {error}")))
+    let json: Value =
+        serde_json::from_str(text).map_err(|error| fault(of, format!("is not JSON: {error}")))?;
+    match json.is_object() {
+        true => Ok(json),
+        false => Err(fault(of, "is not a JSON object of settings".into())),
+    }
 }
 
 /// The error about the file `of`.

@@ -1,0 +1,6 @@
+//! Models that train: equal to PyTorch's, and frozen like any other.
+
+mod bert;
+mod files;
+mod golden;
+mod laws;
