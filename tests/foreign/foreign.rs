@@ -1,5 +1,6 @@
-//! Whole models of candle-transformers, taken as they stand through `Rebuilt`.
+//! Whole models of candle-transformers, taken as they stand through `Rebuilt`, and compared with those here.
 
+mod models;
 #[path = "../walks/mod.rs"]
 mod walks;
 
