@@ -1,6 +1,7 @@
 //! Models here compute what those of candle-transformers do, from the same file.
 
 mod bert;
+mod distilbert;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};

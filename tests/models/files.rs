@@ -48,15 +48,18 @@ fn what_cannot_be_used_is_named() {
         ("[]", "config: is not a JSON object"),
         (r#"{"model_type": "mamba"}"#, "`model_type` is `mamba`; this model covers `bert`"),
         (r#"{"hidden_act": "mish"}"#, "unknown variant `mish`, expected one of `gelu`"),
-        (r#"{"num_attention_heads": 5}"#, "`num_attention_heads` is 5, expected a divisor"),
+        (
+            r#"{"num_attention_heads": 5}"#,
+            "`num_attention_heads` is 5, expected a divisor of the size of a token's vector",
+        ),
         (r#"{"vocab_size": "many"}"#, "invalid type"),
     ] {
         let error = Config::from_json(json).expect_err(json).to_string();
         assert!(error.contains(expected), "{error}");
     }
     for (json, expected) in [
-        ("{}", "it has no `model_type`; there is `bert`"),
-        (r#"{"model_type": "mamba"}"#, "`model_type` is `mamba`; there is `bert`"),
+        ("{}", "it has no `model_type`; there is `bert`, `distilbert`"),
+        (r#"{"model_type": "mamba"}"#, "`model_type` is `mamba`; there is `bert`, `distilbert`"),
     ] {
         let error = ModelConfig::from_json(json).expect_err(json).to_string();
         assert!(error.contains(expected), "{error}");

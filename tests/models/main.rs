@@ -1,6 +1,7 @@
 //! Models that train: equal to PyTorch's, and frozen like any other.
 
 mod bert;
+mod distilbert;
 mod files;
 mod golden;
 mod laws;

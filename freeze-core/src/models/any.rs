@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::bert;
 use super::config::{PretrainedConfig, fault, parse, read};
+use super::{bert, distilbert};
 use crate::error::{Result, listed};
 
 /// The settings of any model that there is, told apart by `model_type`.
@@ -14,6 +14,8 @@ use crate::error::{Result, listed};
 pub enum ModelConfig {
     /// [`bert`].
     Bert(bert::Config),
+    /// [`distilbert`].
+    DistilBert(distilbert::Config),
 }
 
 impl ModelConfig {
@@ -55,6 +57,9 @@ impl ModelConfig {
             kind if bert::Config::MODEL_TYPES.contains(&kind) => {
                 bert::Config::from_value(of, json).map(Self::Bert)
             }
+            kind if distilbert::Config::MODEL_TYPES.contains(&kind) => {
+                distilbert::Config::from_value(of, json).map(Self::DistilBert)
+            }
             _ => Err(fault(of, format!("`model_type` is `{found}`; there is {}", all()))),
         }
     }
@@ -62,5 +67,5 @@ impl ModelConfig {
 
 /// All that there is.
 fn all() -> String {
-    listed([bert::Config::MODEL_TYPES].concat())
+    listed([bert::Config::MODEL_TYPES, distilbert::Config::MODEL_TYPES].concat())
 }

@@ -29,10 +29,11 @@ use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::activation::Activation;
+use super::attention::check_heads;
 use super::config::PretrainedConfig;
 use super::context::TextContext;
 use super::fresh::Dropouts;
-use crate::error::{Error, at_least_1};
+use crate::error::at_least_1;
 use crate::model::Staged;
 use crate::nn::Dropout;
 pub use heads::{
@@ -100,13 +101,8 @@ impl PretrainedConfig for Config {
     const MODEL_TYPES: &'static [&'static str] = &["bert"];
 
     fn check(&self) -> crate::error::Result<()> {
-        let (size, heads) = (self.hidden_size, self.num_attention_heads);
-        at_least_1("hidden_size", size)?;
         at_least_1("max_position_embeddings", self.max_position_embeddings)?;
-        if !size.is_multiple_of(at_least_1("num_attention_heads", heads)?) {
-            return Err(Error::count("num_attention_heads", heads, "a divisor of `hidden_size`"));
-        }
-        Ok(())
+        check_heads("hidden_size", self.hidden_size, self.num_attention_heads)
     }
 }
 

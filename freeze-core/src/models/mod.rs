@@ -6,13 +6,17 @@
 //! | model | covers |
 //! |---|---|
 //! | [`bert`] | BERT, MiniLM |
+//! | [`distilbert`] | DistilBERT |
 
 mod activation;
 mod any;
+mod attention;
 pub mod bert;
 mod config;
 mod context;
+pub mod distilbert;
 mod fresh;
+mod places;
 mod pooling;
 mod pretrained;
 

@@ -29,17 +29,18 @@ def run(case, model, settings, labels, **loss):
     record(case, {"model_type": "bert", **SIZES, **settings}, model, inputs, {"logits": out.logits}, out.loss)
 
 
-body = seeded(BertModel(config(), add_pooling_layer=False), 1)
-hidden = body(TOKENS, attention_mask=MASK, token_type_ids=TYPES).last_hidden_state
-# Padding has no meaning, so the loss leaves it out.
-loss = (hidden * MASK[..., None]).square().mean()
-record("bert", {"model_type": "bert", **SIZES}, body, INPUTS, {"hidden": hidden}, loss)
+if __name__ == "__main__":
+    body = seeded(BertModel(config(), add_pooling_layer=False), 1)
+    hidden = body(TOKENS, attention_mask=MASK, token_type_ids=TYPES).last_hidden_state
+    # Padding has no meaning, so the loss leaves it out.
+    loss = (hidden * MASK[..., None]).square().mean()
+    record("bert", {"model_type": "bert", **SIZES}, body, INPUTS, {"hidden": hidden}, loss)
 
-settings = {"hidden_act": "gelu_new", "layer_norm_eps": 1e-5}
-model = seeded(BertForSequenceClassification(config(num_labels=3, **settings)), 2)
-run("bert_text", model, settings, torch.tensor([0, 2, 1]))
+    settings = {"hidden_act": "gelu_new", "layer_norm_eps": 1e-5}
+    model = seeded(BertForSequenceClassification(config(num_labels=3, **settings)), 2)
+    run("bert_text", model, settings, torch.tensor([0, 2, 1]))
 
-settings = {"hidden_act": "relu"}
-model = seeded(BertForTokenClassification(config(num_labels=5, **settings)), 3)
-labels = torch.where(MASK.bool(), TOKENS % 5, torch.tensor(-100))
-run("bert_tokens", model, settings, labels)
+    settings = {"hidden_act": "relu"}
+    model = seeded(BertForTokenClassification(config(num_labels=5, **settings)), 3)
+    labels = torch.where(MASK.bool(), TOKENS % 5, torch.tensor(-100))
+    run("bert_tokens", model, settings, labels)

@@ -5,13 +5,12 @@ use candle_nn::VarBuilder;
 
 use super::Config;
 use crate::models::activation::Activation;
+use crate::models::attention::attend;
 use crate::models::config::PretrainedConfig;
 use crate::models::context::TextContext;
 use crate::models::fresh::{Dropouts, embedding, linear};
-use crate::nn::ops::{
-    AttentionMask, add, merge_heads, scaled_dot_product_attention,
-    scaled_dot_product_attention_dropout, split_heads,
-};
+use crate::models::places::places;
+use crate::nn::ops::{AttentionMask, add};
 use crate::nn::{Dropout, Embedding, LayerNorm, Linear, layer_norm};
 
 /// What a token means, where it stands and which segment it belongs to.
@@ -49,20 +48,7 @@ impl Embeddings {
     }
 
     pub(super) fn forward(&self, tokens: &Tensor, context: &TextContext) -> Result<Tensor> {
-        let length = match *tokens.dims() {
-            [_, length] => length,
-            _ => {
-                bail!("bert: the tokens have shape {:?}, expected [batch, length]", tokens.shape())
-            }
-        };
-        let positions = self.position_embeddings.embeddings().dim(0)?;
-        if length > positions {
-            bail!(
-                "bert: texts of {length} tokens, but the model has {positions} positions: cut them, as a \
-                 tokenizer's truncation does"
-            );
-        }
-        let places = Tensor::arange(0, length as u32, tokens.device())?;
+        let places = places(tokens, &self.position_embeddings)?;
         let mut xs = self.word_embeddings.forward(tokens)?;
         match (&self.token_type_embeddings, context.segments()) {
             (Some(types), Some(segments)) => xs = add(&xs, &types.forward(segments)?)?,
@@ -73,7 +59,7 @@ impl Embeddings {
             (None, Some(_)) => bail!("bert: token types, but the model has none"),
             (None, None) => {}
         }
-        let xs = add(&xs, &self.position_embeddings.forward(&places)?)?;
+        let xs = add(&xs, &places)?;
         self.dropout.forward(&self.norm.forward(&xs)?, context.is_train())
     }
 }
@@ -141,18 +127,11 @@ impl Layer {
     }
 
     fn attend(&self, xs: &Tensor, context: &TextContext) -> Result<Tensor> {
-        let split = |layer: &Linear| split_heads(&layer.forward(xs)?, self.heads);
-        let (q, k, v) = (split(&self.query)?, split(&self.key)?, split(&self.value)?);
         let hidden = context.additive(xs)?;
         let mask = hidden.as_ref().map_or(AttentionMask::None, AttentionMask::Additive);
-        let mixed = match context.is_train() {
-            true => {
-                let dropout = &self.attention_dropout;
-                scaled_dot_product_attention_dropout(&q, &k, &v, mask, None, dropout)
-            }
-            false => scaled_dot_product_attention(&q, &k, &v, mask, None),
-        }?;
-        self.mix.forward(&merge_heads(&mixed)?)
+        let projections = [&self.query, &self.key, &self.value];
+        let (dropout, train) = (&self.attention_dropout, context.is_train());
+        self.mix.forward(&attend(projections, xs, self.heads, mask, dropout, train)?)
     }
 }
 

@@ -1,0 +1,46 @@
+//! Attention of a sequence to itself, between linear layers that have the names of a model's files.
+
+use candle_core::{Module, Result, Tensor};
+
+use crate::error::{Error, at_least_1};
+use crate::nn::ops::{
+    AttentionMask, merge_heads, scaled_dot_product_attention, scaled_dot_product_attention_dropout,
+    split_heads,
+};
+use crate::nn::{Dropout, Linear};
+
+/// What the tokens of `xs`, `[batch, length, size]`, take from each other, by the layers for queries, keys and
+/// values: `[batch, length, size]`. `dropout` drops probabilities if `train`.
+pub(super) fn attend(
+    [query, key, value]: [&Linear; 3],
+    xs: &Tensor,
+    heads: usize,
+    mask: AttentionMask<'_>,
+    dropout: &Dropout,
+    train: bool,
+) -> Result<Tensor> {
+    let split = |layer: &Linear| split_heads(&layer.forward(xs)?, heads);
+    let (q, k, v) = (split(query)?, split(key)?, split(value)?);
+    let mixed = match train {
+        true => scaled_dot_product_attention_dropout(&q, &k, &v, mask, None, dropout),
+        false => scaled_dot_product_attention(&q, &k, &v, mask, None),
+    }?;
+    merge_heads(&mixed)
+}
+
+/// An error unless a size above 0, called `name`, is cut into `heads`.
+pub(super) fn check_heads(
+    name: &'static str,
+    size: usize,
+    heads: usize,
+) -> crate::error::Result<()> {
+    at_least_1(name, size)?;
+    match size.is_multiple_of(at_least_1("num_attention_heads", heads)?) {
+        true => Ok(()),
+        false => Err(Error::count(
+            "num_attention_heads",
+            heads,
+            "a divisor of the size of a token's vector",
+        )),
+    }
+}
