@@ -8,3 +8,4 @@ mod dataset;
 mod idx;
 mod programs;
 mod rated;
+mod sentiment;

@@ -1,0 +1,174 @@
+//! A model as a folder: `config.json`, `tokenizer.json`, `model.safetensors`.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device};
+use freeze_core::checkpoint::save_weights;
+use freeze_core::init::Seeded;
+use freeze_core::models::bert::{BertForSequenceClassification, Config};
+use freeze_core::models::{Pooling, PretrainedConfig, load_pretrained};
+use freeze_core::{Freezable, Whole};
+use serde_json::{Map, Value, json};
+
+use crate::common::Result;
+use crate::common::rated::{bytes_of, fetched};
+use crate::tokens::Tokens;
+
+/// The model that is fine-tuned.
+pub(crate) type Net = BertForSequenceClassification;
+
+/// Where this file says what the classifier looks at, as in the configuration of ModernBERT.
+const POOLING: &str = "classifier_pooling";
+
+/// A model as it lies in a folder.
+pub(crate) struct Folder {
+    name: String,
+    settings: Map<String, Value>,
+    pub(crate) config: Config,
+    tokenizer: Vec<u8>,
+    /// Without any, weights are random.
+    weights: Option<PathBuf>,
+}
+
+impl Folder {
+    /// The files of a folder; weights are read by [`net`](Self::net).
+    ///
+    /// # Errors
+    ///
+    /// One is missing, or is not what it should be.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let [config, tokenizer] =
+            ["config.json", "tokenizer.json"].map(|name| bytes_of(&path.join(name)));
+        let name = path.display().to_string();
+        let weights = Some(path.to_path_buf());
+        Self::of(name, &String::from_utf8_lossy(&config?), tokenizer?, weights)
+    }
+
+    /// MiniLM, from the folder that `fetch.sh` fills.
+    pub(crate) fn minilm() -> PathBuf {
+        fetched().join("minilm")
+    }
+
+    /// A built-in model with three small layers, without weights.
+    ///
+    /// # Errors
+    ///
+    /// Never: its files are constants.
+    pub(crate) fn tiny() -> Result<Self> {
+        let tokenizer = include_bytes!("tiny/tokenizer.json").to_vec();
+        Self::of("the tiny model".to_string(), include_str!("tiny/config.json"), tokenizer, None)
+    }
+
+    fn of(
+        name: String,
+        config: &str,
+        tokenizer: Vec<u8>,
+        weights: Option<PathBuf>,
+    ) -> Result<Self> {
+        let fault = |error: &dyn std::fmt::Display| format!("{name}: config.json: {error}");
+        let settings = serde_json::from_str(config).map_err(|error| fault(&error))?;
+        let config = Config::from_json(config).map_err(|error| fault(&error))?;
+        Ok(Self { name, settings, config, tokenizer, weights })
+    }
+
+    /// Its tokeniser, which cuts texts off after `longest` tokens, or as many as the model can read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokens::new`].
+    pub(crate) fn tokens(&self, longest: usize) -> Result<Tokens> {
+        let name = format!("{}: tokenizer.json", self.name);
+        // A text is padded up to a multiple of eight.
+        let longest = longest.min(self.config.max_position_embeddings / 8 * 8);
+        Tokens::new(&name, &self.tokenizer, self.config.vocab_size, longest)
+    }
+
+    /// The model with its weights. What the folder does not have, such as a new head, is random by `seed`;
+    /// says which.
+    ///
+    /// # Errors
+    ///
+    /// The weights cannot be read or are those of another model.
+    pub(crate) fn net(&self, classes: usize, pooling: Pooling, seed: u64) -> Result<(Net, String)> {
+        let config = Config { seed, ..self.config.clone() };
+        let vb = Seeded::builder(seed, DType::F32, &Device::Cpu);
+        let net = Net::new(&config, classes, pooling, vb)?;
+        let said = match &self.weights {
+            None => format!("{}, random", self.name),
+            Some(path) => {
+                let loaded = load_pretrained(&net, path)?;
+                if loaded.loaded.is_empty() || !loaded.misshaped.is_empty() {
+                    return Err(format!(
+                        "{}: not the weights of its config.json: {loaded}",
+                        self.name
+                    )
+                    .into());
+                }
+                let new = loaded.missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+                let new = if new.is_empty() { "nothing".to_string() } else { new.join(", ") };
+                format!("{}, {} tensors; new: {new}", self.name, loaded.loaded.len())
+            }
+        };
+        Ok((net.into_trainable()?, said))
+    }
+
+    /// Writes the folder `out` with the weights of `net`: it can be a `--model`, and other programs read it.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be written.
+    pub(crate) fn save<T: Whole>(
+        &self,
+        out: &Path,
+        net: &T,
+        classes: &[String],
+        pooling: Pooling,
+    ) -> Result<()> {
+        let ids: Map<String, Value> =
+            classes.iter().enumerate().map(|(id, class)| (id.to_string(), json!(class))).collect();
+        let labels: Map<String, Value> =
+            classes.iter().enumerate().map(|(id, class)| (class.clone(), json!(id))).collect();
+        let mut settings = self.settings.clone();
+        settings.insert("architectures".into(), json!(["BertForSequenceClassification"]));
+        settings.insert("id2label".into(), ids.into());
+        settings.insert("label2id".into(), labels.into());
+        settings.insert(
+            POOLING.into(),
+            json!(match pooling {
+                Pooling::Mean => "mean",
+                _ => "cls",
+            }),
+        );
+        let write = |name: &str, bytes: &[u8]| {
+            let path = out.join(name);
+            std::fs::write(&path, bytes).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        std::fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;
+        write("config.json", serde_json::to_string_pretty(&settings)?.as_bytes())?;
+        write("tokenizer.json", &self.tokenizer)?;
+        Ok(save_weights(out.join("model.safetensors"), net)?)
+    }
+
+    /// The classes and the pooling that [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    ///
+    /// The model was not fine-tuned.
+    pub(crate) fn classes(&self) -> Result<(Vec<String>, Pooling)> {
+        let ids = self.settings.get("id2label").and_then(Value::as_object);
+        let class = |ids: &Map<String, Value>, id: usize| {
+            Some(ids.get(&id.to_string())?.as_str()?.to_string())
+        };
+        let classes: Option<Vec<String>> =
+            ids.and_then(|ids| (0..ids.len()).map(|id| class(ids, id)).collect());
+        let pooling = match self.settings.get(POOLING).and_then(Value::as_str) {
+            Some("mean") => Pooling::Mean,
+            _ => Pooling::Cls,
+        };
+        let none = || {
+            let found = format!("{}: config.json names no classes in `id2label`", self.name);
+            format!("{found}; train first, or name a fine-tuned model by --model")
+        };
+        Ok((classes.filter(|classes| !classes.is_empty()).ok_or_else(none)?, pooling))
+    }
+}

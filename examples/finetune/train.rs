@@ -1,0 +1,160 @@
+//! The training run.
+
+use std::path::Path;
+
+use candle_nn::ParamsAdamW;
+use freeze_core::checkpoint::{Goal, Manager};
+use freeze_core::nn::CrossEntropy;
+use freeze_core::optim::{AdamW, GradClip, ParamGroups, lr};
+use freeze_core::{
+    ActivationCache, BatchNormPolicy, EarlyStop, Freezable, Recompute, Staged, Training,
+};
+use indicatif::ProgressBar;
+
+use crate::args::Args;
+use crate::batches::{self, Batch};
+use crate::common::{Result, progress};
+use crate::folder::{Folder, Net};
+use crate::predict::probabilities;
+use crate::task::Task;
+
+/// The metric that decides which weights are kept, and when training stops.
+const ACCURACY: &str = "valid/accuracy";
+
+/// Fine-tunes the model of `folder`, saves the weights of the best epoch to `out`, and returns their guesses for
+/// the test texts.
+///
+/// # Errors
+///
+/// Settings, weights or checkpoints are wrong, or a file cannot be written.
+pub(crate) fn fine_tune(args: &Args, folder: &Folder, task: &Task, out: &Path) -> Result<Vec<u32>> {
+    let tokens = folder.tokens(args.max_length)?;
+    let train = tokens.encode(&task.train)?;
+    let valid = tokens.encode(&task.valid)?;
+    let (net, said) = folder.net(task.classes.len(), args.pooling.into(), args.seed)?;
+    println!("weights: {said}");
+    let padded: usize = train.tokens.iter().map(|text| batches::width(text.len())).sum();
+    let share = 100.0 * (padded - train.count()) as f64 / padded as f64;
+    println!("tokens: {} for training, {share:.1} % padding beside\n", train.count());
+
+    let per_epoch = batches::in_order(&train, args.batch_size).len();
+    let bar = progress::bar("fine-tuning", args.epochs * per_epoch)?;
+    let loss = CrossEntropy::new().label_smoothing(args.label_smoothing)?;
+    let typical = Batch::new(&train, &batches::typical(&train, args.batch_size), true)?;
+    let of_typical = loss.clone();
+    let mut run = set_up(args, net, &bar)?.length(args.epochs, per_epoch)?.costs_of(move |net| {
+        let scores = net.forward(typical.tokens.clone(), &typical.context)?;
+        of_typical.loss(&scores, &typical.classes)
+    });
+    if args.resume {
+        run.resume()?;
+    }
+    while let Some(epoch) = run.next_epoch()? {
+        let order = batches::shuffled(&train, args.batch_size, &mut epoch.rng());
+        for which in epoch.remaining(order) {
+            let batch = Batch::new(&train, &which, true)?;
+            let scores = run.forward(&batch.keys, batch.tokens, &batch.context)?;
+            let step = run.step(&loss.loss(&scores, &batch.classes)?)?;
+            bar.set_message(format!("loss {:.3}, {}", step.loss, frozen(&run)));
+            if step.stopped.is_some() {
+                break;
+            }
+        }
+        let found = run.evaluate(|net| probabilities(net, &valid))?;
+        let accuracy = share_right(&guesses(&found), &valid.classes);
+        if best(&run).is_none_or(|best| accuracy > best) {
+            folder.save(out, &run, &task.classes, args.pooling.into())?;
+        }
+        let what = frozen(&run);
+        let report = run.epoch_end([(ACCURACY, accuracy)])?;
+        let seconds = report.spent.training.as_secs_f64();
+        let rate = train.count() as f64 / seconds;
+        let line = format!(
+            "epoch {} of {}: {what}, loss {:.4}, validation accuracy {:.1} %, {rate:.0} tokens/s, {seconds:.1} s",
+            epoch.index + 1,
+            args.epochs,
+            report.loss,
+            100.0 * accuracy
+        );
+        progress::say(&bar, &line);
+    }
+    bar.finish_and_clear();
+    let (net, _) = Folder::open(out)?.net(task.classes.len(), args.pooling.into(), args.seed)?;
+    println!("\nthe best weights are in {}", out.display());
+    let test = tokens.encode(&task.test)?;
+    let view = net.freeze_upto(net.leaves()?.len())?;
+    Ok(guesses(&probabilities(&view, &test)?))
+}
+
+/// The run with everything that the command line sets.
+fn set_up(args: &Args, net: Net, bar: &ProgressBar) -> Result<Training<Net>> {
+    let params = ParamsAdamW { lr: args.lr, weight_decay: args.weight_decay, ..Default::default() };
+    let shown = bar.clone();
+    let mut run = Training::new(net)?
+        .optimizer(|vars| {
+            let mut adamw = AdamW::with_names(vars, params)?;
+            adamw.set_groups(ParamGroups::new().no_decay_on_biases_and_norms())?;
+            Ok(adamw)
+        })?
+        .rate(lr::warmup(args.warmup, lr::linear(0.0)?)?)
+        .clip(GradClip::Norm(args.clip))?
+        .accumulate(args.accumulate)?
+        .stop_early(EarlyStop::new(ACCURACY, Goal::Highest).patience(args.patience)?)
+        .seed(args.seed)
+        .watch(move |at| shown.set_position((at.elapsed.epoch * at.batches + at.batch) as u64));
+    // Dropout that is on in frozen layers would make their outputs differ from epoch to epoch.
+    run.set_batch_norm(BatchNormPolicy::Inference)?;
+    if let Some(policy) = args.freezing()? {
+        run = run.policy(policy);
+    }
+    if let Some(megabytes) = args.cache {
+        run = run.cache(ActivationCache::new().memory((megabytes as u64) << 20));
+    }
+    if let Some(layers) = args.recompute {
+        run = run.recompute(Recompute::every(layers)?);
+    }
+    if let Some(folder) = &args.checkpoint_dir {
+        let manager = Manager::new(folder)?.save_every_epochs(1)?.keep_last(2)?;
+        run = run.checkpoints(match args.checkpoint_steps {
+            Some(steps) => manager.save_every_steps(steps)?,
+            None => manager,
+        });
+    }
+    if let Some(layers) = args.frozen {
+        let leaf = match run.freezer().leaf_before(&format!("bert.encoder.layer.{layers}")) {
+            Ok(leaf) => leaf,
+            Err(_) => {
+                return Err(format!(
+                    "--frozen {layers}: the model has no layer behind; take fewer"
+                )
+                .into());
+            }
+        };
+        run.freeze_front(leaf)?;
+    }
+    Ok(run)
+}
+
+/// What is frozen, in words.
+fn frozen(run: &Training<Net>) -> String {
+    let states = run.freezer().plan().states();
+    let frozen = states.iter().filter(|state| state.is_frozen()).count();
+    format!("{frozen} of {} leaves frozen", states.len())
+}
+
+/// The best validation accuracy so far.
+fn best(run: &Training<Net>) -> Option<f64> {
+    let records = run.history().records().iter().filter(|record| record.name == ACCURACY);
+    records.map(|record| record.value).reduce(f64::max)
+}
+
+/// The most probable class of each text.
+fn guesses(probabilities: &[Vec<f32>]) -> Vec<u32> {
+    let best = |row: &Vec<f32>| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+    probabilities.iter().map(|row| best(row).unwrap_or(0) as u32).collect()
+}
+
+fn share_right(guesses: &[u32], classes: &[u32]) -> f64 {
+    let right = guesses.iter().zip(classes).filter(|(guess, class)| guess == class).count();
+    right as f64 / classes.len().max(1) as f64
+}
