@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::config::{PretrainedConfig, fault, parse, read};
-use super::{bert, distilbert};
+use super::{bert, distilbert, llama};
 use crate::error::{Result, listed};
 
 /// The settings of any model that there is, told apart by `model_type`.
@@ -16,6 +16,8 @@ pub enum ModelConfig {
     Bert(bert::Config),
     /// [`distilbert`].
     DistilBert(distilbert::Config),
+    /// [`llama`].
+    Llama(llama::Config),
 }
 
 impl ModelConfig {
@@ -60,6 +62,9 @@ impl ModelConfig {
             kind if distilbert::Config::MODEL_TYPES.contains(&kind) => {
                 distilbert::Config::from_value(of, json).map(Self::DistilBert)
             }
+            kind if llama::Config::MODEL_TYPES.contains(&kind) => {
+                llama::Config::from_value(of, json).map(Self::Llama)
+            }
             _ => Err(fault(of, format!("`model_type` is `{found}`; there is {}", all()))),
         }
     }
@@ -67,5 +72,8 @@ impl ModelConfig {
 
 /// All that there is.
 fn all() -> String {
-    listed([bert::Config::MODEL_TYPES, distilbert::Config::MODEL_TYPES].concat())
+    listed(
+        [bert::Config::MODEL_TYPES, distilbert::Config::MODEL_TYPES, llama::Config::MODEL_TYPES]
+            .concat(),
+    )
 }

@@ -17,6 +17,16 @@ pub(super) fn linear(
     Ok(Linear::new(weight([outputs, inputs], stdev, vb)?, Some(bias)))
 }
 
+/// A linear layer from `weight`, `[outputs, inputs]`, of `vb` alone.
+pub(super) fn linear_no_bias(
+    inputs: usize,
+    outputs: usize,
+    stdev: f64,
+    vb: VarBuilder<'_>,
+) -> Result<Linear> {
+    Ok(Linear::new(weight([outputs, inputs], stdev, vb)?, None))
+}
+
 /// A table from `weight`, `[entries, size]`, of `vb`.
 pub(super) fn embedding(
     entries: usize,

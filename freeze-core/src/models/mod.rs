@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`bert`] | BERT, MiniLM |
 //! | [`distilbert`] | DistilBERT |
+//! | [`llama`] | Llama 2 and 3, SmolLM 1 to 3, Qwen2, Qwen3 |
 
 mod activation;
 mod any;
@@ -16,6 +17,7 @@ mod config;
 mod context;
 pub mod distilbert;
 mod fresh;
+pub mod llama;
 mod places;
 mod pooling;
 mod pretrained;
