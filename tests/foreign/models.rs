@@ -2,6 +2,7 @@
 
 mod bert;
 mod distilbert;
+mod llama;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};

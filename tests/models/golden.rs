@@ -44,9 +44,8 @@ impl Case {
         assert_close(loss, &self.tensors["loss"], "loss");
         let grads = backward(loss).expect("gradients");
         let mut expected = self.part("grad/");
-        let params = model.named_tensors().expect("tensors").into_iter();
-        for (name, tensor) in params.filter(|(_, tensor)| tensor.is_variable()) {
-            let found = grads.get(&tensor).unwrap_or_else(|| panic!("no gradient of {name}"));
+        for (name, var) in model.named_vars().expect("variables") {
+            let found = grads.get(&var).unwrap_or_else(|| panic!("no gradient of {name}"));
             let theirs = expected.remove(&name).unwrap_or_else(|| panic!("PyTorch has no {name}"));
             assert_close(found, &theirs, &name);
         }

@@ -5,3 +5,5 @@ mod distilbert;
 mod files;
 mod golden;
 mod laws;
+mod llama;
+mod llama_files;

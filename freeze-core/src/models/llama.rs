@@ -23,6 +23,39 @@
 //! freeze_core::backward(&causal_lm_loss(&logits, &tokens, -100)?)?;
 //! # Ok::<(), freeze_core::Error>(())
 //! ```
+//!
+//! The leaves of a tied model of one layer:
+//!
+//! ```
+//! # use candle_core::{DType, Device::Cpu};
+//! # use freeze_core::{Freezable, init::Seeded, models::PretrainedConfig};
+//! # use freeze_core::models::llama::{Config, LlamaForCausalLM};
+//! # let config = Config::from_json(
+//! #     r#"{"vocab_size": 50, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+//! #         "num_key_value_heads": 1, "intermediate_size": 16, "tie_word_embeddings": true}"#,
+//! # )?;
+//! let net = LlamaForCausalLM::new(&config, Seeded::builder(1, DType::F32, &Cpu))?;
+//! let summary = net.summary()?.to_string();
+//! # let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+//! # let rows: Vec<String> = summary.lines().map(words).filter(|row| row.starts_with(char::is_numeric)).collect();
+//! # let expected = [
+//! "0 model.embed_tokens Embedding weight [50, 8] = lm_head.weight 400 trained",
+//! "1 model.layers.0.input_layernorm RmsNorm weight [8] 8 trained",
+//! "2 model.layers.0.self_attn.q_proj Linear weight [8, 8] 64 trained",
+//! "3 model.layers.0.self_attn.k_proj Linear weight [4, 8] 32 trained",
+//! "4 model.layers.0.self_attn.v_proj Linear weight [4, 8] 32 trained",
+//! "5 model.layers.0.self_attn.o_proj Linear weight [8, 8] 64 trained",
+//! "6 model.layers.0.post_attention_layernorm RmsNorm weight [8] 8 trained",
+//! "7 model.layers.0.mlp.gate_proj Linear weight [16, 8] 128 trained",
+//! "8 model.layers.0.mlp.up_proj Linear weight [16, 8] 128 trained",
+//! "9 model.layers.0.mlp.down_proj Linear weight [8, 16] 128 trained",
+//! "10 model.norm RmsNorm weight [8] 8 trained",
+//! "11 lm_head Linear weight [50, 8] = model.embed_tokens.weight 400 trained",
+//! "12 leaves, 1000 parameters: 1000 trained, 0 not",
+//! # ];
+//! # assert_eq!(rows, expected);
+//! # Ok::<(), freeze_core::Error>(())
+//! ```
 
 mod config;
 mod layers;
@@ -119,7 +152,7 @@ impl Staged for LlamaForCausalLM {
 /// The mean cross-entropy of the scores at each place, `[batch, length, vocabulary]`, for the label at the next one.
 ///
 /// `labels` are integers `[batch, length]`, mostly the tokens themselves; those that are `ignored` do not count, such
-/// as padding: Hugging Face's models ignore -100.
+/// as padding and, where that is on the left, the first token of a text. Hugging Face's models ignore -100.
 ///
 /// # Errors
 ///
