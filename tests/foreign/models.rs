@@ -2,6 +2,7 @@
 
 mod bert;
 mod distilbert;
+mod finetuned;
 mod llama;
 
 use candle_core::{DType, Device, Tensor};
