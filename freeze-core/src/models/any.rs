@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::config::{PretrainedConfig, fault, parse, read};
-use super::{bert, distilbert, llama};
+use super::{bert, dinov2, distilbert, llama, resnet, vit};
 use crate::error::{Result, listed};
 
 /// The settings of any model that there is, told apart by `model_type`.
@@ -18,6 +18,12 @@ pub enum ModelConfig {
     DistilBert(distilbert::Config),
     /// [`llama`].
     Llama(llama::Config),
+    /// [`vit`].
+    ViT(vit::Config),
+    /// [`dinov2`].
+    Dinov2(dinov2::Config),
+    /// [`resnet`].
+    ResNet(resnet::Config),
 }
 
 impl ModelConfig {
@@ -53,6 +59,8 @@ impl ModelConfig {
     fn from_value(of: &str, json: Value) -> Result<Self> {
         let found = match json.get("model_type").and_then(Value::as_str) {
             Some(found) => found.to_string(),
+            // timm's files.
+            None if json.get("architecture").is_some() => "resnet".to_string(),
             None => return Err(fault(of, format!("it has no `model_type`; there is {}", all()))),
         };
         match found.as_str() {
@@ -65,6 +73,15 @@ impl ModelConfig {
             kind if llama::Config::MODEL_TYPES.contains(&kind) => {
                 llama::Config::from_value(of, json).map(Self::Llama)
             }
+            kind if vit::Config::MODEL_TYPES.contains(&kind) => {
+                vit::Config::from_value(of, json).map(Self::ViT)
+            }
+            kind if dinov2::Config::MODEL_TYPES.contains(&kind) => {
+                dinov2::Config::from_value(of, json).map(Self::Dinov2)
+            }
+            kind if resnet::Config::MODEL_TYPES.contains(&kind) => {
+                resnet::Config::from_value(of, json).map(Self::ResNet)
+            }
             _ => Err(fault(of, format!("`model_type` is `{found}`; there is {}", all()))),
         }
     }
@@ -72,8 +89,13 @@ impl ModelConfig {
 
 /// All that there is.
 fn all() -> String {
-    listed(
-        [bert::Config::MODEL_TYPES, distilbert::Config::MODEL_TYPES, llama::Config::MODEL_TYPES]
-            .concat(),
-    )
+    let all = [
+        bert::Config::MODEL_TYPES,
+        distilbert::Config::MODEL_TYPES,
+        llama::Config::MODEL_TYPES,
+        vit::Config::MODEL_TYPES,
+        dinov2::Config::MODEL_TYPES,
+        resnet::Config::MODEL_TYPES,
+    ];
+    listed(all.concat())
 }

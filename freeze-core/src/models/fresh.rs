@@ -27,6 +27,20 @@ pub(super) fn linear_no_bias(
     Ok(Linear::new(weight([outputs, inputs], stdev, vb)?, None))
 }
 
+/// [`linear`] or [`linear_no_bias`], as `bias` says.
+pub(super) fn linear_b(
+    inputs: usize,
+    outputs: usize,
+    bias: bool,
+    stdev: f64,
+    vb: VarBuilder<'_>,
+) -> Result<Linear> {
+    match bias {
+        true => linear(inputs, outputs, stdev, vb),
+        false => linear_no_bias(inputs, outputs, stdev, vb),
+    }
+}
+
 /// A table from `weight`, `[entries, size]`, of `vb`.
 pub(super) fn embedding(
     entries: usize,

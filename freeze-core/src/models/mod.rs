@@ -8,6 +8,9 @@
 //! | [`bert`] | BERT, MiniLM |
 //! | [`distilbert`] | DistilBERT |
 //! | [`llama`] | Llama 2 and 3, SmolLM 1 to 3, Qwen2, Qwen3 |
+//! | [`vit`] | ViT |
+//! | [`dinov2`] | DINOv2, also the giant |
+//! | [`resnet`] | ResNet 18 to 152, in the files of torchvision, timm and `transformers` |
 
 mod activation;
 mod any;
@@ -15,12 +18,17 @@ mod attention;
 pub mod bert;
 mod config;
 mod context;
+pub mod dinov2;
 pub mod distilbert;
 mod fresh;
 pub mod llama;
+mod patches;
 mod places;
 mod pooling;
+mod positions;
 mod pretrained;
+pub mod resnet;
+pub mod vit;
 
 pub use activation::Activation;
 pub use any::ModelConfig;

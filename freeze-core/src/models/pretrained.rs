@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::config::fault;
+use super::resnet;
 use crate::checkpoint::WeightFile;
 use crate::error::{Result, listed};
 use crate::load::{Load, Loaded};
@@ -16,7 +17,7 @@ use crate::model::Whole;
 /// missing.
 ///
 /// Files of the bare model and of one with a head differ by a prefix (`bert.`), and old files call the tensors of
-/// norms `gamma` and `beta`: both are recognised.
+/// norms `gamma` and `beta`: both are recognised, and so are the names that `transformers` has for a ResNet.
 ///
 /// ```no_run
 /// use candle_core::{DType, Device};
@@ -129,6 +130,7 @@ fn known_name(name: &str, prefix: &Prefix, known: &HashSet<String>) -> String {
         Some((layer, "beta")) => format!("{layer}.bias"),
         _ => name.to_string(),
     };
-    let ways = [name.to_string(), prefix.apply(name), prefix.apply(&modern), modern];
+    let torchvision = resnet::torchvision_name(name);
+    let ways = [name.to_string(), prefix.apply(name), prefix.apply(&modern), modern, torchvision];
     ways.into_iter().find(|way| known.contains(way)).unwrap_or_else(|| name.to_string())
 }
