@@ -5,7 +5,6 @@
 mod common;
 
 mod dataset;
-mod finetune;
 mod idx;
 mod programs;
 mod rated;

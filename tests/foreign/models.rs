@@ -1,9 +1,11 @@
 //! Models here compute what those of candle-transformers do, from the same file.
 
 mod bert;
+mod dinov2;
 mod distilbert;
-mod finetuned;
 mod llama;
+mod resnet;
+mod vit;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};

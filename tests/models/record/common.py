@@ -36,8 +36,13 @@ def record(case, config, model, inputs, outputs, loss, buffers=True):
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
             tensors[f"grad/{name}"] = parameter.grad
+    write(case, config, tensors)
+
+
+def write(case, config, tensors):
+    """Writes tensors that have the names of the file."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{case}.safetensors"
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
     save_file(tensors, path, metadata={"config": json.dumps(config)})
-    print(path.name, path.stat().st_size, "bytes, loss", float(loss))
+    print(path.name, path.stat().st_size, "bytes, loss", float(tensors["loss"]))
