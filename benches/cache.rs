@@ -73,7 +73,7 @@ fn main() -> Result<()> {
     let sizes = if given("--bench") { FULL } else { TINY };
     let some = ["mlp", "convnet", "transformer"].into_iter().any(given);
     println!("threads: {}; ms, medians; ! marks a missed goal", rayon::current_num_threads());
-    let mut peer = match given("--peer").then(Peer::start) {
+    let mut peer = match given("--peer").then(|| Peer::start("layers.py")) {
         Some(Err(missing)) => {
             println!("skipped: {missing}");
             return Ok(());

@@ -68,7 +68,7 @@ pub(crate) fn run(allocator: &str) -> Result<()> {
     println!("allocator: {allocator}; threads: {}", rayon::current_num_threads());
     let mut peer = match given("--peer") {
         false => None,
-        true => match Peer::start() {
+        true => match Peer::start("layers.py") {
             Ok(peer) => Some(peer),
             Err(missing) => {
                 println!("skipped: {missing}");

@@ -22,8 +22,8 @@ pub(crate) struct Times {
 }
 
 impl Peer {
-    /// Starts it; says what is missing where it cannot be.
-    pub(crate) fn start() -> Result<Self, String> {
+    /// Starts `script` of `benches/peer`; says what is missing where it cannot be.
+    pub(crate) fn start(script: &str) -> Result<Self, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let python =
             std::env::var_os("PEER_PYTHON").map_or(root.join("target/peer/python"), PathBuf::from);
@@ -34,7 +34,7 @@ impl Peer {
             )
         };
         let mut process = Command::new(&python)
-            .arg(root.join("benches/peer/layers.py"))
+            .arg(root.join("benches/peer").join(script))
             .arg(rayon::current_num_threads().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

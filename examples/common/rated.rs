@@ -68,7 +68,7 @@ impl Rated {
 ///
 /// It cannot be read: the line says what to run.
 pub(crate) fn bytes_of(path: &Path) -> Result<Vec<u8>> {
-    let get = "get it by `bash examples/finetune/fetch.sh`";
+    let get = "`bash examples/finetune/fetch.sh` gets the texts and MiniLM";
     std::fs::read(path).map_err(|error| format!("{}: {error}; {get}", path.display()).into())
 }
 

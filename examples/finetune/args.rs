@@ -6,14 +6,19 @@ use clap::{Parser, ValueEnum};
 use freeze_core::models::Pooling;
 use freeze_core::policy::{Boxed, from_text};
 
-use crate::common::rated::Set;
+use crate::common::rated::{Set, fetched};
 use crate::common::{Result, count, policy::policy};
+use crate::folder::Folder;
 use crate::task::Between;
 
 /// Fine-tunes MiniLM, or another BERT, to tell positive from negative sentences, or classes of yours.
 /// `bash examples/finetune/fetch.sh` gets weights and texts.
 #[derive(Parser)]
+#[command(args_override_self = true)]
 pub(crate) struct Args {
+    /// Folder that fetch.sh filled
+    #[arg(long, value_name = "DIR", default_value_os_t = fetched(), hide_default_value = true)]
+    pub(crate) downloads: PathBuf,
     /// Folder with config.json, tokenizer.json and model.safetensors of a BERT; by default MiniLM from
     /// fetch.sh, and for a prediction what was saved last
     #[arg(long, value_name = "DIR")]
@@ -139,6 +144,30 @@ impl Args {
             (None, Some(share)) => Ok(Some(from_text(&format!("budget:time={share}"))?)),
             (None, None) => Ok(None),
         }
+    }
+
+    /// The model to begin with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Folder::open`].
+    pub(crate) fn folder(&self) -> Result<Folder> {
+        let mut folder = match (&self.model, self.tiny) {
+            (None, true) => Folder::tiny()?,
+            (None, false) => Folder::open(&self.downloads.join("minilm"))?,
+            (Some(path), _) => Folder::open(path)?,
+        };
+        if let Some(share) = self.dropout {
+            folder.config.hidden_dropout_prob = share;
+            folder.config.attention_probs_dropout_prob = share;
+        }
+        Ok(folder)
+    }
+
+    /// Where the best weights are saved.
+    pub(crate) fn out(&self) -> PathBuf {
+        let name = if self.tiny { "tiny" } else { "sentiment" };
+        self.out.clone().unwrap_or_else(|| self.downloads.join(name))
     }
 
     /// What becomes of sentences that are neither positive nor negative.

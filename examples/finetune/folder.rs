@@ -11,7 +11,7 @@ use freeze_core::{Freezable, Whole};
 use serde_json::{Map, Value, json};
 
 use crate::common::Result;
-use crate::common::rated::{bytes_of, fetched};
+use crate::common::rated::bytes_of;
 use crate::tokens::Tokens;
 
 /// The model that is fine-tuned.
@@ -19,6 +19,9 @@ pub(crate) type Net = BertForSequenceClassification;
 
 /// Where this file says what the classifier looks at, as in the configuration of ModernBERT.
 const POOLING: &str = "classifier_pooling";
+
+/// One of these has the weights, or says which files have them.
+const WEIGHTS: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
 
 /// A model as it lies in a folder.
 pub(crate) struct Folder {
@@ -40,13 +43,11 @@ impl Folder {
         let [config, tokenizer] =
             ["config.json", "tokenizer.json"].map(|name| bytes_of(&path.join(name)));
         let name = path.display().to_string();
+        if !WEIGHTS.iter().any(|file| path.join(file).is_file()) {
+            bytes_of(&path.join(WEIGHTS[0]))?;
+        }
         let weights = Some(path.to_path_buf());
         Self::of(name, &String::from_utf8_lossy(&config?), tokenizer?, weights)
-    }
-
-    /// MiniLM, from the folder that `fetch.sh` fills.
-    pub(crate) fn minilm() -> PathBuf {
-        fetched().join("minilm")
     }
 
     /// A built-in model with three small layers, without weights.

@@ -15,15 +15,12 @@ mod task;
 mod tokens;
 mod train;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use args::Args;
-use common::rated::fetched;
 use common::{Result, table::table};
-use folder::Folder;
 use score::Score;
 use task::{Labelled, Task};
 
@@ -37,7 +34,7 @@ fn main() -> ExitCode {
     common::exit(match texts(&args) {
         Ok(None) => fine_tune(&args),
         Ok(Some(texts)) => {
-            let folder = args.model.clone().unwrap_or_else(|| out(&args));
+            let folder = args.model.clone().unwrap_or_else(|| args.out());
             predict::predict(&folder, texts, args.max_length)
         }
         Err(error) => Err(error),
@@ -56,22 +53,12 @@ fn texts(args: &Args) -> Result<Option<Vec<String>>> {
     Ok(Some(texts))
 }
 
-/// Where the best weights are saved.
-fn out(args: &Args) -> PathBuf {
-    let name = if args.tiny { "tiny" } else { "sentiment" };
-    args.out.clone().unwrap_or_else(|| fetched().join(name))
-}
-
 fn fine_tune(args: &Args) -> Result<()> {
     args.freezing()?;
-    let folder = match (&args.model, args.tiny) {
-        (None, true) => Folder::tiny()?,
-        (Some(path), _) => Folder::open(path)?,
-        (None, false) => Folder::open(&Folder::minilm())?,
-    };
+    let folder = args.folder()?;
     let task = Task::new(labelled(args)?)?;
     println!("{task}");
-    let guesses = train::fine_tune(args, &folder, &task, &out(args))?;
+    let guesses = train::fine_tune(args, &folder, &task, &args.out())?;
 
     let truth: Vec<u32> = task.test.iter().map(|sample| sample.class).collect();
     let mut scores = table([&*format!("{} test texts", truth.len()), "accuracy", "macro F1"]);
@@ -97,7 +84,7 @@ fn labelled(args: &Args) -> Result<Vec<Labelled>> {
         None => {
             let mut all = Vec::new();
             for &set in &args.sets {
-                let rated = set.read(&fetched())?;
+                let rated = set.read(&args.downloads)?;
                 all.extend(task::of_ratings(set, rated, args.threshold, args.between()));
             }
             Ok(all)

@@ -18,6 +18,12 @@ use crate::tokens::Encoded;
 ///
 /// The folder has no fine-tuned model, or there is no text.
 pub(crate) fn predict(folder: &Path, texts: Vec<String>, longest: usize) -> Result<()> {
+    if !folder.is_dir() {
+        let found = format!("{}: no fine-tuned model", folder.display());
+        return Err(
+            format!("{found}; train without --predict first, or name one by --model").into()
+        );
+    }
     let folder = Folder::open(folder)?;
     let (classes, pooling) = folder.classes()?;
     let (net, _) = folder.net(classes.len(), pooling, 0)?;

@@ -1,6 +1,6 @@
 //! Texts as tokens.
 
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{PostProcessor, Tokenizer, TruncationParams};
 
 use super::task::Sample;
 use crate::common::Result;
@@ -36,6 +36,11 @@ impl Tokens {
             return Err(format!("{found}; take both files from one model").into());
         }
         let padding = tokenizer.get_padding().map_or(0, |padding| padding.pad_id);
+        let added = tokenizer.get_post_processor().map_or(0, |ends| ends.added_tokens(false));
+        if longest <= added {
+            let found = format!("texts would be cut off after {longest} tokens");
+            return Err(format!("{found}; {added} are their ends, so take more").into());
+        }
         let cut = TruncationParams { max_length: longest, ..Default::default() };
         tokenizer
             .with_padding(None)

@@ -70,7 +70,7 @@ pub(crate) fn fine_tune(args: &Args, folder: &Folder, task: &Task, out: &Path) -
         let seconds = report.spent.training.as_secs_f64();
         let rate = train.count() as f64 / seconds;
         let line = format!(
-            "epoch {} of {}: {what}, loss {:.4}, validation accuracy {:.1} %, {rate:.0} tokens/s, {seconds:.1} s",
+            "epoch {} of {}: {what}, loss {:.4}, validation accuracy {:.1} %, {seconds:.1} s at {rate:.0} tokens/s",
             epoch.index + 1,
             args.epochs,
             report.loss,
@@ -115,6 +115,12 @@ fn set_up(args: &Args, net: Net, bar: &ProgressBar) -> Result<Training<Net>> {
     }
     if let Some(folder) = &args.checkpoint_dir {
         let manager = Manager::new(folder)?.save_every_epochs(1)?.keep_last(2)?;
+        if let Some(path) = manager.latest()?.path.filter(|_| !args.resume) {
+            let found = format!("{} is there already", path.display());
+            return Err(
+                format!("{found}; go on from it with --resume, or name another folder").into()
+            );
+        }
         run = run.checkpoints(match args.checkpoint_steps {
             Some(steps) => manager.save_every_steps(steps)?,
             None => manager,

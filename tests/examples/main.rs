@@ -5,6 +5,7 @@
 mod common;
 
 mod dataset;
+mod finetune;
 mod idx;
 mod programs;
 mod rated;

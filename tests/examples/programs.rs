@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use freeze_core::policy::{Family, all};
 
 /// `cargo test` builds the examples into the folder above the tests' own.
-fn example(name: &str, args: &[&str]) -> Output {
+pub(crate) fn example(name: &str, args: &[&str]) -> Output {
     let test = std::env::current_exe().unwrap();
     let built = test.parent().and_then(Path::parent).unwrap();
     let path = built.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
@@ -20,7 +20,7 @@ fn data() -> PathBuf {
 }
 
 /// The output without what differs from run to run: everything measured in seconds.
-fn lines(output: &Output, with: &str) -> Vec<String> {
+pub(crate) fn lines(output: &Output, with: &str) -> Vec<String> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     let lines = text.lines().filter(|line| line.contains(with));

@@ -3,6 +3,7 @@
 mod bert;
 mod dinov2;
 mod distilbert;
+mod finetuned;
 mod llama;
 mod resnet;
 mod vit;

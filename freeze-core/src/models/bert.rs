@@ -20,6 +20,42 @@
 //! assert_eq!(hidden.dims(), [2, 3, 8]);
 //! # Ok::<(), freeze_core::Error>(())
 //! ```
+//!
+//! The leaves of a classifier of texts with one layer, each with its weight and, not shown here, its bias:
+//!
+//! ```
+//! # use candle_core::{DType, Device::Cpu};
+//! # use freeze_core::{Freezable, init::Seeded, models::{Pooling, PretrainedConfig}};
+//! # use freeze_core::models::bert::{BertForSequenceClassification, Config};
+//! # let config = Config::from_json(
+//! #     r#"{"vocab_size": 50, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+//! #         "intermediate_size": 16, "max_position_embeddings": 32}"#,
+//! # )?;
+//! let vb = Seeded::builder(1, DType::F32, &Cpu);
+//! let net = BertForSequenceClassification::new(&config, 2, Pooling::Cls, vb)?;
+//! let summary = net.summary()?.to_string();
+//! # let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+//! # let rows: Vec<String> = summary.lines().map(words).filter(|row| row.starts_with(char::is_numeric)).collect();
+//! # let expected = [
+//! "0 bert.embeddings.word_embeddings Embedding weight [50, 8] 400 trained",
+//! "1 bert.embeddings.position_embeddings Embedding weight [32, 8] 256 trained",
+//! "2 bert.embeddings.token_type_embeddings Embedding weight [2, 8] 16 trained",
+//! "3 bert.embeddings.LayerNorm LayerNorm weight [8] 16 trained",
+//! "4 bert.encoder.layer.0.attention.self.query Linear weight [8, 8] 72 trained",
+//! "5 bert.encoder.layer.0.attention.self.key Linear weight [8, 8] 72 trained",
+//! "6 bert.encoder.layer.0.attention.self.value Linear weight [8, 8] 72 trained",
+//! "7 bert.encoder.layer.0.attention.output.dense Linear weight [8, 8] 72 trained",
+//! "8 bert.encoder.layer.0.attention.output.LayerNorm LayerNorm weight [8] 16 trained",
+//! "9 bert.encoder.layer.0.intermediate.dense Linear weight [16, 8] 144 trained",
+//! "10 bert.encoder.layer.0.output.dense Linear weight [8, 16] 136 trained",
+//! "11 bert.encoder.layer.0.output.LayerNorm LayerNorm weight [8] 16 trained",
+//! "12 bert.pooler.dense Linear weight [8, 8] 72 trained",
+//! "13 classifier Linear weight [2, 8] 18 trained",
+//! "14 leaves, 1378 parameters: 1378 trained, 0 not",
+//! # ];
+//! # assert_eq!(rows, expected);
+//! # Ok::<(), freeze_core::Error>(())
+//! ```
 
 mod heads;
 mod layers;

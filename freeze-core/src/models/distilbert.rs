@@ -1,5 +1,40 @@
 //! DistilBERT (Sanh et al., 2019, [arXiv:1910.01108](https://arxiv.org/abs/1910.01108)): half of BERT's layers,
 //! without segments and with other names; the encoder, and heads for texts and for tokens.
+//!
+//! The leaves of a classifier of texts with one layer, each with its weight and, not shown here, its bias:
+//!
+//! ```
+//! # use candle_core::{DType, Device::Cpu};
+//! # use freeze_core::{Freezable, init::Seeded, models::PretrainedConfig};
+//! # use freeze_core::models::distilbert::{Config, DistilBertForSequenceClassification};
+//! # let config = Config::from_json(
+//! #     r#"{"vocab_size": 50, "dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 16,
+//! #         "max_position_embeddings": 32}"#,
+//! # )?;
+//! let vb = Seeded::builder(1, DType::F32, &Cpu);
+//! let net = DistilBertForSequenceClassification::new(&config, 2, vb)?;
+//! let summary = net.summary()?.to_string();
+//! # let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+//! # let rows: Vec<String> = summary.lines().map(words).filter(|row| row.starts_with(char::is_numeric)).collect();
+//! # let expected = [
+//! "0 distilbert.embeddings.word_embeddings Embedding weight [50, 8] 400 trained",
+//! "1 distilbert.embeddings.position_embeddings Embedding weight [32, 8] 256 trained",
+//! "2 distilbert.embeddings.LayerNorm LayerNorm weight [8] 16 trained",
+//! "3 distilbert.transformer.layer.0.attention.q_lin Linear weight [8, 8] 72 trained",
+//! "4 distilbert.transformer.layer.0.attention.k_lin Linear weight [8, 8] 72 trained",
+//! "5 distilbert.transformer.layer.0.attention.v_lin Linear weight [8, 8] 72 trained",
+//! "6 distilbert.transformer.layer.0.attention.out_lin Linear weight [8, 8] 72 trained",
+//! "7 distilbert.transformer.layer.0.sa_layer_norm LayerNorm weight [8] 16 trained",
+//! "8 distilbert.transformer.layer.0.ffn.lin1 Linear weight [16, 8] 144 trained",
+//! "9 distilbert.transformer.layer.0.ffn.lin2 Linear weight [8, 16] 136 trained",
+//! "10 distilbert.transformer.layer.0.output_layer_norm LayerNorm weight [8] 16 trained",
+//! "11 pre_classifier Linear weight [8, 8] 72 trained",
+//! "12 classifier Linear weight [2, 8] 18 trained",
+//! "13 leaves, 1362 parameters: 1362 trained, 0 not",
+//! # ];
+//! # assert_eq!(rows, expected);
+//! # Ok::<(), freeze_core::Error>(())
+//! ```
 
 mod layers;
 

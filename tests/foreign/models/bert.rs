@@ -6,12 +6,12 @@ use freeze_core::{Freezable, Staged};
 
 use super::{assert_equal, builders};
 
-const CONFIG: &str = r#"{"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2,
+pub(super) const CONFIG: &str = r#"{"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2,
     "num_attention_heads": 2, "intermediate_size": 32, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
     "max_position_embeddings": 12, "type_vocab_size": 2, "initializer_range": 0.02,
     "layer_norm_eps": 1e-12, "pad_token_id": 0, "model_type": "bert"}"#;
 
-fn settings() -> theirs::Config {
+pub(super) fn settings() -> theirs::Config {
     theirs::Config {
         vocab_size: 40,
         hidden_size: 16,
