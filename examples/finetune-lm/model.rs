@@ -21,14 +21,18 @@ use crate::text::Tokens;
 /// A file of the folder is missing or wrong, or rows are longer than the model can read.
 pub(crate) fn settings(args: &Args) -> Result<(Config, Tokens)> {
     let (config, tokens) = match &args.model {
-        None => (small(args), Tokens::Bytes),
+        None => {
+            let config = small(args);
+            let fault = |error| format!("--size {}: {error}; take a multiple of 128", args.size);
+            config.check().map_err(fault)?;
+            (config, Tokens::Bytes)
+        }
         Some(folder) => {
             let config = Config::from_file(folder)?;
             let tokens = tokenizer(folder, config.vocab_size)?;
             (config, Tokens::Of(Box::new(tokens)))
         }
     };
-    config.check()?;
     if args.length > config.max_position_embeddings {
         let positions = config.max_position_embeddings;
         let text = format!("--length {}: the model has {positions} positions", args.length);

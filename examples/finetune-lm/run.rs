@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use candle_core::Var;
 use candle_nn::ParamsAdamW;
 use freeze_core::models::TextContext;
 use freeze_core::models::llama::{Config, LlamaForCausalLM, causal_lm_loss};
 use freeze_core::optim::{AdamW, GradClip, ParamGroups};
-use freeze_core::{Freezable, Staged, Training};
+use freeze_core::{Staged, Training};
 use serde::{Deserialize, Serialize};
 
 use crate::ALLOCATOR;
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &Args, name: &str, config: &Config, tokens: &Tokens) -> 
         let mut rng = epoch.rng();
         while done < steps && start.elapsed() < time {
             let batch = text.batch(args.batch_size, args.length, &mut rng)?;
-            trained += share(&run)?;
+            trained += share(&run);
             let keys: Vec<u64> = (0..args.batch_size as u64).collect();
             let scores = run.forward(&keys, batch.clone(), &TextContext::new().train(true))?;
             let step = run.step(&causal_lm_loss(&scores, &batch, IGNORED)?)?;
@@ -97,12 +98,9 @@ fn set_up(args: &Args, name: &str, net: LlamaForCausalLM) -> Result<Training<Lla
 }
 
 /// The share of parameters that train now.
-fn share(run: &Training<LlamaForCausalLM>) -> Result<f64> {
-    let freezer = run.freezer();
-    let count =
-        |vars: Vec<candle_core::Var>| vars.iter().map(|var| var.elem_count()).sum::<usize>();
-    let all = count(freezer.whole().vars()?) as f64;
-    Ok(count(freezer.vars()) as f64 / all)
+fn share(run: &Training<LlamaForCausalLM>) -> f64 {
+    let count = |vars: Vec<Var>| vars.iter().map(|var| var.elem_count()).sum::<usize>() as f64;
+    count(run.freezer().trained_vars()) / count(run.freezer().vars())
 }
 
 /// The mean cross-entropy of the validation text.

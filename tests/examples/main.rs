@@ -7,6 +7,7 @@ mod common;
 mod dataset;
 mod finetune;
 mod idx;
+mod language;
 mod programs;
 mod rated;
 mod sentiment;
