@@ -73,8 +73,10 @@ pub use plan::{
 };
 pub use policy::{Decision, Elapsed, Policy, Reason};
 pub use recompute::Recompute;
+#[cfg(feature = "tensorboard")]
+pub use train::TensorBoard;
 pub use train::{
-    EarlyStop, Epoch, JsonLines, LayerFreezing, MetricSink, Report, Training, freeze_layers,
+    Csv, EarlyStop, Epoch, JsonLines, LayerFreezing, MetricSink, Report, Training, freeze_layers,
 };
 
 #[cfg(feature = "derive")]

@@ -14,6 +14,7 @@ mod recomputed_view;
 mod resume;
 mod rig;
 mod rules;
+mod sinks;
 mod stop;
 mod threads;
 mod turns;

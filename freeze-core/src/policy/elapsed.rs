@@ -38,6 +38,11 @@ impl Elapsed {
         Self { step, steps, ..self }
     }
 
+    /// Whether this point of the run comes after `other`.
+    pub(crate) fn is_after(&self, other: Self) -> bool {
+        (self.step, self.epoch) > (other.step, other.epoch)
+    }
+
     /// An error if steps are not counted.
     pub(crate) fn check_steps(&self) -> Result<()> {
         let expected = "the steps of the whole run: `Elapsed::at_step(step, steps)`";

@@ -1,6 +1,7 @@
 //! The end of an epoch: policy, metrics, checkpoint.
 
 use super::driven::as_plan;
+use super::metrics::MetricSink;
 use super::report::EpochReport;
 use super::stop::Stopped;
 use super::training::Training;
@@ -84,6 +85,7 @@ impl<M: Freezable> Training<M> {
             None => Ok(()),
         };
         let recorded = recorded.and(self.record(metrics, report.elapsed));
+        let recorded = recorded.and(self.each_sink(|sink| sink.flush()));
         let saved = self.save_if_due();
         let finished = self.finish_sinks();
         report.saved = saved?;
@@ -130,13 +132,21 @@ impl<M: Freezable> Training<M> {
         told
     }
 
+    /// Calls something of all sinks, even if one fails, and returns the first error.
+    pub(super) fn each_sink(
+        &mut self,
+        mut call: impl FnMut(&mut dyn MetricSink) -> Result<()>,
+    ) -> Result<()> {
+        let own = self.policy.iter_mut().map(|policy| policy.sink_mut() as &mut dyn MetricSink);
+        let sinks = self.sinks.iter_mut().map(|sink| sink as &mut dyn MetricSink);
+        sinks.chain(own).map(&mut call).fold(Ok(()), Result::and)
+    }
+
     /// Calls `finish` of all sinks once, if the run is over.
     pub(super) fn finish_sinks(&mut self) -> Result<()> {
         if !self.clock.is_over() || std::mem::replace(&mut self.finished, true) {
             return Ok(());
         }
-        let sinks = self.sinks.iter_mut().map(|sink| sink.finish());
-        let policy = self.policy.iter_mut().map(|policy| policy.finish());
-        sinks.chain(policy).fold(Ok(()), Result::and)
+        self.each_sink(|sink| sink.finish())
     }
 }

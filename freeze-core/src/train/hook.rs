@@ -258,6 +258,10 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
         self.progress = Progress::default();
     }
 
+    pub(super) fn sink_mut(&mut self) -> &mut K {
+        &mut self.sink
+    }
+
     /// Tells the sink that the run has ended.
     ///
     /// # Errors

@@ -39,13 +39,15 @@ impl<M: Freezable> Training<M> {
     /// # Errors
     ///
     /// As [`Manager::resume`](crate::checkpoint::Manager::resume), the checkpoint is beyond the
-    /// run's length, or there is none and the run could not be saved; nothing has changed then.
+    /// run's length, or there is none and the run could not be saved; nothing has changed then. If a
+    /// sink cannot drop what will be recorded again, the run has resumed nevertheless.
     pub fn resume(&mut self) -> Result<Option<Resumed>> {
         self.ready()?;
         let Some(manager) = self.manager.clone() else { return Ok(None) };
         let resumed = manager.resume(self.parts())?;
+        self.begun = resumed.is_some();
         match resumed {
-            Some(_) => self.went_back(),
+            Some(_) => self.went_back()?,
             None => self.parts().check()?,
         }
         self.begun = true;
@@ -57,12 +59,12 @@ impl<M: Freezable> Training<M> {
     /// # Errors
     ///
     /// As [`Checkpoint::resume`], or the checkpoint is beyond the run's length; nothing has changed
-    /// then.
+    /// then. Sinks as for [`resume`](Self::resume).
     pub fn resume_from(&mut self, path: impl AsRef<Path>) -> Result<Resumed> {
         self.ready()?;
         let resumed = self.parts().resume(path)?;
-        self.went_back();
         self.begun = true;
+        self.went_back()?;
         Ok(resumed)
     }
 
@@ -80,8 +82,8 @@ impl<M: Freezable> Training<M> {
         Ok(())
     }
 
-    /// Resets state that the checkpoint does not hold.
-    fn went_back(&mut self) {
+    /// Resets state that the checkpoint does not hold, and has the sinks drop what will come again.
+    fn went_back(&mut self) -> Result<()> {
         if let Some(policy) = &mut self.policy {
             policy.rewind();
         }
@@ -93,6 +95,8 @@ impl<M: Freezable> Training<M> {
         self.mend();
         self.recheck_cache();
         self.planned();
+        let at = self.clock.elapsed();
+        self.each_sink(|sink| sink.resume(at))
     }
 
     pub(super) fn save_if_due(&mut self) -> Result<Option<PathBuf>> {

@@ -1,12 +1,19 @@
 //! Sinks for the metrics of a run.
 
+mod appended;
+mod csv;
 mod json_lines;
+#[cfg(feature = "tensorboard")]
+mod tensor_board;
 
 use crate::checkpoint::MetricHistory;
 use crate::error::Result;
 use crate::policy::{Elapsed, Reason};
 
+pub use csv::Csv;
 pub use json_lines::JsonLines;
+#[cfg(feature = "tensorboard")]
+pub use tensor_board::TensorBoard;
 
 /// Receives the metrics of a run, such as the hook's `layer_freezing/layers_frozen` and
 /// `layer_freezing/percentage_frozen`, which have the reference's names.
@@ -54,6 +61,25 @@ pub trait MetricSink: Send {
         Ok(())
     }
 
+    /// Called at the end of every epoch, once its values are recorded.
+    ///
+    /// # Errors
+    ///
+    /// The recorded values could not be written.
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called when the run goes on from `at`: what was recorded after it will be recorded again.
+    ///
+    /// # Errors
+    ///
+    /// What was recorded could not be read or dropped.
+    fn resume(&mut self, at: Elapsed) -> Result<()> {
+        let _ = at;
+        Ok(())
+    }
+
     /// Called when the run has ended and no more values will come.
     ///
     /// # Errors
@@ -97,6 +123,14 @@ macro_rules! handed_on {
                 MetricSink::reason(&mut **self, reason, elapsed)
             }
 
+            fn flush(&mut self) -> Result<()> {
+                MetricSink::flush(&mut **self)
+            }
+
+            fn resume(&mut self, at: Elapsed) -> Result<()> {
+                MetricSink::resume(&mut **self, at)
+            }
+
             fn finish(&mut self) -> Result<()> {
                 MetricSink::finish(&mut **self)
             }
@@ -108,5 +142,6 @@ handed_on!(
     &mut (dyn MetricSink + '_),
     Box<dyn MetricSink + '_>,
     &mut JsonLines,
+    &mut Csv,
     &mut MetricHistory
 );

@@ -76,7 +76,9 @@ mod update;
 pub use driven::TrainOptimizer;
 pub use epoch::Epoch;
 pub use hook::{LayerFreezing, Observed, Report, freeze_layers};
-pub use metrics::{JsonLines, MetricSink};
+#[cfg(feature = "tensorboard")]
+pub use metrics::TensorBoard;
+pub use metrics::{Csv, JsonLines, MetricSink};
 pub use report::{EpochReport, Progress, Spent, Step};
 pub use stop::{EarlyStop, OnNonFinite, Stopped};
 pub use training::Training;

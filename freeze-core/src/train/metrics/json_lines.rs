@@ -1,13 +1,12 @@
 //! Metrics as a file of JSON lines.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
 use super::MetricSink;
-use crate::error::{Error, Result};
+use super::appended::Appended;
+use crate::error::Result;
 use crate::policy::{Elapsed, Reason};
 
 /// Writes one line of JSON for each value, at once, so that a run that is killed loses none:
@@ -33,10 +32,7 @@ use crate::policy::{Elapsed, Reason};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct JsonLines {
-    path: PathBuf,
-    file: File,
-}
+pub struct JsonLines(Appended);
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -63,25 +59,19 @@ enum Value {
 }
 
 impl JsonLines {
-    /// Creates the file at `path`, or appends to an existing one, as in a resumed run. A step that
-    /// is run a second time has its values a second time, and the last ones count.
+    /// Creates the file at `path`, or appends to an existing one. When a run resumes, the lines of steps that
+    /// it makes again are dropped.
     ///
     /// # Errors
     ///
     /// The file cannot be created or read.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref().to_path_buf();
-        let fault = |source| file_error(&path, source);
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(fault)?;
-        end_the_last_line(&mut file).map_err(fault)?;
-        Ok(Self { path, file })
+        Appended::open(path.as_ref()).map(Self)
     }
 
     fn write(&mut self, line: &impl Serialize) -> Result<()> {
-        let line = serde_json::to_string(line);
-        let line = line.map_err(|error| file_error(&self.path, error.into()))? + "\n";
-        self.file.write_all(line.as_bytes()).map_err(|error| file_error(&self.path, error))
+        let line = serde_json::to_string(line).map_err(|error| self.0.fault(error.into()))?;
+        self.0.append((line + "\n").as_bytes())
     }
 }
 
@@ -98,23 +88,21 @@ impl MetricSink for JsonLines {
         self.write(&Why { leaf: &reason.leaf, why: &reason.text, elapsed })
     }
 
-    /// Waits until everything is on the disk.
+    fn flush(&mut self) -> Result<()> {
+        self.0.sync()
+    }
+
+    fn resume(&mut self, at: Elapsed) -> Result<()> {
+        let text = self.0.text()?;
+        // What is no line of ours is left as it is.
+        let stays = |line: &&str| {
+            serde_json::from_str::<Elapsed>(line).map_or(true, |when| !when.is_after(at))
+        };
+        let kept: String = text.split_inclusive('\n').filter(stays).collect();
+        if kept.len() == text.len() { Ok(()) } else { self.0.replace(kept.as_bytes()) }
+    }
+
     fn finish(&mut self) -> Result<()> {
-        self.file.sync_all().map_err(|error| file_error(&self.path, error))
+        self.0.sync()
     }
-}
-
-/// Ends an incomplete last line, which a run leaves that was killed while writing.
-fn end_the_last_line(file: &mut File) -> io::Result<()> {
-    if file.metadata()?.len() == 0 {
-        return Ok(());
-    }
-    file.seek(SeekFrom::End(-1))?;
-    let mut last = [0];
-    file.read_exact(&mut last)?;
-    if last == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
-}
-
-fn file_error(path: &Path, source: io::Error) -> Error {
-    Error::File { path: path.display().to_string(), doing: "write", source }
 }
