@@ -180,7 +180,11 @@ fn mistakes_are_named() -> Result<()> {
     for (config, expected) in [
         (Config { num_attention_heads: 3, ..small() }, "`num_attention_heads` is 3"),
         (Config { hidden_size: 0, ..small() }, "`hidden_size` is 0"),
-        (Config { mlp_ratio: 0.0, ..small() }, "`mlp_ratio`"),
+        (
+            Config { mlp_ratio: 0.1, ..small() },
+            "`mlp_ratio` is 0.1, expected a width of at least 1",
+        ),
+        (Config { mlp_ratio: f64::NAN, ..small() }, "`mlp_ratio` is NaN"),
         (Config { num_hidden_layers: 0, ..small() }, "`num_hidden_layers` is 0"),
         (Config { patch_size: 4, ..small() }, "`patch_size` is 4, expected a divisor of"),
         (Config { drop_path_rate: 1.0, ..small() }, "probability"),

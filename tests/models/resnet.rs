@@ -157,6 +157,8 @@ fn settings_are_read_from_both_kinds_of_files() -> Result<()> {
     assert_eq!(Config::from_json(&text)?, Config::resnet18(1000));
     assert_eq!(ModelConfig::from_json(&text)?, ModelConfig::ResNet(Config::resnet18(1000)));
     assert_eq!(ModelConfig::from_json(timm)?, ModelConfig::ResNet(Config::resnet34(37)));
+    let written = serde_json::to_string(&small(LayerType::Bottleneck)).expect("JSON");
+    assert_eq!(Config::from_json(&written)?, small(LayerType::Bottleneck));
     for (json, expected) in [
         (r#"{"architecture": "resnet50d"}"#, "`architecture` is `resnet50d`, expected `resnet18`"),
         (r#"{"hidden_act": "gelu"}"#, "`hidden_act` is `gelu`, expected `relu`"),

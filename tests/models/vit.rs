@@ -1,13 +1,15 @@
 //! ViT is that of PyTorch.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device::Cpu, Tensor};
 use candle_nn::VarBuilder;
+use freeze_core::checkpoint::save_weights;
+use freeze_core::init::Seeded;
 use freeze_core::models::vit::{Config, ViTForImageClassification, ViTModel};
-use freeze_core::models::{ImageContext, PretrainedConfig};
+use freeze_core::models::{ImageContext, PretrainedConfig, load_pretrained};
 use freeze_core::nn::cross_entropy;
 use freeze_core::{Freezable, Result, Staged, Stages};
 
-use crate::golden::{Case, assert_close};
+use crate::golden::{Case, assert_close, numbers};
 use crate::images::{EVAL, TRAIN, images, seeded};
 use crate::laws::{self, Subject};
 
@@ -98,6 +100,27 @@ fn leaves_and_stages_are_in_the_order_of_the_forward() -> Result<()> {
             "embeddings.position_embeddings"
         ]
     );
+    Ok(())
+}
+
+/// A file of the encoder, with a pooler that has no counterpart here.
+#[test]
+fn an_encoders_file_fits_a_classifier() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.safetensors");
+    save_weights(&path, &ViTModel::new(&small(), seeded())?)?;
+    let mut tensors = candle_core::safetensors::load(&path, &Cpu)?;
+    tensors.insert("pooler.dense.weight".into(), Tensor::zeros((8, 8), DType::F32, &Cpu)?);
+    candle_core::safetensors::save(&tensors, &path)?;
+    let vb = Seeded::builder(6, DType::F32, &Cpu);
+    let model = ViTForImageClassification::new(&small(), 3, vb)?;
+    let loaded = load_pretrained(&model, &path)?;
+    assert_eq!(loaded.missing, ["classifier.weight", "classifier.bias"]);
+    assert_eq!(loaded.unexpected.len(), 1, "{loaded}");
+    for (name, found) in model.named_tensors()? {
+        let Some(name) = name.strip_prefix("vit.") else { continue };
+        assert_eq!(numbers(&found), numbers(&tensors[name]), "{name}");
+    }
     Ok(())
 }
 

@@ -69,7 +69,7 @@ use super::config::PretrainedConfig;
 use super::context::ImageContext;
 use super::fresh::{self, Dropouts};
 use super::patches::{self, Embeddings, OtherImages, Sizes};
-use crate::error::{at_least_1, check_positive};
+use crate::error::{at_least_1, check_number};
 use crate::model::Staged;
 use crate::nn::{LayerNorm, Linear, layer_norm, ops};
 use layer::Layer;
@@ -150,8 +150,9 @@ impl PretrainedConfig for Config {
 
     fn check(&self) -> crate::error::Result<()> {
         at_least_1("num_hidden_layers", self.num_hidden_layers)?;
-        check_positive("mlp_ratio", self.mlp_ratio)?;
         check_heads("hidden_size", self.hidden_size, self.num_attention_heads)?;
+        let one = 1.0 / self.hidden_size as f64;
+        check_number("mlp_ratio", self.mlp_ratio, one.., "a width of at least 1")?;
         patches::check(self.num_channels, self.image_size, self.patch_size)
     }
 }

@@ -1,13 +1,13 @@
 //! What a ResNet is made of, from the two kinds of `config.json` that there are.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, at_least_1};
 use crate::models::config::PretrainedConfig;
 
 /// What a [`ResNet`](super::ResNet) is made of. Deserialised from the `config.json` of `transformers` (sizes) or of
 /// timm (`"architecture": "resnet50"`).
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(try_from = "Json")]
 pub struct Config {
     /// Colours.
@@ -30,7 +30,7 @@ pub struct Config {
 }
 
 /// The kind of a residual block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LayerType {
     /// Two convolutions of 3 by 3.
