@@ -87,7 +87,7 @@ pub use freeze_derive::{Flow, Freezable};
 struct Readme;
 
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/COOKBOOK.md")]
+#[cfg_attr(feature = "models", doc = include_str!("../../docs/COOKBOOK.md"))]
 struct Cookbook;
 
 #[cfg(doctest)]
