@@ -71,7 +71,11 @@ fn reviews(count: usize) -> Vec<Rated> {
             1 => format!("it was said in {}", review / 2),
             _ => format!("sentence {at} of review {review}"),
         };
-        rated(&format!("{review}_{at}"), if (review + at) % 2 == 0 { 2.0 } else { -2.0 }, &text)
+        rated(
+            &format!("{review}_{at}"),
+            if (review + at).is_multiple_of(2) { 2.0 } else { -2.0 },
+            &text,
+        )
     };
     (0..count).flat_map(|review| (0..5).map(move |at| sentence(review, at))).collect()
 }
