@@ -122,7 +122,7 @@ fn sentences() -> Result<(String, String)> {
             if !seen.insert(rated.text.to_lowercase()) {
                 continue;
             }
-            let checks = XxHash3_128::oneshot(name.as_bytes()) % 20 == 0;
+            let checks = XxHash3_128::oneshot(name.as_bytes()).is_multiple_of(20);
             let part = if checks { &mut valid } else { &mut train };
             part.push_str(&rated.text);
             part.push('\n');
