@@ -64,7 +64,7 @@ fn halves_are_computed_in_f32() {
     for (dtype, tolerance) in [(DType::F16, 1e-3), (DType::BF16, 8e-3)] {
         let [cos, sin] = tables(40, 16, DType::F32);
         let x = random(1, (2, 3, 40, 32), dtype);
-        check_half(dtype, tolerance, &[x.clone()], |t| rope(&t[0], &cos, &sin));
+        check_half(dtype, tolerance, std::slice::from_ref(&x), |t| rope(&t[0], &cos, &sin));
         // Rounded once, at the end.
         let exact = rope(&x.to_dtype(DType::F32).unwrap(), &cos, &sin).unwrap();
         assert_eq!(flat(&rope(&x, &cos, &sin).unwrap()), flat(&exact.to_dtype(dtype).unwrap()));
@@ -106,8 +106,9 @@ fn the_number_of_threads_changes_nothing() {
     let [cos, sin] = tables(90, 32, DType::F32);
     let x = random(1, (2, 90, 256), DType::F32);
     let run = || {
-        let (y, grads) =
-            gradients(&[x.clone()], &[true], |t| split_heads_rope(&t[0], 4, &cos, &sin));
+        let (y, grads) = gradients(std::slice::from_ref(&x), &[true], |t| {
+            split_heads_rope(&t[0], 4, &cos, &sin)
+        });
         [flat(&y), flat(grads[0].as_ref().unwrap())]
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
