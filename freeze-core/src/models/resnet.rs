@@ -1,10 +1,11 @@
 //! ResNet (He et al., 2015, arXiv:1512.03385): 18, 34, 50, 101 and 152, with the tensor names of torchvision and
-//! timm. For files of `transformers`, see [`torchvision_name`].
+//! timm; [`load_pretrained`](crate::models::load_pretrained) also knows those of `transformers`
+//! ([`torchvision_name`]).
 //!
 //! The stages are `conv1`, `bn1` (with its rectifier and the pooling), each block of `layer1` to `layer4`, and
 //! `fc` (with the mean over the image). Batch norms normalise by the batch where the context says so, and frozen
 //! ones by [`BatchNormPolicy`](crate::BatchNormPolicy). `num_batches_tracked`, which files of PyTorch have, has no
-//! counterpart: nothing reads it.
+//! counterpart: no forward reads it, and PyTorch loads files without it.
 //!
 //! ```
 //! use candle_core::{DType, Device::Cpu, Tensor};
