@@ -104,7 +104,7 @@ fn names_and_mistakes() {
     let expected = Config { dim: 24, ..Default::default() };
     assert_eq!(config.expect("settings"), ModelConfig::DistilBert(expected));
     let error = Config::from_json(r#"{"n_heads": 5}"#).expect_err("5 of 768").to_string();
-    assert!(error.contains("is 5, expected a divisor"), "{error}");
+    assert!(error.contains("`n_heads` is 5, expected a divisor"), "{error}");
     let tokens = Classifier.input(DType::F32);
     let typed = TextContext::new().token_types(tokens.zeros_like().expect("types"));
     let long = Tensor::zeros((1, 11), candle_core::DType::U32, &Cpu).expect("tokens");

@@ -21,26 +21,31 @@ pub(super) fn attend(
 ) -> Result<Tensor> {
     let split = |layer: &Linear| split_heads(&layer.forward(xs)?, heads);
     let (q, k, v) = (split(query)?, split(key)?, split(value)?);
-    let mixed = match train {
-        true => scaled_dot_product_attention_dropout(&q, &k, &v, mask, None, dropout),
-        false => scaled_dot_product_attention(&q, &k, &v, mask, None),
-    }?;
-    merge_heads(&mixed)
+    merge_heads(&mix([&q, &k, &v], mask, dropout, train)?)
 }
 
-/// An error unless a size above 0, called `name`, is cut into `heads`.
+/// Attention of queries, keys and values in heads, `[batch, heads, length, size]`. `dropout` drops probabilities if
+/// `train`.
+pub(super) fn mix(
+    [q, k, v]: [&Tensor; 3],
+    mask: AttentionMask<'_>,
+    dropout: &Dropout,
+    train: bool,
+) -> Result<Tensor> {
+    match train {
+        true => scaled_dot_product_attention_dropout(q, k, v, mask, None, dropout),
+        false => scaled_dot_product_attention(q, k, v, mask, None),
+    }
+}
+
+/// An error unless a size above 0 is cut into heads; both with the names that the settings have for them.
 pub(super) fn check_heads(
-    name: &'static str,
-    size: usize,
-    heads: usize,
+    (of_size, size): (&'static str, usize),
+    (of_heads, heads): (&'static str, usize),
 ) -> crate::error::Result<()> {
-    at_least_1(name, size)?;
-    match size.is_multiple_of(at_least_1("num_attention_heads", heads)?) {
+    at_least_1(of_size, size)?;
+    match size.is_multiple_of(at_least_1(of_heads, heads)?) {
         true => Ok(()),
-        false => Err(Error::count(
-            "num_attention_heads",
-            heads,
-            "a divisor of the size of a token's vector",
-        )),
+        false => Err(Error::count(of_heads, heads, "a divisor of the size of a token's vector")),
     }
 }

@@ -138,7 +138,10 @@ impl PretrainedConfig for Config {
 
     fn check(&self) -> crate::error::Result<()> {
         at_least_1("max_position_embeddings", self.max_position_embeddings)?;
-        check_heads("hidden_size", self.hidden_size, self.num_attention_heads)
+        check_heads(
+            ("hidden_size", self.hidden_size),
+            ("num_attention_heads", self.num_attention_heads),
+        )
     }
 }
 

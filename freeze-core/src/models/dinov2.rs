@@ -150,7 +150,10 @@ impl PretrainedConfig for Config {
 
     fn check(&self) -> crate::error::Result<()> {
         at_least_1("num_hidden_layers", self.num_hidden_layers)?;
-        check_heads("hidden_size", self.hidden_size, self.num_attention_heads)?;
+        check_heads(
+            ("hidden_size", self.hidden_size),
+            ("num_attention_heads", self.num_attention_heads),
+        )?;
         let one = 1.0 / self.hidden_size as f64;
         check_number("mlp_ratio", self.mlp_ratio, one.., "a width of at least 1")?;
         patches::check(self.num_channels, self.image_size, self.patch_size)

@@ -107,7 +107,7 @@ impl PretrainedConfig for Config {
 
     fn check(&self) -> crate::error::Result<()> {
         at_least_1("max_position_embeddings", self.max_position_embeddings)?;
-        check_heads("dim", self.dim, self.n_heads)
+        check_heads(("dim", self.dim), ("n_heads", self.n_heads))
     }
 }
 

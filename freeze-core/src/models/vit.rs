@@ -132,7 +132,10 @@ impl PretrainedConfig for Config {
     fn check(&self) -> crate::error::Result<()> {
         at_least_1("num_hidden_layers", self.num_hidden_layers)?;
         at_least_1("intermediate_size", self.intermediate_size)?;
-        check_heads("hidden_size", self.hidden_size, self.num_attention_heads)?;
+        check_heads(
+            ("hidden_size", self.hidden_size),
+            ("num_attention_heads", self.num_attention_heads),
+        )?;
         patches::check(self.num_channels, self.image_size, self.patch_size)
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, at_least_1};
 use crate::models::activation::Activation;
+use crate::models::attention::check_heads;
 use crate::models::config::PretrainedConfig;
 
 /// Which of the relatives: what they do not set in their files.
@@ -156,13 +157,10 @@ impl PretrainedConfig for Config {
     const MODEL_TYPES: &'static [&'static str] = &["llama", "qwen2", "qwen3", "smollm3"];
 
     fn check(&self) -> Result<()> {
-        let (size, heads) = (self.hidden_size, self.num_attention_heads);
-        at_least_1("hidden_size", size)?;
+        let heads = self.num_attention_heads;
+        check_heads(("hidden_size", self.hidden_size), ("num_attention_heads", heads))?;
         at_least_1("max_position_embeddings", self.max_position_embeddings)?;
         at_least_1("no_rope_layer_interval", self.no_rope_layer_interval)?;
-        if !size.is_multiple_of(at_least_1("num_attention_heads", heads)?) {
-            return Err(Error::count("num_attention_heads", heads, "a divisor of `hidden_size`"));
-        }
         if !heads.is_multiple_of(at_least_1("num_key_value_heads", self.key_heads())?) {
             let (found, expected) = (self.key_heads(), "a divisor of `num_attention_heads`");
             return Err(Error::count("num_key_value_heads", found, expected));

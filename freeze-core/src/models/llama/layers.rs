@@ -6,12 +6,10 @@ use candle_nn::VarBuilder;
 use super::config::{Config, ModelType};
 use super::rotary::Rotary;
 use crate::models::activation::Activation;
+use crate::models::attention::mix;
 use crate::models::context::TextContext;
 use crate::models::fresh::{Dropouts, linear, linear_no_bias};
-use crate::nn::ops::{
-    AttentionMask, add, merge_heads, mul, rope, scaled_dot_product_attention,
-    scaled_dot_product_attention_dropout, split_heads, split_heads_rope,
-};
+use crate::nn::ops::{AttentionMask, add, merge_heads, mul, rope, split_heads, split_heads_rope};
 use crate::nn::{Dropout, Linear, RmsNorm, rms_norm};
 
 /// Attention to what came before and a gated perceptron (Shazeer 2020, arXiv:2002.05202), each of its normalised
@@ -112,13 +110,8 @@ impl DecoderLayer {
         let v = split_heads(&self.v_proj.forward(xs)?, self.key_heads)?;
         let hidden = context.additive(xs)?;
         let mask = hidden.as_ref().map_or(AttentionMask::Causal, AttentionMask::CausalAdditive);
-        let mixed = match context.is_train() {
-            true => {
-                let dropout = &self.attention_dropout;
-                scaled_dot_product_attention_dropout(&q, &k, &v, mask, None, dropout)
-            }
-            false => scaled_dot_product_attention(&q, &k, &v, mask, None),
-        }?;
+        let (dropout, train) = (&self.attention_dropout, context.is_train());
+        let mixed = mix([&q, &k, &v], mask, dropout, train)?;
         self.o_proj.forward(&merge_heads(&mixed)?)
     }
 }
