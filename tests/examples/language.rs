@@ -183,7 +183,7 @@ fn what_is_wrong_is_one_line_that_says_what_to_do() {
     if !fetched().join("texts").is_dir() {
         let output = example("finetune-lm", &["--steps=1"]);
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(stderr.contains("get it by `bash examples/finetune/fetch.sh`"), "{stderr}");
+        assert!(stderr.contains("`bash examples/finetune/fetch.sh` gets the texts"), "{stderr}");
         assert_eq!(output.status.code(), Some(1));
     }
 }
