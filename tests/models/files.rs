@@ -59,7 +59,11 @@ fn what_cannot_be_used_is_named() {
     }
     for (json, expected) in [
         ("{}", "it has no `model_type`; there is `bert`, `distilbert`"),
-        (r#"{"model_type": "mamba"}"#, "`model_type` is `mamba`; there is `bert`, `distilbert`"),
+        (
+            r#"{"model_type": "mamba"}"#,
+            "`model_type` is `mamba`; there is `bert`, `distilbert`, `llama`, `qwen2`, `qwen3`, `smollm3`, `vit`, \
+             `dinov2`, `resnet`",
+        ),
     ] {
         let error = ModelConfig::from_json(json).expect_err(json).to_string();
         assert!(error.contains(expected), "{error}");

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::config::{PretrainedConfig, fault, parse, read};
 use super::{bert, dinov2, distilbert, llama, resnet, vit};
-use crate::error::{Result, listed};
+use crate::error::Result;
 
 /// The settings of any model that there is, told apart by `model_type`.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,39 +63,39 @@ impl ModelConfig {
             None if json.get("architecture").is_some() => "resnet".to_string(),
             None => return Err(fault(of, format!("it has no `model_type`; there is {}", all()))),
         };
-        match found.as_str() {
-            kind if bert::Config::MODEL_TYPES.contains(&kind) => {
-                bert::Config::from_value(of, json).map(Self::Bert)
-            }
-            kind if distilbert::Config::MODEL_TYPES.contains(&kind) => {
-                distilbert::Config::from_value(of, json).map(Self::DistilBert)
-            }
-            kind if llama::Config::MODEL_TYPES.contains(&kind) => {
-                llama::Config::from_value(of, json).map(Self::Llama)
-            }
-            kind if vit::Config::MODEL_TYPES.contains(&kind) => {
-                vit::Config::from_value(of, json).map(Self::ViT)
-            }
-            kind if dinov2::Config::MODEL_TYPES.contains(&kind) => {
-                dinov2::Config::from_value(of, json).map(Self::Dinov2)
-            }
-            kind if resnet::Config::MODEL_TYPES.contains(&kind) => {
-                resnet::Config::from_value(of, json).map(Self::ResNet)
-            }
-            _ => Err(fault(of, format!("`model_type` is `{found}`; there is {}", all()))),
+        let model = MODELS.iter().find(|(types, _)| types.contains(&&*found));
+        match model {
+            Some((_, read)) => read(of, json),
+            None => Err(fault(of, format!("`model_type` is `{found}`; there is {}", all()))),
         }
     }
 }
 
+/// The settings in the JSON of the file of that name.
+type Read = fn(&str, Value) -> Result<ModelConfig>;
+
+/// Each model: the values of `model_type` that it covers, and how its settings are read.
+const MODELS: [(&[&str], Read); 6] = [
+    (bert::Config::MODEL_TYPES, |of, json| {
+        bert::Config::from_value(of, json).map(ModelConfig::Bert)
+    }),
+    (distilbert::Config::MODEL_TYPES, |of, json| {
+        distilbert::Config::from_value(of, json).map(ModelConfig::DistilBert)
+    }),
+    (llama::Config::MODEL_TYPES, |of, json| {
+        llama::Config::from_value(of, json).map(ModelConfig::Llama)
+    }),
+    (vit::Config::MODEL_TYPES, |of, json| vit::Config::from_value(of, json).map(ModelConfig::ViT)),
+    (dinov2::Config::MODEL_TYPES, |of, json| {
+        dinov2::Config::from_value(of, json).map(ModelConfig::Dinov2)
+    }),
+    (resnet::Config::MODEL_TYPES, |of, json| {
+        resnet::Config::from_value(of, json).map(ModelConfig::ResNet)
+    }),
+];
+
 /// All that there is.
 fn all() -> String {
-    let all = [
-        bert::Config::MODEL_TYPES,
-        distilbert::Config::MODEL_TYPES,
-        llama::Config::MODEL_TYPES,
-        vit::Config::MODEL_TYPES,
-        dinov2::Config::MODEL_TYPES,
-        resnet::Config::MODEL_TYPES,
-    ];
-    listed(all.concat())
+    let types = MODELS.iter().flat_map(|(types, _)| *types);
+    types.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
