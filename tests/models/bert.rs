@@ -6,11 +6,11 @@ use freeze_core::init::Seeded;
 use freeze_core::models::bert::{
     BertForSequenceClassification, BertForTokenClassification, BertModel, Config,
 };
-use freeze_core::models::{Pooling, PretrainedConfig, TextContext};
+use freeze_core::models::{Pooling, PretrainedConfig, TextContext, mean_pool};
 use freeze_core::nn::cross_entropy;
 use freeze_core::{Freezable, Result, Staged};
 
-use crate::golden::{Case, assert_close, assert_within};
+use crate::golden::{Case, assert_close, assert_within, numbers};
 use crate::laws::{self, Subject};
 
 fn context(case: &Case) -> TextContext {
@@ -113,6 +113,20 @@ fn padding_counts_for_nothing() {
             let alone = model.forward(alone, &TextContext::new()).expect("scores");
             let here = together.narrow(0, row, 1).expect("a row");
             assert_within(&here, &alone, 1e-5, &format!("{pooling:?}, row {row}"));
+        }
+    }
+}
+
+/// In bf16 a sum of ones that is kept in bf16 does not get beyond 256.
+#[test]
+fn a_mean_of_halves_is_computed_in_f32() {
+    for dtype in [DType::BF16, DType::F16, DType::F32, DType::F64] {
+        let xs = Tensor::ones((2, 5000, 3), dtype, &Cpu).expect("vectors");
+        let mask = Tensor::ones((2, 5000), DType::U32, &Cpu).expect("a mask");
+        for mask in [None, Some(&mask)] {
+            let mean = mean_pool(&xs, mask).expect("a mean");
+            assert_eq!((mean.dims(), mean.dtype()), (&[2, 3][..], dtype));
+            assert_eq!(numbers(&mean), [1.0; 6], "{dtype:?}, {mask:?}");
         }
     }
 }

@@ -69,9 +69,10 @@ use super::config::PretrainedConfig;
 use super::context::ImageContext;
 use super::fresh::{self, Dropouts};
 use super::patches::{self, Embeddings, OtherImages, Sizes};
+use super::pooling::mean_pool;
 use crate::error::{at_least_1, check_number};
 use crate::model::Staged;
-use crate::nn::{LayerNorm, Linear, layer_norm, ops};
+use crate::nn::{LayerNorm, Linear, layer_norm};
 use layer::Layer;
 
 /// What a DINOv2 is made of: the fields of a `config.json` with `"model_type": "dinov2"`, whose defaults are those
@@ -262,11 +263,9 @@ impl Staged for Dinov2ForImageClassification {
             Stage::Layers(i) => self.layers[i].forward(&xs, context.train),
             Stage::Layernorm => self.layernorm.forward(&xs),
             Stage::Classifier => {
-                let patches = xs.dim(1)? - 1;
-                let grid = xs.narrow(1, 1, patches)?.unsqueeze(1)?;
-                let mean = ops::avg_pool2d(&grid, (patches, 1))?.squeeze(1)?;
-                let both = Tensor::cat(&[&xs.narrow(1, 0, 1)?, &mean], D::Minus1)?;
-                self.classifier.forward(&both.squeeze(1)?)
+                let patches = mean_pool(&xs.narrow(1, 1, xs.dim(1)? - 1)?, None)?;
+                let class = xs.narrow(1, 0, 1)?.squeeze(1)?;
+                self.classifier.forward(&Tensor::cat(&[&class, &patches], D::Minus1)?)
             }
         }
     }

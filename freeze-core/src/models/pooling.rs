@@ -2,6 +2,8 @@
 
 use candle_core::{Result, Tensor, bail};
 
+use crate::kernel::internal_dtype;
+
 /// What of a text's tokens goes to the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pooling {
@@ -13,7 +15,8 @@ pub enum Pooling {
 }
 
 /// The mean over the tokens of each text of `xs`, `[batch, length, size]`, where `mask`, `[batch, length]`, is not
-/// 0: `[batch, size]`. It is what sentence-transformers calls mean pooling. A text of padding alone gives zeros.
+/// 0: `[batch, size]`. It is what sentence-transformers calls mean pooling. A text of padding alone gives
+/// zeros. Halves are added up in f32.
 ///
 /// ```
 /// use candle_core::{Device::Cpu, Tensor};
@@ -30,11 +33,17 @@ pub enum Pooling {
 /// Shapes that do not fit.
 pub fn mean_pool(xs: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     let (batch, length, _) = xs.dims3()?;
-    let Some(mask) = mask else { return xs.mean(1) };
-    if mask.dims() != [batch, length] {
-        bail!("mean_pool: the mask has shape {:?}, of tokens [{batch}, {length}]", mask.shape());
-    }
-    let counts = mask.ne(0f64)?.to_dtype(xs.dtype())?.unsqueeze(2)?;
-    let total = counts.sum(1)?.maximum(1f64)?;
-    xs.broadcast_mul(&counts)?.sum(1)?.broadcast_div(&total)
+    let wide = xs.to_dtype(internal_dtype(xs.dtype()))?;
+    let mean = match mask {
+        None => wide.mean(1)?,
+        Some(mask) if mask.dims() == [batch, length] => {
+            let counts = mask.ne(0f64)?.to_dtype(wide.dtype())?.unsqueeze(2)?;
+            let total = counts.sum(1)?.maximum(1f64)?;
+            wide.broadcast_mul(&counts)?.sum(1)?.broadcast_div(&total)?
+        }
+        Some(mask) => {
+            bail!("mean_pool: the mask has shape {:?}, of tokens [{batch}, {length}]", mask.shape())
+        }
+    };
+    mean.to_dtype(xs.dtype())
 }
