@@ -9,5 +9,6 @@ mod images;
 mod laws;
 mod llama;
 mod llama_files;
+mod odd;
 mod resnet;
 mod vit;

@@ -52,6 +52,39 @@ fn json_lines_and_tables_have_no_doubles() -> Result<()> {
     cut_and_resumed(&|path| Box::new(Csv::create(path).expect("a file")), &lines)
 }
 
+/// Resumed twice, with the files gone in between, and after a run of nothing.
+#[test]
+fn files_that_are_gone_or_empty_are_begun_again() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let paths = ["run.jsonl", "run.csv"].map(|name| dir.path().join(name));
+    let run = || -> Result<_> {
+        let manager = Manager::new(dir.path().join("kept"))?.save_every_epochs(1)?;
+        let run = plain()?.metrics(JsonLines::create(&paths[0])?).metrics(Csv::create(&paths[1])?);
+        Ok(run.checkpoints(manager))
+    };
+    drop(run()?);
+    let mut first = run()?;
+    assert!(first.resume()?.is_none());
+    let epoch = first.next_epoch()?.expect("an epoch");
+    drive_epoch(&mut first, &epoch)?;
+    first.epoch_end([])?;
+    drop(first);
+    let before = paths.each_ref().map(|path| lines(path));
+    let mut again = run()?;
+    again.resume()?.expect("a checkpoint");
+    again.resume()?.expect("the same");
+    assert_eq!(paths.each_ref().map(|path| lines(path)), before, "nothing comes again");
+    for path in &paths {
+        fs::remove_file(path).expect("removed");
+    }
+    let mut last = run()?;
+    last.resume()?.expect("a checkpoint");
+    drive(&mut last)?;
+    let [json, csv] = paths.each_ref().map(|path| lines(path).len());
+    assert_eq!((json, csv), (EPOCHS - 1, EPOCHS), "the losses of the epochs that were left");
+    Ok(())
+}
+
 /// As TensorBoard reads a folder: what a session begins with drops what came from its step on.
 fn board(folder: &Path) -> Vec<String> {
     let files = fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").path());
