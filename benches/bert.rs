@@ -4,15 +4,16 @@
 #[allow(dead_code, reason = "medians and milliseconds alone")]
 #[path = "layers/clock.rs"]
 mod clock;
+#[path = "layers/drawn.rs"]
+mod drawn;
 #[allow(dead_code, reason = "whole steps alone")]
 #[path = "layers/peer.rs"]
 mod peer;
 
 use std::time::Instant;
 
-use candle_core::{DType, Device::Cpu, Tensor};
+use candle_core::{Device::Cpu, Tensor};
 use candle_nn::{Optimizer, ParamsAdamW};
-use freeze_core::init::Seeded;
 use freeze_core::models::bert::{BertForSequenceClassification, Config};
 use freeze_core::models::{Pooling, TextContext};
 use freeze_core::nn::cross_entropy;
@@ -20,6 +21,7 @@ use freeze_core::optim::AdamW;
 use freeze_core::{BatchNormPolicy, Freezer, Result, Staged, backward};
 
 use clock::{median, ms};
+use drawn::{classes, seeded};
 use peer::Peer;
 
 #[global_allocator]
@@ -114,8 +116,7 @@ impl Contestant {
             intermediate_size: 1536,
             ..Config::default()
         };
-        let vb = Seeded::builder(0, DType::F32, &Cpu);
-        let net = BertForSequenceClassification::new(&config, 2, Pooling::Cls, vb)?;
+        let net = BertForSequenceClassification::new(&config, 2, Pooling::Cls, seeded(0))?;
         let mut model = Freezer::new(net)?;
         let params = ParamsAdamW { lr: 1e-5, ..Default::default() };
         let mut optimizer = AdamW::with_names(model.planned_vars(), params)?;
@@ -124,19 +125,13 @@ impl Contestant {
             let leaf = model.leaf_before(&format!("bert.encoder.layer.{layers}"))?;
             model.freeze_front(leaf, &mut [&mut optimizer])?;
         }
-        let drawn = |shape: &[usize], below: u32| {
-            let count: usize = shape.iter().product();
-            let numbers: Vec<u32> =
-                (0..count as u32).map(|at| at.wrapping_mul(2_654_435_761) % below).collect();
-            Tensor::from_vec(numbers, shape, &Cpu)
-        };
         let mask = (0..texts * width).map(|at| u32::from(at % width < width - 3)).collect();
         let mask = Tensor::from_vec::<_, u32>(mask, (texts, width), &Cpu)?;
         Ok(Self {
             model,
             optimizer,
-            tokens: drawn(&[texts, width], 30522)?,
-            classes: drawn(&[texts], 2)?,
+            tokens: classes((texts, width), 30522)?,
+            classes: classes(texts, 2)?,
             context: TextContext::padded(&mask)?.train(true),
         })
     }

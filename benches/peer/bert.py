@@ -5,12 +5,11 @@ embeddings in front, or `nothing`) and a number of steps; the answer is the medi
 backward and update, and of the step.
 """
 
-import statistics
-import sys
 import time
 
 import torch
 import transformers
+from turns import take
 
 CONFIG = dict(
     hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, num_labels=2
@@ -46,18 +45,4 @@ class Contestant:
         return forward - start, backward - forward, end - backward, end - start
 
 
-def main():
-    torch.set_num_threads(int(sys.argv[1]))
-    contestants = {}
-    print(f"PyTorch {torch.__version__}, transformers {transformers.__version__}", flush=True)
-    for line in sys.stdin:
-        shape, frozen, steps = line.rstrip("\n").split("\t")
-        if (shape, frozen) not in contestants:
-            contestants[shape, frozen] = Contestant(shape, frozen)
-        one = contestants[shape, frozen]
-        one.step()
-        steps = [one.step() for _ in range(int(steps))]
-        print(*(statistics.median(part) for part in zip(*steps)), sep="\t", flush=True)
-
-
-main()
+take(f"PyTorch {torch.__version__}, transformers {transformers.__version__}", Contestant)

@@ -4,13 +4,12 @@ Each line on stdin names a model, a depth and a number of steps; the answer is t
 forward, backward and update, and of the step. The models stay between lines.
 """
 
-import statistics
-import sys
 import time
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from turns import take
 
 
 class ConvNorm(nn.Module):
@@ -171,18 +170,4 @@ def contestant(model, depth):
     return Attention(int(depth)) if model == "attention" else Contestant(model, depth)
 
 
-def main():
-    torch.set_num_threads(int(sys.argv[1]))
-    contestants = {}
-    print(f"PyTorch {torch.__version__}", flush=True)
-    for line in sys.stdin:
-        model, depth, steps = line.rstrip("\n").split("\t")
-        if (model, depth) not in contestants:
-            contestants[model, depth] = contestant(model, depth)
-        one = contestants[model, depth]
-        one.step()
-        steps = [one.step() for _ in range(int(steps))]
-        print(*(statistics.median(part) for part in zip(*steps)), sep="\t", flush=True)
-
-
-main()
+take(f"PyTorch {torch.__version__}", contestant)

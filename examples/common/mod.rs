@@ -1,4 +1,5 @@
-//! Shared by the examples: images, rated sentences, policies by name, a progress bar, tables.
+//! Shared by the examples: images, rated sentences, tokenisers, policies by name, a progress bar,
+//! tables.
 
 pub(crate) mod dataset;
 pub(crate) mod idx;
@@ -6,6 +7,7 @@ pub(crate) mod policy;
 pub(crate) mod progress;
 pub(crate) mod rated;
 pub(crate) mod table;
+pub(crate) mod tokenizer;
 
 use candle_core::DType;
 use candle_nn::Module;

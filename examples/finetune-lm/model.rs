@@ -1,17 +1,14 @@
 //! The model: a small one of bytes, or one from a folder.
 
-use std::path::Path;
-
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 use freeze_core::Freezable;
 use freeze_core::init::Seeded;
 use freeze_core::models::llama::{Config, LlamaForCausalLM};
 use freeze_core::models::{PretrainedConfig, load_pretrained};
-use tokenizers::Tokenizer;
 
 use crate::args::Args;
-use crate::common::Result;
+use crate::common::{Result, tokenizer::tokenizer};
 use crate::text::Tokens;
 
 /// The settings of the model that the command line names, and its tokens.
@@ -29,7 +26,10 @@ pub(crate) fn settings(args: &Args) -> Result<(Config, Tokens)> {
         }
         Some(folder) => {
             let config = Config::from_file(folder)?;
-            let tokens = tokenizer(folder, config.vocab_size)?;
+            let path = folder.join("tokenizer.json");
+            let name = path.display().to_string();
+            let json = std::fs::read(&path).map_err(|error| format!("{name}: {error}"))?;
+            let tokens = tokenizer(&name, &json, config.vocab_size)?;
             (config, Tokens::Of(Box::new(tokens)))
         }
     };
@@ -55,20 +55,6 @@ fn small(args: &Args) -> Config {
         seed: args.seed,
         ..Default::default()
     }
-}
-
-/// The tokeniser of a folder, for a model that knows `vocabulary` tokens.
-fn tokenizer(folder: &Path, vocabulary: usize) -> Result<Tokenizer> {
-    let path = folder.join("tokenizer.json");
-    let tokenizer = Tokenizer::from_file(&path).map_err(|error| {
-        format!("{}: {error}; expected a `tokenizer.json` of the model", path.display())
-    })?;
-    let known = tokenizer.get_vocab_size(true);
-    if known > vocabulary {
-        let found = format!("{}: it has {known} tokens, the model {vocabulary}", path.display());
-        return Err(format!("{found}; take both files from one model").into());
-    }
-    Ok(tokenizer)
 }
 
 /// The model with its weights: those of the folder, or random ones.

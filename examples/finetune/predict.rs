@@ -32,10 +32,15 @@ pub(crate) fn predict(folder: &Path, texts: Vec<String>, longest: usize) -> Resu
     let net = net.freeze_upto(net.leaves()?.len())?;
     let wide = classes.iter().map(String::len).max().unwrap_or(0);
     for (sample, shares) in samples.iter().zip(probabilities(&net, &encoded)?) {
-        let best = (0..shares.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b])).unwrap_or(0);
+        let best = most_probable(&shares);
         println!("{:wide$}  {:5.1} %  {}", classes[best], 100.0 * shares[best], sample.text);
     }
     Ok(())
+}
+
+/// The class with the largest share.
+pub(crate) fn most_probable(shares: &[f32]) -> usize {
+    (0..shares.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b])).unwrap_or(0)
 }
 
 /// The probabilities of the classes for each text.

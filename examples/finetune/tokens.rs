@@ -3,7 +3,7 @@
 use tokenizers::{PostProcessor, Tokenizer, TruncationParams};
 
 use super::task::Sample;
-use crate::common::Result;
+use crate::common::{Result, tokenizer::tokenizer};
 
 /// The tokeniser of a model.
 pub(crate) struct Tokens {
@@ -25,16 +25,9 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// It is no such file, or of a model with more tokens.
+    /// As [`tokenizer`], or nothing of a text would be left.
     pub(crate) fn new(name: &str, json: &[u8], vocabulary: usize, longest: usize) -> Result<Self> {
-        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| {
-            format!("{name}: {error}; expected a `tokenizer.json` of the crate `tokenizers`")
-        })?;
-        let known = tokenizer.get_vocab_size(true);
-        if known > vocabulary {
-            let found = format!("{name}: it has {known} tokens, the model {vocabulary}");
-            return Err(format!("{found}; take both files from one model").into());
-        }
+        let mut tokenizer = tokenizer(name, json, vocabulary)?;
         let padding = tokenizer.get_padding().map_or(0, |padding| padding.pad_id);
         let added = tokenizer.get_post_processor().map_or(0, |ends| ends.added_tokens(false));
         if longest <= added {

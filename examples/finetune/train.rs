@@ -15,7 +15,7 @@ use crate::args::Args;
 use crate::batches::{self, Batch};
 use crate::common::{Result, progress};
 use crate::folder::{Folder, Net};
-use crate::predict::probabilities;
+use crate::predict::{most_probable, probabilities};
 use crate::task::Task;
 
 /// The metric that decides which weights are kept, and when training stops.
@@ -157,8 +157,7 @@ fn best(run: &Training<Net>) -> Option<f64> {
 
 /// The most probable class of each text.
 fn guesses(probabilities: &[Vec<f32>]) -> Vec<u32> {
-    let best = |row: &Vec<f32>| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
-    probabilities.iter().map(|row| best(row).unwrap_or(0) as u32).collect()
+    probabilities.iter().map(|row| most_probable(row) as u32).collect()
 }
 
 fn share_right(guesses: &[u32], classes: &[u32]) -> f64 {

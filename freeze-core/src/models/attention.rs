@@ -3,6 +3,7 @@
 use candle_core::{Module, Result, Tensor};
 
 use crate::error::{Error, at_least_1};
+use crate::models::context::TextContext;
 use crate::nn::ops::{
     AttentionMask, merge_heads, scaled_dot_product_attention, scaled_dot_product_attention_dropout,
     split_heads,
@@ -22,6 +23,19 @@ pub(super) fn attend(
     let split = |layer: &Linear| split_heads(&layer.forward(xs)?, heads);
     let (q, k, v) = (split(query)?, split(key)?, split(value)?);
     merge_heads(&mix([&q, &k, &v], mask, dropout, train)?)
+}
+
+/// As [`attend`], of the tokens of texts without the padding that `context` hides.
+pub(super) fn attend_texts(
+    projections: [&Linear; 3],
+    xs: &Tensor,
+    heads: usize,
+    context: &TextContext,
+    dropout: &Dropout,
+) -> Result<Tensor> {
+    let hidden = context.additive(xs)?;
+    let mask = hidden.as_ref().map_or(AttentionMask::None, AttentionMask::Additive);
+    attend(projections, xs, heads, mask, dropout, context.is_train())
 }
 
 /// Attention of queries, keys and values in heads, `[batch, heads, length, size]`. `dropout` drops probabilities if

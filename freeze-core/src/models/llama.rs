@@ -67,6 +67,7 @@ use candle_nn::VarBuilder;
 use super::config::PretrainedConfig;
 use super::context::TextContext;
 use super::fresh::{Dropouts, embedding, linear_no_bias};
+use super::places::length;
 use crate::model::Staged;
 use crate::nn::{Embedding, Linear, RmsNorm, cross_entropy, rms_norm};
 pub use config::{Config, ModelType, RopeScaling, RopeType};
@@ -118,12 +119,7 @@ impl LlamaForCausalLM {
     }
 
     fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
-        match *tokens.dims() {
-            [_, length] => self.rotary.check(length)?,
-            _ => {
-                bail!("llama: the tokens have shape {:?}, expected [batch, length]", tokens.shape())
-            }
-        }
+        length(tokens, self.rotary.positions())?;
         self.embed_tokens.forward(tokens)
     }
 }

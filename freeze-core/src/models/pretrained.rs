@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::config::fault;
+use super::config::{fault, parse};
 use super::resnet;
 use crate::checkpoint::WeightFile;
 use crate::error::{Result, listed};
 use crate::load::{Load, Loaded};
-use crate::model::Whole;
+use crate::model::{Freezable, Whole};
 
 /// Loads published weights, a safetensors file or the folder that has it, in one part or several, into the
 /// variables of the same names. What the file does not have, such as a new head, stays as it is and is reported as
@@ -38,7 +38,7 @@ use crate::model::Whole;
 /// There is no such file, or as [`Load::into_model`].
 pub fn load_pretrained<T: Whole>(model: &T, path: impl AsRef<Path>) -> Result<Loaded> {
     let files = files(path.as_ref())?;
-    let tensors = crate::model::Freezable::named_tensors(model.whole_model())?;
+    let tensors = model.whole_model().named_tensors()?;
     let known: HashSet<String> = tensors.into_iter().map(|(name, _)| name).collect();
     let mut names = Vec::new();
     for file in &files {
@@ -77,7 +77,7 @@ fn parts(index: &Path) -> Result<Vec<PathBuf>> {
     let of = index.display().to_string();
     let text = std::fs::read_to_string(index)
         .map_err(|error| fault(&of, format!("cannot be read: {error}")))?;
-    let json = super::config::parse(&of, &text)?;
+    let json = parse(&of, &text)?;
     let map = json.get("weight_map").and_then(Value::as_object);
     let names = map.into_iter().flat_map(|map| map.values()).filter_map(Value::as_str);
     let names: BTreeSet<&str> = names.collect();

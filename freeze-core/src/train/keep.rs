@@ -45,12 +45,13 @@ impl<M: Freezable> Training<M> {
         self.ready()?;
         let Some(manager) = self.manager.clone() else { return Ok(None) };
         let resumed = manager.resume(self.parts())?;
-        self.begun = resumed.is_some();
         match resumed {
             Some(_) => self.went_back()?,
-            None => self.parts().check()?,
+            None => {
+                self.parts().check()?;
+                self.begun = true;
+            }
         }
-        self.begun = true;
         Ok(resumed)
     }
 
@@ -63,7 +64,6 @@ impl<M: Freezable> Training<M> {
     pub fn resume_from(&mut self, path: impl AsRef<Path>) -> Result<Resumed> {
         self.ready()?;
         let resumed = self.parts().resume(path)?;
-        self.begun = true;
         self.went_back()?;
         Ok(resumed)
     }
@@ -84,6 +84,7 @@ impl<M: Freezable> Training<M> {
 
     /// Resets state that the checkpoint does not hold, and has the sinks drop what will come again.
     fn went_back(&mut self) -> Result<()> {
+        self.begun = true;
         if let Some(policy) = &mut self.policy {
             policy.rewind();
         }

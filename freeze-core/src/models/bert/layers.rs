@@ -5,12 +5,12 @@ use candle_nn::VarBuilder;
 
 use super::Config;
 use crate::models::activation::Activation;
-use crate::models::attention::attend;
+use crate::models::attention::attend_texts;
 use crate::models::config::PretrainedConfig;
 use crate::models::context::TextContext;
 use crate::models::fresh::{Dropouts, embedding, linear};
 use crate::models::places::places;
-use crate::nn::ops::{AttentionMask, add};
+use crate::nn::ops::add;
 use crate::nn::{Dropout, Embedding, LayerNorm, Linear, layer_norm};
 
 /// What a token means, where it stands and which segment it belongs to.
@@ -127,11 +127,9 @@ impl Layer {
     }
 
     fn attend(&self, xs: &Tensor, context: &TextContext) -> Result<Tensor> {
-        let hidden = context.additive(xs)?;
-        let mask = hidden.as_ref().map_or(AttentionMask::None, AttentionMask::Additive);
         let projections = [&self.query, &self.key, &self.value];
-        let (dropout, train) = (&self.attention_dropout, context.is_train());
-        self.mix.forward(&attend(projections, xs, self.heads, mask, dropout, train)?)
+        let mixed = attend_texts(projections, xs, self.heads, context, &self.attention_dropout)?;
+        self.mix.forward(&mixed)
     }
 }
 

@@ -5,12 +5,12 @@ use candle_nn::VarBuilder;
 
 use super::Config;
 use crate::models::activation::Activation;
-use crate::models::attention::attend;
+use crate::models::attention::attend_texts;
 use crate::models::config::PretrainedConfig;
 use crate::models::context::TextContext;
 use crate::models::fresh::{Dropouts, embedding, linear};
 use crate::models::places::places;
-use crate::nn::ops::{AttentionMask, add};
+use crate::nn::ops::add;
 use crate::nn::{Dropout, Embedding, LayerNorm, Linear, layer_norm};
 
 /// The epsilon of layer norms, which no configuration sets.
@@ -105,10 +105,8 @@ impl Layer {
 
     pub(super) fn forward(&self, xs: &Tensor, context: &TextContext) -> Result<Tensor> {
         let train = context.is_train();
-        let hidden = context.additive(xs)?;
-        let mask = hidden.as_ref().map_or(AttentionMask::None, AttentionMask::Additive);
         let projections = [&self.query, &self.key, &self.value];
-        let mixed = attend(projections, xs, self.heads, mask, &self.attention_dropout, train)?;
+        let mixed = attend_texts(projections, xs, self.heads, context, &self.attention_dropout)?;
         let xs = self.sa_layer_norm.forward(&add(xs, &self.mix.forward(&mixed)?)?)?;
         let hidden = self.down.forward(&self.act.forward(&self.up.forward(&xs)?)?)?;
         self.output_layer_norm.forward(&add(&xs, &self.dropout.forward(&hidden, train)?)?)

@@ -1,8 +1,10 @@
 //! The settings of Llama and its relatives.
 
+use std::ops::Bound;
+
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, at_least_1};
+use crate::error::{Error, Result, at_least_1, check_number, check_positive};
 use crate::models::activation::Activation;
 use crate::models::attention::check_heads;
 use crate::models::config::PretrainedConfig;
@@ -168,9 +170,7 @@ impl PretrainedConfig for Config {
         if self.head_size() == 0 || !self.head_size().is_multiple_of(2) {
             return Err(Error::count("head_dim", self.head_size(), "an even number, at least 2"));
         }
-        if !(self.theta().is_finite() && self.theta() > 0.0) {
-            return Err(number("rope_theta", self.theta(), "a number above 0"));
-        }
+        check_positive("rope_theta", self.theta())?;
         self.check_layers()?;
         self.rope_scaling.as_ref().map_or(Ok(()), RopeScaling::check)
     }
@@ -231,20 +231,11 @@ impl Config {
 
 impl RopeScaling {
     fn check(&self) -> Result<()> {
-        if self.partial_rotary_factor != 1.0 {
-            return Err(number("partial_rotary_factor", self.partial_rotary_factor, "1"));
-        }
-        if !(self.factor.is_finite() && self.factor > 0.0) {
-            return Err(number("factor", self.factor, "a number above 0"));
-        }
+        check_number("partial_rotary_factor", self.partial_rotary_factor, 1.0..=1.0, "1")?;
+        check_positive("factor", self.factor)?;
         let (low, high) = (self.low_freq_factor, self.high_freq_factor);
-        match low.is_finite() && high.is_finite() && low < high {
-            true => Ok(()),
-            false => Err(number("high_freq_factor", high, "more than `low_freq_factor`")),
-        }
+        check_number("low_freq_factor", low, .., "a finite number")?;
+        let above = (Bound::Excluded(low), Bound::Unbounded);
+        check_number("high_freq_factor", high, above, "more than `low_freq_factor`")
     }
-}
-
-fn number(name: &'static str, value: f64, expected: &'static str) -> Error {
-    Error::Number { name, value, expected }
 }

@@ -8,7 +8,7 @@ use super::rotary::Rotary;
 use crate::models::activation::Activation;
 use crate::models::attention::mix;
 use crate::models::context::TextContext;
-use crate::models::fresh::{Dropouts, linear, linear_no_bias};
+use crate::models::fresh::{Dropouts, linear_b};
 use crate::nn::ops::{AttentionMask, add, merge_heads, mul, rope, split_heads, split_heads_rope};
 use crate::nn::{Dropout, Linear, RmsNorm, rms_norm};
 
@@ -58,10 +58,8 @@ impl DecoderLayer {
             (config.head_size(), config.num_attention_heads, config.key_heads());
         let (bias, mlp_bias) = (config.attention_bias, config.mlp_bias);
         let qkv_bias = bias || config.model_type == ModelType::Qwen2;
-        let between = |from, to, bias, name| match bias {
-            true => linear(from, to, config.initializer_range, vb.pp(name)),
-            false => linear_no_bias(from, to, config.initializer_range, vb.pp(name)),
-        };
+        let between =
+            |from, to, bias, name| linear_b(from, to, bias, config.initializer_range, vb.pp(name));
         let norm = |size, name| rms_norm(size, config.rms_norm_eps, vb.pp(name));
         let head_norm = |name| match config.model_type {
             ModelType::Qwen3 => norm(head, name).map(Some),

@@ -3,9 +3,10 @@
 use std::f64::consts::TAU;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor};
 
 use super::config::{Config, RopeScaling, RopeType};
+use crate::models::places::check_length;
 
 /// Cosines and sines for each position, computed in f64 once they are needed and shared by all layers and views.
 #[derive(Clone, Debug)]
@@ -23,21 +24,14 @@ impl Rotary {
         Self { frequencies: frequencies.into(), positions, tables: Arc::default() }
     }
 
-    /// Whether there are as many positions as `length`.
-    pub(super) fn check(&self, length: usize) -> Result<()> {
-        if length > self.positions {
-            bail!(
-                "llama: texts of {length} tokens, but the model has {} positions: cut them, as a \
-                 tokenizer's truncation does",
-                self.positions
-            );
-        }
-        Ok(())
+    /// How many positions there are.
+    pub(super) fn positions(&self) -> usize {
+        self.positions
     }
 
     /// Cosines and sines of the first positions, `[length, size / 2]` in f32.
     pub(super) fn tables(&self, length: usize, device: &Device) -> Result<[Tensor; 2]> {
-        self.check(length)?;
+        check_length(length, self.positions)?;
         // Tables are complete when set, so a panic in another thread does no harm.
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let there = tables

@@ -31,6 +31,11 @@ impl Appended {
         }
     }
 
+    pub(super) fn is_empty(&self) -> Result<bool> {
+        let found = self.file.metadata().map(|found| found.len() == 0);
+        found.map_err(|source| fault(&self.path, source))
+    }
+
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(|source| fault(&self.path, source))
     }

@@ -39,7 +39,7 @@ impl Csv {
     /// The file cannot be created or read.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let mut table = Self(Appended::open(path.as_ref())?);
-        if table.0.text()?.is_empty() {
+        if table.0.is_empty()? {
             table.write(HEADER)?;
         }
         Ok(table)
