@@ -12,7 +12,7 @@ mod column_sums;
 pub(crate) mod conv;
 pub(crate) mod cross_entropy;
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(crate) mod cuda;
 mod dispatch;
 mod drops;
 mod element;
@@ -36,6 +36,8 @@ pub(crate) mod update;
 pub(crate) mod width;
 mod windows;
 
+use candle_core::Device;
+
 pub(crate) use blocks::{copy_rows, for_blocks, map_rows, rows_per_block, swap_rows};
 pub(crate) use bytes_of::bytes_of;
 pub(crate) use column_sums::{add_to_rows, column_sums};
@@ -50,3 +52,8 @@ pub(crate) use storage_id::StorageId;
 pub(crate) use sums::{sum1, sum2, sum3};
 pub(crate) use width::{half_wide, wide};
 pub(crate) use windows::Windows;
+
+/// Whether there are kernels for a device.
+pub(crate) fn on(device: &Device) -> bool {
+    device.is_cpu() || (cfg!(feature = "cuda") && device.is_cuda())
+}

@@ -54,16 +54,13 @@ mod tests {
 
     /// A launch does not check its arguments: they have to be those of the kernel, in its order.
     fn check<A: Arguments>() {
-        let source = include_str!("../cuda/fused.cu");
-        let head = format!("void {}_##suffix(", A::KERNEL);
-        let (_, behind) = source.split_once(&head).expect("the kernel is there");
+        let source = include_str!("../cuda/update.cu");
+        let (_, behind) = source.split_once(&format!("void {}(", A::KERNEL)).expect("the kernel");
         let (taken, _) = behind.split_once(')').expect("the arguments end");
-        let clean = |argument: &str| {
-            argument.split_whitespace().filter(|word| *word != "\\").collect::<Vec<_>>().join(" ")
-        };
+        let clean = |argument: &str| argument.split_whitespace().collect::<Vec<_>>().join(" ");
         let taken: Vec<String> = taken.split(',').map(clean).collect();
-        let all = "size n, P::stored *theta, const P::stored *grad, P::acc *state, unsigned moments, \
-                   unsigned master, double scale, double bound";
+        let all = "size n, T *theta, const T *grad, A *state, unsigned moments, unsigned has_master, \
+                   double scale, double bound";
         let numbers = A::NAMES.iter().map(|name| format!("double {name}"));
         let expected: Vec<String> = all.split(", ").map(str::to_string).chain(numbers).collect();
         assert_eq!(taken, expected, "{}", A::KERNEL);

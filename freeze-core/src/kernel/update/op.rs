@@ -25,7 +25,7 @@ pub(crate) fn update<U: ElementRule>(
     state: Option<&State>,
     tally: Option<&mut Tally>,
 ) -> Result<()> {
-    let fused = var.device().is_cpu() || (cfg!(feature = "cuda") && var.device().is_cuda());
+    let fused = crate::kernel::on(var.device());
     if var.elem_count() == 0 {
         return Ok(());
     }

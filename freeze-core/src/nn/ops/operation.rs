@@ -22,6 +22,12 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
     /// The result on the CPU.
     fn cpu(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<CpuStorage>;
 
+    /// The result on a CUDA card, by default by candle's operations. Not called for empty results.
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, operands: [Operand<'_, CudaStorage>; N]) -> Result<CudaStorage> {
+        self.portable(operands)
+    }
+
     /// The result by candle's operations, on any device. Not called for empty results.
     fn portable<S: Stored>(&self, _: [Operand<'_, S>; N]) -> Result<S> {
         bail!("{}: no kernel for this device", self.name())
@@ -74,6 +80,9 @@ impl<O: Operation<N>, const N: usize> AnyOperation<N> for O {
     }
 
     fn cuda(&self, operands: [Operand<'_, CudaStorage>; N]) -> Result<CudaStorage> {
+        #[cfg(feature = "cuda")]
+        return Operation::cuda(self, operands);
+        #[cfg(not(feature = "cuda"))]
         self.portable(operands)
     }
 

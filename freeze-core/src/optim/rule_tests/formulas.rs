@@ -1,5 +1,5 @@
 //! Each number of a rule on its own: against written-out formulas, and in the arguments of
-//! `fused.cu`.
+//! `update.cu`.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::ParamsAdamW;
@@ -79,11 +79,10 @@ fn every_number_goes_where_the_formula_has_it() -> Result<()> {
     Ok(())
 }
 
-/// The arguments of a kernel in `fused.cu` that are a rule's own, by name.
+/// The arguments of a kernel in `update.cu` that are a rule's own, by name.
 fn arguments<A: Arguments>(_: &A) -> Vec<&'static str> {
-    let source = include_str!("../../kernel/cuda/fused.cu");
-    let head = format!("void {}_##suffix(", A::KERNEL);
-    let (_, behind) = source.split_once(&head).expect("the kernel is there");
+    let source = include_str!("../../kernel/cuda/update.cu");
+    let (_, behind) = source.split_once(&format!("void {}(", A::KERNEL)).expect("the kernel");
     let (taken, _) = behind.split_once(')').expect("the arguments end");
     let doubles =
         taken.split("double ").skip(1).map(|rest| rest.split(',').next().expect("a name"));

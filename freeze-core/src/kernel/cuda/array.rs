@@ -1,0 +1,133 @@
+//! Storages on a card as arrays that kernels read and write.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+use candle_core::backend::{BackendDevice, BackendStorage};
+use candle_core::cuda_backend::CudaStorageSlice;
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
+use candle_core::{
+    CpuStorage, CudaDevice, CudaStorage, CustomOp1, DType, Layout, Result, Shape, Storage, Tensor,
+    bail,
+};
+
+/// Contiguous elements on a card.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Array<'a> {
+    pub(super) address: u64,
+    pub(crate) len: usize,
+    pub(crate) dtype: DType,
+    borrowed: PhantomData<&'a CudaStorage>,
+}
+
+impl<'a> Array<'a> {
+    /// All elements of a storage.
+    pub(crate) fn whole(storage: &'a CudaStorage) -> Result<Self> {
+        let (address, len) = place(storage)?;
+        Ok(Self { address, len, dtype: storage.dtype(), borrowed: PhantomData })
+    }
+
+    /// The elements from `start` to `end`.
+    pub(crate) fn part(self, start: usize, end: usize) -> Result<Self> {
+        if start > end || end > self.len {
+            bail!("elements {start} to {end} of an array of {}", self.len)
+        }
+        let address = self.address + (start * self.dtype.size_in_bytes()) as u64;
+        Ok(Self { address, len: end - start, ..self })
+    }
+}
+
+/// An operand of an operation.
+pub(crate) fn operand<'a>((storage, layout): (&'a CudaStorage, &Layout)) -> Result<Array<'a>> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Array::whole(storage)?.part(start, end),
+        None => bail!("expected a contiguous tensor"),
+    }
+}
+
+/// Memory on the card, not yet written to: the caller has a kernel write all of it.
+pub(crate) fn empty(device: &CudaDevice, len: usize, dtype: DType) -> Result<CudaStorage> {
+    // SAFETY: every bit pattern is a number of any type, so that elements that no kernel wrote would be wrong, and
+    // no more.
+    #[allow(unsafe_code)]
+    unsafe {
+        device.alloc_uninit(&Shape::from(len), dtype)
+    }
+}
+
+/// Runs `run` on tensors of one card, copied if they are not contiguous.
+pub(crate) fn on_card<const N: usize, R>(
+    tensors: [&Tensor; N],
+    run: impl FnOnce(&CudaDevice, [Array<'_>; N]) -> Result<R>,
+) -> Result<R> {
+    let mut whole = Vec::with_capacity(N);
+    for tensor in tensors {
+        whole.push(tensor.contiguous()?);
+    }
+    let held: Vec<_> = whole.iter().map(Tensor::storage_and_layout).collect();
+    let mut arrays = Vec::with_capacity(N);
+    let mut device = None;
+    for (storage, layout) in &held {
+        let Storage::Cuda(storage) = &**storage else { bail!("expected a tensor on a card") };
+        arrays.push(operand((storage, layout))?);
+        match device {
+            None => device = Some(&storage.device),
+            Some(first) if first.same_device(&storage.device) => {}
+            Some(_) => bail!("expected tensors on one card"),
+        }
+    }
+    match (device, arrays.try_into()) {
+        (Some(device), Ok(arrays)) => run(device, arrays),
+        _ => bail!("expected a tensor on a card"),
+    }
+}
+
+/// A storage as a tensor on the card that `near` is on.
+pub(crate) fn tensor(
+    storage: CudaStorage,
+    shape: impl Into<Shape>,
+    near: &Tensor,
+) -> Result<Tensor> {
+    near.detach().apply_op1_no_bwd(&Made { storage: Cell::new(Some(storage)), shape: shape.into() })
+}
+
+/// An operation whose result is there already.
+struct Made {
+    storage: Cell<Option<CudaStorage>>,
+    shape: Shape,
+}
+
+impl CustomOp1 for Made {
+    fn name(&self) -> &'static str {
+        "made"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        bail!("expected a tensor on a card")
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        match self.storage.take() {
+            Some(storage) => Ok((storage, self.shape.clone())),
+            None => bail!("a result is taken once"),
+        }
+    }
+}
+
+/// The address of the first element, and how many there are.
+fn place(storage: &CudaStorage) -> Result<(u64, usize)> {
+    fn of<T>(slice: &CudaSlice<T>) -> (u64, usize) {
+        let (address, _read) = slice.device_ptr(slice.stream());
+        (address, slice.len())
+    }
+    Ok(match &storage.slice {
+        CudaStorageSlice::U8(slice) => of(slice),
+        CudaStorageSlice::U32(slice) => of(slice),
+        CudaStorageSlice::I64(slice) => of(slice),
+        CudaStorageSlice::BF16(slice) => of(slice),
+        CudaStorageSlice::F16(slice) => of(slice),
+        CudaStorageSlice::F32(slice) => of(slice),
+        CudaStorageSlice::F64(slice) => of(slice),
+        _ => bail!("{:?} has no kernels here", storage.dtype()),
+    })
+}

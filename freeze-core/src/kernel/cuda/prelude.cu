@@ -1,0 +1,90 @@
+// What all kernels share. A file of kernels is compiled once for each type of elements, `P`, by NVRTC, which has
+// no headers: half precision is converted by hand.
+//
+// A kernel is `extern "C" __global__ void name(arguments)`. Its arguments are pointers to
+//     T  stored elements     A  numbers that arithmetic runs in     double, long long, unsigned, unsigned char
+// or single numbers of the types size, double and unsigned, which the launch compares with what it was given.
+
+typedef unsigned long long size;
+
+struct F32 {
+    typedef float acc, stored;
+    static __device__ float load(float x) { return x; }
+    static __device__ float store(float x) { return x; }
+};
+
+struct F64 {
+    typedef double acc, stored;
+    static __device__ double load(double x) { return x; }
+    static __device__ double store(double x) { return x; }
+};
+
+struct F16 {
+    typedef float acc;
+    typedef unsigned short stored;
+    static __device__ float load(stored x) {
+        float y;
+        asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x));
+        return y;
+    }
+    static __device__ stored store(float x) {
+        stored y;
+        asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y) : "f"(x));
+        return y;
+    }
+};
+
+struct BF16 {
+    typedef float acc;
+    typedef unsigned short stored;
+    static __device__ float load(stored x) { return __uint_as_float((unsigned)x << 16); }
+    // Rounds to nearest, ties to even; a NaN stays one.
+    static __device__ stored store(float x) {
+        unsigned bits = __float_as_uint(x);
+        if ((bits & 0x7fffffffu) > 0x7f800000u) return (stored)(bits >> 16 | 0x40u);
+        return (stored)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+    }
+};
+
+typedef P::stored T;
+typedef P::acc A;
+
+static __device__ A load(T x) { return P::load(x); }
+static __device__ T store(A x) { return P::store(x); }
+
+static __device__ float root(float x) { return sqrtf(x); }
+static __device__ double root(double x) { return sqrt(x); }
+static __device__ float power_of_e(float x) { return expf(x); }
+static __device__ double power_of_e(double x) { return exp(x); }
+static __device__ float logarithm(float x) { return logf(x); }
+static __device__ double logarithm(double x) { return log(x); }
+static __device__ float larger(float x, float y) { return fmaxf(x, y); }
+static __device__ double larger(double x, double y) { return fmax(x, y); }
+
+// Each element, by a grid of any size.
+#define EACH(i, n) \
+    for (size i = blockIdx.x * (size)blockDim.x + threadIdx.x; i < n; i += (size)gridDim.x * blockDim.x)
+
+// What a block has in common. Its threads are a multiple of 32, all of which call this, and all get the result,
+// which does not depend on when they come: the sum of each thread's number, or the largest.
+template <typename V> static __device__ V block_sum(V value) {
+    __shared__ V warps[32];
+    for (int apart = 16; apart; apart >>= 1) value += __shfl_xor_sync(0xffffffffu, value, apart);
+    __syncthreads(); // what is there may still be read
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
+    __syncthreads();
+    V sum = 0;
+    for (unsigned warp = 0; warp < blockDim.x / 32; warp++) sum += warps[warp];
+    return sum;
+}
+
+template <typename V> static __device__ V block_max(V value) {
+    __shared__ V warps[32];
+    for (int apart = 16; apart; apart >>= 1) value = larger(value, __shfl_xor_sync(0xffffffffu, value, apart));
+    __syncthreads(); // what is there may still be read
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
+    __syncthreads();
+    V most = warps[0];
+    for (unsigned warp = 1; warp < blockDim.x / 32; warp++) most = larger(most, warps[warp]);
+    return most;
+}
