@@ -1,5 +1,8 @@
 //! One step: check every gradient, then update.
 
+#[cfg(feature = "cuda")]
+mod on_card;
+
 use candle_core::{Tensor, backprop::GradStore};
 
 use super::look::{Look, unfit};
@@ -10,6 +13,8 @@ use super::slot::Slot;
 use super::{Fused, NonFinite};
 use crate::error::{Error, Result};
 use crate::kernel::pieces::STREAM;
+#[cfg(feature = "cuda")]
+use crate::kernel::reduce::Norm;
 use crate::kernel::threads;
 use crate::kernel::update::{GradMap, update};
 use crate::plan::Measures;
@@ -34,15 +39,20 @@ impl<R: UpdateRule> Fused<R> {
         if due.is_empty() {
             return reached_nothing(self.slots.len(), trained);
         }
+        #[cfg(feature = "cuda")]
+        if on_card::fit(&due, self.clip) {
+            let wishes = (self.masters, self.clip, self.measures);
+            let outcome = on_card::apply(&self.rule, wishes, &mut due)?;
+            self.grad_norm = outcome.norm.map(Norm::of);
+            return match outcome.finite {
+                true => Ok(()),
+                false => refuse(self.non_finite, &mut self.skipped, &due),
+            };
+        }
         let look = Look::at(&due.iter().map(|due| &due.grad).collect::<Vec<_>>(), self.clip)?;
         self.grad_norm = look.norm;
         if !look.fit {
-            if self.non_finite == NonFinite::SkipStep {
-                self.skipped += 1;
-                return Ok(());
-            }
-            let named = due.iter().map(|due| (due.slot.label(due.index), &due.grad));
-            return Err(Error::NonFinite { names: unfit(named)? });
+            return refuse(self.non_finite, &mut self.skipped, &due);
         }
         let moments = self.rule.moments().len();
         let masters = self.masters;
@@ -50,6 +60,16 @@ impl<R: UpdateRule> Fused<R> {
             .try_for_each(|due| due.slot.ensure_state(due.slot.rows(moments, masters)))?;
         update_all(&self.rule, look.map(self.clip), self.measures, due)
     }
+}
+
+/// Skips the step or fails, because a gradient is infinite or NaN.
+fn refuse(policy: NonFinite, skipped: &mut u64, due: &[Due<'_>]) -> Result<()> {
+    if policy == NonFinite::SkipStep {
+        *skipped += 1;
+        return Ok(());
+    }
+    let named = due.iter().map(|due| (due.slot.label(due.index), &due.grad));
+    Err(Error::NonFinite { names: unfit(named)? })
 }
 
 /// The numbers of the next update of a slot, checked to be finite in its type.

@@ -39,6 +39,11 @@ impl Grid {
         }
     }
 
+    /// So many blocks.
+    pub(crate) fn blocks(n: usize) -> Self {
+        Self { blocks: [n, 1, 1], threads: Self::THREADS }
+    }
+
     /// A block for each of `n` rows of this many elements.
     pub(crate) fn rows(n: usize, len: usize) -> Self {
         Self {

@@ -5,7 +5,9 @@
 mod array;
 mod launch;
 mod source;
+mod table;
 
 pub(crate) use array::{Array, empty, on_card, operand, tensor};
 pub(crate) use launch::{Arg, Grid, launch};
 pub(crate) use source::File;
+pub(crate) use table::{Row, Table, upload};

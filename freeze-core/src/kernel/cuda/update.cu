@@ -1,70 +1,213 @@
-// The fused updates. Every number travels as a double and is rounded once to the type the arithmetic runs in, as
-// on the CPU.
+// The updates of all parameters of one type as one launch. Numbers travel as doubles and are rounded once to the type
+// that arithmetic runs in, as on the CPU.
 
-// What both kernels do to a gradient first: scale it, then cut it off at plus and minus `bound`.
-static __device__ A mapped(A g, A scale, A bound) {
-    g = g * scale;
-    return g > bound ? bound : g < -bound ? -bound : g;
-}
+// Elements that one block reads.
+static const size PER_BLOCK = 8192;
+// Elements that a thread reads before it writes, so that enough are under way to fill the memory's lanes.
+static const unsigned AHEAD = 4;
 
-// The parameter to count with: its master weight where that rounds to what is stored. `master` is
-// null where there is none.
-static __device__ A recalled(const T *theta,
-                                           const A *master, size i) {
-    if (master && store(master[i]) == theta[i]) return master[i];
-    return load(theta[i]);
-}
+// A parameter in the table. Its blocks begin with `first`; `set` counts the sets of numbers. The state holds
+// `moments` rows and, behind them, a master weight for each element if there are any.
+struct Parameter {
+    T *theta;
+    const T *grad;
+    A *state;
+    size n, first;
+    unsigned moments, has_master, set, unused;
+};
 
-static __device__ void keep_as(T *theta, A *master, size i,
-                               A p) {
-    theta[i] = store(p);
-    if (master) master[i] = p;
-}
-
-extern "C" __global__ void adam(size n, T *theta, const T *grad,
-                            A *state, unsigned moments, unsigned has_master,
-                            double scale, double bound, double b1, double c1, double b2, double c2,
-                            double scale_m, double scale_v, double eps, double lr, double keep,
-                            double penalty) {
-    A *master = has_master ? state + moments * n : 0;
-    EACH(i, n) {
-        A p = recalled(theta, master, i);
-        A g = mapped(load(grad[i]), (A)scale, (A)bound) + (A)penalty * p;
-        A m = state[i] * (A)b1 + g * (A)c1;
-        A v = state[n + i] * (A)b2 + g * g * (A)c2;
-        state[i] = m;
-        state[n + i] = v;
-        p = p * (A)keep - m * (A)scale_m / (root(v * (A)scale_v) + (A)eps) * (A)lr;
-        keep_as(theta, master, i, p);
+// The parameter that this block belongs to.
+static __device__ Parameter own(const long long *table, size count) {
+    __shared__ size found;
+    const Parameter *parameters = (const Parameter *)table;
+    if (threadIdx.x == 0) {
+        size low = 0, high = count - 1;
+        while (low < high) {
+            size middle = (low + high + 1) / 2;
+            if (parameters[middle].first <= blockIdx.x) low = middle;
+            else high = middle - 1;
+        }
+        found = low;
     }
+    __syncthreads();
+    return parameters[found];
 }
+
+// Behind the last of a block's elements, which begin with `start`.
+static __device__ size end_of(const Parameter &t, size start) {
+    return start + PER_BLOCK < t.n ? start + PER_BLOCK : t.n;
+}
+
+// What is done to a gradient first: scaled, then cut off at plus and minus `bound`.
+struct Change {
+    A scale, bound;
+    __device__ A of(A g) const {
+        g = g * scale;
+        return g > bound ? bound : g < -bound ? -bound : g;
+    }
+};
+
+// The parameter to count with: its master weight where that rounds to what is stored.
+static __device__ A recalled(T theta, A master, bool has_master) {
+    return has_master && store(master) == theta ? master : load(theta);
+}
+
+struct Adam {
+    static const unsigned NUMBERS = 10, MOMENTS = 2;
+    A b1, c1, b2, c2, scale_m, scale_v, eps, lr, keep, penalty;
+    __device__ Adam(const double *x)
+        : b1(x[0]), c1(x[1]), b2(x[2]), c2(x[3]), scale_m(x[4]), scale_v(x[5]), eps(x[6]), lr(x[7]), keep(x[8]),
+          penalty(x[9]) {}
+    __device__ A step(A p, A g, A *moments, unsigned) const {
+        g = g + penalty * p;
+        moments[0] = moments[0] * b1 + g * c1;
+        moments[1] = moments[1] * b2 + g * g * c2;
+        return p * keep - moments[0] * scale_m / (root(moments[1] * scale_v) + eps) * lr;
+    }
+};
 
 // Goes along `direct * g + carried * b`; without moments there is no `b`.
-extern "C" __global__ void sgd(size n, T *theta, const T *grad,
-                           A *state, unsigned moments, unsigned has_master,
-                           double scale, double bound, double factor, double direct, double carried,
-                           double lr, double penalty) {
-    A *master = has_master ? state + moments * n : 0;
-    EACH(i, n) {
-        A p = recalled(theta, master, i);
-        A g = mapped(load(grad[i]), (A)scale, (A)bound) + (A)penalty * p;
+struct Sgd {
+    static const unsigned NUMBERS = 5, MOMENTS = 1;
+    A factor, direct, carried, lr, penalty;
+    __device__ Sgd(const double *x) : factor(x[0]), direct(x[1]), carried(x[2]), lr(x[3]), penalty(x[4]) {}
+    __device__ A step(A p, A g, A *moments, unsigned kept) const {
+        g = g + penalty * p;
         A along = g;
-        if (moments) {
-            A b = state[i] * (A)factor + g;
-            state[i] = b;
-            along = (A)direct * g + (A)carried * b;
+        if (kept) {
+            moments[0] = moments[0] * factor + g;
+            along = direct * g + carried * moments[0];
         }
-        keep_as(theta, master, i, p - along * (A)lr);
+        return p - along * lr;
+    }
+};
+
+// Sums over the elements of a block: of the gradient's absolute values and squares, the update's, the parameter's,
+// and of the update's share of the parameter.
+struct Tally {
+    double sums[7];
+    __device__ void add(A g, A before, A after) {
+        double by = fabs((double)after - (double)before);
+        sums[0] += fabs((double)g), sums[1] += (double)g * g;
+        sums[2] += by, sums[3] += by * by;
+        sums[4] += fabs((double)after), sums[5] += (double)after * after;
+        if (before != 0) sums[6] += by / fabs((double)before);
+    }
+};
+
+template <typename Rule, bool MEASURED>
+static __device__ void update(size count, const long long *table, const double *numbers, double scale, double bound,
+                              const double *factor, const unsigned *stop, double *tallies) {
+    if (stop && *stop) return;
+    const Parameter t = own(table, count);
+    const Rule rule(numbers + t.set * Rule::NUMBERS);
+    const Change change = {(A)(factor ? *factor : scale), (A)bound};
+    A *master = t.state + t.moments * t.n;
+    Tally tally = {};
+    const size start = (blockIdx.x - t.first) * PER_BLOCK, end = end_of(t, start);
+    for (size at = start + threadIdx.x; at < end; at += AHEAD * blockDim.x) {
+        A p[AHEAD], g[AHEAD], moments[AHEAD][Rule::MOMENTS];
+        T before[AHEAD];
+#pragma unroll
+        for (unsigned k = 0; k < AHEAD; k++) {
+            size i = at + k * blockDim.x;
+            if (i >= end) continue;
+            before[k] = t.theta[i];
+            g[k] = load(t.grad[i]);
+            for (unsigned m = 0; m < Rule::MOMENTS; m++) moments[k][m] = m < t.moments ? t.state[m * t.n + i] : 0;
+            p[k] = recalled(before[k], t.has_master ? master[i] : 0, t.has_master);
+        }
+#pragma unroll
+        for (unsigned k = 0; k < AHEAD; k++) {
+            size i = at + k * blockDim.x;
+            if (i >= end) continue;
+            g[k] = change.of(g[k]);
+            p[k] = rule.step(p[k], g[k], moments[k], t.moments);
+            T after = store(p[k]);
+            t.theta[i] = after;
+            for (unsigned m = 0; m < Rule::MOMENTS; m++)
+                if (m < t.moments) t.state[m * t.n + i] = moments[k][m];
+            if (t.has_master) master[i] = p[k];
+            if (MEASURED) tally.add(g[k], load(before[k]), load(after));
+        }
+    }
+    for (unsigned k = 0; MEASURED && k < 7; k++) {
+        double sum = block_sum(tally.sums[k]);
+        if (threadIdx.x == 0) tallies[blockIdx.x * 7 + k] = sum;
     }
 }
 
-// Raises the flag if an element is infinite or NaN: the difference from itself is not zero then.
-extern "C" __global__ void look(size n, const T *grad, unsigned *flag) {
+extern "C" __global__ void adam(size count, const long long *table, const double *numbers, double scale, double bound,
+                                const double *factor, const unsigned *stop) {
+    update<Adam, false>(count, table, numbers, scale, bound, factor, stop, 0);
+}
+
+extern "C" __global__ void adam_measured(size count, const long long *table, const double *numbers, double scale,
+                                         double bound, const double *factor, const unsigned *stop, double *tallies) {
+    update<Adam, true>(count, table, numbers, scale, bound, factor, stop, tallies);
+}
+
+extern "C" __global__ void sgd(size count, const long long *table, const double *numbers, double scale, double bound,
+                               const double *factor, const unsigned *stop) {
+    update<Sgd, false>(count, table, numbers, scale, bound, factor, stop, 0);
+}
+
+extern "C" __global__ void sgd_measured(size count, const long long *table, const double *numbers, double scale,
+                                        double bound, const double *factor, const unsigned *stop, double *tallies) {
+    update<Sgd, true>(count, table, numbers, scale, bound, factor, stop, tallies);
+}
+
+// Adds up what the blocks of each parameter have measured: a block for each.
+extern "C" __global__ void fold_tallies(size count, const long long *table, size blocks, const double *tallies,
+                                        double *sums) {
+    const Parameter *parameters = (const Parameter *)table;
+    size first = parameters[blockIdx.x].first;
+    size end = blockIdx.x + 1 < count ? parameters[blockIdx.x + 1].first : blocks;
+    for (unsigned k = 0; k < 7; k++) {
+        double own = 0;
+        for (size block = first + threadIdx.x; block < end; block += blockDim.x) own += tallies[block * 7 + k];
+        own = block_sum(own);
+        if (threadIdx.x == 0) sums[blockIdx.x * 7 + k] = own;
+    }
+}
+
+// Raises the flag if an element of a gradient is infinite or NaN: the difference from itself is not zero then.
+extern "C" __global__ void look(size count, const long long *table, unsigned *stop) {
+    const Parameter t = own(table, count);
+    const size start = (blockIdx.x - t.first) * PER_BLOCK, end = end_of(t, start);
     bool odd = false;
-    EACH(i, n) {
-        A g = load(grad[i]);
+#pragma unroll 8
+    for (size i = start + threadIdx.x; i < end; i += blockDim.x) {
+        A g = load(t.grad[i]);
         odd |= !(g - g == 0);
     }
-    if (odd) *flag = 1;
+    if (odd) *stop = 1;
 }
 
+// The sum of squares of each block's part of a gradient.
+extern "C" __global__ void squares(size count, const long long *table, double *sums) {
+    const Parameter t = own(table, count);
+    const size start = (blockIdx.x - t.first) * PER_BLOCK, end = end_of(t, start);
+    double sum = 0;
+#pragma unroll 8
+    for (size i = start + threadIdx.x; i < end; i += blockDim.x) {
+        double g = load(t.grad[i]);
+        sum += g * g;
+    }
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}
+
+// From the sums of all blocks: the norm of all gradients, the factor that brings it down to `bound`, and the flag if
+// an element is infinite or NaN. One block.
+extern "C" __global__ void fold_squares(size blocks, const double *sums, double bound, double *norm_and_factor,
+                                        unsigned *stop) {
+    double sum = 0;
+    for (size block = threadIdx.x; block < blocks; block += blockDim.x) sum += sums[block];
+    sum = block_sum(sum);
+    if (threadIdx.x) return;
+    double norm = sqrt(sum);
+    norm_and_factor[0] = norm;
+    norm_and_factor[1] = norm > bound ? bound / norm : 1;
+    if (!(norm - norm == 0)) *stop = 1;
+}

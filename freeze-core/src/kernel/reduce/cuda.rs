@@ -1,28 +1,36 @@
 //! Whether gradients on cards are finite.
 
-use candle_core::backend::{BackendDevice, BackendStorage};
-use candle_core::{CudaDevice, CudaStorage, DType, Result, Shape, Tensor};
+use candle_core::backend::BackendStorage;
+use candle_core::{CudaDevice, DType, Result, Storage, Tensor, bail};
 
-use crate::kernel::cuda::{Arg, Array, File, Grid, launch, on_card};
+use crate::kernel::cuda::{Arg, Array, File, Grid, Row, Table, launch, operand, upload};
 
-/// Whether no element is infinite or NaN: one launch for each tensor, then one number from each card.
+/// Whether no element is infinite or NaN: one launch for each card and type, then one number from each card.
 pub(super) fn all_finite(grads: &[&Tensor]) -> Result<bool> {
-    let mut flags: Vec<(CudaDevice, CudaStorage)> = Vec::new();
+    let mut whole = Vec::with_capacity(grads.len());
     for grad in grads.iter().filter(|grad| grad.elem_count() > 0) {
-        on_card([grad], |device, [elements]| {
-            let at = match flags.iter().position(|(known, _)| known.id() == device.id()) {
-                Some(at) => at,
-                None => {
-                    flags.push((device.clone(), device.zeros_impl(&Shape::from(1), DType::U32)?));
-                    flags.len() - 1
-                }
-            };
-            let flag = Array::whole(&flags[at].1)?;
-            let args = [Arg::Size(elements.len), Arg::Of(&elements), Arg::Of(&flag)];
-            launch(device, (File::Update, "look"), elements.dtype, Grid::each(elements.len), &args)
-        })?;
+        whole.push(grad.contiguous()?);
     }
-    for (_, flag) in flags {
+    let held: Vec<_> = whole.iter().map(Tensor::storage_and_layout).collect();
+    let mut groups: Vec<(&CudaDevice, DType, Vec<Row<'_>>)> = Vec::new();
+    for (storage, layout) in &held {
+        let Storage::Cuda(storage) = &**storage else { bail!("expected a tensor on a card") };
+        let row = Row::of_gradient(operand((storage, layout))?);
+        let own = (storage.device.id(), storage.dtype());
+        match groups.iter_mut().find(|(device, dtype, _)| (device.id(), *dtype) == own) {
+            Some((.., rows)) => rows.push(row),
+            None => groups.push((&storage.device, storage.dtype(), vec![row])),
+        }
+    }
+    let mut flags = Vec::with_capacity(groups.len());
+    for (device, dtype, rows) in groups {
+        let (table, flag) = (Table::new(device, &rows)?, upload(device, &[0u32])?);
+        let (array, raised) = (Array::whole(&table.storage)?, Array::whole(&flag)?);
+        let args = [Arg::Size(table.rows), Arg::Of(&array), Arg::Of(&raised)];
+        launch(device, (File::Update, "look"), dtype, Grid::blocks(table.blocks), &args)?;
+        flags.push(flag);
+    }
+    for flag in flags {
         if flag.to_cpu_storage()?.as_slice::<u32>()? != [0] {
             return Ok(false);
         }

@@ -16,6 +16,12 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
+    /// One that was computed as a number.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn of(value: f64) -> Self {
+        Self { unit: 1.0, in_units: value }
+    }
+
     pub(crate) fn value(self) -> f64 {
         self.unit * self.in_units
     }

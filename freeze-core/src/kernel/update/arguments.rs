@@ -5,6 +5,8 @@
 pub trait Arguments {
     /// The kernel's name without the type of the elements.
     const KERNEL: &'static str;
+    /// The name of the kernel that measures, too.
+    const MEASURED: &'static str;
     /// The number of moments that it requires.
     const MOMENTS: usize;
     /// The names of its numbers, in their order.
@@ -27,6 +29,7 @@ macro_rules! arguments {
 
         impl Arguments for $type {
             const KERNEL: &'static str = $kernel;
+            const MEASURED: &'static str = concat!($kernel, "_measured");
             const MOMENTS: usize = $moments;
             const NAMES: &'static [&'static str] = &[$(stringify!($number)),+];
 
@@ -52,24 +55,27 @@ arguments!(
 mod tests {
     use super::*;
 
-    /// A launch does not check its arguments: they have to be those of the kernel, in its order.
-    fn check<A: Arguments>() {
+    /// A launch cannot check the numbers in a table: they have to be those that the kernel reads, in its order.
+    fn check<A: Arguments>(rule: &str) {
         let source = include_str!("../cuda/update.cu");
-        let (_, behind) = source.split_once(&format!("void {}(", A::KERNEL)).expect("the kernel");
-        let (taken, _) = behind.split_once(')').expect("the arguments end");
-        let clean = |argument: &str| argument.split_whitespace().collect::<Vec<_>>().join(" ");
-        let taken: Vec<String> = taken.split(',').map(clean).collect();
-        let all = "size n, T *theta, const T *grad, A *state, unsigned moments, unsigned has_master, \
-                   double scale, double bound";
-        let numbers = A::NAMES.iter().map(|name| format!("double {name}"));
-        let expected: Vec<String> = all.split(", ").map(str::to_string).chain(numbers).collect();
-        assert_eq!(taken, expected, "{}", A::KERNEL);
+        let head = format!("__device__ {rule}(const double *x)");
+        let (_, behind) = source.split_once(&head).expect("the rule is there");
+        let (read, _) = behind.split_once("{}").expect("the numbers end");
+        let read: String = read.split_whitespace().collect();
+        let expected = A::NAMES.iter().enumerate().map(|(i, name)| format!("{name}(x[{i}])"));
+        assert_eq!(read, format!(":{}", expected.collect::<Vec<_>>().join(",")));
+        let (_, behind) = source.split_once(&format!("struct {rule} {{")).expect("the rule");
+        let count = format!("NUMBERS = {},", A::NAMES.len());
+        assert!(behind.trim_start().starts_with(&format!("static const unsigned {count}")));
+        for kernel in [A::KERNEL, A::MEASURED] {
+            assert!(source.contains(&format!("__global__ void {kernel}(")), "{kernel}");
+        }
     }
 
     #[test]
     fn every_kernel_takes_what_its_type_says() {
-        check::<AdamArguments>();
-        check::<SgdArguments>();
+        check::<AdamArguments>("Adam");
+        check::<SgdArguments>("Sgd");
     }
 
     #[test]

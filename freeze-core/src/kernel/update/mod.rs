@@ -1,14 +1,14 @@
 //! The update of one parameter by its gradient, in one pass over memory.
 //!
 //! A kernel reads each of parameter, gradient and moments once. On the CPU it is a loop over
-//! slices, on CUDA one launch, on any other device a few candle operations.
+//! slices, on CUDA a launch for all parameters together, on any other device a few candle operations.
 
 mod add_scaled;
 #[cfg(any(feature = "cuda", test))]
 mod arguments;
 mod by_tensors;
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(crate) mod cuda;
 mod grad_map;
 mod lanes;
 mod meter;

@@ -3,16 +3,16 @@
 use std::cell::Cell;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var, bail};
+use candle_core::{CpuStorage, Device, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var, bail};
 
 use super::{ElementRule, GradMap, Rows, State, Tally, by_tensors, pass};
 use crate::kernel::{Element, StorageId, by_element, slices};
 
 #[cfg(feature = "cuda")]
-use {super::cuda, candle_core::CudaStorage};
+use super::cuda;
 
-/// Updates `var` by `grad`, and its state with it. On the CPU, what `tally` wants is added up within
-/// the same pass; elsewhere it stays as it is.
+/// Updates `var` by `grad`, and its state with it. On the CPU and on CUDA, what `tally` wants is added up
+/// within the same pass; elsewhere it stays as it is.
 ///
 /// # Errors
 ///
@@ -25,16 +25,28 @@ pub(crate) fn update<U: ElementRule>(
     state: Option<&State>,
     tally: Option<&mut Tally>,
 ) -> Result<()> {
-    let fused = crate::kernel::on(var.device());
     if var.elem_count() == 0 {
         return Ok(());
     }
-    if !fused {
-        return by_tensors::update(rule, map, var, grad, state);
+    let apart = || -> Result<Tensor> {
+        let grad = grad.contiguous()?;
+        // candle refuses operands that share the target's storage.
+        if StorageId::of(&grad) == StorageId::of(var) { grad.copy() } else { Ok(grad) }
+    };
+    match var.device() {
+        Device::Cpu => {}
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => {
+            let item = cuda::Item { var, grad: apart()?, state, numbers: rule.arguments() };
+            let outcome = cuda::update_all(&[item], map, cuda::First::Nothing, tally.is_some())?;
+            if let (Some(tally), Some(sums)) = (tally, outcome.sums.first()) {
+                tally.set(sums);
+            }
+            return Ok(());
+        }
+        _ => return by_tensors::update(rule, map, var, grad, state),
     }
-    let grad = grad.contiguous()?;
-    // candle refuses operands that share the target's storage.
-    let grad = if StorageId::of(&grad) == StorageId::of(var) { grad.copy()? } else { grad };
+    let grad = apart()?;
     let tally = tally.map(Cell::from_mut);
     var.inplace_op2(&grad, &FusedUpdate { rule, map, state, tally })
 }
@@ -64,23 +76,6 @@ impl<U: ElementRule> InplaceOp2 for FusedUpdate<'_, U> {
         let theta = Cell::new(Some(theta));
         state.tensor.inplace_op1(&WithState { outer: self, theta, theta_layout, grad, grad_layout })
     }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        theta: &mut CudaStorage,
-        theta_layout: &Layout,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-    ) -> Result<()> {
-        let Some(state) = self.state else {
-            let (theta, grad) = ((theta, theta_layout), (grad, grad_layout));
-            let state = (None, Rows::default());
-            return cuda::update(self.rule.arguments(), self.map, theta, grad, state);
-        };
-        let theta = Cell::new(Some(theta));
-        state.tensor.inplace_op1(&WithState { outer: self, theta, theta_layout, grad, grad_layout })
-    }
 }
 
 /// The same update with the state's storage writable as well: an in-place operation of candle
@@ -102,27 +97,6 @@ impl<U: ElementRule> InplaceOp1 for WithState<'_, '_, U, CpuStorage> {
         let Some(theta) = self.theta.take() else { bail!("fused-update runs once") };
         let state = Some((state, layout));
         self.outer.dispatch(theta, self.theta_layout, self.grad, self.grad_layout, state)
-    }
-}
-
-#[cfg(feature = "cuda")]
-impl<U: ElementRule> InplaceOp1 for WithState<'_, '_, U, CudaStorage> {
-    fn name(&self) -> &'static str {
-        "fused-update"
-    }
-
-    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout) -> Result<()> {
-        bail!("the parameter is on a GPU, its state is not")
-    }
-
-    fn cuda_fwd(&self, state: &mut CudaStorage, layout: &Layout) -> Result<()> {
-        if layout.start_offset() != 0 {
-            bail!("the state does not begin with its storage")
-        }
-        let Some(theta) = self.theta.take() else { bail!("fused-update runs once") };
-        let (theta, grad) = ((theta, self.theta_layout), (self.grad, self.grad_layout));
-        let state = (Some(state), self.outer.rows());
-        cuda::update(self.outer.rule.arguments(), self.outer.map, theta, grad, state)
     }
 }
 

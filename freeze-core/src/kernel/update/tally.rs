@@ -26,6 +26,16 @@ impl Tally {
         self.update.is_some() || self.relative.is_some()
     }
 
+    /// Sets what is wanted to the sums that a kernel for CUDA has found.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn set(&mut self, [g1, g2, u1, u2, w1, w2, relative]: &[f64; 7]) {
+        let sums = |l1: &f64, squares: &f64| Sums { l1: *l1, squares: *squares };
+        self.gradient = self.gradient.map(|_| sums(g1, g2));
+        self.update = self.update.map(|_| sums(u1, u2));
+        self.weight = self.weight.map(|_| sums(w1, w2));
+        self.relative = self.relative.map(|_| *relative);
+    }
+
     /// Adds the sums of further elements.
     pub(super) fn add(&mut self, further: &Self) {
         let sums = [
