@@ -43,6 +43,8 @@ pub mod audit;
 mod bits;
 pub mod cache;
 pub mod checkpoint;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod error;
 pub mod forecast;
 pub mod init;

@@ -15,6 +15,8 @@ mod optim;
 mod plans;
 mod runs;
 mod statistics;
+mod steady;
+mod together;
 
 use candle_core::Device;
 

@@ -10,6 +10,7 @@ use super::share::Share;
 use super::slot::Slot;
 use super::state::{restore, saved};
 use crate::error::Result;
+use crate::kernel;
 use crate::kernel::update::State;
 use crate::plan::{
     GradClip, Measured, Measures, OptimizerState, PlanOptimizer, PlannedVar, Prepared, Released,
@@ -47,9 +48,9 @@ impl<R: UpdateRule> PlanOptimizer for Fused<R> {
         Ok(true)
     }
 
-    /// It can if all variables are on the CPU: to read sums off another device would wait for it.
+    /// It can if all variables are where there are kernels, on the CPU or on CUDA.
     fn measure_within_step(&mut self, measures: Measures) -> bool {
-        let here = self.slots.iter().all(|slot| slot.var.device().is_cpu());
+        let here = self.slots.iter().all(|slot| kernel::on(slot.var.device()));
         self.measures = if here { measures } else { Measures::NONE };
         self.measures == measures
     }

@@ -4,6 +4,8 @@
 
 mod array;
 mod launch;
+pub(crate) mod linear;
+pub(crate) mod memory;
 mod source;
 mod table;
 

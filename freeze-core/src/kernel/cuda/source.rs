@@ -13,12 +13,14 @@ const PRELUDE: &str = include_str!("prelude.cu");
 /// A file of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum File {
+    Linear,
     Update,
 }
 
 impl File {
     fn text(self) -> (&'static str, &'static str) {
         match self {
+            Self::Linear => ("linear", include_str!("linear.cu")),
             Self::Update => ("update", include_str!("update.cu")),
         }
     }

@@ -3,8 +3,29 @@
 
 // Elements that one block reads.
 static const size PER_BLOCK = 8192;
-// Elements that a thread reads before it writes, so that enough are under way to fill the memory's lanes.
-static const unsigned AHEAD = 4;
+// Groups of four elements that a thread reads before it writes, so that enough are under way to fill the memory's
+// lanes.
+static const unsigned AHEAD = 2;
+
+// Four elements, which one instruction reads or writes where a parameter is `whole`: made of such groups, all aligned.
+template <typename V> struct __align__(4 * sizeof(V)) Four {
+    V v[4];
+};
+
+template <bool WHOLE, typename V> static __device__ Four<V> read(const V *from, size left) {
+    Four<V> four;
+    if (WHOLE) return *(const Four<V> *)from;
+    for (unsigned k = 0; k < 4; k++) four.v[k] = k < left ? from[k] : (V)0;
+    return four;
+}
+
+template <bool WHOLE, typename V> static __device__ void write(V *to, const Four<V> &four, size left) {
+    if (WHOLE) {
+        *(Four<V> *)to = four;
+        return;
+    }
+    for (unsigned k = 0; k < 4 && k < left; k++) to[k] = four.v[k];
+}
 
 // A parameter in the table. Its blocks begin with `first`; `set` counts the sets of numbers. The state holds
 // `moments` rows and, behind them, a master weight for each element if there are any.
@@ -95,42 +116,68 @@ struct Tally {
     }
 };
 
+// Whether a parameter is made of groups of four that are aligned, and so are its gradient and state.
+static __device__ bool whole(const Parameter &t) {
+    size odd = ((size)t.theta | (size)t.grad) % (4 * sizeof(T)) | (size)t.state % (4 * sizeof(A)) | t.n % 4;
+    return odd == 0;
+}
+
+// What one thread has in hand.
+template <typename Rule> struct Hand {
+    Four<T> theta, grad;
+    Four<A> moments[Rule::MOMENTS], master;
+};
+
+template <typename Rule, bool MEASURED, bool WHOLE>
+static __device__ void update(const Parameter &t, const Rule &rule, const Change &change, Tally &tally) {
+    A *master = t.state + t.moments * t.n;
+    const size start = (blockIdx.x - t.first) * PER_BLOCK, end = end_of(t, start), apart = 4 * blockDim.x;
+    for (size at = start + 4 * threadIdx.x; at < end; at += AHEAD * apart) {
+        Hand<Rule> hands[AHEAD];
+#pragma unroll
+        for (unsigned k = 0; k < AHEAD; k++) {
+            size i = at + k * apart;
+            if (i >= end) continue;
+            hands[k].theta = read<WHOLE>(t.theta + i, end - i);
+            hands[k].grad = read<WHOLE>(t.grad + i, end - i);
+            for (unsigned m = 0; m < Rule::MOMENTS; m++)
+                if (m < t.moments) hands[k].moments[m] = read<WHOLE>(t.state + m * t.n + i, end - i);
+            if (t.has_master) hands[k].master = read<WHOLE>(master + i, end - i);
+        }
+#pragma unroll
+        for (unsigned k = 0; k < AHEAD; k++) {
+            size i = at + k * apart;
+            if (i >= end) continue;
+            Hand<Rule> &hand = hands[k];
+#pragma unroll
+            for (unsigned e = 0; e < 4; e++) {
+                A moments[Rule::MOMENTS], g = change.of(load(hand.grad.v[e]));
+                for (unsigned m = 0; m < Rule::MOMENTS; m++) moments[m] = hand.moments[m].v[e];
+                T before = hand.theta.v[e];
+                A p = recalled(before, hand.master.v[e], t.has_master);
+                p = rule.step(p, g, moments, t.moments);
+                hand.theta.v[e] = store(p), hand.master.v[e] = p;
+                for (unsigned m = 0; m < Rule::MOMENTS; m++) hand.moments[m].v[e] = moments[m];
+                if (MEASURED && i + e < end) tally.add(g, load(before), load(hand.theta.v[e]));
+            }
+            write<WHOLE>(t.theta + i, hand.theta, end - i);
+            for (unsigned m = 0; m < Rule::MOMENTS; m++)
+                if (m < t.moments) write<WHOLE>(t.state + m * t.n + i, hand.moments[m], end - i);
+            if (t.has_master) write<WHOLE>(master + i, hand.master, end - i);
+        }
+    }
+}
+
 template <typename Rule, bool MEASURED>
-static __device__ void update(size count, const long long *table, const double *numbers, double scale, double bound,
-                              const double *factor, const unsigned *stop, double *tallies) {
+static __device__ void update_all(size count, const long long *table, const double *numbers, double scale,
+                                  double bound, const double *factor, const unsigned *stop, double *tallies) {
     if (stop && *stop) return;
     const Parameter t = own(table, count);
     const Rule rule(numbers + t.set * Rule::NUMBERS);
     const Change change = {(A)(factor ? *factor : scale), (A)bound};
-    A *master = t.state + t.moments * t.n;
     Tally tally = {};
-    const size start = (blockIdx.x - t.first) * PER_BLOCK, end = end_of(t, start);
-    for (size at = start + threadIdx.x; at < end; at += AHEAD * blockDim.x) {
-        A p[AHEAD], g[AHEAD], moments[AHEAD][Rule::MOMENTS];
-        T before[AHEAD];
-#pragma unroll
-        for (unsigned k = 0; k < AHEAD; k++) {
-            size i = at + k * blockDim.x;
-            if (i >= end) continue;
-            before[k] = t.theta[i];
-            g[k] = load(t.grad[i]);
-            for (unsigned m = 0; m < Rule::MOMENTS; m++) moments[k][m] = m < t.moments ? t.state[m * t.n + i] : 0;
-            p[k] = recalled(before[k], t.has_master ? master[i] : 0, t.has_master);
-        }
-#pragma unroll
-        for (unsigned k = 0; k < AHEAD; k++) {
-            size i = at + k * blockDim.x;
-            if (i >= end) continue;
-            g[k] = change.of(g[k]);
-            p[k] = rule.step(p[k], g[k], moments[k], t.moments);
-            T after = store(p[k]);
-            t.theta[i] = after;
-            for (unsigned m = 0; m < Rule::MOMENTS; m++)
-                if (m < t.moments) t.state[m * t.n + i] = moments[k][m];
-            if (t.has_master) master[i] = p[k];
-            if (MEASURED) tally.add(g[k], load(before[k]), load(after));
-        }
-    }
+    if (whole(t)) update<Rule, MEASURED, true>(t, rule, change, tally);
+    else update<Rule, MEASURED, false>(t, rule, change, tally);
     for (unsigned k = 0; MEASURED && k < 7; k++) {
         double sum = block_sum(tally.sums[k]);
         if (threadIdx.x == 0) tallies[blockIdx.x * 7 + k] = sum;
@@ -139,22 +186,22 @@ static __device__ void update(size count, const long long *table, const double *
 
 extern "C" __global__ void adam(size count, const long long *table, const double *numbers, double scale, double bound,
                                 const double *factor, const unsigned *stop) {
-    update<Adam, false>(count, table, numbers, scale, bound, factor, stop, 0);
+    update_all<Adam, false>(count, table, numbers, scale, bound, factor, stop, 0);
 }
 
 extern "C" __global__ void adam_measured(size count, const long long *table, const double *numbers, double scale,
                                          double bound, const double *factor, const unsigned *stop, double *tallies) {
-    update<Adam, true>(count, table, numbers, scale, bound, factor, stop, tallies);
+    update_all<Adam, true>(count, table, numbers, scale, bound, factor, stop, tallies);
 }
 
 extern "C" __global__ void sgd(size count, const long long *table, const double *numbers, double scale, double bound,
                                const double *factor, const unsigned *stop) {
-    update<Sgd, false>(count, table, numbers, scale, bound, factor, stop, 0);
+    update_all<Sgd, false>(count, table, numbers, scale, bound, factor, stop, 0);
 }
 
 extern "C" __global__ void sgd_measured(size count, const long long *table, const double *numbers, double scale,
                                         double bound, const double *factor, const unsigned *stop, double *tallies) {
-    update<Sgd, true>(count, table, numbers, scale, bound, factor, stop, tallies);
+    update_all<Sgd, true>(count, table, numbers, scale, bound, factor, stop, tallies);
 }
 
 // Adds up what the blocks of each parameter have measured: a block for each.
@@ -171,29 +218,33 @@ extern "C" __global__ void fold_tallies(size count, const long long *table, size
     }
 }
 
+// Calls `take` with each element of this block's part of a gradient.
+template <typename F> static __device__ void of_gradient(const Parameter &t, F take) {
+    const size start = (blockIdx.x - t.first) * PER_BLOCK, end = end_of(t, start);
+    if ((size)t.grad % (4 * sizeof(T)) == 0 && t.n % 4 == 0) {
+#pragma unroll 4
+        for (size i = start + 4 * threadIdx.x; i < end; i += 4 * blockDim.x) {
+            Four<T> four = read<true>(t.grad + i, 4);
+            for (unsigned k = 0; k < 4; k++) take(load(four.v[k]));
+        }
+    } else {
+        for (size i = start + threadIdx.x; i < end; i += blockDim.x) take(load(t.grad[i]));
+    }
+}
+
 // Raises the flag if an element of a gradient is infinite or NaN: the difference from itself is not zero then.
 extern "C" __global__ void look(size count, const long long *table, unsigned *stop) {
     const Parameter t = own(table, count);
-    const size start = (blockIdx.x - t.first) * PER_BLOCK, end = end_of(t, start);
     bool odd = false;
-#pragma unroll 8
-    for (size i = start + threadIdx.x; i < end; i += blockDim.x) {
-        A g = load(t.grad[i]);
-        odd |= !(g - g == 0);
-    }
+    of_gradient(t, [&](A g) { odd |= !(g - g == 0); });
     if (odd) *stop = 1;
 }
 
 // The sum of squares of each block's part of a gradient.
 extern "C" __global__ void squares(size count, const long long *table, double *sums) {
     const Parameter t = own(table, count);
-    const size start = (blockIdx.x - t.first) * PER_BLOCK, end = end_of(t, start);
     double sum = 0;
-#pragma unroll 8
-    for (size i = start + threadIdx.x; i < end; i += blockDim.x) {
-        double g = load(t.grad[i]);
-        sum += g * g;
-    }
+    of_gradient(t, [&](A g) { sum += (double)g * g; });
     sum = block_sum(sum);
     if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }

@@ -1,11 +1,15 @@
 //! `y = x wᵀ + b`.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::op::Add;
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType, bail};
 
 use super::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
 use super::sums::{rows, sum_rows};
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda;
 use crate::kernel::slices::{overwrite, read, tensor, with2};
 use crate::kernel::{
     Matrix, Real, add_to_rows, by_element, by_real, gradient_times_input, real_dtype, sum, zip_map,
@@ -83,6 +87,16 @@ impl<const N: usize> Operation<N> for LinearOp {
             Some(bias) if real_dtype(dtype) != Some(dtype) => add_to_halves(y, *bias),
             _ => Ok(y),
         }
+    }
+
+    /// The bias is added in place; candle would copy the bias' strides to the card first, and allocate again.
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, operands: [Operand<'_, CudaStorage>; N]) -> Result<CudaStorage> {
+        let y = product(operands[0], operands[1])?;
+        if let Some(&bias) = operands.get(2) {
+            cuda::linear::add_to_rows(&y, &cuda::operand(bias)?)?;
+        }
+        Ok(y)
     }
 
     fn portable<S: Stored>(&self, operands: [Operand<'_, S>; N]) -> Result<S> {

@@ -5,8 +5,12 @@
 //! the result hangs on it, as a node of its own. The next operation takes the stand-in for its operand and
 //! puts the gradient into the stand-in's *inbox*, under a number. Numbers are what candle adds up; their
 //! sum says what of an inbox belongs to this backward.
+//!
+//! On a CUDA card each of candle's zeros and sums is a launch, even of one number, so there a stand-in has no
+//! elements at all, which candle neither fills nor adds. Of an inbox the newest letter of each sender counts
+//! then: what a backward left behind that failed is older.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
@@ -51,25 +55,39 @@ pub(super) struct Inbox(Mutex<Vec<Letter>>);
 
 struct Letter {
     number: u64,
+    /// The node whose operand the result is, and which one.
+    sender: (TensorId, usize),
     /// Backwards of one graph may run on several threads at a time.
     thread: ThreadId,
     gradient: Tensor,
 }
 
 impl Inbox {
-    /// Puts a gradient in and returns its number.
-    pub(super) fn put(&self, gradient: &Tensor) -> Result<Tensor> {
+    /// Puts a gradient in and returns what candle gets in its place for `stand_in`.
+    pub(super) fn put(
+        &self,
+        sender: (TensorId, usize),
+        gradient: &Tensor,
+        stand_in: &Tensor,
+    ) -> Result<Tensor> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        let letter = Letter { number, thread: thread::current().id(), gradient: gradient.detach() };
-        self.letters().push(letter);
-        Tensor::new(number as f64, &Device::Cpu)
+        let (thread, gradient) = (thread::current().id(), gradient.detach());
+        self.letters().push(Letter { number, sender, thread, gradient });
+        match stand_in.device() {
+            Device::Cpu => Tensor::new(number as f64, &Device::Cpu),
+            _ => Ok(stand_in.detach()),
+        }
     }
 
     /// Takes the gradients whose numbers have this sum, and adds them up.
     pub(super) fn take(&self, sum: &Tensor) -> Result<Tensor> {
-        let mut missing = sum.to_scalar::<f64>()?;
-        let mut gradients = self.chosen(&mut missing).into_iter().rev();
+        let (mut missing, gradients) = match sum.device() {
+            Device::Cpu => (sum.to_scalar::<f64>()?, None),
+            _ => (0.0, Some(self.newest())),
+        };
+        let gradients = gradients.unwrap_or_else(|| self.chosen(&mut missing));
+        let mut gradients = gradients.into_iter().rev();
         match gradients.next() {
             Some(first) if missing == 0.0 => {
                 gradients.try_fold(first, |sum, next| add(&sum, &next))
@@ -93,12 +111,26 @@ impl Inbox {
         chosen
     }
 
+    /// The newest gradient of each sender, of this thread; all of its letters go.
+    fn newest(&self) -> Vec<Tensor> {
+        let (mut letters, this) = (self.letters(), thread::current().id());
+        let (own, others) = letters.drain(..).rev().partition(|letter| letter.thread == this);
+        *letters = others;
+        letters.reverse();
+        let (own, mut senders): (Vec<Letter>, HashSet<_>) = (own, HashSet::new());
+        let newest = own.into_iter().filter(|letter| senders.insert(letter.sender));
+        newest.map(|letter| letter.gradient).collect()
+    }
+
     fn letters(&self) -> MutexGuard<'_, Vec<Letter>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !a.device().is_cpu() {
+        return a + b;
+    }
     by_real!(a.dtype(), T => {
         let sum = with2([a, b], |a: &[T], b: &[T]| {
             Ok(zip_map(a, b, sum))

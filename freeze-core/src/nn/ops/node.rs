@@ -2,15 +2,16 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_core::backend::BackendDevice;
+use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, MetalStorage, Result, Shape,
-    Storage, Tensor, TensorId, WithDType, bail,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, MetalStorage, Result,
+    Shape, Tensor, TensorId, WithDType, bail,
 };
 
 use super::held;
 use super::links::{self, Inbox, Link};
 use super::operation::{AnyOperation, Operand, Stored, each_wanted};
+use crate::kernel;
 use crate::nn::backward::keeping;
 
 /// As many operands as an operation takes.
@@ -36,20 +37,30 @@ struct Links<const N: usize> {
 /// The elements of a result, which hang on its stand-in.
 struct Elements {
     /// Taken by the forward.
-    computed: Mutex<Option<(CpuStorage, Shape)>>,
+    computed: Mutex<Option<(Computed, Shape)>>,
     inbox: Arc<Inbox>,
     id: Arc<OnceLock<TensorId>>,
+    /// The node that this hangs on.
+    stand_in: Tensor,
 }
 
-/// The result of `op`; `make` is the candle function for so many operands. On the CPU what is tracked gets a
-/// stand-in.
+/// The elements of a result, where they lie.
+enum Computed {
+    Here(CpuStorage),
+    #[cfg(feature = "cuda")]
+    OnCard(CudaStorage),
+}
+
+/// The result of `op`; `make` is the candle function for so many operands. On the CPU and on a CUDA card what is
+/// tracked gets a stand-in.
 fn apply<const N: usize>(
     op: Box<dyn AnyOperation<N>>,
     operands: [&Tensor; N],
     make: impl FnOnce([&Tensor; N], Node<N>) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    let here = operands.iter().all(|operand| operand.device().is_cpu());
-    if !here || !operands.iter().any(|operand| operand.track_op()) {
+    let first = operands[0].device();
+    let one = operands.iter().all(|operand| operand.device().same_device(first));
+    if !one || !kernel::on(first) || !operands.iter().any(|operand| operand.track_op()) {
         return make(operands, Node { op, links: None });
     }
     let computed = compute(&*op, operands)?;
@@ -66,8 +77,12 @@ fn apply<const N: usize>(
     });
     let stand_in = make(nodes, Node { op, links: Some(links) })?;
     let id = Arc::<OnceLock<TensorId>>::default();
-    let elements =
-        Elements { computed: Mutex::new(Some(computed)), inbox: inbox.clone(), id: id.clone() };
+    let elements = Elements {
+        computed: Mutex::new(Some(computed)),
+        inbox: inbox.clone(),
+        id: id.clone(),
+        stand_in: stand_in.detach(),
+    };
     let y = stand_in.apply_op1(elements)?;
     // Both are set here alone.
     let _ = result.set(y.detach());
@@ -77,21 +92,37 @@ fn apply<const N: usize>(
     Ok(y)
 }
 
-/// The result on the CPU.
+/// The result, before candle's graph has a node for it.
 fn compute<const N: usize>(
     op: &dyn AnyOperation<N>,
     operands: [&Tensor; N],
-) -> Result<(CpuStorage, Shape)> {
+) -> Result<(Computed, Shape)> {
+    #[cfg(feature = "cuda")]
+    if operands[0].device().is_cuda() {
+        let (y, shape) = with_storages(op, operands, |operands| {
+            elsewhere::<CudaStorage, N>(op, operands, |op, operands| op.cuda(operands))
+        })?;
+        return Ok((Computed::OnCard(y), shape));
+    }
+    let (y, shape) = with_storages(op, operands, |operands| on_cpu(op, operands))?;
+    Ok((Computed::Here(y), shape))
+}
+
+fn with_storages<S: Stored, R, const N: usize>(
+    op: &dyn AnyOperation<N>,
+    operands: [&Tensor; N],
+    run: impl FnOnce([Operand<'_, S>; N]) -> Result<R>,
+) -> Result<R> {
     let storages = operands.map(Tensor::storage_and_layout);
-    let mut here = Vec::with_capacity(N);
+    let mut all = Vec::with_capacity(N);
     for (storage, layout) in &storages {
-        match &**storage {
-            Storage::Cpu(storage) => here.push((storage, *layout)),
-            _ => bail!("{}: expected operands on the cpu", op.name()),
+        match S::of(storage) {
+            Some(storage) => all.push((storage, *layout)),
+            None => bail!("{}: expected operands on one device", op.name()),
         }
     }
-    match here.try_into() {
-        Ok(operands) => on_cpu(op, operands),
+    match all.try_into() {
+        Ok(operands) => run(operands),
         Err(_) => bail!("{}: expected {N} operands", op.name()),
     }
 }
@@ -119,6 +150,16 @@ fn elsewhere<S: Stored, const N: usize>(
 }
 
 impl<const N: usize> Node<N> {
+    fn on_card(&self, operands: [Operand<'_, CudaStorage>; N]) -> Result<(CudaStorage, Shape)> {
+        match self.links {
+            None => elsewhere(&*self.op, operands, |op, operands| op.cuda(operands)),
+            Some(_) => {
+                let (device, none) = (operands[0].0.device(), Shape::from(0));
+                Ok((device.zeros_impl(&none, DType::F64)?, none))
+            }
+        }
+    }
+
     fn here(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<(CpuStorage, Shape)> {
         match self.links {
             None => on_cpu(&*self.op, operands),
@@ -146,9 +187,9 @@ impl<const N: usize> Node<N> {
             bail!("{}: a result without a graph", self.op.name())
         };
         let mut gradients = gradients(&*self.op, [nodes, operands], [node, y], &grad)?;
-        for (gradient, link) in gradients.iter_mut().zip(&links.operands) {
+        for (place, (gradient, link)) in gradients.iter_mut().zip(&links.operands).enumerate() {
             if let (Some(gradient), Some((_, inbox))) = (gradient, link) {
-                *gradient = inbox.put(gradient)?;
+                *gradient = inbox.put((node.id(), place), gradient, nodes[place])?;
             }
         }
         Ok(gradients)
@@ -178,12 +219,28 @@ impl CustomOp1 for Elements {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        let computed = self.computed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        computed.map_or_else(|| bail!("the elements of a result are taken once"), Ok)
+        match self.taken() {
+            Some((Computed::Here(elements), shape)) => Ok((elements, shape)),
+            _ => bail!("the elements of a result are taken once"),
+        }
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        self.inbox.put(grad).map(Some)
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        match self.taken() {
+            Some((Computed::OnCard(elements), shape)) => Ok((elements, shape)),
+            _ => bail!("the elements of a result are taken once"),
+        }
+    }
+
+    fn bwd(&self, _: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        self.inbox.put((y.id(), 0), grad, &self.stand_in).map(Some)
+    }
+}
+
+impl Elements {
+    fn taken(&self) -> Option<(Computed, Shape)> {
+        self.computed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -226,7 +283,7 @@ macro_rules! node_of {
                 $l: &Layout
                 $(, $os: &CudaStorage, $ol: &Layout)*
             ) -> Result<(CudaStorage, Shape)> {
-                elsewhere(&*self.op, [($s, $l) $(, ($os, $ol))*], |op, operands| op.cuda(operands))
+                self.on_card([($s, $l) $(, ($os, $ol))*])
             }
 
             fn metal_fwd(
