@@ -13,6 +13,7 @@ mod non_finite;
 mod norms;
 mod optim;
 mod plans;
+mod rows;
 mod runs;
 mod statistics;
 mod steady;

@@ -1,13 +1,17 @@
 //! Softmax over the last dimension, with a backward that candle's fused one lacks.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, D, Device, Result, Tensor, WithDType};
 
 use super::ops::nothing::of_nothing;
 use super::ops::operation::{Operand, Operation};
 use super::record::{self, Work};
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::{on_card, operand, softmax as card, tensor};
 use crate::kernel::slices::{read, with2};
-use crate::kernel::{by_element, internal_dtype, softmax};
+use crate::kernel::{self, by_element, internal_dtype, softmax};
 
 const NAME: &str = "softmax-last-dim";
 
@@ -24,7 +28,7 @@ pub fn softmax_last_dim(x: &Tensor) -> Result<Tensor> {
     match x.device() {
         // candle cannot reduce empty tensors.
         _ if x.elem_count() == 0 => of_nothing(x),
-        Device::Cpu => record::apply([x], Work::Elements, Softmax),
+        device if kernel::on(device) => record::apply([x], Work::Elements, Softmax),
         _ => compose(x),
     }
 }
@@ -48,6 +52,12 @@ impl Operation<1> for Softmax {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x]: [Operand<'_, CudaStorage>; 1]) -> Result<CudaStorage> {
+        let len = x.1.dims().last().copied().unwrap_or(1);
+        card::softmax(&x.0.device, &operand(x)?, len)
+    }
+
     fn gradients(
         &self,
         [x]: [&Tensor; 1],
@@ -56,6 +66,13 @@ impl Operation<1> for Softmax {
         _: [bool; 1],
     ) -> Result<[Option<Tensor>; 1]> {
         let len = x.dim(D::Minus1)?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let dx = on_card([&y.detach(), grad], |device, [y, grad]| {
+                card::softmax_back(device, [&y, &grad], len)
+            })?;
+            return Ok([Some(tensor(dx, x.shape(), x)?)]);
+        }
         by_element!(x.dtype(), NAME, T => {
             let dx = with2([y, grad], |y: &[T], grad: &[T]| Ok(softmax::backward(y, grad, len)))?;
             Ok([Some(Tensor::from_vec(dx, x.shape(), &Device::Cpu)?)])

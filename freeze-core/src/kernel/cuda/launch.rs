@@ -67,6 +67,9 @@ pub(crate) fn launch(
     grid: Grid,
     args: &[Arg<'_>],
 ) -> Result<()> {
+    if real_dtype(dtype).is_none() {
+        return Err(candle_core::Error::UnsupportedDTypeForOp(dtype, name).bt());
+    }
     let kernel = kernel(device, file, name, dtype)?;
     let fit = args.len() == kernel.takes.len()
         && args.iter().zip(&kernel.takes).all(|(arg, written)| arg.fits(written, dtype));

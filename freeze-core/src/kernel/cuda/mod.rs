@@ -3,13 +3,20 @@
 //! Each operation's part of it is in a file named as its kernels': `rows.rs` launches what `rows.cu` holds.
 
 mod array;
+pub(crate) mod cross_entropy;
 mod launch;
 pub(crate) mod linear;
+pub(crate) mod lookup;
 pub(crate) mod memory;
+pub(crate) mod order;
+pub(crate) mod rows;
+pub(crate) mod softmax;
 mod source;
+mod source;
+pub(crate) mod sums;
 mod table;
 
-pub(crate) use array::{Array, empty, on_card, operand, tensor};
+pub(crate) use array::{Array, on_card, operand, tensor};
 pub(crate) use launch::{Arg, Grid, launch};
 pub(crate) use source::File;
 pub(crate) use table::{Row, Table, upload};

@@ -14,6 +14,11 @@ const PRELUDE: &str = include_str!("prelude.cu");
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum File {
     Linear,
+    Lookup,
+    Order,
+    Rows,
+    Softmax,
+    Sums,
     Update,
 }
 
@@ -21,6 +26,11 @@ impl File {
     fn text(self) -> (&'static str, &'static str) {
         match self {
             Self::Linear => ("linear", include_str!("linear.cu")),
+            Self::Lookup => ("lookup", include_str!("lookup.cu")),
+            Self::Order => ("order", include_str!("order.cu")),
+            Self::Rows => ("rows", include_str!("rows.cu")),
+            Self::Softmax => ("softmax", include_str!("softmax.cu")),
+            Self::Sums => ("sums", include_str!("sums.cu")),
             Self::Update => ("update", include_str!("update.cu")),
         }
     }

@@ -1,6 +1,8 @@
 //! The cross-entropy of logits and labels: one pass each for forward and backward, and only two
 //! numbers per row are kept.
 
+#[cfg(feature = "cuda")]
+mod card;
 mod op;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
@@ -28,7 +30,8 @@ use op::Op;
 /// # Errors
 ///
 /// Shapes that do not fit, labels that are not integers or neither a class nor ignored, only
-/// ignored labels, or logits other than f32, f64, f16 and bf16.
+/// ignored labels, or logits other than f32, f64, f16 and bf16. On a CUDA card labels that are no class, and only
+/// ignored ones, make the loss NaN: an error would have to wait for the card.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, ignored: Option<i64>) -> Result<Tensor> {
     CrossEntropy { ignored, ..CrossEntropy::new() }.loss(logits, labels)
 }
@@ -102,7 +105,8 @@ impl CrossEntropy {
     ///
     /// # Errors
     ///
-    /// As [`cross_entropy`]; another number of weights than classes, or labels whose weights are all 0.
+    /// As [`cross_entropy`]; another number of weights than classes, or labels whose weights are all 0, which on a
+    /// CUDA card make the loss NaN.
     pub fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let classes = match logits.dims() {
             [leading @ .., classes] if leading == labels.dims() => *classes,
@@ -115,7 +119,12 @@ impl CrossEntropy {
         if !self.weights.is_empty() && self.weights.len() != classes {
             bail!("cross_entropy: {} class weights for {classes} classes", self.weights.len());
         }
-        let targets = targets(labels, classes, self.ignored)?;
+        let labels = whole(labels)?;
+        #[cfg(feature = "cuda")]
+        if logits.device().is_cuda() {
+            return card::loss(self, logits, &labels, classes);
+        }
+        let targets = targets(&labels, classes, self.ignored)?;
         let counted = targets.iter().flatten();
         if counted.clone().next().is_none() {
             bail!("cross_entropy: of {} labels none counts, so there is no mean", targets.len());
@@ -146,15 +155,20 @@ impl CrossEntropy {
     }
 }
 
-/// The class of every row; `None` for ignored ones.
-fn targets(labels: &Tensor, classes: usize, ignored: Option<i64>) -> Result<Vec<Option<u32>>> {
+/// The labels in `i64` and in one dimension.
+fn whole(labels: &Tensor) -> Result<Tensor> {
     if !labels.dtype().is_int() {
         bail!(
             "cross_entropy: the labels are {:?}, expected integers; convert them with `to_dtype`",
             labels.dtype()
         );
     }
-    let labels = labels.to_dtype(DType::I64)?.flatten_all()?.to_vec1::<i64>()?;
+    labels.to_dtype(DType::I64)?.flatten_all()
+}
+
+/// The class of every row; `None` for ignored ones.
+fn targets(labels: &Tensor, classes: usize, ignored: Option<i64>) -> Result<Vec<Option<u32>>> {
+    let labels = labels.to_vec1::<i64>()?;
     let target = |(row, label): (usize, i64)| match u32::try_from(label) {
         _ if Some(label) == ignored => Ok(None),
         Ok(class) if (class as usize) < classes => Ok(Some(class)),

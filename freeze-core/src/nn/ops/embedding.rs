@@ -1,11 +1,15 @@
 //! Rows of a table, looked up by index.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Tensor, WithDType, bail};
 
 use super::operation::{Operand, Operation, Stored, each_wanted};
 use super::sums::rows;
 use crate::kernel::by_element;
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::{lookup, on_card, operand, tensor};
 use crate::kernel::lookup::{gather, scatter};
 use crate::kernel::slices::{read, with};
 use crate::nn::record::{self, Work};
@@ -15,8 +19,9 @@ const NAME: &str = "embedding";
 /// The rows of `table` `[entries, hidden]` at `indices`, integers of shape `[..]`: `[.., hidden]`. The largest
 /// number of the indices' type stands for a row of zeros, as in candle.
 ///
-/// On the CPU the backward adds up, in one pass, the rows that occur, each in the order of its places and in
-/// `f64`: equal runs give equal bits on any number of threads.
+/// The backward adds up, in one pass, the rows that occur, each in the order of its places and in `f64`: equal
+/// runs give equal bits, on any number of threads. On a CUDA card it sorts the places first, and an index that has
+/// no row stands for zeros, since an error would have to wait for the card.
 ///
 /// # Errors
 ///
@@ -84,6 +89,12 @@ impl Operation<2> for Lookup {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [indices, table]: [Operand<'_, CudaStorage>; 2]) -> Result<CudaStorage> {
+        let (device, indices) = (&table.0.device, operand(indices)?);
+        lookup::gather(device, &operand(table)?, lookup::Numbers::new(&indices, self.entries)?)
+    }
+
     fn portable<S: Stored>(&self, operands: [Operand<'_, S>; 2]) -> Result<S> {
         let [(indices, indices_l), (table, layout)] = operands;
         let flat = Layout::contiguous_with_offset(
@@ -101,6 +112,16 @@ impl Operation<2> for Lookup {
         wanted: [bool; 2],
     ) -> Result<[Option<Tensor>; 2]> {
         let hidden = table.dim(1)?;
+        #[cfg(feature = "cuda")]
+        if table.device().is_cuda() {
+            return each_wanted(wanted, |_| {
+                let sums = on_card([indices, grad], |device, [indices, grad]| {
+                    let numbers = lookup::Numbers::new(&indices, self.entries)?;
+                    lookup::scatter(device, &grad, numbers)
+                })?;
+                tensor(sums, table.shape(), table)
+            });
+        }
         if !table.device().is_cpu() {
             let sum = |_| table.zeros_like()?.index_add(&indices.flatten_all()?, &rows(grad)?, 0);
             return each_wanted(wanted, sum);

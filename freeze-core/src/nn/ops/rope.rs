@@ -1,14 +1,18 @@
 //! Rotary position embedding (Su et al. 2021, arXiv:2104.09864), with a backward that candle's lacks.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, D, Device, Error, Layout, Result, Shape, Tensor, WithDType, bail};
 
 use super::nothing::of_nothing;
 use super::operation::{Operand, Operation};
 use super::shape::split_heads;
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::{Array, on_card, operand, order, tensor};
 use crate::kernel::rope::{Order, Turn, rotate};
 use crate::kernel::slices::{read, with, with2};
-use crate::kernel::{Element, by_element, internal_dtype, real_dtype};
+use crate::kernel::{self, Element, by_element, internal_dtype, real_dtype};
 use crate::nn::record::{self, Work};
 
 const NAME: &str = "rope";
@@ -72,7 +76,7 @@ fn apply(x: &Tensor, op: Rope) -> Result<Tensor> {
     match (x.device(), op.order) {
         (_, Order::Kept) if x.elem_count() == 0 => of_nothing(x),
         (_, Order::Split(heads)) if x.elem_count() == 0 => split_heads(x, heads),
-        (Device::Cpu, _) => record::apply([x], Work::Elements, op),
+        (device, _) if kernel::on(device) => record::apply([x], Work::Elements, op),
         _ => op.compose(x),
     }
 }
@@ -117,12 +121,22 @@ impl Rope {
     }
 
     fn rotate<T: Element>(&self, x: &[T], turn: Turn) -> Result<Vec<T>> {
-        let order = match turn {
+        with2(self.tables.each_ref(), |cos: &[T::Real], sin: &[T::Real]| {
+            Ok(rotate(x, [cos, sin], self.sizes, self.order(turn), turn))
+        })
+    }
+
+    fn order(&self, turn: Turn) -> Order {
+        match turn {
             Turn::Forward => self.order,
             Turn::Back => self.order.back(),
-        };
-        with2(self.tables.each_ref(), |cos: &[T::Real], sin: &[T::Real]| {
-            Ok(rotate(x, [cos, sin], self.sizes, order, turn))
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn rotate_on_card(&self, x: &Array<'_>, turn: Turn) -> Result<CudaStorage> {
+        on_card(self.tables.each_ref(), |device, [cos, sin]| {
+            order::rotate(device, x, [&cos, &sin], self.sizes, (self.order(turn), turn))
         })
     }
 
@@ -162,6 +176,11 @@ impl Operation<1> for Rope {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x]: [Operand<'_, CudaStorage>; 1]) -> Result<CudaStorage> {
+        self.rotate_on_card(&operand(x)?, Turn::Forward)
+    }
+
     /// The rotation by the angles' negatives.
     fn gradients(
         &self,
@@ -170,6 +189,11 @@ impl Operation<1> for Rope {
         grad: &Tensor,
         _: [bool; 1],
     ) -> Result<[Option<Tensor>; 1]> {
+        #[cfg(feature = "cuda")]
+        if grad.device().is_cuda() {
+            let dx = on_card([grad], |_, [grad]| self.rotate_on_card(&grad, Turn::Back))?;
+            return Ok([Some(tensor(dx, x.shape(), x)?)]);
+        }
         by_element!(grad.dtype(), NAME, T => {
             let dx = with(grad, |grad: &[T]| self.rotate(grad, Turn::Back))?;
             Ok([Some(Tensor::from_vec(dx, x.shape(), &Device::Cpu)?)])

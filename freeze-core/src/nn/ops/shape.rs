@@ -1,10 +1,14 @@
 //! The same elements in another shape or order: between operations of the graph where candle's own views
 //! would have their gradients filled with zeros and added to.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType, bail};
 
 use super::operation::{Operand, Operation, Stored};
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::{on_card, operand, order, tensor};
 use crate::kernel::slices::{read, with};
 use crate::kernel::{Element, by_element, swap_rows};
 use crate::nn::record::{self, Work};
@@ -87,6 +91,12 @@ impl Operation<1> for Order {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x]: [Operand<'_, CudaStorage>; 1]) -> Result<CudaStorage> {
+        let sizes = self.swap.unwrap_or([1, 1, x.1.shape().elem_count()]);
+        order::swap_rows(&x.0.device, &operand(x)?, sizes)
+    }
+
     fn portable<S: Stored>(&self, [(x, layout)]: [Operand<'_, S>; 1]) -> Result<S> {
         let from = match self.swap {
             None => layout.clone(),
@@ -110,6 +120,13 @@ impl Operation<1> for Order {
     ) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(match self.swap {
             None => grad.reshape(x.shape())?,
+            #[cfg(feature = "cuda")]
+            Some([first, second, size]) if grad.device().is_cuda() => {
+                let dx = on_card([grad], |device, [grad]| {
+                    order::swap_rows(device, &grad, [second, first, size])
+                })?;
+                tensor(dx, x.shape(), x)?
+            }
             Some([first, second, size]) if !grad.device().is_cpu() => {
                 let grad = grad.reshape(((), second, first, size))?;
                 grad.transpose(1, 2)?.contiguous()?.reshape(x.shape())?

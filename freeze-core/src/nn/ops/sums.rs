@@ -2,6 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda;
 use crate::kernel::slices::{tensor, with};
 use crate::kernel::{by_real, column_sums};
 
@@ -19,6 +21,13 @@ pub(super) fn sum_rows(matrix: &Tensor) -> Result<Tensor> {
     let n = matrix.dim(1)?;
     if matrix.elem_count() == 0 {
         return Tensor::zeros(n, matrix.dtype(), matrix.device());
+    }
+    #[cfg(feature = "cuda")]
+    if matrix.device().is_cuda() {
+        let sums = cuda::on_card([matrix], |device, [values]| {
+            cuda::sums::column_sums(device, &values, n)
+        })?;
+        return cuda::tensor(sums, n, matrix);
     }
     if !matrix.device().is_cpu() {
         return matrix.sum(0);

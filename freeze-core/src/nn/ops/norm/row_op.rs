@@ -2,19 +2,23 @@
 
 use std::sync::OnceLock;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, D, Result, Tensor, WithDType};
 
 use super::{check_eps, check_scales, tensors, three};
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::{on_card, operand, rows as card, sums, tensor};
 use crate::kernel::norm::Center;
 use crate::kernel::norm::rows::{self, RowStats};
 use crate::kernel::slices::{read, with3};
-use crate::kernel::{by_element, internal_dtype};
+use crate::kernel::{self, by_element, internal_dtype};
 use crate::nn::ops::nothing::of_nothing;
 use crate::nn::ops::operation::{Operand, Operation};
 use crate::nn::record::{self, Work};
 
-/// Normalises the last dimension and scales it: kernels on the CPU, candle's operations elsewhere.
+/// Normalises the last dimension and scales it: kernels on the CPU and on CUDA cards, candle's operations elsewhere.
 pub(crate) fn normalize_rows(
     x: &Tensor,
     weight: &Tensor,
@@ -27,10 +31,16 @@ pub(crate) fn normalize_rows(
     if x.elem_count() == 0 {
         return of_nothing(x);
     }
-    if !x.device().is_cpu() {
+    if !kernel::on(x.device()) {
         return compose(x, weight, bias, eps, center);
     }
-    let op = RowNorm { eps, center, stats: OnceLock::new() };
+    let op = RowNorm {
+        eps,
+        center,
+        stats: OnceLock::new(),
+        #[cfg(feature = "cuda")]
+        on_card: OnceLock::new(),
+    };
     match bias {
         None => record::apply([x, weight], Work::Elements, op),
         Some(bias) => record::apply([x, weight, bias], Work::Elements, op),
@@ -71,6 +81,9 @@ struct RowNorm {
     center: Center,
     /// Computed by the forward, used by the backward.
     stats: OnceLock<Vec<RowStats>>,
+    /// The same on a card.
+    #[cfg(feature = "cuda")]
+    on_card: OnceLock<CudaStorage>,
 }
 
 const NAME: &str = "normalize-rows";
@@ -93,6 +106,17 @@ impl<const N: usize> Operation<N> for RowNorm {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, operands: [Operand<'_, CudaStorage>; N]) -> Result<CudaStorage> {
+        let device = &operands[0].0.device;
+        let (x, w) = (operand(operands[0])?, operand(operands[1])?);
+        let bias = operands.get(2).map(|&bias| operand(bias)).transpose()?;
+        let affine = [Some(&w), bias.as_ref()];
+        let (y, stats) = card::normalize(device, &x, affine, self.eps, self.center)?;
+        let _ = self.on_card.set(stats);
+        Ok(y)
+    }
+
     fn gradients(
         &self,
         operands: [&Tensor; N],
@@ -101,6 +125,10 @@ impl<const N: usize> Operation<N> for RowNorm {
         wanted: [bool; N],
     ) -> Result<[Option<Tensor>; N]> {
         let (x, w) = (operands[0], operands[1]);
+        #[cfg(feature = "cuda")]
+        if let Some(stats) = self.on_card.get() {
+            return self.gradients_on_card(operands, grad, stats, three(wanted));
+        }
         let stats = self.stats.get().map_or(&[] as &[_], Vec::as_slice);
         let wanted = three(wanted);
         by_element!(x.dtype(), NAME, T => {
@@ -109,6 +137,36 @@ impl<const N: usize> Operation<N> for RowNorm {
             })?;
             tensors(found, operands)
         })
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl RowNorm {
+    fn gradients_on_card<const N: usize>(
+        &self,
+        operands: [&Tensor; N],
+        grad: &Tensor,
+        stats: &CudaStorage,
+        [input, weighted, biased]: [bool; 3],
+    ) -> Result<[Option<Tensor>; N]> {
+        let mut storages = on_card([operands[0], operands[1], grad], |device, [x, w, grad]| {
+            let back = || card::normalize_back(device, [&x, &w, &grad], stats, self.center);
+            let dx = input.then(back).transpose()?;
+            let [db, dw] = match weighted || biased {
+                false => [None, None],
+                true => {
+                    let wanted = [biased, weighted];
+                    sums::normal_column_sums(device, [&grad, &x], stats, w.len, wanted)?
+                }
+            };
+            Ok([dx, dw, db])
+        })?;
+        let mut tensors = [const { None }; N];
+        for ((to, operand), storage) in tensors.iter_mut().zip(operands).zip(&mut storages) {
+            let storage = storage.take();
+            *to = storage.map(|storage| tensor(storage, operand.shape(), operand)).transpose()?;
+        }
+        Ok(tensors)
     }
 }
 
