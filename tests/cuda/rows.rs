@@ -132,7 +132,7 @@ fn labels_that_are_no_class_are_nan() -> Result<()> {
 fn sums_of_columns() {
     let mut rows: Vec<Row> = SHAPES
         .into_iter()
-        .chain([[70_000, 2], [5000, 1], [3, 30_000], [9000, 65]])
+        .chain([[9000, 2], [5000, 1], [3, 30_000], [9000, 65]])
         .map(|shape| {
             row(shaped("bias", shape), &[&shape, &[shape[1]]], true, |t| {
                 ops::add_bias(&t[0], &t[1])
@@ -193,8 +193,10 @@ fn indices_without_a_row_are_zeros() -> Result<()> {
 #[test]
 fn rows_in_another_order() {
     let turned = |t: &Tensor, length: usize, half: usize, heads: Option<usize>| {
-        let angles = random(9, (length, half), DType::F32).to_device(t.device())?;
-        let (cos, sin) = (angles.cos()?, angles.sin()?);
+        // Computed on the CPU, so that both have the same.
+        let angles = random(9, (length, half), DType::F32);
+        let (cos, sin) =
+            (angles.cos()?.to_device(t.device())?, angles.sin()?.to_device(t.device())?);
         match heads {
             None => ops::rope(t, &cos, &sin),
             Some(heads) => ops::split_heads_rope(t, heads, &cos, &sin),

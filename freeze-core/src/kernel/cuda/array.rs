@@ -35,6 +35,13 @@ impl<'a> Array<'a> {
         let address = self.address + (start * self.dtype.size_in_bytes()) as u64;
         Ok(Self { address, len: end - start, ..self })
     }
+
+    /// The same bits as numbers of 8 bytes, if each `row` elements are some of them, to copy more at a time.
+    pub(super) fn in_f64(self, row: usize) -> Option<Self> {
+        let size = self.dtype.size_in_bytes();
+        let fits = row * size % 8 == 0 && self.len % row == 0 && self.address % 8 == 0;
+        fits.then(|| Self { len: self.len * size / 8, dtype: DType::F64, ..self })
+    }
 }
 
 /// An operand of an operation.

@@ -15,6 +15,7 @@ extern "C" __global__ void gather(size len, size entries, size none, const long 
                                   const unsigned char *narrow, const T *__restrict__ table, T *__restrict__ y) {
     unsigned row = number(blockIdx.x, entries, none, wide, middle, narrow);
     y += blockIdx.x * len;
+#pragma unroll 4
     for (size i = threadIdx.x; i < len; i += blockDim.x) y[i] = row == NOWHERE ? (T)0 : table[row * len + i];
 }
 

@@ -12,11 +12,10 @@ pub(crate) mod order;
 pub(crate) mod rows;
 pub(crate) mod softmax;
 mod source;
-mod source;
 pub(crate) mod sums;
 mod table;
 
-pub(crate) use array::{Array, on_card, operand, tensor};
+pub(crate) use array::{Array, empty, on_card, operand, tensor};
 pub(crate) use launch::{Arg, Grid, launch};
 pub(crate) use source::File;
 pub(crate) use table::{Row, Table, upload};

@@ -16,8 +16,13 @@ pub(crate) fn swap_rows(
     fits(x, sizes.iter().product())?;
     let y = empty(device, x.len, x.dtype)?;
     let to = Array::whole(&y)?;
-    let [first, second, size] = sizes.map(Arg::Size);
-    let args = [Arg::Size(x.len), first, second, size, Arg::Of(x), Arg::Of(&to)];
+    let [first, second, size] = sizes;
+    let (x, to, size) = match (x.in_f64(size), to.in_f64(size)) {
+        (Some(x_in_f64), Some(to)) => (x_in_f64, to, size * x.dtype.size_in_bytes() / 8),
+        _ => (*x, to, size),
+    };
+    let [first, second, size] = [first, second, size].map(Arg::Size);
+    let args = [Arg::Size(x.len), first, second, size, Arg::Of(&x), Arg::Of(&to)];
     launch(device, (File::Order, "swap"), x.dtype, Grid::each(x.len), &args)?;
     Ok(y)
 }

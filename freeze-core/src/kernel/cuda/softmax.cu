@@ -1,21 +1,29 @@
 // Softmax of rows, and the cross-entropy of rows of logits: a block for each row. A thread adds up in A, a block in
 // double.
 
-#define ALONG(i, len) for (size i = threadIdx.x; i < len; i += blockDim.x)
+// Each element of a row. Several are fetched at a time, or most of the time would be spent waiting for them.
+#define ALONG(i, len) _Pragma("unroll 4") for (size i = threadIdx.x; i < len; i += blockDim.x)
 
 // The largest element of a row, and the sum of the exponentials of all less that one, in one pass: what a thread has
-// is scaled whenever it finds a larger element.
+// is scaled whenever it finds a larger element. It takes four at a time, for the same reason.
 static __device__ double exponentials(const T *__restrict__ x, size len, A &most) {
     const A least = -(A)1e308 * 10;
     A found = least, sum = 0;
-    ALONG(i, len) {
-        A number = load(x[i]);
-        if (number > found) {
-            sum = sum * power_of_e(found - number) + 1;
-            found = number;
-        } else if (number != least) { // whose exponential is 0; a NaN is not left out
-            sum += power_of_e(number - found);
+    for (size i = threadIdx.x; i < len; i += 4 * blockDim.x) {
+        A four[4], top = found;
+#pragma unroll
+        for (unsigned k = 0; k < 4; k++) {
+            size at = i + k * (size)blockDim.x;
+            four[k] = at < len ? load(x[at]) : least;
+            top = larger(top, four[k]);
         }
+        if (top > found) {
+            sum *= power_of_e(found - top);
+            found = top;
+        }
+#pragma unroll
+        for (unsigned k = 0; k < 4; k++)
+            if (four[k] != least) sum += power_of_e(four[k] - found); // its exponential is 0; that of a NaN is not
     }
     most = block_max(found);
     return block_sum((double)(sum * power_of_e(found - most)));
@@ -106,12 +114,15 @@ extern "C" __global__ void losses_back(size classes, size ignored, unsigned igno
     A most = (A)found[blockIdx.x * (size)4];
     // Of a label that is no class the total is NaN, and so is all of this.
     double own = (weights && label < classes ? weights[label] : 1) * kept;
-    A scale = (A)(factor * (own + shares) / sum);
+    A scale = (A)(factor * (own + shares) / sum), even = (A)(factor * spread);
+    const double *uneven = spread != 0 ? weights : 0;
     ALONG(i, classes) {
-        A power = power_of_e(load(x[i]) - most);
-        double smooth = weights ? weights[i] * spread : spread;
-        A here = i == label ? (A)(factor * (power / sum * (own + shares) - own - smooth))
-                            : power * scale - (A)(factor * smooth);
-        dx[i] = store(here);
+        A smooth = uneven ? (A)(factor * (uneven[i] * spread)) : even;
+        dx[i] = store(power_of_e(load(x[i]) - most) * scale - smooth);
+    }
+    // Then the label's, by the thread that has written it.
+    if (label < classes && label % blockDim.x == threadIdx.x) {
+        double power = power_of_e(load(x[label]) - most), smooth = weights ? weights[label] * spread : spread;
+        dx[label] = store((A)(factor * (power / sum * (own + shares) - own - smooth)));
     }
 }
