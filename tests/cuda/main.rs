@@ -16,6 +16,7 @@ mod plans;
 mod rows;
 mod runs;
 mod statistics;
+#[cfg(feature = "cuda")]
 mod steady;
 mod together;
 

@@ -53,7 +53,6 @@ fn mixed(card: &Device) -> Result<(Mixed, VarMap, Tensor, Tensor)> {
 }
 
 /// While a stream is captured, every call that waits for it, and every copy to the host, is an error.
-#[cfg(feature = "cuda")]
 #[test]
 fn nothing_waits_for_the_card_in_forward_and_backward()
 -> std::result::Result<(), Box<dyn std::error::Error>> {
@@ -84,7 +83,6 @@ fn nothing_waits_for_the_card_in_forward_and_backward()
     Ok(())
 }
 
-#[cfg(feature = "cuda")]
 #[test]
 fn steady_steps_need_no_more_memory() -> Result<()> {
     use freeze_core::cuda::{keep_memory, memory, reset_peak};
