@@ -47,14 +47,8 @@ fn convolutions() {
 }
 
 #[test]
-fn activations_and_pools() {
-    let mut rows = vec![
-        row("relu", &[&[3, 7]], true, |t| ops::relu(&t[0])),
-        row("gelu", &[&[3, 7]], true, |t| ops::gelu(&t[0])),
-        row("gelu_erf", &[&[3, 7]], true, |t| ops::gelu_erf(&t[0])),
-        row("prelu", &[&[3, 7, 5], &[7]], true, |t| ops::prelu(&t[0], &t[1])),
-        row("prelu of one slope", &[&[3, 7], &[1]], true, |t| ops::prelu(&t[0], &t[1])),
-    ];
+fn pools() {
+    let mut rows = Vec::new();
     for (kernel, stride) in [((2, 2), (2, 2)), ((2, 3), (2, 3)), ((3, 2), (1, 1)), ((1, 2), (3, 3))]
     {
         let shape: &[&[usize]] = &[&[2, 3, 7, 6]];
@@ -84,7 +78,7 @@ fn nothing_to_compute() {
         }),
         row("max pool of no sample", &[&[0, 2, 4, 4]], true, |t| ops::max_pool2d(&t[0], 2)),
         row("mean pool of no sample", &[&[0, 2, 4, 4]], true, |t| ops::avg_pool2d(&t[0], 2)),
-        row("dropout of nothing", &[&[0, 4]], false, |t| {
+        row("dropout of nothing", &[&[0, 4]], true, |t| {
             nn::Dropout::new(0.3, 7).map_err(candle_core::Error::wrap)?.forward(&t[0], true)
         }),
         row("softmax of nothing", &[&[0, 4]], true, |t| ops::softmax_last_dim(&t[0])),

@@ -5,8 +5,10 @@
 #[path = "../nn/support.rs"]
 mod support;
 
+mod attention;
 mod bandwidth;
 mod battery;
+mod elements;
 mod layers;
 mod models;
 mod non_finite;

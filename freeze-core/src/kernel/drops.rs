@@ -8,9 +8,9 @@ use rand_chacha::ChaCha8Rng;
 pub(crate) struct Drops {
     seed: u64,
     /// Where the first element's word lies in the stream.
-    position: u64,
+    pub(super) position: u64,
     /// An element is dropped whose word is below this.
-    bound: u32,
+    pub(super) bound: u32,
     /// What is kept is multiplied by this.
     pub(crate) scale: f64,
 }
@@ -21,6 +21,15 @@ impl Drops {
         let p = f64::from(p);
         let bound = (p * 2f64.powi(32)) as u32;
         Self { seed, position, bound, scale: 1.0 / (1.0 - p) }
+    }
+
+    /// The key of the generator, by which a card draws the same words.
+    #[cfg(feature = "cuda")]
+    pub(super) fn key(&self) -> [u32; 8] {
+        let key = ChaCha8Rng::seed_from_u64(self.seed).get_seed();
+        std::array::from_fn(|word| {
+            u32::from_le_bytes(std::array::from_fn(|byte| key[4 * word + byte]))
+        })
     }
 
     /// Whether each element is kept, from the one at `first` on. The stream is read in stretches of 64 words, and

@@ -1,5 +1,9 @@
 //! Dropout (Srivastava et al., 2014) with a seeded generator whose state can be saved.
 
+use std::sync::OnceLock;
+
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Device, ModuleT, Result, Tensor, WithDType};
 
@@ -7,9 +11,11 @@ use super::ops::nothing::of_nothing;
 use super::ops::operation::{Operand, Operation};
 use super::record::{self, Work};
 use crate::error::Error;
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::{dropout, on_card, operand, tensor};
 use crate::kernel::pieces::ROWS;
 use crate::kernel::slices::{read, with};
-use crate::kernel::{Drops, Element, by_element};
+use crate::kernel::{self, Drops, Element, by_element};
 use crate::model::{BatchNormPolicy, DropoutState, Freezable, Generator, Mapper};
 
 const NAME: &str = "dropout";
@@ -89,10 +95,10 @@ impl Dropout {
             return Ok(xs.clone());
         }
         let len = xs.elem_count();
-        let mask = Mask::draw(self.draw(len), len);
-        match xs.device() {
-            Device::Cpu => record::apply([xs], Work::Elements, mask),
-            _ => mask.compose(xs),
+        let drops = self.draw(len);
+        match kernel::on(xs.device()) {
+            true => record::apply([xs], Work::Elements, Dropped { drops, mask: OnceLock::new() }),
+            false => Mask::draw(drops, len).compose(xs),
         }
     }
 }
@@ -172,15 +178,33 @@ impl Mask {
     }
 }
 
-impl Operation<1> for Mask {
+/// The operation. On the CPU its mask is kept for the backward, on a card it is drawn again.
+struct Dropped {
+    drops: Drops,
+    mask: OnceLock<Mask>,
+}
+
+impl Dropped {
+    fn mask(&self, len: usize) -> &Mask {
+        self.mask.get_or_init(|| Mask::draw(self.drops, len))
+    }
+}
+
+impl Operation<1> for Dropped {
     fn name(&self) -> &'static str {
         NAME
     }
 
     fn cpu(&self, [(x, layout)]: [Operand<'_, CpuStorage>; 1]) -> Result<CpuStorage> {
         by_element!(x.dtype(), NAME, T => {
-            Ok(T::to_cpu_storage_owned(self.kept(&read::<T>(x, layout)?)))
+            let x = read::<T>(x, layout)?;
+            Ok(T::to_cpu_storage_owned(self.mask(x.len()).kept(&x)))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x]: [Operand<'_, CudaStorage>; 1]) -> Result<CudaStorage> {
+        dropout::dropped(&x.0.device, &self.drops, operand(x)?)
     }
 
     fn gradients(
@@ -190,8 +214,14 @@ impl Operation<1> for Mask {
         grad: &Tensor,
         _: [bool; 1],
     ) -> Result<[Option<Tensor>; 1]> {
+        #[cfg(feature = "cuda")]
+        if grad.device().is_cuda() {
+            let dx = on_card([grad], |device, [grad]| dropout::dropped(device, &self.drops, grad))?;
+            return Ok([Some(tensor(dx, grad.shape(), grad)?)]);
+        }
         by_element!(grad.dtype(), NAME, T => {
-            let dx = with(grad, |grad: &[T]| Ok(self.kept(grad)))?;
+            let mask = self.mask(grad.elem_count());
+            let dx = with(grad, |grad: &[T]| Ok(mask.kept(grad)))?;
             Ok([Some(Tensor::from_vec(dx, grad.shape(), &Device::Cpu)?)])
         })
     }
@@ -205,8 +235,10 @@ mod tests {
     #[test]
     fn the_composition_agrees_with_the_kernel() -> Result<()> {
         let x = candle_core::Var::randn(0f64, 1.0, (30, 7), &Device::Cpu)?;
-        let mask = || Mask::draw(Drops::new(1, 5, 0.3), 210);
-        let (kernel, composed) = ([x.as_tensor()].apply(Box::new(mask()))?, mask().compose(&x)?);
+        let drops = Drops::new(1, 5, 0.3);
+        let op = Dropped { drops, mask: OnceLock::new() };
+        let kernel = [x.as_tensor()].apply(Box::new(op))?;
+        let composed = Mask::draw(drops, 210).compose(&x)?;
         let rows = |tensor: &Tensor| tensor.to_vec2::<f64>();
         assert_eq!(rows(&kernel)?, rows(&composed)?);
         let grad = |y: Tensor| y.sqr()?.sum_all()?.backward()?.get(&x).map(rows).transpose();

@@ -3,12 +3,16 @@
 //! Each operation's part of it is in a file named as its kernels': `rows.rs` launches what `rows.cu` holds.
 
 mod array;
+pub(crate) mod attention;
 pub(crate) mod cross_entropy;
+pub(crate) mod dropout;
+pub(crate) mod elements;
 mod launch;
 pub(crate) mod linear;
 pub(crate) mod lookup;
 pub(crate) mod memory;
 pub(crate) mod order;
+pub(crate) mod pairs;
 pub(crate) mod rows;
 pub(crate) mod softmax;
 mod source;

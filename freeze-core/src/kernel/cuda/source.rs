@@ -13,9 +13,13 @@ const PRELUDE: &str = include_str!("prelude.cu");
 /// A file of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum File {
+    Attention,
+    Dropout,
+    Elements,
     Linear,
     Lookup,
     Order,
+    Pairs,
     Rows,
     Softmax,
     Sums,
@@ -25,9 +29,13 @@ pub(crate) enum File {
 impl File {
     fn text(self) -> (&'static str, &'static str) {
         match self {
+            Self::Attention => ("attention", include_str!("attention.cu")),
+            Self::Dropout => ("dropout", include_str!("dropout.cu")),
+            Self::Elements => ("elements", include_str!("elements.cu")),
             Self::Linear => ("linear", include_str!("linear.cu")),
             Self::Lookup => ("lookup", include_str!("lookup.cu")),
             Self::Order => ("order", include_str!("order.cu")),
+            Self::Pairs => ("pairs", include_str!("pairs.cu")),
             Self::Rows => ("rows", include_str!("rows.cu")),
             Self::Softmax => ("softmax", include_str!("softmax.cu")),
             Self::Sums => ("sums", include_str!("sums.cu")),

@@ -1,9 +1,13 @@
 //! `y = factor x + offset` with numbers that are constants.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Tensor, WithDType, bail};
 
 use super::operation::{Operand, Operation, Stored};
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::{elements, on_card, operand, tensor};
 use crate::kernel::slices::{read, with};
 use crate::kernel::{Element, Real, by_element, map};
 use crate::nn::record::{self, Work};
@@ -48,6 +52,11 @@ impl Operation<1> for Affine {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x]: [Operand<'_, CudaStorage>; 1]) -> Result<CudaStorage> {
+        elements::affine(&x.0.device, operand(x)?, [self.factor, self.offset])
+    }
+
     fn portable<S: Stored>(&self, [(x, layout)]: [Operand<'_, S>; 1]) -> Result<S> {
         x.affine(layout, self.factor, self.offset)
     }
@@ -59,6 +68,13 @@ impl Operation<1> for Affine {
         grad: &Tensor,
         _: [bool; 1],
     ) -> Result<[Option<Tensor>; 1]> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let dx = on_card([grad], |device, [grad]| {
+                elements::affine(device, grad, [self.factor, 0.])
+            })?;
+            return Ok([Some(tensor(dx, x.shape(), x)?)]);
+        }
         if !x.device().is_cpu() {
             return Ok([Some(grad.affine(self.factor, 0.)?)]);
         }

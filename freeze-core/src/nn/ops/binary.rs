@@ -1,11 +1,17 @@
 //! Sums and products of two tensors.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::op::{Add, Mul, Relu};
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType};
 
 use super::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
 use super::sums::sum_rows;
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::pairs::{self, Pair};
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::{on_card, operand, tensor};
 use crate::kernel::slices::{read, with2, with3};
 use crate::kernel::{
     Element, Real, by_element, internal_dtype, passed, rectified, sum, zip_map, zip3_map,
@@ -49,6 +55,17 @@ pub(super) enum Binary {
     Sum,
     RectifiedSum,
     Product,
+}
+
+#[cfg(feature = "cuda")]
+impl Binary {
+    fn pair(self) -> Pair {
+        match self {
+            Self::Sum => Pair::Sum,
+            Self::RectifiedSum => Pair::RectifiedSum,
+            Self::Product => Pair::Product,
+        }
+    }
 }
 
 fn apply(a: &Tensor, b: &Tensor, op: Binary) -> Result<Tensor> {
@@ -123,6 +140,17 @@ impl Operation<2> for Binary {
         })))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, operands: [Operand<'_, CudaStorage>; 2]) -> Result<CudaStorage> {
+        let [(a, a_l), (b, b_l)] = operands;
+        let (shape, device) = (self.shape([a_l, b_l])?, &a.device);
+        let both = [(operand((a, a_l))?, a_l.dims()), (operand((b, b_l))?, b_l.dims())];
+        match pairs::paired(both, shape.dims()) {
+            Some(paired) => pairs::pairs(device, self.pair(), paired),
+            None => self.portable(operands),
+        }
+    }
+
     fn portable<S: Stored>(&self, [(a, a_l), (b, b_l)]: [Operand<'_, S>; 2]) -> Result<S> {
         let shape = self.shape([a_l, b_l])?;
         let [a_l, b_l] = [a_l.broadcast_as(&shape)?, b_l.broadcast_as(&shape)?];
@@ -159,6 +187,17 @@ impl Operation<2> for Binary {
 
 /// The gradient where the sum is not below 0.
 fn gradient_of_sum(a: &Tensor, b: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if grad.device().is_cuda() {
+        let dx = on_card([a, b, grad], |device, [x, y, g]| {
+            pairs::paired([(x, a.dims()), (y, b.dims())], grad.dims())
+                .map(|paired| pairs::pair_gradients(device, Pair::RectifiedSum, paired, g))
+                .transpose()
+        })?;
+        if let Some(dx) = dx {
+            return tensor(dx, grad.shape(), grad);
+        }
+    }
     let [a, b] = [a.broadcast_as(grad.shape())?, b.broadcast_as(grad.shape())?];
     if !grad.device().is_cpu() {
         return (a + b)?.ge(0.)?.to_dtype(grad.dtype())? * grad;
@@ -173,6 +212,17 @@ fn gradient_of_sum(a: &Tensor, b: &Tensor, grad: &Tensor) -> Result<Tensor> {
 
 /// `grad` times an operand that is broadcast to it.
 fn times(grad: &Tensor, other: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if grad.device().is_cuda() {
+        let product = on_card([grad, other], |device, [grad_of, of]| {
+            pairs::paired([(grad_of, grad.dims()), (of, other.dims())], grad.dims())
+                .map(|paired| pairs::pairs(device, Pair::Product, paired))
+                .transpose()
+        })?;
+        if let Some(product) = product {
+            return tensor(product, grad.shape(), grad);
+        }
+    }
     if !grad.device().is_cpu() {
         return grad.broadcast_mul(other);
     }

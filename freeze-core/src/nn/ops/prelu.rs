@@ -1,10 +1,17 @@
 //! PReLU as an operation: `max(x, 0) + w min(x, 0)`.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::op::{Add, Mul, Neg, Relu};
 use candle_core::{CpuStorage, Layout, Result, Tensor, bail};
 
 use super::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::{
+    self, on_card, operand,
+    pairs::{self, Pair, Runs},
+};
 use crate::kernel::pieces::MAP;
 use crate::kernel::slices::{read, tensor, with2, with3};
 use crate::kernel::{Real, by_real, sum2, wide};
@@ -47,6 +54,13 @@ fn runs(x: &[usize], spread: &[usize]) -> (usize, usize, usize) {
         (false, &[samples, _, ..]) if slopes != 1 => (samples, slopes, x[2..].iter().product()),
         _ => (1, 1, total),
     }
+}
+
+/// How the slopes go with the elements, as a card takes it.
+#[cfg(feature = "cuda")]
+fn sharing(x: &[usize], weight: &[usize]) -> Result<Runs> {
+    let (_, count, run) = runs(x, &spread(x, weight)?);
+    Ok(Runs { run, count })
 }
 
 /// `value` where `x` is above zero, else `value` times the slope: the result for `value = x`, the
@@ -107,6 +121,14 @@ fn slope_gradient<T: Real>(x: &[T], grad: &[T], slopes: usize, inner: usize) -> 
 
 impl Prelu {
     fn input(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let runs = sharing(x.dims(), w.dims())?;
+            let dx = on_card([x, w, grad], |device, [x, w, grad]| {
+                pairs::pair_gradients(device, Pair::Sloped, (x, (w, runs)), grad)
+            })?;
+            return cuda::tensor(dx, x.shape(), x);
+        }
         if !x.device().is_cpu() {
             return Self::portable_input(x, w, grad);
         }
@@ -120,6 +142,14 @@ impl Prelu {
     }
 
     fn weight(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let (samples, slopes, inner) = runs(x.dims(), &spread(x.dims(), w.dims())?);
+            let dw = on_card([x, grad], |device, both| {
+                pairs::slope_gradient(device, both, [samples, slopes, inner])
+            })?;
+            return cuda::tensor(dw, w.shape(), x);
+        }
         if !x.device().is_cpu() {
             return Self::portable_weight(x, w, grad);
         }
@@ -161,6 +191,12 @@ impl Operation<2> for Prelu {
             let (x, w) = (read::<T>(x, x_l)?, read::<T>(w, w_l)?);
             Ok(T::write(map((&x, &x), &w, inner.max(1), sloped), dtype))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x, w]: [Operand<'_, CudaStorage>; 2]) -> Result<CudaStorage> {
+        let runs = sharing(x.1.dims(), w.1.dims())?;
+        pairs::pairs(&x.0.device, Pair::Sloped, (operand(x)?, (operand(w)?, runs)))
     }
 
     /// `relu(x) - w relu(-x)`.

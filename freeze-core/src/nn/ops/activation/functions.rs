@@ -3,12 +3,18 @@
 use candle_core::op::{Erf, Exp, Gelu, GeluErf, Neg, Recip, Relu, Silu, Tanh, UnaryOpT};
 use candle_core::{Layout, Result, Tensor};
 
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda;
 use crate::kernel::{Element, Real, map, map_stored, passed, rectified};
 use crate::nn::ops::operation::{Operand, Stored};
 
 /// A function of one number.
 pub(super) trait Function: Send + Sync + 'static {
     const NAME: &'static str;
+
+    /// The same function on a card.
+    #[cfg(feature = "cuda")]
+    const CUDA: cuda::elements::Function;
 
     fn value<R: Real>(x: R) -> R;
 
@@ -52,6 +58,8 @@ const CUBIC: f64 = 0.044715;
 
 impl Function for Rectified {
     const NAME: &'static str = Relu::NAME;
+    #[cfg(feature = "cuda")]
+    const CUDA: cuda::elements::Function = cuda::elements::Function::Rectified;
 
     #[inline(always)]
     fn value<R: Real>(x: R) -> R {
@@ -74,6 +82,8 @@ impl Function for Rectified {
 
 impl Function for TanhGelu {
     const NAME: &'static str = Gelu::NAME;
+    #[cfg(feature = "cuda")]
+    const CUDA: cuda::elements::Function = cuda::elements::Function::TanhGelu;
 
     #[inline(always)]
     fn value<R: Real>(x: R) -> R {
@@ -122,6 +132,8 @@ fn share<R: Real>(x: R) -> ([R; 2], R) {
 
 impl Function for ErfGelu {
     const NAME: &'static str = GeluErf::NAME;
+    #[cfg(feature = "cuda")]
+    const CUDA: cuda::elements::Function = cuda::elements::Function::ErfGelu;
 
     #[inline(always)]
     fn value<R: Real>(x: R) -> R {
@@ -153,6 +165,8 @@ impl Function for ErfGelu {
 
 impl Function for Swish {
     const NAME: &'static str = Silu::NAME;
+    #[cfg(feature = "cuda")]
+    const CUDA: cuda::elements::Function = cuda::elements::Function::Swish;
 
     #[inline(always)]
     fn value<R: Real>(x: R) -> R {
@@ -181,6 +195,8 @@ impl Function for Swish {
 
 impl Function for Sigmoid {
     const NAME: &'static str = "sigmoid";
+    #[cfg(feature = "cuda")]
+    const CUDA: cuda::elements::Function = cuda::elements::Function::Sigmoid;
 
     #[inline(always)]
     fn value<R: Real>(x: R) -> R {
@@ -209,6 +225,8 @@ impl Function for Sigmoid {
 
 impl Function for Tangent {
     const NAME: &'static str = Tanh::NAME;
+    #[cfg(feature = "cuda")]
+    const CUDA: cuda::elements::Function = cuda::elements::Function::Tangent;
 
     #[inline(always)]
     fn value<R: Real>(x: R) -> R {

@@ -1,21 +1,24 @@
 //! Activations with one pass each for forward and backward, on all threads; candle's run on one, or on
-//! threads that spin.
+//! threads that spin. On CUDA as on the CPU.
 
 mod functions;
 
 use std::marker::PhantomData;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Tensor, WithDType};
 
 use super::operation::{Operand, Operation, Stored};
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::{elements, on_card, operand, tensor};
 use crate::kernel::slices::{read, with2};
 use crate::kernel::{by_element, zip_map};
 use crate::nn::record::{self, Work};
 use functions::{ErfGelu, Function, Rectified, Sigmoid, Swish, Tangent, TanhGelu};
 
-/// `max(x, 0)`. The gradient passes where `x >= 0`, as in candle. NaN stays NaN, on the CPU; candle's is
-/// 0.
+/// `max(x, 0)`. The gradient passes where `x >= 0`, as in candle. NaN stays NaN; candle's is 0.
 ///
 /// # Errors
 ///
@@ -26,7 +29,7 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 
 /// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`, the approximation of Hendrycks and Gimpel (2016).
 ///
-/// On the CPU it is computed as `x / (1 + e⁻²ᵘ)`, with `u` the argument of tanh. This is accurate
+/// It is computed as `x / (1 + e⁻²ᵘ)`, with `u` the argument of tanh. This is accurate
 /// far below 0, where candle's `1 + tanh` cancels; elsewhere the two differ in the last bits.
 ///
 /// # Errors
@@ -101,6 +104,11 @@ impl<F: Function> Operation<1> for Activation<F> {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x]: [Operand<'_, CudaStorage>; 1]) -> Result<CudaStorage> {
+        elements::values(&x.0.device, F::CUDA, operand(x)?)
+    }
+
     fn portable<S: Stored>(&self, [x]: [Operand<'_, S>; 1]) -> Result<S> {
         F::portable(x)
     }
@@ -112,6 +120,12 @@ impl<F: Function> Operation<1> for Activation<F> {
         grad: &Tensor,
         _: [bool; 1],
     ) -> Result<[Option<Tensor>; 1]> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let dx =
+                on_card([x, grad], |device, [x, grad]| elements::slopes(device, F::CUDA, x, grad))?;
+            return Ok([Some(tensor(dx, x.shape(), x)?)]);
+        }
         Ok([Some(match x.device().is_cpu() {
             true => Self::gradient_here(x, grad)?,
             false => (F::portable_slope(x)? * grad)?,

@@ -1,13 +1,15 @@
 //! Scaled dot-product attention without a matrix of scores.
 
+#[cfg(feature = "cuda")]
+mod card;
 mod check;
 mod op;
 mod portable;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
-use crate::kernel::Drops;
 use crate::kernel::attention::Sight;
+use crate::kernel::{self, Drops};
 use crate::nn::dropout::Dropout;
 use crate::nn::record::{self, Work};
 use op::{Attention, Nothing};
@@ -62,8 +64,9 @@ impl<'a> AttentionMask<'a> {
 /// recomputes the probabilities from two numbers per query (FlashAttention: Dao et al., 2022). So
 /// memory is linear in the sequence length, and a causal call does half of the work. Halves are
 /// computed in f32. Results and gradients are the same on any number of threads, of which a
-/// backward uses at most `batch * key heads`. On other devices it is composed of candle's
-/// operations, with all scores.
+/// backward uses at most `batch * key heads`. On CUDA the probabilities
+/// of all keys exist, and are kept for the backward; on other devices it is composed of candle's operations, with
+/// all scores.
 ///
 /// A query that sees no key, because the mask is `-inf` throughout or there are no keys, gives
 /// zeros and passes on no gradient, as in PyTorch; a plain softmax gives NaN. NaN is not hidden:
@@ -99,7 +102,7 @@ pub fn scaled_dot_product_attention(
 /// As [`scaled_dot_product_attention`], of whose probabilities `dropout` drops some, as PyTorch's
 /// `dropout_p` does, and scales the others by `1 / (1 - p)`.
 ///
-/// No mask exists: the backward draws it again, block by block. The generator moves on by a word for each
+/// No mask exists: the backward draws it again. The generator moves on by a word for each
 /// probability, `batch * heads * queries * keys`, whatever the device and the number of threads.
 ///
 /// ```
@@ -143,15 +146,15 @@ fn attend(
         return record::apply([q, k, v], Work::Inputs(Default::default()), Nothing { sizes });
     }
     let op = Attention::new(sizes, scale, (mask.sight(), bias), draw(sizes.scores()));
-    match q.device() {
-        Device::Cpu => record::apply([q, k, v], Work::Inputs(op.flops()), op),
-        _ => portable::compose(q, k, v, &op),
+    match kernel::on(q.device()) {
+        true => record::apply([q, k, v], Work::Inputs(op.flops()), op),
+        false => portable::compose(q, k, v, &op),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Var};
+    use candle_core::{DType, Device, Var};
 
     use super::*;
     use crate::nn::record::{Detail, Flops, Part, record};

@@ -2,10 +2,14 @@
 
 use std::sync::OnceLock;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor};
 
 use super::NAME;
+#[cfg(feature = "cuda")]
+use super::card;
 use crate::kernel::attention::{Bias, Call, Forward, RowStats, Sight, Sizes, backward, forward};
 use crate::kernel::slices::{read, tensor, with, with2, with3};
 use crate::kernel::{Drops, Real, by_real};
@@ -22,6 +26,9 @@ pub(super) struct Attention {
     pub(super) drops: Option<Drops>,
     /// Computed by the forward, used by the backward.
     stats: OnceLock<Vec<RowStats>>,
+    /// The same on a card.
+    #[cfg(feature = "cuda")]
+    pub(super) probabilities: OnceLock<Tensor>,
 }
 
 impl Attention {
@@ -31,7 +38,16 @@ impl Attention {
         (sight, bias): (Sight, Option<Tensor>),
         drops: Option<Drops>,
     ) -> Self {
-        Self { sizes, scale, sight, bias, drops, stats: OnceLock::new() }
+        Self {
+            sizes,
+            scale,
+            sight,
+            bias,
+            drops,
+            stats: OnceLock::new(),
+            #[cfg(feature = "cuda")]
+            probabilities: OnceLock::new(),
+        }
     }
 
     /// Two products in the forward, five in the backward.
@@ -50,10 +66,7 @@ impl Attention {
         let Some(tensor) = bias else {
             return Ok(run(&Call { sizes, q, k, v, scale, sight, bias: None, drops }));
         };
-        let strides = std::array::from_fn(|dim| match tensor.dims()[dim] {
-            1 => 0,
-            _ => tensor.stride()[dim],
-        });
+        let strides = steps(tensor);
         with(tensor, |values: &[T]| {
             let bias = Some(Bias { values, strides });
             Ok(run(&Call { sizes, q, k, v, scale, sight, bias, drops }))
@@ -82,6 +95,11 @@ impl Operation<3> for Attention {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, operands: [Operand<'_, CudaStorage>; 3]) -> Result<CudaStorage> {
+        card::forward(self, operands)
+    }
+
     fn gradients(
         &self,
         operands: [&Tensor; 3],
@@ -89,6 +107,10 @@ impl Operation<3> for Attention {
         grad: &Tensor,
         wanted: [bool; 3],
     ) -> Result<[Option<Tensor>; 3]> {
+        #[cfg(feature = "cuda")]
+        if grad.device().is_cuda() {
+            return card::gradients(self, operands, grad, wanted);
+        }
         let stats = self.stats.get().map_or(&[] as &[_], Vec::as_slice);
         let dtype = grad.dtype();
         by_real!(dtype, T => {
@@ -106,6 +128,14 @@ impl Operation<3> for Attention {
             Ok(gradients)
         })
     }
+}
+
+/// The steps in a mask from one batch, head and query to the next; 0 if they share rows.
+pub(super) fn steps(mask: &Tensor) -> [usize; 3] {
+    std::array::from_fn(|dim| match mask.dims()[dim] {
+        1 => 0,
+        _ => mask.stride()[dim],
+    })
 }
 
 /// Attention to no keys, or with an empty result: zeros.
