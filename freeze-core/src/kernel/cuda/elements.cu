@@ -83,12 +83,35 @@ struct Tangent {
     }
 };
 
+template <typename F> static __device__ void each(size n, const T *x, T *y, F f) {
+    size whole = packs(x) && packs(y) ? n / PACK : 0;
+    EACH(i, whole) {
+        Pack from = pack(x, i), to;
+#pragma unroll
+        for (int k = 0; k < PACK; k++) to.x[k] = store(f(load(from.x[k])));
+        put(y, i, to);
+    }
+    x += whole * PACK;
+    y += whole * PACK;
+    EACH(i, n - whole * PACK) y[i] = store(f(load(x[i])));
+}
+
 template <typename F> static __device__ void each_value(size n, const T *x, T *y) {
-    EACH(i, n) y[i] = store(F::value(load(x[i])));
+    each(n, x, y, [](A x) { return F::value(x); });
 }
 
 template <typename F> static __device__ void each_slope(size n, const T *x, const T *grad, T *dx) {
-    EACH(i, n) dx[i] = store(F::slope(load(x[i])) * load(grad[i]));
+    size whole = packs(x) && packs(grad) && packs(dx) ? n / PACK : 0;
+    EACH(i, whole) {
+        Pack from = pack(x, i), by = pack(grad, i), to;
+#pragma unroll
+        for (int k = 0; k < PACK; k++) to.x[k] = store(F::slope(load(from.x[k])) * load(by.x[k]));
+        put(dx, i, to);
+    }
+    x += whole * PACK;
+    grad += whole * PACK;
+    dx += whole * PACK;
+    EACH(i, n - whole * PACK) dx[i] = store(F::slope(load(x[i])) * load(grad[i]));
 }
 
 extern "C" __global__ void values(unsigned function, size n, const T *x, T *y) {
@@ -114,5 +137,6 @@ extern "C" __global__ void slopes(unsigned function, size n, const T *x, const T
 }
 
 extern "C" __global__ void affine(size n, const T *x, double factor, double offset, T *y) {
-    EACH(i, n) y[i] = store(load(x[i]) * (A)factor + (A)offset);
+    A by = (A)factor, more = (A)offset;
+    each(n, x, y, [=](A x) { return x * by + more; });
 }

@@ -54,6 +54,8 @@ fn new_elements(
     let y = empty(device, x.len, x.dtype)?;
     let written = Array::whole(&y)?;
     let args = [args, &[Arg::Of(&written)]].concat();
-    launch(device, (File::Elements, kernel), x.dtype, Grid::each(x.len), &args)?;
+    // A thread for each 16 bytes, which it reads at a time.
+    let grid = Grid::each(x.len.div_ceil(16 / x.dtype.size_in_bytes()));
+    launch(device, (File::Elements, kernel), x.dtype, grid, &args)?;
     Ok(y)
 }

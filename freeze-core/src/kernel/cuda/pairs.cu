@@ -41,33 +41,50 @@ struct Sloped {
     static __device__ A gradient(A a, A b, A grad) { return a > 0 ? grad : grad * b; }
 };
 
-template <typename F> static __device__ void each_value(size n, const T *a, const T *b, size run, size count, T *y) {
-    if (run == 1 && count == n) {
-        EACH(i, n) y[i] = store(F::value(load(a[i]), load(b[i])));
+template <typename F> struct Value {
+    enum { GRAD = 0 };
+    static __device__ A of(A a, A b, A) { return F::value(a, b); }
+};
+
+template <typename F> struct Gradient {
+    enum { GRAD = 1 };
+    static __device__ A of(A a, A b, A grad) { return F::gradient(a, b, grad); }
+};
+
+// By packs where a pack of `a` goes with a pack of `b`, or with one element.
+template <typename F>
+static __device__ void each(size n, const T *a, const T *b, size run, size count, const T *grad, T *y) {
+    bool aligned = packs(a) && packs(y) && (!F::GRAD || packs(grad));
+    bool many = run == 1 && count % PACK == 0 && packs(b), one = run % PACK == 0;
+    if (aligned && (many || one)) {
+        Runs runs(many ? 1 : run / PACK, many ? count / PACK : count);
+        EACH(i, n / PACK) {
+            Pack of_a = pack(a, i), of_b, by, to;
+            if (many) of_b = pack(b, runs.index);
+            A all = many ? 0 : load(b[runs.index]);
+            if (F::GRAD) by = pack(grad, i);
+#pragma unroll
+            for (int k = 0; k < PACK; k++) {
+                to.x[k] = store(F::of(load(of_a.x[k]), many ? load(of_b.x[k]) : all, F::GRAD ? load(by.x[k]) : 0));
+            }
+            put(y, i, to);
+            runs.next();
+        }
         return;
     }
     Runs runs(run, count);
     EACH(i, n) {
-        y[i] = store(F::value(load(a[i]), load(b[runs.index])));
-        runs.next();
-    }
-}
-
-template <typename F>
-static __device__ void each_gradient(size n, const T *a, const T *b, size run, size count, const T *grad, T *dx) {
-    Runs runs(run, count);
-    EACH(i, n) {
-        dx[i] = store(F::gradient(load(a[i]), load(b[runs.index]), load(grad[i])));
+        y[i] = store(F::of(load(a[i]), load(b[runs.index]), F::GRAD ? load(grad[i]) : 0));
         runs.next();
     }
 }
 
 extern "C" __global__ void pairs(unsigned function, size n, const T *a, const T *b, size run, size count, T *y) {
     switch (function) {
-    case 0: return each_value<Sum>(n, a, b, run, count, y);
-    case 1: return each_value<RectifiedSum>(n, a, b, run, count, y);
-    case 2: return each_value<Product>(n, a, b, run, count, y);
-    default: return each_value<Sloped>(n, a, b, run, count, y);
+    case 0: return each<Value<Sum>>(n, a, b, run, count, 0, y);
+    case 1: return each<Value<RectifiedSum>>(n, a, b, run, count, 0, y);
+    case 2: return each<Value<Product>>(n, a, b, run, count, 0, y);
+    default: return each<Value<Sloped>>(n, a, b, run, count, 0, y);
     }
 }
 
@@ -75,8 +92,8 @@ extern "C" __global__ void pairs(unsigned function, size n, const T *a, const T 
 extern "C" __global__ void pair_gradients(unsigned function, size n, const T *a, const T *b, size run, size count,
                                           const T *grad, T *dx) {
     switch (function) {
-    case 1: return each_gradient<RectifiedSum>(n, a, b, run, count, grad, dx);
-    default: return each_gradient<Sloped>(n, a, b, run, count, grad, dx);
+    case 1: return each<Gradient<RectifiedSum>>(n, a, b, run, count, grad, dx);
+    default: return each<Gradient<Sloped>>(n, a, b, run, count, grad, dx);
     }
 }
 

@@ -82,14 +82,16 @@ fn run(
     args.extend([run, count].map(Arg::Size));
     args.extend(grad.as_ref().map(Arg::Of));
     args.push(Arg::Of(&written));
-    launch(device, (File::Pairs, kernel), a.dtype, few(a.len), &args)?;
+    launch(device, (File::Pairs, kernel), a.dtype, few(a), &args)?;
     Ok(y)
 }
 
-/// So few threads that each has several elements of many: only its first takes divisions.
-fn few(n: usize) -> Grid {
+/// A thread for each 16 bytes, which it reads at a time, but so few that each has several of many: only its first
+/// takes divisions.
+fn few(a: Array<'_>) -> Grid {
     const THREADS: usize = 256;
-    Grid { blocks: [n.div_ceil(THREADS).min(1 << 11), 1, 1], threads: THREADS as u32 }
+    let blocks = (a.len * a.dtype.size_in_bytes()).div_ceil(16 * THREADS);
+    Grid { blocks: [blocks.min(1 << 11), 1, 1], threads: THREADS as u32 }
 }
 
 /// The gradient of the slopes of `x`, `[samples, slopes, run]`: the sums of the smaller of it and zero, times the

@@ -65,6 +65,14 @@ static __device__ double larger(double x, double y) { return fmax(x, y); }
 #define EACH(i, n) \
     for (size i = blockIdx.x * (size)blockDim.x + threadIdx.x; i < n; i += (size)gridDim.x * blockDim.x)
 
+// Neighbours as one load or store of 16 bytes: a thread with only a few bytes on their way leaves bandwidth unused.
+enum { PACK = 16 / sizeof(T) };
+struct alignas(16) Pack { T x[PACK]; };
+
+static __device__ bool packs(const T *x) { return (size)x % sizeof(Pack) == 0; }
+static __device__ const Pack &pack(const T *x, size i) { return ((const Pack *)x)[i]; }
+static __device__ void put(T *x, size i, const Pack &pack) { ((Pack *)x)[i] = pack; }
+
 // What a block has in common. Its threads are a multiple of 32, all of which call this, and all get the result,
 // which does not depend on when they come: the sum of each thread's number, or the largest.
 template <typename V> static __device__ V block_sum(V value) {
