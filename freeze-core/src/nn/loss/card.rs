@@ -2,46 +2,36 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CudaStorage, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CudaStorage, D, Layout, Result, Shape, Tensor, bail};
 
-use super::CrossEntropy;
 use crate::kernel::cuda::cross_entropy::{self as kernel, Found, Rule, Targets};
 use crate::kernel::cuda::{on_card, operand, tensor};
 use crate::nn::ops::operation::{Operand, Operation};
 use crate::nn::record::{self, Work};
 
-/// The loss of logits `[.., classes]` on a card for labels, a vector in `i64`.
+/// The loss of logits `[.., classes]` on a card for labels, a vector in `i64`, and weights of the classes, if any.
 pub(super) fn loss(
-    settings: &CrossEntropy,
     logits: &Tensor,
     labels: &Tensor,
-    classes: usize,
+    ignored: Option<i64>,
+    smoothing: f64,
+    weights: &[f64],
 ) -> Result<Tensor> {
+    let classes = logits.dim(D::Minus1)?;
     if logits.elem_count() == 0 {
-        bail!(
-            "cross_entropy: {} labels and {classes} classes, so there is no mean",
-            labels.elem_count()
-        );
+        let count = labels.elem_count();
+        bail!("cross_entropy: {count} labels and {classes} classes, so there is no mean");
     }
     let device = logits.device();
-    let weights = match settings.weights.as_slice() {
-        [] => None,
-        weights => Some(Tensor::new(weights, device)?),
-    };
-    let spread = settings.smoothing / classes as f64;
-    let weight: f64 = match settings.weights.as_slice() {
-        [] => classes as f64,
-        weights => weights.iter().sum(),
+    let spread = smoothing / classes as f64;
+    let (weights, weight) = match weights {
+        [] => (None, classes as f64),
+        weights => (Some(Tensor::new(weights, device)?), weights.iter().sum()),
     };
     let op = OnCard {
         labels: labels.to_device(device)?.contiguous()?,
         weights,
-        rule: Rule {
-            ignored: settings.ignored,
-            kept: 1.0 - settings.smoothing,
-            spread,
-            shares: spread * weight,
-        },
+        rule: Rule { ignored, kept: 1.0 - smoothing, spread, shares: spread * weight },
         found: OnceLock::new(),
     };
     record::apply([logits], Work::Elements, op)

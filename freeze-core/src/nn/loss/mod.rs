@@ -122,7 +122,7 @@ impl CrossEntropy {
         let labels = whole(labels)?;
         #[cfg(feature = "cuda")]
         if logits.device().is_cuda() {
-            return card::loss(self, logits, &labels, classes);
+            return card::loss(logits, &labels, self.ignored, self.smoothing, &self.weights);
         }
         let targets = targets(&labels, classes, self.ignored)?;
         let counted = targets.iter().flatten();
