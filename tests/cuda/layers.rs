@@ -47,22 +47,6 @@ fn convolutions() {
 }
 
 #[test]
-fn pools() {
-    let mut rows = Vec::new();
-    for (kernel, stride) in [((2, 2), (2, 2)), ((2, 3), (2, 3)), ((3, 2), (1, 1)), ((1, 2), (3, 3))]
-    {
-        let shape: &[&[usize]] = &[&[2, 3, 7, 6]];
-        rows.push(row(format!("max pool {kernel:?} {stride:?}"), shape, true, move |t| {
-            ops::max_pool2d_with_stride(&t[0], kernel, stride)
-        }));
-        rows.push(row(format!("mean pool {kernel:?} {stride:?}"), shape, true, move |t| {
-            ops::avg_pool2d_with_stride(&t[0], kernel, stride)
-        }));
-    }
-    check(&rows);
-}
-
-#[test]
 fn nothing_to_compute() {
     let linear = |t: &[Tensor]| ops::linear(&t[0], &t[1], t.get(2));
     check(&[

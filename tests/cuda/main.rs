@@ -14,6 +14,7 @@ mod models;
 mod non_finite;
 mod norms;
 mod optim;
+mod planes;
 mod plans;
 mod rows;
 mod runs;

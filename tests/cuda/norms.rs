@@ -9,27 +9,6 @@ use freeze_core::nn::{self, GRUConfig, LSTMConfig, RNN, ops};
 use crate::battery::{check, row};
 
 #[test]
-fn norms_of_planes() {
-    check(&[
-        row("group norm", &[&[2, 6, 5, 3], &[6], &[6]], false, |t| {
-            ops::group_norm(&t[0], 3, &t[1], &t[2], 1e-5)
-        }),
-        row("batch norm", &[&[4, 5, 3, 2], &[5], &[5]], false, |t| {
-            Ok(ops::batch_norm(&t[0], Some((&t[1], &t[2])), 1e-5)?.0)
-        }),
-        row("batch norm of rank 2", &[&[9, 5]], false, |t| {
-            Ok(ops::batch_norm(&t[0], None, 1e-5)?.0)
-        }),
-        row("batch norm's mean", &[&[9, 5]], false, |t| {
-            Ok(ops::batch_norm(&t[0], None, 1e-5)?.1.mean)
-        }),
-        row("batch norm's variance", &[&[9, 5]], false, |t| {
-            Ok(ops::batch_norm(&t[0], None, 1e-5)?.1.variance)
-        }),
-    ]);
-}
-
-#[test]
 fn recurrent_layers() {
     fn states<R: RNN>(layer: &R, x: &Tensor) -> Result<Tensor> {
         layer.states_to_tensor(&layer.seq(x)?)

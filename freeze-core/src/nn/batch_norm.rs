@@ -19,8 +19,8 @@ pub struct BatchStatistics {
 
 /// Normalises `x` of shape `[batch, channels, ..]` by the statistics of the batch, which are
 /// returned with it, f16's and bf16's in f32. `affine` is a weight and a bias per channel, of the
-/// input's element type. f16 and bf16 compute in f32. On the CPU gradients are computed for tracked
-/// operands only.
+/// input's element type. f16 and bf16 compute in f32. On the CPU and on CUDA
+/// gradients are computed for tracked operands only.
 ///
 /// # Errors
 ///

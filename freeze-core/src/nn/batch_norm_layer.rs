@@ -11,6 +11,8 @@ use super::ops::norm::check_eps;
 use super::ops::norm::plane_op::Then;
 use super::recompute::again::is_again;
 use crate::error::Error;
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::planes::move_running;
 use crate::kernel::{internal_dtype, norm::Center};
 
 /// Batch normalisation: `candle_nn::BatchNorm` with a lean backward.
@@ -226,13 +228,22 @@ impl BatchNorm {
         if is_again() {
             return Ok(y);
         }
+        let share = self.momentum * count / (count - 1.0);
+        let moves_mean = self.center == Center::Mean;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() && self.running_var.dtype() == batch.variance.dtype() {
+            let running = [self.running_mean(), self.running_var()];
+            let shares = (moves_mean.then_some(self.momentum), share);
+            let batch = [&batch.mean, &batch.variance];
+            move_running(running, batch, 1.0 - self.momentum, shares)?;
+            return Ok(y);
+        }
         let moved = |running: &Var, batch: &Tensor, share: f64| {
             let kept = (running.as_detached_tensor() * (1.0 - self.momentum))?;
             kept + (batch.to_dtype(running.dtype())? * share)?
         };
-        let share = self.momentum * count / (count - 1.0);
         let var = moved(&self.running_var, &batch.variance, share)?;
-        if self.center == Center::Mean {
+        if moves_mean {
             self.running_mean.set(&moved(&self.running_mean, &batch.mean, self.momentum)?)?;
         }
         self.running_var.set(&var)?;

@@ -10,7 +10,7 @@ use crate::model::{Freezable, LeafTree, Mapper};
 
 /// Normalises `x` of shape `[batch, channels, ..]` in `groups` groups of neighbouring channels, each
 /// sample by itself, with the biased variance; `weight` and `bias` have one element per channel and
-/// the input's element type. f16 and bf16 compute in f32. On the CPU gradients
+/// the input's element type. f16 and bf16 compute in f32. On the CPU and on CUDA gradients
 /// are computed for tracked operands only.
 ///
 /// # Errors

@@ -13,11 +13,13 @@ pub(crate) mod lookup;
 pub(crate) mod memory;
 pub(crate) mod order;
 pub(crate) mod pairs;
+pub(crate) mod planes;
 pub(crate) mod rows;
 pub(crate) mod softmax;
 mod source;
 pub(crate) mod sums;
 mod table;
+pub(crate) mod windows;
 
 pub(crate) use array::{Array, empty, on_card, operand, tensor};
 pub(crate) use launch::{Arg, Grid, launch};

@@ -20,10 +20,12 @@ pub(crate) enum File {
     Lookup,
     Order,
     Pairs,
+    Planes,
     Rows,
     Softmax,
     Sums,
     Update,
+    Windows,
 }
 
 impl File {
@@ -36,10 +38,12 @@ impl File {
             Self::Lookup => ("lookup", include_str!("lookup.cu")),
             Self::Order => ("order", include_str!("order.cu")),
             Self::Pairs => ("pairs", include_str!("pairs.cu")),
+            Self::Planes => ("planes", include_str!("planes.cu")),
             Self::Rows => ("rows", include_str!("rows.cu")),
             Self::Softmax => ("softmax", include_str!("softmax.cu")),
             Self::Sums => ("sums", include_str!("sums.cu")),
             Self::Update => ("update", include_str!("update.cu")),
+            Self::Windows => ("windows", include_str!("windows.cu")),
         }
     }
 }

@@ -1,13 +1,15 @@
-//! Normalisation of `[batch, channels, ..]`: the kernels on the CPU, candle's operations elsewhere.
+//! Normalisation of `[batch, channels, ..]`: the kernels on the CPU and on CUDA, candle's operations elsewhere.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+#[cfg(feature = "cuda")]
+use super::plane_card_op;
 use super::plane_op::{self, Then};
 use super::{Affine, check_eps, check_scales};
 use crate::kernel::norm::Center;
 use crate::kernel::norm::by_planes::{ByPlanes, From};
 use crate::kernel::norm::planes::{Moments, Over, Planes, moments};
-use crate::kernel::{by_element, internal_dtype, slices};
+use crate::kernel::{self, by_element, internal_dtype, slices};
 use crate::nn::ops::activation::relu;
 use crate::nn::ops::binary::add_relu;
 use crate::nn::ops::operation::check_dtype;
@@ -34,11 +36,17 @@ pub(crate) fn by_input(
         let (y, statistics) = by_input(x, over, center, affine, eps, Then::Nothing)?;
         return Ok((after(y, then)?, statistics));
     }
-    if !x.device().is_cpu() {
+    if !kernel::on(x.device()) {
         return compose_by_input(x, over, center, affine, eps);
     }
     flat(x, |x, planes| {
         let planes = Planes { over, ..planes };
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let (y, [mean, variance]) =
+                plane_card_op::by_input(x, planes, center, affine, eps, then)?;
+            return Ok((y, Statistics { mean, variance }));
+        }
         let moments = by_element!(x.dtype(), "normalize-planes", T => {
             slices::with(x, |x: &[T]| Ok(moments(x, planes, center)))
         })?;
@@ -64,8 +72,16 @@ pub(crate) fn by_constants(
     if !in_one_pass(x, then)? {
         return after(by_constants(x, statistics, affine, eps, Then::Nothing)?, then);
     }
-    if !x.device().is_cpu() {
+    if !kernel::on(x.device()) {
         return compose_by_constants(x, statistics, affine, eps);
+    }
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        let given = [&statistics.mean, &statistics.variance];
+        let (y, ()) = flat(x, |x, planes| {
+            Ok((plane_card_op::by_constants(x, given, planes, affine, eps, then)?, ()))
+        })?;
+        return Ok(y);
     }
     let vector = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.to_vec1::<f64>();
     let moments =
@@ -77,7 +93,7 @@ pub(crate) fn by_constants(
     Ok(y)
 }
 
-/// Whether what follows can be done in the pass that normalises: on the CPU, where `x` has planes.
+/// Whether what follows can be done in the pass that normalises: by kernels, where `x` has planes.
 fn in_one_pass(x: &Tensor, then: Then<'_>) -> Result<bool> {
     if let Then::AddRelu(residual) = then {
         if residual.shape() != x.shape() {
@@ -85,7 +101,7 @@ fn in_one_pass(x: &Tensor, then: Then<'_>) -> Result<bool> {
         }
         check_dtype("batch norm", x.dtype(), ("the residual", residual.dtype()))?;
     }
-    Ok(matches!(then, Then::Nothing) || x.device().is_cpu() && x.rank() > 2)
+    Ok(matches!(then, Then::Nothing) || kernel::on(x.device()) && x.rank() > 2)
 }
 
 /// What follows, in a pass of its own.

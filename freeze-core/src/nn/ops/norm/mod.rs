@@ -1,6 +1,8 @@
 //! The normalisations: kernels on the CPU, candle's operations elsewhere.
 
 pub(in crate::nn) mod by_channel;
+#[cfg(feature = "cuda")]
+mod plane_card_op;
 pub(in crate::nn) mod plane_op;
 mod plane_sum_op;
 pub(in crate::nn) mod row_op;

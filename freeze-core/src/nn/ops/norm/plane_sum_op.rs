@@ -1,11 +1,15 @@
 //! The end of a residual block as one operation: planes are normalised, a residual is added, and the sum is
 //! rectified.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Device, Layout, Result, Shape, Tensor, WithDType};
 
 use super::Affine;
 use crate::kernel::by_element;
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda;
 use crate::kernel::norm::by_planes::ByPlanes;
 use crate::kernel::slices::{read, with, with3};
 use crate::nn::ops::operation::{Operand, Operation, each_wanted};
@@ -23,12 +27,13 @@ pub(super) fn apply(
     let op = PlaneNormSum(by);
     match affine {
         None => record::apply([x, residual], Work::Inputs(Default::default()), op),
-        Some((weight, bias)) => {
-            // candle's operations have three operands at most.
-            let both = record::apply([weight, bias], Work::Elements, Both)?;
-            record::apply([x, residual, &both], Work::Elements, op)
-        }
+        Some(affine) => record::apply([x, residual, &both(affine)?], Work::Elements, op),
     }
+}
+
+/// Weight and bias in one, `[2, channels]`: candle's operations have three operands at most.
+pub(super) fn both((weight, bias): (&Tensor, &Tensor)) -> Result<Tensor> {
+    record::apply([weight, bias], Work::Elements, Both)
 }
 
 /// Of an input, a residual and, of three operands, weight and bias in one.
@@ -108,6 +113,11 @@ impl Operation<2> for Both {
         by_element!(w.dtype(), NAME, T => {
             Ok(T::to_cpu_storage_owned([read::<T>(w, w_l)?, read::<T>(b, b_l)?].concat()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [weight, bias]: [Operand<'_, CudaStorage>; 2]) -> Result<CudaStorage> {
+        cuda::planes::joined(&weight.0.device, [cuda::operand(weight)?, cuda::operand(bias)?])
     }
 
     fn gradients(

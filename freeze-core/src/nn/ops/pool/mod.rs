@@ -2,17 +2,21 @@
 
 mod portable;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, ToUsize2, bail};
 
 use super::operation::{Operand, Operation, Stored};
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda;
 use crate::kernel::slices::{read, tensor, with, with2};
 use crate::kernel::{Real, Windows, by_real};
 use crate::nn::record::{self, Work};
 
 /// The maximum of each window of `kernel` (height, width), windows side by side: `[n, c, h', w']`.
-/// The gradient goes to the first maximum of a window. On the CPU a window with a NaN gives NaN;
-/// candle's ignores the NaN.
+/// The gradient goes to the first maximum of a window. A window with a NaN gives NaN, but on
+/// Metal, where candle's ignores the NaN.
 ///
 /// # Errors
 ///
@@ -141,6 +145,15 @@ impl Operation<1> for Pool {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x]: [Operand<'_, CudaStorage>; 1]) -> Result<CudaStorage> {
+        let windows = self.windows(x.1.dims())?;
+        match self.kind {
+            Kind::Max => cuda::windows::max(&x.0.device, &windows, cuda::operand(x)?),
+            Kind::Mean => cuda::windows::mean(&x.0.device, &windows, cuda::operand(x)?),
+        }
+    }
+
     fn portable<S: Stored>(&self, [(x, layout)]: [Operand<'_, S>; 1]) -> Result<S> {
         let y = match self.kind {
             Kind::Max => x.max_pool2d(layout, self.kernel, self.stride)?,
@@ -167,6 +180,20 @@ impl Operation<1> for Pool {
         let windows = self.windows(x.dims())?;
         Ok([Some(match self.kind {
             _ if x.device().is_cpu() => self.gradient_here(&windows, x, grad)?,
+            #[cfg(feature = "cuda")]
+            Kind::Max if x.device().is_cuda() => {
+                let dx = cuda::on_card([x, y, grad], |device, operands| {
+                    cuda::windows::max_gradient(device, &windows, operands)
+                })?;
+                cuda::tensor(dx, x.shape(), x)?
+            }
+            #[cfg(feature = "cuda")]
+            Kind::Mean if x.device().is_cuda() => {
+                let dx = cuda::on_card([grad], |device, [grad]| {
+                    cuda::windows::mean_gradient(device, &windows, grad)
+                })?;
+                cuda::tensor(dx, x.shape(), x)?
+            }
             Kind::Max => portable::max_gradient(&windows, x, &y.detach(), grad)?,
             Kind::Mean => portable::mean_gradient(&windows, x, grad)?,
         })])
