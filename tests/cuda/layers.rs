@@ -1,10 +1,10 @@
 //! Layers whose gradients are made for tracked operands alone, on the card as well.
 
 use candle_core::Tensor;
-use candle_nn::{Conv1dConfig, Conv2dConfig};
+use candle_nn::Conv2dConfig;
 use freeze_core::nn::{self, ops};
 
-use crate::battery::{Row, check, row};
+use crate::battery::{check, row};
 
 #[test]
 fn products_and_biases() {
@@ -17,33 +17,6 @@ fn products_and_biases() {
         row("large linear", &[&[65, 33], &[257, 33], &[257]], true, linear),
         row("add_bias", &[&[7, 3, 9], &[9]], true, |t| ops::add_bias(&t[0], &t[1])),
     ]);
-}
-
-#[test]
-fn convolutions() {
-    let mut rows: Vec<Row> = Vec::new();
-    for (stride, padding, dilation, groups) in [
-        (1, 0, 1, 1),
-        (1, 1, 1, 1),
-        (2, 1, 1, 1),
-        (1, 2, 2, 1),
-        (3, 1, 1, 1),
-        (1, 1, 1, 2),
-        (2, 1, 1, 4),
-    ] {
-        let name = format!("stride {stride} padding {padding} dilation {dilation} groups {groups}");
-        let flat = Conv1dConfig { stride, padding, dilation, groups, ..Default::default() };
-        let w = [8, 4 / groups, 3];
-        rows.push(row(format!("conv1d {name}"), &[&[2, 4, 11], &w, &[8]], true, move |t| {
-            ops::conv1d(&t[0], &t[1], t.get(2), &flat)
-        }));
-        let wide = Conv2dConfig { stride, padding, dilation, groups, ..Default::default() };
-        let w = [8, 4 / groups, 3, 2];
-        rows.push(row(format!("conv2d {name}"), &[&[2, 4, 7, 9], &w, &[8]], true, move |t| {
-            ops::conv2d(&t[0], &t[1], t.get(2), &wide)
-        }));
-    }
-    check(&rows);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use freeze_core::nn::{self, GRUConfig, LSTMConfig, RNN, ops};
+use freeze_core::nn::{self, GRUConfig, LSTMConfig, RNN};
 
 use crate::battery::{check, row};
 

@@ -3,7 +3,7 @@
 use candle_core::{Layout, Result, Shape, bail};
 
 /// One spatial axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Axis {
     pub(crate) input: usize,
     pub(crate) kernel: usize,
@@ -32,7 +32,7 @@ impl Axis {
 }
 
 /// A convolution in two dimensions; one in one dimension has a height of 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Geometry {
     pub(crate) batch: usize,
     pub(crate) channels_in: usize,

@@ -5,6 +5,8 @@
 mod array;
 pub(crate) mod attention;
 pub(crate) mod cross_entropy;
+#[cfg(feature = "cudnn")]
+pub(crate) mod cudnn;
 pub(crate) mod dropout;
 pub(crate) mod elements;
 mod launch;

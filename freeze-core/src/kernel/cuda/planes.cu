@@ -370,6 +370,35 @@ extern "C" __global__ void gradient_of_input(size n, size len, size channels, si
                        about_zero, of_sets, through, dx);
 }
 
+template <int W> static __device__ void bias_packs(size n, size len, size channels, const T *bias, T *y) {
+    each_pack<W>(
+        n, len, [&](size plane) { return load(bias[plane % channels]); },
+        [&](size at, A by) {
+            Pack<W> pack = read<W>(y, at);
+#pragma unroll
+            for (int i = 0; i < W; i++) pack.of[i] = store(load(pack.of[i]) + by);
+            *(Pack<W> *)(y + at) = pack;
+        },
+        [&](size at, A by) { y[at] = store(load(y[at]) + by); });
+}
+
+// Adds to each channel its bias.
+extern "C" __global__ void add_to_channels(size n, size len, size channels, unsigned wide, const T *bias, T *y) {
+    if (wide) bias_packs<FULL>(n, len, channels, bias, y);
+    else bias_packs<1>(n, len, channels, bias, y);
+}
+
+// The sum of each piece of a unit, and that of its squares.
+extern "C" __global__ void sums_of_units(size rows, size units, size run, unsigned width, const T *__restrict__ x,
+                                         double *parts) {
+    double sum = 0, square = 0;
+    BY_WIDTH(width, add_up<W>(rows, units, run, x, true, sum, square));
+    sum = block_sum(sum), square = block_sum(square);
+    if (threadIdx.x) return;
+    double *part = parts + (blockIdx.x * (size)gridDim.y + blockIdx.y) * 2;
+    part[0] = sum, part[1] = square;
+}
+
 // Moves running statistics by a share of the way to a batch's; `mean` is null where none is kept.
 extern "C" __global__ void move_running(size n, double kept, double share_of_mean, double share_of_variance,
                                         const A *of_mean, const A *of_variance, T *mean, T *variance) {

@@ -1,6 +1,9 @@
 //! Normalisation of planes by moments that stay on the card, and what becomes of running ones.
 
 mod backward;
+mod bias;
+
+pub(crate) use bias::{add_to_channels, channel_sums};
 
 use candle_core::{CudaDevice, CudaStorage, DType, Result, Tensor, bail};
 

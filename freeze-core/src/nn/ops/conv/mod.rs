@@ -1,5 +1,7 @@
 //! Convolutions in one and two dimensions.
 
+#[cfg(feature = "cuda")]
+mod on_card;
 mod op;
 mod portable;
 

@@ -1,11 +1,17 @@
 //! The operation: decides which gradients are computed, and by what.
 
 use std::sync::Mutex;
+#[cfg(feature = "cudnn")]
+use std::sync::PoisonError;
 
+#[cfg(feature = "cudnn")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::conv::CudnnFwdAlgo;
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, bail};
 
+#[cfg(feature = "cuda")]
+use super::on_card;
 use super::portable;
 use crate::kernel::conv::{self, Geometry, Settings};
 use crate::kernel::slices::{read, tensor, with};
@@ -21,6 +27,9 @@ pub(super) struct Conv {
     /// because candle's storages take a convolution's sizes in a struct that only candle can
     /// construct.
     ready: Mutex<Option<Tensor>>,
+    /// The same, by cuDNN.
+    #[cfg(feature = "cudnn")]
+    made: Mutex<Option<CudaStorage>>,
 }
 
 impl Conv {
@@ -41,11 +50,27 @@ impl Conv {
                 geometry.channels_out
             );
         }
-        let ready = match x.device().is_cpu() || geometry.shape(x.rank()).elem_count() == 0 {
+        let is_empty = geometry.shape(x.rank()).elem_count() == 0;
+        #[cfg(feature = "cudnn")]
+        let made = match is_empty || algo.is_some() {
+            true => None,
+            false => on_card::forward(&geometry, x, weight, bias)?,
+        };
+        #[cfg(feature = "cudnn")]
+        let is_made = made.is_some();
+        #[cfg(not(feature = "cudnn"))]
+        let is_made = false;
+        let ready = match x.device().is_cpu() || is_empty || is_made {
             true => None,
             false => Some(stock(settings, algo, &x.contiguous()?, &weight.contiguous()?, bias)?),
         };
-        let op = Self { name, settings, ready: Mutex::new(ready) };
+        let op = Self {
+            name,
+            settings,
+            ready: Mutex::new(ready),
+            #[cfg(feature = "cudnn")]
+            made: Mutex::new(made),
+        };
         match bias {
             None => record::apply([x, weight], Work::Products, op),
             Some(bias) => record::apply([x, weight, bias], Work::Products, op),
@@ -80,6 +105,14 @@ impl<const N: usize> Operation<N> for Conv {
         })
     }
 
+    #[cfg(feature = "cudnn")]
+    fn cuda(&self, operands: [Operand<'_, CudaStorage>; N]) -> Result<CudaStorage> {
+        match self.made.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(made) => Ok(made),
+            None => self.portable(operands),
+        }
+    }
+
     /// A copy of the result computed beforehand: candle cannot take a storage out of a tensor.
     fn portable<S: Stored>(&self, _: [Operand<'_, S>; N]) -> Result<S> {
         let ready = match self.ready.lock() {
@@ -106,10 +139,20 @@ impl<const N: usize> Operation<N> for Conv {
         let (x, w, set) = (operands[0], operands[1], self.settings);
         let g = self.geometry(x.layout(), w.layout())?;
         if !x.device().is_cpu() {
-            return each_wanted(wanted, |place| match place {
-                0 => portable::input_gradient(&g, set, w, grad),
-                1 => portable::weight_gradient(&g, set, x, grad),
-                _ => portable::bias_gradient(grad),
+            return each_wanted(wanted, |place| {
+                #[cfg(feature = "cudnn")]
+                if let 0 | 1 = place
+                    && let Some(found) = on_card::gradient(place, &g, [x, w], grad)?
+                {
+                    return Ok(found);
+                }
+                match place {
+                    0 => portable::input_gradient(&g, set, w, grad),
+                    1 => portable::weight_gradient(&g, set, x, grad),
+                    #[cfg(feature = "cuda")]
+                    _ if grad.device().is_cuda() => on_card::bias_gradient(&g, grad),
+                    _ => portable::bias_gradient(grad),
+                }
             });
         }
         by_real!(x.dtype(), T => with(grad, |grad: &[T]| each_wanted(wanted, |place| {
@@ -139,6 +182,8 @@ fn stock(
     };
     match (bias, x.rank()) {
         (None, _) => Ok(y),
+        #[cfg(feature = "cuda")]
+        (Some(bias), _) if y.device().is_cuda() => on_card::add_bias(y, &bias.detach()),
         (Some(bias), 3) => y.broadcast_add(&bias.detach().reshape((1, (), 1))?),
         (Some(bias), _) => y.broadcast_add(&bias.detach().reshape((1, (), 1, 1))?),
     }
