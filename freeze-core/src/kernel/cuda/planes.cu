@@ -8,20 +8,17 @@
 // `group` is 0 where the set of a plane is its channel, and otherwise how many neighbouring planes are a set.
 // `moments` are the mean of each set, then one over the standard deviation of each.
 
-template <int W> struct alignas(W * sizeof(T)) Pack {
+template <int W> struct alignas(W * sizeof(T)) Part {
     T of[W];
 };
 
-// How many elements a load of 16 bytes has.
-static const int FULL = 16 / sizeof(T);
-
 // Runs what is written with W for packs of `width` elements.
 #define BY_WIDTH(width, ...)                                                                                          \
-    if (width == FULL) {                                                                                              \
-        const int W = FULL;                                                                                           \
+    if (width == PACK) {                                                                                              \
+        const int W = PACK;                                                                                           \
         __VA_ARGS__;                                                                                                  \
-    } else if (width == FULL / 2) {                                                                                   \
-        const int W = FULL / 2;                                                                                       \
+    } else if (width == PACK / 2) {                                                                                   \
+        const int W = PACK / 2;                                                                                       \
         __VA_ARGS__;                                                                                                  \
     } else {                                                                                                          \
         const int W = 1;                                                                                              \
@@ -49,7 +46,7 @@ template <int W> struct Way {
     }
 };
 
-template <int W> static __device__ Pack<W> read(const T *x, size at) { return *(const Pack<W> *)(x + at); }
+template <int W> static __device__ Part<W> read(const T *x, size at) { return *(const Part<W> *)(x + at); }
 
 // The sums of d and d * d, d being x less the unit's first element, or x itself.
 template <int W>
@@ -59,7 +56,7 @@ static __device__ void add_up(size rows, size units, size run, const T *x, bool 
     A shift = about_zero ? 0 : load(x[blockIdx.x * run]);
     Way<W> way(rows, units, run);
     while (way.left >= MANY) {
-        Pack<W> packs[MANY];
+        Part<W> packs[MANY];
 #pragma unroll
         for (int i = 0; i < MANY; i++) packs[i] = read<W>(x, way.next());
         A part = 0, apart = 0;
@@ -76,7 +73,7 @@ static __device__ void add_up(size rows, size units, size run, const T *x, bool 
         square += apart + (double)part * part / 16;
     }
     while (way.left) {
-        Pack<W> pack = read<W>(x, way.next());
+        Part<W> pack = read<W>(x, way.next());
 #pragma unroll
         for (int i = 0; i < W; i++) {
             double d = load(pack.of[i]) - shift;
@@ -164,15 +161,15 @@ static __device__ A rectified(A x) { return x < 0 ? 0 : x; }
 // The gradient where `y` is not below 0; elsewhere 0 times it, so that what is not finite shows.
 static __device__ A passed(A y, A grad) { return (y >= 0 ? (A)1 : (A)0) * grad; }
 
-// Each pack of W elements that are neighbours: `part(at, terms)` for whole packs in one plane, `one(at, terms)` for
+// Each pack of W elements that are neighbours: `whole(at, terms)` for whole packs in one plane, `one(at, terms)` for
 // each element of others.
-template <int W, typename TermsOf, typename Part, typename One>
-static __device__ void each_pack(size n, size len, TermsOf terms_of, Part part, One one) {
+template <int W, typename TermsOf, typename Whole, typename One>
+static __device__ void each_pack(size n, size len, TermsOf terms_of, Whole whole, One one) {
     EACH(pack, (n + W - 1) / W) {
         size start = pack * W, plane = start / len, at = start - plane * len;
         auto terms = terms_of(plane);
         if (start + W <= n && at + W <= len) {
-            part(start, terms);
+            whole(start, terms);
             continue;
         }
 #pragma unroll 1
@@ -195,11 +192,11 @@ static __device__ void normalize_packs(size n, size len, size channels, size gro
     each_pack<W>(
         n, len, [&](size plane) { return Terms(plane, channels, group, sets, weight, bias, moments); },
         [&](size at, const Terms &terms) {
-            Pack<W> from = read<W>(x, at), more = {}, to;
+            Part<W> from = read<W>(x, at), more = {}, to;
             if (residual) more = read<W>(residual, at);
 #pragma unroll
             for (int i = 0; i < W; i++) to.of[i] = made(terms, from.of[i], more.of[i]);
-            *(Pack<W> *)(y + at) = to;
+            *(Part<W> *)(y + at) = to;
         },
         [&](size at, const Terms &terms) { y[at] = made(terms, x[at], residual ? residual[at] : 0); });
 }
@@ -208,7 +205,7 @@ static __device__ void normalize_packs(size n, size len, size channels, size gro
 extern "C" __global__ void normalize(size n, size len, size channels, size group, size sets, unsigned wide,
                                      const T *__restrict__ x, const T *__restrict__ residual, const T *weight,
                                      const T *bias, const double *moments, unsigned rectifies, T *__restrict__ y) {
-    if (wide) normalize_packs<FULL>(n, len, channels, group, sets, x, residual, weight, bias, moments, rectifies, y);
+    if (wide) normalize_packs<PACK>(n, len, channels, group, sets, x, residual, weight, bias, moments, rectifies, y);
     else normalize_packs<1>(n, len, channels, group, sets, x, residual, weight, bias, moments, rectifies, y);
 }
 
@@ -221,8 +218,8 @@ static __device__ void add_up_gradient(size rows, size units, size run, const T 
     const int MANY = W < 8 ? 4 : 2;
     A part = 0, with_x = 0;
     Way<W> way(rows, units, run);
-    auto add = [&](const Pack<W> &x, const Pack<W> &g, const Pack<W> &more, size at) {
-        Pack<W> to;
+    auto add = [&](const Part<W> &x, const Part<W> &g, const Part<W> &more, size at) {
+        Part<W> to;
 #pragma unroll
         for (int i = 0; i < W; i++) {
             A from = load(x.of[i]), by = load(g.of[i]);
@@ -231,11 +228,11 @@ static __device__ void add_up_gradient(size rows, size units, size run, const T 
             with_x += by * (from - terms.center);
             to.of[i] = store(by);
         }
-        if (through) *(Pack<W> *)(through + at) = to;
+        if (through) *(Part<W> *)(through + at) = to;
     };
     while (way.left >= MANY) {
         size at[MANY];
-        Pack<W> xs[MANY], grads[MANY], more[MANY] = {};
+        Part<W> xs[MANY], grads[MANY], more[MANY] = {};
 #pragma unroll
         for (int i = 0; i < MANY; i++) {
             at[i] = way.next();
@@ -248,7 +245,7 @@ static __device__ void add_up_gradient(size rows, size units, size run, const T 
     }
     while (way.left) {
         size at = way.next();
-        Pack<W> more = {};
+        Part<W> more = {};
         if (residual) more = read<W>(residual, at);
         add(read<W>(x, at), read<W>(grad, at), more, at);
     }
@@ -335,7 +332,7 @@ static __device__ void input_packs(size n, size len, size channels, size group, 
             return Slopes(terms, set, count, of_sets, about_zero);
         },
         [&](size at, const Slopes &by) {
-            Pack<W> from = {}, more = {}, g = read<W>(grad, at), to, kept;
+            Part<W> from = {}, more = {}, g = read<W>(grad, at), to, kept;
             if (needs_x) from = read<W>(x, at);
             if (residual) more = read<W>(residual, at);
 #pragma unroll
@@ -344,8 +341,8 @@ static __device__ void input_packs(size n, size len, size channels, size group, 
                 kept.of[i] = store(open);
                 to.of[i] = store(made(by, x, open));
             }
-            if (through) *(Pack<W> *)(through + at) = kept;
-            if (dx) *(Pack<W> *)(dx + at) = to;
+            if (through) *(Part<W> *)(through + at) = kept;
+            if (dx) *(Part<W> *)(dx + at) = to;
         },
         [&](size at, const Slopes &by) {
             A from = needs_x ? load(x[at]) : 0;
@@ -363,7 +360,7 @@ extern "C" __global__ void gradient_of_input(size n, size len, size channels, si
                                              const T *__restrict__ grad, unsigned rectifies, unsigned about_zero,
                                              const double *of_sets, T *__restrict__ through, T *__restrict__ dx) {
     if (wide)
-        input_packs<FULL>(n, len, channels, group, sets, x, residual, weight, bias, moments, grad, rectifies,
+        input_packs<PACK>(n, len, channels, group, sets, x, residual, weight, bias, moments, grad, rectifies,
                           about_zero, of_sets, through, dx);
     else
         input_packs<1>(n, len, channels, group, sets, x, residual, weight, bias, moments, grad, rectifies,
@@ -374,17 +371,17 @@ template <int W> static __device__ void bias_packs(size n, size len, size channe
     each_pack<W>(
         n, len, [&](size plane) { return load(bias[plane % channels]); },
         [&](size at, A by) {
-            Pack<W> pack = read<W>(y, at);
+            Part<W> pack = read<W>(y, at);
 #pragma unroll
             for (int i = 0; i < W; i++) pack.of[i] = store(load(pack.of[i]) + by);
-            *(Pack<W> *)(y + at) = pack;
+            *(Part<W> *)(y + at) = pack;
         },
         [&](size at, A by) { y[at] = store(load(y[at]) + by); });
 }
 
 // Adds to each channel its bias.
 extern "C" __global__ void add_to_channels(size n, size len, size channels, unsigned wide, const T *bias, T *y) {
-    if (wide) bias_packs<FULL>(n, len, channels, bias, y);
+    if (wide) bias_packs<PACK>(n, len, channels, bias, y);
     else bias_packs<1>(n, len, channels, bias, y);
 }
 
