@@ -8,6 +8,7 @@ mod support;
 mod attention;
 mod bandwidth;
 mod battery;
+mod cache;
 mod convolutions;
 mod elements;
 mod layers;

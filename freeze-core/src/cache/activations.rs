@@ -1,6 +1,7 @@
 //! The cache, its settings and its statistics.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::class::Class;
 use super::form::Form;
@@ -10,7 +11,7 @@ use super::samples::Samples;
 use super::settings::{Boundary, Precision};
 use super::shelves::Lifetime;
 use super::stats::{CacheStats, Tally};
-use super::store::{Identity, Places, Store};
+use super::store::{Budget, Identity, Places, Store};
 use crate::error::Result;
 use crate::model::{Flow, FlowLayout};
 
@@ -27,6 +28,8 @@ pub struct ActivationCache {
     lifetime: Lifetime,
     version: String,
     places: Places,
+    /// Of records on a card.
+    device: Arc<Budget>,
     pub(super) store: Option<Store>,
     pub(super) front: Option<Front>,
     pub(super) classes: Vec<Class>,
@@ -45,6 +48,7 @@ impl ActivationCache {
             lifetime: Lifetime::Cache,
             version: String::new(),
             places: Places { memory: MEMORY, disk: None },
+            device: Arc::new(Budget::new(0)),
             store: None,
             front: None,
             classes: Vec::new(),
@@ -57,6 +61,15 @@ impl ActivationCache {
     /// takes about a hundred bytes for its key, its fingerprint and its place.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.places.memory = bytes;
+        self
+    }
+
+    /// Sets how many bytes of activations may be held in the memory of a CUDA card, ahead of the host's; 0, as at
+    /// first, for none. Records of tensors on a card then stay there, and are read without a copy to the host and
+    /// without waiting; what does not fit goes to the host, and comes to the card when it is read and there is room.
+    /// On other devices it does nothing.
+    pub fn device_memory(mut self, bytes: u64) -> Self {
+        self.device = Arc::new(Budget::new(bytes));
         self
     }
 
@@ -138,6 +151,7 @@ impl ActivationCache {
             out_of_range: tally.out_of_range,
             records: self.classes.iter().map(Class::records).sum(),
             memory_bytes: number(|usage| usage.memory),
+            device_bytes: self.device.used(),
             disk_bytes: number(|usage| usage.disk),
             full: usage.is_some_and(|usage| usage.full),
             disk_failed: usage.is_some_and(|usage| usage.disk_failed),
@@ -157,7 +171,7 @@ impl ActivationCache {
     pub(super) fn class(&mut self, input: FlowLayout) -> usize {
         let known = self.classes.iter().position(|class| class.input == input);
         known.unwrap_or_else(|| {
-            self.classes.push(Class::new(input, self.lifetime));
+            self.classes.push(Class::new(input, self.lifetime, Arc::clone(&self.device)));
             self.classes.len() - 1
         })
     }

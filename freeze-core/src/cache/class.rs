@@ -1,16 +1,15 @@
 //! Records of samples whose inputs have one layout.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use candle_core::Device;
-
+use super::card::Card;
 use super::form::Form;
-use super::rounded::{Rounded, as_computed};
 use super::samples::Samples;
 use super::shelves::{Lifetime, Shelf, Shelves};
-use super::store::Records;
+use super::store::{Budget, Records};
 use crate::error::{Error, Result};
-use crate::model::{Flow, FlowLayout, FlowRows};
+use crate::model::FlowLayout;
 
 /// The records of samples whose inputs have one layout. The same sample in another layout, such as
 /// padded to another length, has a record of its own.
@@ -18,8 +17,11 @@ use crate::model::{Flow, FlowLayout, FlowRows};
 pub(super) struct Class {
     pub(super) input: FlowLayout,
     /// The layout of the activations, by the number of stages passed.
-    forms: BTreeMap<usize, Form>,
-    shelves: Shelves,
+    pub(super) forms: BTreeMap<usize, Form>,
+    /// Records on a card.
+    pub(super) card: Card,
+    /// Records on the host and on disk.
+    pub(super) shelves: Shelves,
     known: HashMap<u64, Known>,
 }
 
@@ -36,9 +38,10 @@ struct Known {
 }
 
 impl Class {
-    pub(super) fn new(input: FlowLayout, lifetime: Lifetime) -> Self {
-        let shelves = Shelves::new(lifetime);
-        Self { input, forms: BTreeMap::new(), shelves, known: HashMap::new() }
+    /// `device` is the budget of records on a card.
+    pub(super) fn new(input: FlowLayout, lifetime: Lifetime, device: Arc<Budget>) -> Self {
+        let (card, shelves) = (Card::new(device), Shelves::new(lifetime));
+        Self { input, forms: BTreeMap::new(), card, shelves, known: HashMap::new() }
     }
 
     /// Whether the layout of the activations after `depth` stages is known.
@@ -77,42 +80,6 @@ impl Class {
         passed
     }
 
-    /// The activations of the samples at `which` after `depth` stages; `None` if a record can no longer be
-    /// read.
-    ///
-    /// # Errors
-    ///
-    /// The input or context of a sample differs from that of its record, which an earlier run kept.
-    pub(super) fn read<F: Flow>(
-        &mut self,
-        depth: usize,
-        (samples, which): (&Samples, &[u32]),
-        device: &Device,
-    ) -> Result<Option<F>> {
-        let Some(form) = self.forms.get(&depth) else { return Ok(None) };
-        let (width, tail) = (form.layout.width(), self.shelves.tail());
-        let shelf = self.shelves.shelf(depth, width);
-        let Some(records) = self.shelves.get_mut(shelf) else { return Ok(None) };
-        let (keys, mut bytes) = (samples.keys(which), Vec::new());
-        if records.read(&keys, &mut bytes).len() < keys.len() {
-            return Ok(None);
-        }
-        if tail > 0 {
-            for (row, &i) in bytes.chunks_exact(width + tail).zip(which) {
-                let before = row[width..].try_into().map_or(0, u64::from_le_bytes);
-                if let Some(prints) = &samples.prints
-                    && ![0, prints[i as usize]].contains(&before)
-                {
-                    return Err(differs(samples.keys[i as usize]));
-                }
-            }
-            bytes =
-                bytes.chunks_exact(width + tail).flat_map(|row| &row[..width]).copied().collect();
-        }
-        let kept = F::of_rows(&FlowRows::new(form.layout.clone(), keys.len(), bytes)?, device)?;
-        as_computed(&kept, &form.types).map(Some)
-    }
-
     /// Makes room for activations after `depth` stages, and finds those that earlier runs kept.
     ///
     /// # Errors
@@ -133,44 +100,13 @@ impl Class {
         Ok(shelf)
     }
 
-    /// Stores the activations of the samples at `which` after `depth` stages, as many as fit, in place of
-    /// their records.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open).
-    pub(super) fn keep<F: Flow>(
-        &mut self,
-        depth: usize,
-        (samples, which): (&Samples, &[u32]),
-        rounded: &Rounded<F>,
-        open: &Open<'_>,
-    ) -> Result<()> {
-        let shelf = self.open(depth, Form::of_rounded(rounded)?, open)?;
-        let rows = rounded.kept.to_rows()?;
-        let print = |i: u32| samples.prints.as_ref().map(|prints| prints[i as usize]);
-        let mut fit: Vec<u32> = Vec::with_capacity(which.len());
-        let mut bytes = Vec::with_capacity(rows.as_bytes().len());
-        for ((row, &i), _) in rows.iter().zip(which).zip(&rounded.fit).filter(|(_, fit)| **fit) {
-            fit.push(i);
-            bytes.extend_from_slice(row);
-            bytes.extend_from_slice(&print(i).unwrap_or(0).to_le_bytes()[..self.shelves.tail()]);
-        }
-        let written = self.shelves.write(shelf, &samples.keys(&fit), &bytes);
-        for &i in &fit[..written] {
-            let key = samples.keys[i as usize];
-            self.shelves.forget_elsewhere(key, shelf);
-            self.known.insert(key, Known { depth, print: print(i) });
-        }
-        Ok(())
-    }
-
     /// Drops the records of more than `depth` stages.
     pub(super) fn drop_beyond(&mut self, depth: usize) {
         for (key, known) in self.known.iter_mut().filter(|(_, known)| known.depth > depth) {
             known.depth = 0;
             self.shelves.remove(*key);
         }
+        self.card.drop_beyond(depth);
         self.forms.retain(|at, _| *at <= depth);
         self.shelves.drop_beyond(depth);
     }
@@ -180,13 +116,23 @@ impl Class {
         self.shelves.tail()
     }
 
+    /// The number of records, those once that are both on a card and kept in a file.
     pub(super) fn records(&self) -> usize {
-        self.shelves.records()
+        let alone = |(key, depth): &(u64, usize)| !self.is_on_shelf(*key, *depth);
+        self.shelves.records() + self.card.records().filter(alone).count()
     }
 
     /// Starts to read records from the file.
     pub(super) fn read_ahead(&mut self, keys: &[u64]) {
-        self.shelves.read_ahead(keys);
+        let is_on_card = |key: u64| self.card.holds(key, self.depth(key));
+        let keys: Vec<u64> = keys.iter().copied().filter(|key| !is_on_card(*key)).collect();
+        self.shelves.read_ahead(&keys);
+    }
+
+    /// Notes that there is a record of a sample after `depth` stages.
+    pub(super) fn note(&mut self, samples: &Samples, sample: u32, depth: usize) {
+        let print = samples.prints.as_ref().map(|prints| prints[sample as usize]);
+        self.known.insert(samples.keys[sample as usize], Known { depth, print });
     }
 
     /// The number of stages that the deepest record of a sample has passed; 0 if there is none.
@@ -201,6 +147,10 @@ impl Class {
     }
 
     fn holds(&self, key: u64, depth: usize) -> bool {
+        self.card.holds(key, depth) || self.is_on_shelf(key, depth)
+    }
+
+    fn is_on_shelf(&self, key: u64, depth: usize) -> bool {
         let form = self.forms.get(&depth);
         form.is_some_and(|form| {
             let shelf = self.shelves.shelf(depth, form.layout.width());
@@ -209,7 +159,7 @@ impl Class {
     }
 }
 
-fn differs(key: u64) -> Error {
+pub(super) fn differs(key: u64) -> Error {
     Error::cache(format!(
         "the input or context of key {key} differs from before: a key identifies the sample as it enters \
          the model, so give each augmented view, and each sample of another data set, a key of its own; if \

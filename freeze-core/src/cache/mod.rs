@@ -46,12 +46,15 @@
 //! ```
 
 mod activations;
+mod card;
 mod class;
 mod context;
 mod form;
 mod forward;
 mod front;
+mod keeping;
 mod prints;
+mod reading;
 mod rounded;
 mod samples;
 mod seen;

@@ -91,6 +91,13 @@ impl Shelves {
         }
     }
 
+    /// Drops empty shelves, with the memory that they hold; files that later runs find stay open.
+    pub(super) fn drop_empty(&mut self) {
+        if self.lifetime == Lifetime::Cache {
+            self.records.retain(|_, records| records.len() > 0);
+        }
+    }
+
     /// Drops empty shelves and those of more than `depth` stages.
     pub(super) fn drop_beyond(&mut self, depth: usize) {
         self.records.retain(|(_, at), records| *at <= depth && records.len() > 0);

@@ -26,6 +26,8 @@ pub struct CacheStats {
     pub records: usize,
     /// Bytes of records in memory, rounded up to what is allocated at once.
     pub memory_bytes: u64,
+    /// Bytes of records on a card, rounded up to what is allocated at once.
+    pub device_bytes: u64,
     /// Bytes of records in files.
     pub disk_bytes: u64,
     /// Whether a sample did not fit: the records stay, and no more are added.
@@ -53,13 +55,14 @@ impl CacheStats {
     }
 
     /// Names and values as metrics.
-    pub(crate) fn metrics(&self) -> [(&'static str, f64); 7] {
+    pub(crate) fn metrics(&self) -> [(&'static str, f64); 8] {
         [
             ("activation_cache/hits", self.hits as f64),
             ("activation_cache/extended", self.extended as f64),
             ("activation_cache/misses", self.misses as f64),
             ("activation_cache/records", self.records as f64),
             ("activation_cache/memory_bytes", self.memory_bytes as f64),
+            ("activation_cache/device_bytes", self.device_bytes as f64),
             ("activation_cache/disk_bytes", self.disk_bytes as f64),
             ("activation_cache/seconds_saved", self.seconds_saved),
         ]
@@ -70,12 +73,13 @@ impl fmt::Display for CacheStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} hits, {} extended, {} misses, {} records, {} bytes in memory, {} in files, {:.2} s saved",
+            "{} hits, {} extended, {} misses, {} records, {} bytes in memory, {} on a card, {} in files, {:.2} s saved",
             self.hits,
             self.extended,
             self.misses,
             self.records,
             self.memory_bytes,
+            self.device_bytes,
             self.disk_bytes,
             self.seconds_saved
         )

@@ -25,7 +25,7 @@ mod whole;
 pub use batch_norm::BatchNormPolicy;
 pub use containers::{Skipped, TensorParam};
 pub use flow::{Flat, Flow, FlowLayout, FlowRows};
-pub(crate) use flow::{flattened, unflattened};
+pub(crate) use flow::{flattened, of_tensors, unflattened};
 pub use freezable::Freezable;
 pub use freezer::Freezer;
 pub(crate) use freezer::{Revision, check_owners};

@@ -17,8 +17,8 @@ const LOSS: &str = "train/loss";
 impl<M: Freezable> Training<M> {
     /// Ends the epoch: asks the policy, records the mean loss as `train/loss` together with
     /// `metrics`, and with a cache its counts in the epoch, its size and the seconds saved as
-    /// `activation_cache/hits`, `extended`, `misses`, `records`, `memory_bytes`, `disk_bytes` and
-    /// `seconds_saved`; stops early and saves if due. Does nothing if the run was stopped within the
+    /// `activation_cache/hits`, `extended`, `misses`, `records`, `memory_bytes`, `device_bytes`, `disk_bytes`
+    /// and `seconds_saved`; stops early and saves if due. Does nothing if the run was stopped within the
     /// epoch.
     ///
     /// # Errors

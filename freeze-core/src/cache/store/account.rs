@@ -27,8 +27,8 @@ pub(super) struct Account {
 
 /// The largest number of bytes that may be held, and the number held.
 #[derive(Debug)]
-pub(super) struct Budget {
-    pub(super) limit: u64,
+pub(in crate::cache) struct Budget {
+    pub(in crate::cache) limit: u64,
     used: AtomicU64,
 }
 
@@ -100,23 +100,30 @@ impl Account {
 }
 
 impl Budget {
-    fn new(limit: u64) -> Self {
+    pub(in crate::cache) fn new(limit: u64) -> Self {
         Self { limit, used: AtomicU64::new(0) }
     }
 
-    pub(super) fn used(&self) -> u64 {
+    pub(in crate::cache) fn used(&self) -> u64 {
         self.used.load(Relaxed)
     }
 
     /// Takes the bytes for as many of the `wanted` rows as fit, and returns their number.
-    pub(super) fn take(&self, wanted: usize, width: usize) -> usize {
+    pub(in crate::cache) fn take(&self, wanted: usize, width: usize) -> usize {
         let width = width as u64;
         let fit = |used: u64| (wanted as u64).min(self.limit.saturating_sub(used) / width);
         let taken = self.used.fetch_update(Relaxed, Relaxed, |used| Some(used + fit(used) * width));
         taken.map_or(0, fit) as usize
     }
 
-    pub(super) fn give_back(&self, bytes: u64) {
+    /// Takes the bytes for all rows, or none.
+    pub(in crate::cache) fn take_all(&self, rows: usize, width: usize) -> bool {
+        let bytes = (rows * width) as u64;
+        let all = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.limit);
+        self.used.fetch_update(Relaxed, Relaxed, all).is_ok()
+    }
+
+    pub(in crate::cache) fn give_back(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Relaxed);
     }
 }

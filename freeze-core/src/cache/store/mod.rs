@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::error::{Result, file_error};
 
 use account::Account;
+pub(in crate::cache) use account::Budget;
 pub(in crate::cache) use kept::Identity;
 pub use kept::{KeptFront, clear, list};
 pub(in crate::cache) use records::Records;

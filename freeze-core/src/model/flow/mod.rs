@@ -4,6 +4,7 @@ mod concatenate;
 mod flat;
 mod kinds;
 mod layout;
+mod parts;
 mod rows;
 
 use candle_core::{Device, Tensor};
@@ -169,4 +170,9 @@ pub(crate) fn unflattened<F: Flow>(mut flat: Flat) -> Result<F> {
             Err(Error::Flow { part: part.to_string(), why })
         }
     }
+}
+
+/// The flow of this layout that has these tensors, in order: each of the samples times the elements of one.
+pub(crate) fn of_tensors<F: Flow>(layout: &FlowLayout, tensors: Vec<Tensor>) -> Result<F> {
+    unflattened(parts::flat(layout, tensors)?)
 }
