@@ -6,7 +6,7 @@ use freeze_core::cache::{CacheStats, Precision};
 use freeze_core::init::Seeded;
 use freeze_core::nn::{self, Dropout, Linear, linear};
 use freeze_core::optim::AdamW;
-use freeze_core::{ActivationCache, Freezable, Freezer, Recompute, Staged, Training};
+use freeze_core::{ActivationCache, Freezable, Recompute, Staged, Training};
 
 use crate::card;
 use crate::support::{flat, random};
@@ -107,9 +107,9 @@ fn whatever_the_budgets() -> Result {
     let Some(card) = card() else { return Ok(()) };
     let (plain, _) = course(&mut run(&card)?, &card, |_, _| Ok(()))?;
     let half = SAMPLES as u64 / 2 * RECORD;
-    for recompute in [None, Some(1), Some(2)] {
-        for device in [0, 1, RECORD, half, half + RECORD - 1, 1 << 30] {
-            for host in [0, half, 1 << 30] {
+    for recompute in [None, Some(1)] {
+        for device in [0, 1, half + RECORD - 1, 1 << 30] {
+            for host in [0, half] {
                 let context = format!("{device} on the card, {host} on the host, {recompute:?}");
                 let cache = ActivationCache::new().device_memory(device).memory(host);
                 let mut run = run(&card)?.cache(cache);
@@ -224,6 +224,7 @@ fn nothing_waits_for_the_card_where_records_are_there() -> Result {
     use candle_core::cuda_backend::cudarc::driver::sys::{
         CUgraphInstantiate_flags, CUstreamCaptureMode,
     };
+    use freeze_core::Freezer;
 
     let Some(card) = card() else { return Ok(()) };
     let mut net = Freezer::new(Net::new(&card)?)?;
