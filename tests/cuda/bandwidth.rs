@@ -1,12 +1,14 @@
-//! How much of the card's bandwidth an update uses. A measurement: `cargo test --release --features
+//! How much of the card's bandwidth an update uses, and what records on the card save. Measurements: `cargo test --release --features
 //! cuda --test cuda -- --ignored --nocapture`.
 
 use std::time::Instant;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Result, Var};
-use candle_nn::{Optimizer, ParamsAdamW};
+use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::{Module, Optimizer, ParamsAdamW, VarBuilder};
+use freeze_core::nn::{Linear, linear};
 use freeze_core::optim::AdamW;
+use freeze_core::{ActivationCache, Freezable, Freezer, Staged};
 
 use crate::card;
 
@@ -65,6 +67,64 @@ fn adamw_against_a_copy() -> Result<()> {
         let mut stock = candle_nn::AdamW::new(vars, ParamsAdamW::default())?;
         let step = median(&card, || stock.step(&grads))?;
         println!("candle's AdamW, {count} tensors: {step:.3} ms, {:.2} of a copy", copy / step);
+    }
+    Ok(())
+}
+
+/// A front whose outputs are those of an encoder of BERT's size, and a head of their first words.
+#[derive(Freezable)]
+#[freeze(stages)]
+struct Encoder {
+    layer: Linear,
+    head: Linear,
+}
+
+impl Staged for Encoder {
+    type Flow = Tensor;
+    type Context = ();
+
+    fn run(&self, stage: EncoderStage, xs: Tensor, (): &()) -> Result<Tensor> {
+        match stage {
+            EncoderStage::Layer => self.layer.forward(&xs),
+            EncoderStage::Head => self.head.forward(&xs.narrow(1, 0, 1)?.contiguous()?),
+        }
+    }
+}
+
+/// The forward of 32 samples of 128 words of 768 numbers, whose records lie here or there: 12.6 MB.
+#[test]
+#[ignore = "a measurement"]
+fn records_on_the_card_and_on_the_host() -> freeze_core::Result<()> {
+    const SAMPLES: u64 = 512;
+    const RECORD: u64 = 128 * 768 * 4;
+    let Some(card) = card() else { return Ok(()) };
+    let vb = VarBuilder::zeros(DType::F32, &card);
+    let (layer, head) = (linear(768, 768, vb.pp("layer"))?, linear(768, 2, vb.pp("head"))?);
+    let mut net = Freezer::new(Encoder { layer, head }.into_trainable()?)?;
+    net.freeze_front(1, &mut [])?;
+    let xs = Tensor::ones((32, 128, 768), DType::F32, &card)?;
+    for (place, device) in
+        [("the card", SAMPLES), ("the card and the host", SAMPLES / 2), ("the host", 0)]
+    {
+        for checked in [false, true] {
+            let mut cache = ActivationCache::new().device_memory(device * RECORD);
+            if !checked {
+                cache = cache.unchecked_inputs();
+            }
+            // From one end to the other and back in other strides.
+            let mut at = 0;
+            let mut forward = || {
+                let keys: Vec<u64> = (0..32).map(|i| (at + i * 17) % SAMPLES).collect();
+                at += 32 * 17;
+                cache.forward(&net, &keys, xs.clone(), &()).map(drop)
+            };
+            for _ in 0..2 * SAMPLES / 32 {
+                forward()?;
+            }
+            let time = median(&card, || forward().map_err(candle_core::Error::wrap))?;
+            let stats = cache.stats();
+            println!("records on {place}, checked: {checked}: {time:.3} ms; {stats}");
+        }
     }
     Ok(())
 }
