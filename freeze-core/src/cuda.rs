@@ -8,17 +8,23 @@ use candle_core::{CudaDevice, Device, Result, bail};
 
 use crate::kernel::cuda::memory::{self, KEPT, PEAK, RESERVED, USED};
 
-/// Keeps the memory that tensors leave behind for the next ones.
+/// Prepares a card for training: call it once, before the model is made.
 ///
-/// Without it the driver takes back what is free whenever the host waits for the card, and maps it anew for the
-/// tensors after that: a step of many tensors then mostly waits for memory. Other processes do not get what is
-/// kept; `nvidia-smi` counts it as used. It holds for all of the process on that card.
+/// - Memory that tensors leave behind is kept for the next ones. Else the driver takes back what is free whenever the
+///   host waits for the card, and maps it anew for the tensors after that. Other processes do not get what is kept;
+///   `nvidia-smi` counts it as used. This holds for all of the process on that card.
+/// - Tensors of this device get no events, of which candle otherwise makes two for each. They order the use of a
+///   tensor on several streams; candle itself uses one for each device, so only code that makes streams of its own
+///   by cudarc needs them, and must not call this.
 ///
 /// # Errors
 ///
 /// The device is not a CUDA card, or the driver refuses.
-pub fn keep_memory(device: &Device) -> Result<()> {
-    memory::set(card(device)?, KEPT, u64::MAX)
+pub fn prepare(device: &Device) -> Result<()> {
+    let card = card(device)?;
+    memory::set(card, KEPT, u64::MAX)?;
+    memory::leave_out_events(card);
+    Ok(())
 }
 
 /// Bytes on a card that belong to this process's tensors.
@@ -37,7 +43,7 @@ pub struct Memory {
 ///
 /// # Errors
 ///
-/// As [`keep_memory`].
+/// As [`prepare`].
 pub fn memory(device: &Device) -> Result<Memory> {
     device.synchronize()?;
     let card = card(device)?;
@@ -49,7 +55,7 @@ pub fn memory(device: &Device) -> Result<Memory> {
 ///
 /// # Errors
 ///
-/// As [`keep_memory`].
+/// As [`prepare`].
 pub fn reset_peak(device: &Device) -> Result<()> {
     device.synchronize()?;
     memory::set(card(device)?, PEAK, 0)

@@ -1,15 +1,12 @@
 //! Storages on a card as arrays that kernels read and write.
 
-use std::cell::Cell;
 use std::marker::PhantomData;
 
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::cuda_backend::CudaStorageSlice;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
-use candle_core::{
-    CpuStorage, CudaDevice, CudaStorage, CustomOp1, DType, Layout, Result, Shape, Storage, Tensor,
-    bail,
-};
+use candle_core::op::BackpropOp;
+use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage, Tensor, bail};
 
 /// Contiguous elements on a card.
 #[derive(Clone, Copy, Debug)]
@@ -89,36 +86,9 @@ pub(crate) fn on_card<const N: usize, R>(
     }
 }
 
-/// A storage as a tensor on the card that `near` is on.
-pub(crate) fn tensor(
-    storage: CudaStorage,
-    shape: impl Into<Shape>,
-    near: &Tensor,
-) -> Result<Tensor> {
-    near.detach().apply_op1_no_bwd(&Made { storage: Cell::new(Some(storage)), shape: shape.into() })
-}
-
-/// An operation whose result is there already.
-struct Made {
-    storage: Cell<Option<CudaStorage>>,
-    shape: Shape,
-}
-
-impl CustomOp1 for Made {
-    fn name(&self) -> &'static str {
-        "made"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        bail!("expected a tensor on a card")
-    }
-
-    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        match self.storage.take() {
-            Some(storage) => Ok((storage, self.shape.clone())),
-            None => bail!("a result is taken once"),
-        }
-    }
+/// A storage as a tensor, outside of any graph.
+pub(crate) fn tensor(storage: CudaStorage, shape: impl Into<Shape>) -> Tensor {
+    Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
 }
 
 /// The address of the first element, and how many there are.

@@ -5,6 +5,9 @@ use candle_core::{CudaDevice, Result, bail};
 use super::{Arg, Array, File, Grid, launch};
 use crate::kernel::attention::{Sight, Sizes};
 
+/// A row of at most so many scores has one warp.
+const SHORT: usize = 512;
+
 /// What makes probabilities of products of queries and keys: a scale, the keys that are seen, and what is added, a row
 /// for each query, with the steps from one batch, head and query to the next.
 #[derive(Clone, Copy)]
@@ -20,7 +23,6 @@ impl Softmax<'_> {
     /// has zeros.
     pub(crate) fn forward(&self, device: &CudaDevice, scores: Array<'_>) -> Result<()> {
         let Sizes { batch, heads, queries, keys, .. } = self.sizes;
-        self.check(scores)?;
         let (bias, steps) = self.bias.unzip();
         if let (Some(bias), Some(steps)) = (bias, steps) {
             let rows = steps.iter().zip([batch, heads, queries]);
@@ -29,12 +31,9 @@ impl Softmax<'_> {
                 bail!("a mask of {} elements, of which {needed} are read", bias.len)
             }
         }
-        let mut args = [heads, queries, keys].map(Arg::Size).to_vec();
-        args.extend([Arg::Of(&scores), Arg::Number(self.scale), self.causal()]);
-        args.push(Arg::Maybe(bias.as_ref()));
+        let mut args = vec![Arg::Of(&scores), Arg::Number(self.scale), Arg::Maybe(bias.as_ref())];
         args.extend(steps.unwrap_or_default().map(Arg::Size));
-        let grid = Grid::rows(batch * heads * queries, keys);
-        launch(device, (File::Attention, "probabilities"), scores.dtype, grid, &args)
+        self.launch(device, "probabilities", scores, &[heads, queries, keys], &args)
     }
 
     /// Turns the gradients of the probabilities into those of the products, in place.
@@ -44,24 +43,36 @@ impl Softmax<'_> {
         probabilities: Array<'_>,
         grads: Array<'_>,
     ) -> Result<()> {
-        let Sizes { batch, heads, queries, keys, .. } = self.sizes;
-        self.check(probabilities)?;
-        self.check(grads)?;
-        let mut args = [queries, keys].map(Arg::Size).to_vec();
-        args.extend([Arg::Of(&probabilities), Arg::Of(&grads)]);
-        args.extend([Arg::Number(self.scale), self.causal()]);
-        let grid = Grid::rows(batch * heads * queries, keys);
-        launch(device, (File::Attention, "through_softmax"), grads.dtype, grid, &args)
-    }
-
-    fn causal(&self) -> Arg<'static> {
-        Arg::Flag(u32::from(self.sight == Sight::Causal))
-    }
-
-    fn check(&self, scores: Array<'_>) -> Result<()> {
-        match scores.len == self.sizes.scores() && scores.len > 0 {
-            true => Ok(()),
-            false => bail!("{} scores, expected {}", scores.len, self.sizes.scores()),
+        if probabilities.len != grads.len {
+            bail!("{} gradients of {} probabilities", grads.len, probabilities.len)
         }
+        let Sizes { queries, keys, .. } = self.sizes;
+        let args = [Arg::Of(&probabilities), Arg::Of(&grads), Arg::Number(self.scale)];
+        self.launch(device, "through_softmax", grads, &[queries, keys], &args)
+    }
+
+    /// Runs a kernel that takes the rows, these sizes, whether keys are hidden, and what else is given.
+    fn launch(
+        &self,
+        device: &CudaDevice,
+        kernel: &'static str,
+        scores: Array<'_>,
+        sizes: &[usize],
+        more: &[Arg<'_>],
+    ) -> Result<()> {
+        let Sizes { batch, heads, queries, keys, .. } = self.sizes;
+        if scores.len != self.sizes.scores() || scores.len == 0 {
+            bail!("{} scores, expected {}", scores.len, self.sizes.scores())
+        }
+        let (rows, by_warp) = (batch * heads * queries, keys <= SHORT);
+        let grid = match by_warp {
+            true => Grid { blocks: [rows.div_ceil(4), 1, 1], threads: 4 * 32 },
+            false => Grid::rows(rows, keys),
+        };
+        let mut args = vec![Arg::Flag(by_warp.into()), Arg::Size(rows)];
+        args.extend(sizes.iter().copied().map(Arg::Size));
+        args.push(Arg::Flag(u32::from(self.sight == Sight::Causal)));
+        args.extend(more);
+        launch(device, (File::Attention, kernel), scores.dtype, grid, &args)
     }
 }

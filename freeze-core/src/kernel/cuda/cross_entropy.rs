@@ -47,9 +47,11 @@ pub(crate) fn forward(
     let found =
         Found { rows: empty(device, 4 * rows, DType::F64)?, total: empty(device, 1, DType::F64)? };
     let (of_rows, total) = (Array::whole(&found.rows)?, Array::whole(&found.total)?);
-    let mut args = targets.args(x, classes);
+    let (grid, by_warp) = Grid::warps_or_rows(rows, classes);
+    let mut args = vec![Arg::Size(rows), Arg::Size(classes), by_warp];
+    args.extend(targets.args(x));
     args.push(Arg::Of(&of_rows));
-    launch(device, (File::Softmax, "losses"), x.dtype, Grid::rows(rows, classes), &args)?;
+    launch(device, (File::Softmax, "losses"), x.dtype, grid, &args)?;
     let loss = empty(device, 1, internal_dtype(x.dtype))?;
     let to = Array::whole(&loss)?;
     let args = [Arg::Size(rows), Arg::Of(&of_rows), Arg::Of(&to), Arg::Of(&total)];
@@ -72,9 +74,11 @@ pub(crate) fn backward(
     }
     let dx = empty(device, x.len, x.dtype)?;
     let to = Array::whole(&dx)?;
-    let mut args = targets.args(x, classes);
+    let (grid, by_warp) = Grid::warps_or_rows(rows, classes);
+    let mut args = vec![Arg::Size(rows), Arg::Size(classes), by_warp];
+    args.extend(targets.args(x));
     args.extend([Arg::Of(&of_rows), Arg::Of(&total), Arg::Of(grad), Arg::Of(&to)]);
-    launch(device, (File::Softmax, "losses_back"), x.dtype, Grid::rows(rows, classes), &args)?;
+    launch(device, (File::Softmax, "losses_back"), x.dtype, grid, &args)?;
     Ok(dx)
 }
 
@@ -92,13 +96,12 @@ impl<'a> Targets<'a> {
         Ok((rows, classes))
     }
 
-    fn args<'b>(&self, x: &'b Array<'b>, classes: usize) -> Vec<Arg<'b>>
+    fn args<'b>(&self, x: &'b Array<'b>) -> [Arg<'b>; 8]
     where
         'a: 'b,
     {
         let Rule { ignored, kept, spread, shares } = self.rule;
-        vec![
-            Arg::Size(classes),
+        [
             // As bits.
             Arg::Size(ignored.unwrap_or(0) as u64 as usize),
             Arg::Flag(u32::from(ignored.is_some())),

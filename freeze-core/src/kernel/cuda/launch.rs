@@ -44,6 +44,17 @@ impl Grid {
         Self { blocks: [n, 1, 1], threads: Self::THREADS }
     }
 
+    /// A warp for each of `n` rows of this many elements where they are many and short, a block for each elsewhere;
+    /// and whether it is a warp.
+    pub(crate) fn warps_or_rows(n: usize, len: usize) -> (Self, Arg<'static>) {
+        let many = len <= 128 || (len <= 1024 && n >= 4096);
+        let grid = match many {
+            true => Self { blocks: [n.div_ceil(8), 1, 1], threads: Self::THREADS },
+            false => Self::rows(n, len),
+        };
+        (grid, Arg::Flag(u32::from(many)))
+    }
+
     /// A block for each of `n` rows of this many elements.
     pub(crate) fn rows(n: usize, len: usize) -> Self {
         Self {

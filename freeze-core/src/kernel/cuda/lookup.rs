@@ -24,9 +24,13 @@ pub(crate) fn gather(
     let (n, len) = (numbers.indices.len, table.len / numbers.entries.max(1));
     let y = empty(device, n * len, table.dtype)?;
     let to = Array::whole(&y)?;
+    let (table, to, len) = match (table.in_f64(len), to.in_f64(len)) {
+        (Some(in_f64), Some(to)) => (in_f64, to, len * table.dtype.size_in_bytes() / 8),
+        _ => (*table, to, len),
+    };
     let mut args = vec![Arg::Size(len)];
     args.extend(numbers.args()?);
-    args.extend([Arg::Of(table), Arg::Of(&to)]);
+    args.extend([Arg::Of(&table), Arg::Of(&to)]);
     launch(device, (File::Lookup, "gather"), table.dtype, Grid::rows(n, len), &args)?;
     Ok(y)
 }

@@ -37,6 +37,16 @@ pub(crate) fn set(device: &CudaDevice, attribute: Attribute, mut value: u64) -> 
     unsafe { mem_pool::set_attribute(pool, attribute, (&raw mut value).cast::<c_void>()) }.w()
 }
 
+/// Tensors made from now on have no events.
+pub(crate) fn leave_out_events(device: &CudaDevice) {
+    // SAFETY: all work of a device of candle's, and all of this crate's, goes to its one stream, in whose order memory
+    // is allocated, used and freed. Code with further streams is told to keep the events.
+    #[allow(unsafe_code)]
+    unsafe {
+        device.disable_event_tracking();
+    }
+}
+
 fn pool(device: &CudaDevice) -> Result<CUmemoryPool> {
     let stream = device.cuda_stream();
     let context = stream.context();

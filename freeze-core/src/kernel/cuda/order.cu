@@ -22,21 +22,25 @@ extern "C" __global__ void swap(size n, size first, size second, size len, const
 }
 
 // Rows of `half` points, whose coordinates are in the first and the second half of 2 * half elements, turned by the
-// angles of their positions: cosines and sines are rows of `half`. [.., second, first] of them become
-// [.., first, second]; the position is the first or the second number.
-extern "C" __global__ void turn(size points, size half, size first, size second, unsigned by_first, double sign,
-                                const T *__restrict__ x, const A *__restrict__ cosines, const A *__restrict__ sines,
-                                T *__restrict__ y) {
-    EACH(i, points) {
-        size point, a, b;
-        size row = divided(i, half, point);
-        size sample = divided(divided(row, second, b), first, a);
-        size angle = (by_first ? a : b) * half + point;
-        A c = cosines[angle], s = sines[angle] * (A)sign;
-        const T *from = x + ((sample * second + b) * first + a) * 2 * half + point;
-        T *to = y + row * 2 * half + point;
-        A u = load(from[0]), v = load(from[half]);
-        to[0] = store(u * c - v * s);
-        to[half] = store(u * s + v * c);
+// angles of their positions: cosines and sines are rows of `half`. Rows are [.., heads, length], or [.., length, heads]
+// where `x`, or `y`, is by length. A thread takes a point at one position of all heads; `n` are those of all samples.
+extern "C" __global__ void turn(size n, size half, size heads, size length, unsigned x_by_length,
+                                unsigned y_by_length, double sign, const T *__restrict__ x,
+                                const A *__restrict__ cosines, const A *__restrict__ sines, T *__restrict__ y) {
+    EACH(i, n) {
+        size point, position;
+        size sample = divided(divided(i, half, point), length, position);
+        A c = cosines[position * half + point], s = sines[position * half + point] * (A)sign;
+        // The row of the first head, where the position comes first and where it does not.
+        size early = (sample * length + position) * heads, late = sample * heads * length + position;
+        const T *from = x + (x_by_length ? early : late) * 2 * half + point;
+        T *to = y + (y_by_length ? early : late) * 2 * half + point;
+        size x_apart = (x_by_length ? 1 : length) * 2 * half, y_apart = (y_by_length ? 1 : length) * 2 * half;
+#pragma unroll 4
+        for (size head = 0; head < heads; head++) {
+            A u = load(from[head * x_apart]), v = load(from[head * x_apart + half]);
+            to[head * y_apart] = store(u * c - v * s);
+            to[head * y_apart + half] = store(u * s + v * c);
+        }
     }
 }

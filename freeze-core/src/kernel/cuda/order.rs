@@ -36,24 +36,27 @@ pub(crate) fn rotate(
     [length, half]: [usize; 2],
     (order, turn): (Order, Turn),
 ) -> Result<CudaStorage> {
-    let (first, second, by_first) = match order {
-        Order::Kept => (1, length, false),
-        Order::Split(heads) => (heads, length, false),
-        Order::Merged(heads) => (length, heads, true),
+    let (heads, by_length) = match order {
+        // As if each head were a sample of its own.
+        Order::Kept => (1, [false; 2]),
+        Order::Split(heads) => (heads, [true, false]),
+        Order::Merged(heads) => (heads, [false, true]),
     };
-    fits(x, first * second * 2 * half)?;
+    fits(x, heads * length * 2 * half)?;
     if cos.len != length * half || sin.len != length * half {
         bail!("tables of {} and {} angles for {length} times {half}", cos.len, sin.len)
     }
     let y = empty(device, x.len, x.dtype)?;
     let to = Array::whole(&y)?;
-    let points = x.len / 2;
+    let points = x.len / 2 / heads;
+    let [x_by_length, y_by_length] = by_length.map(|by| Arg::Flag(u32::from(by)));
     let args = [
         Arg::Size(points),
         Arg::Size(half),
-        Arg::Size(first),
-        Arg::Size(second),
-        Arg::Flag(u32::from(by_first)),
+        Arg::Size(heads),
+        Arg::Size(length),
+        x_by_length,
+        y_by_length,
         Arg::Number(if turn == Turn::Forward { 1.0 } else { -1.0 }),
         Arg::Of(x),
         Arg::Of(cos),

@@ -96,3 +96,28 @@ template <typename V> static __device__ V block_max(V value) {
     for (unsigned warp = 1; warp < blockDim.x / 32; warp++) most = larger(most, warps[warp]);
     return most;
 }
+
+// Rows, each worked on by a warp, of many short rows, or by a block. A warp without a row returns at once.
+static __device__ size own_row(unsigned by_warp) {
+    return by_warp ? blockIdx.x * (size)(blockDim.x / 32) + threadIdx.x / 32 : blockIdx.x;
+}
+
+static __device__ unsigned own_lane(unsigned by_warp) { return by_warp ? threadIdx.x % 32 : threadIdx.x; }
+static __device__ unsigned lanes(unsigned by_warp) { return by_warp ? 32 : blockDim.x; }
+
+// Each element of a row. Several are fetched at a time, or most of the time would be spent waiting for them.
+#define ALONG(i, len) \
+    _Pragma("unroll 4") for (size i = own_lane(by_warp); i < len; i += lanes(by_warp))
+
+// What the threads of a row have in common.
+static __device__ A row_sum(A value, unsigned by_warp) {
+    if (!by_warp) return block_sum(value);
+    for (int apart = 16; apart; apart >>= 1) value += __shfl_xor_sync(0xffffffffu, value, apart);
+    return value;
+}
+
+static __device__ A row_max(A value, unsigned by_warp) {
+    if (!by_warp) return block_max(value);
+    for (int apart = 16; apart; apart >>= 1) value = larger(value, __shfl_xor_sync(0xffffffffu, value, apart));
+    return value;
+}

@@ -24,8 +24,11 @@ pub(crate) fn normalize(
     let rows = x.len / len;
     let y = empty(device, x.len, x.dtype)?;
     let stats = empty(device, 3 * rows, internal_dtype(x.dtype))?;
+    let (grid, by_warp) = Grid::warps_or_rows(rows, len);
     let args = [
+        Arg::Size(rows),
         Arg::Size(len),
+        by_warp,
         Arg::Flag(u32::from(center == Center::Mean)),
         Arg::Number(eps),
         Arg::Of(x),
@@ -34,7 +37,7 @@ pub(crate) fn normalize(
         Arg::Of(&Array::whole(&y)?),
         Arg::Of(&Array::whole(&stats)?),
     ];
-    launch(device, (File::Rows, "normalize"), x.dtype, Grid::rows(rows, len), &args)?;
+    launch(device, (File::Rows, "normalize"), x.dtype, grid, &args)?;
     Ok((y, stats))
 }
 
@@ -51,8 +54,11 @@ pub(crate) fn normalize_back(
         bail!("a gradient of {} elements for {} in rows of {len}", grad.len, x.len)
     }
     let dx = empty(device, x.len, x.dtype)?;
+    let (grid, by_warp) = Grid::warps_or_rows(x.len / len, len);
     let args = [
+        Arg::Size(x.len / len),
         Arg::Size(len),
+        by_warp,
         Arg::Flag(u32::from(center == Center::Mean)),
         Arg::Of(x),
         Arg::Of(weight),
@@ -60,6 +66,6 @@ pub(crate) fn normalize_back(
         Arg::Of(&stats),
         Arg::Of(&Array::whole(&dx)?),
     ];
-    launch(device, (File::Rows, "normalize_back"), x.dtype, Grid::rows(x.len / len, len), &args)?;
+    launch(device, (File::Rows, "normalize_back"), x.dtype, grid, &args)?;
     Ok(dx)
 }

@@ -10,8 +10,9 @@ use super::source::File;
 pub(crate) fn softmax(device: &CudaDevice, x: &Array<'_>, len: usize) -> Result<CudaStorage> {
     let y = empty(device, x.len, x.dtype)?;
     let to = Array::whole(&y)?;
-    let args = [Arg::Size(len), Arg::Of(x), Arg::Of(&to)];
-    launch(device, (File::Softmax, "softmax"), x.dtype, grid(x, len)?, &args)?;
+    let (grid, [rows, len, by_warp]) = grid(x, len)?;
+    let args = [rows, len, by_warp, Arg::Of(x), Arg::Of(&to)];
+    launch(device, (File::Softmax, "softmax"), x.dtype, grid, &args)?;
     Ok(y)
 }
 
@@ -26,14 +27,19 @@ pub(crate) fn softmax_back(
     }
     let dx = empty(device, y.len, y.dtype)?;
     let to = Array::whole(&dx)?;
-    let args = [Arg::Size(len), Arg::Of(y), Arg::Of(grad), Arg::Of(&to)];
-    launch(device, (File::Softmax, "softmax_back"), y.dtype, grid(y, len)?, &args)?;
+    let (grid, [rows, len, by_warp]) = grid(y, len)?;
+    let args = [rows, len, by_warp, Arg::Of(y), Arg::Of(grad), Arg::Of(&to)];
+    launch(device, (File::Softmax, "softmax_back"), y.dtype, grid, &args)?;
     Ok(dx)
 }
 
-fn grid(x: &Array<'_>, len: usize) -> Result<Grid> {
+/// The grid, and what the kernels are told of the rows.
+fn grid(x: &Array<'_>, len: usize) -> Result<(Grid, [Arg<'static>; 3])> {
     match x.len.checked_rem(len) {
-        Some(0) => Ok(Grid::rows(x.len / len, len)),
+        Some(0) => {
+            let (grid, by_warp) = Grid::warps_or_rows(x.len / len, len);
+            Ok((grid, [Arg::Size(x.len / len), Arg::Size(len), by_warp]))
+        }
         _ => bail!("{} elements in rows of {len}", x.len),
     }
 }

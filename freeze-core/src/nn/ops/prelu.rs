@@ -127,7 +127,7 @@ impl Prelu {
             let dx = on_card([x, w, grad], |device, [x, w, grad]| {
                 pairs::pair_gradients(device, Pair::Sloped, (x, (w, runs)), grad)
             })?;
-            return cuda::tensor(dx, x.shape(), x);
+            return Ok(cuda::tensor(dx, x.shape()));
         }
         if !x.device().is_cpu() {
             return Self::portable_input(x, w, grad);
@@ -148,7 +148,7 @@ impl Prelu {
             let dw = on_card([x, grad], |device, both| {
                 pairs::slope_gradient(device, both, [samples, slopes, inner])
             })?;
-            return cuda::tensor(dw, w.shape(), x);
+            return Ok(cuda::tensor(dw, w.shape()));
         }
         if !x.device().is_cpu() {
             return Self::portable_weight(x, w, grad);

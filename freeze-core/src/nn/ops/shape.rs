@@ -125,7 +125,7 @@ impl Operation<1> for Order {
                 let dx = on_card([grad], |device, [grad]| {
                     order::swap_rows(device, &grad, [second, first, size])
                 })?;
-                tensor(dx, x.shape(), x)?
+                tensor(dx, x.shape())
             }
             Some([first, second, size]) if !grad.device().is_cpu() => {
                 let grad = grad.reshape(((), second, first, size))?;

@@ -124,7 +124,7 @@ impl<F: Function> Operation<1> for Activation<F> {
         if x.device().is_cuda() {
             let dx =
                 on_card([x, grad], |device, [x, grad]| elements::slopes(device, F::CUDA, x, grad))?;
-            return Ok([Some(tensor(dx, x.shape(), x)?)]);
+            return Ok([Some(tensor(dx, x.shape()))]);
         }
         Ok([Some(match x.device().is_cpu() {
             true => Self::gradient_here(x, grad)?,

@@ -2,11 +2,10 @@
 //! `batch * heads * queries * keys`, are kept for the backward.
 
 use candle_core::backend::{BackendDevice, BackendStorage};
-use candle_core::op::BackpropOp;
-use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Tensor, bail};
 
 use super::NAME;
-use super::op::{Attention, steps};
+use super::kept::{Attention, steps};
 use crate::kernel::attention::Sizes;
 use crate::kernel::cuda::attention::Softmax;
 use crate::kernel::cuda::dropout::{drop_in_place, dropped};
@@ -66,9 +65,8 @@ pub(super) fn forward(
         &Layout::contiguous(shape),
         &layout((count, keys, width), v_l),
     )?;
-    let kept = Tensor::from_storage(Storage::Cuda(scores), shape, BackpropOp::none(), false);
     // Set once: an operation runs forward once.
-    let _ = op.probabilities.set(kept);
+    let _ = op.probabilities.set(tensor(scores, shape));
     Ok(y)
 }
 
@@ -90,7 +88,7 @@ pub(super) fn gradients(
         let kept = match &op.drops {
             None => p.clone(),
             Some(drops) => {
-                tensor(on_card([p], |device, [p]| dropped(device, drops, p))?, p.shape(), p)?
+                tensor(on_card([p], |device, [p]| dropped(device, drops, p))?, p.shape())
             }
         };
         dv = Some(kept.t()?.matmul(&grad)?.reshape(v.shape())?);

@@ -3,6 +3,7 @@
 #[cfg(feature = "cuda")]
 mod card;
 mod check;
+mod kept;
 mod op;
 mod portable;
 
@@ -12,7 +13,8 @@ use crate::kernel::attention::Sight;
 use crate::kernel::{self, Drops};
 use crate::nn::dropout::Dropout;
 use crate::nn::record::{self, Work};
-use op::{Attention, Nothing};
+use kept::Attention;
+use op::Nothing;
 
 const NAME: &str = "scaled_dot_product_attention";
 

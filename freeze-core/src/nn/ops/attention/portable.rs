@@ -2,7 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::op::Attention;
+use super::kept::Attention;
 use crate::kernel::attention::{Sight, Sizes};
 use crate::kernel::internal_dtype;
 use crate::kernel::slices::number_like;

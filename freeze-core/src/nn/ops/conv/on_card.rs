@@ -56,7 +56,7 @@ pub(super) fn gradient(
         return Ok(None);
     }
     let found = on_card([other, grad], |device, operands| run(device, pass, g, operands))?;
-    found.map(|found| tensor(found, like.shape(), like)).transpose()
+    Ok(found.map(|found| tensor(found, like.shape())))
 }
 
 /// The gradient of the bias.
@@ -64,7 +64,7 @@ pub(super) fn bias_gradient(g: &Geometry, grad: &Tensor) -> Result<Tensor> {
     let found = on_card([grad], |device, [grad]| {
         planes::channel_sums(device, grad, g.channels_out, g.pixels())
     })?;
-    tensor(found, g.channels_out, grad)
+    Ok(tensor(found, g.channels_out))
 }
 
 /// Adds the bias to a result that nothing else holds, in place.

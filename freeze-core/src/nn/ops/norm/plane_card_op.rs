@@ -24,9 +24,9 @@ pub(super) fn by_input(
     check(x)?;
     let (by, [mean, variance]) =
         on_card([x], |device, [x]| of_input(device, x, planes, center, eps))?;
-    let vector = |storage: CudaStorage, sets| tensor(storage, sets, x);
+    let vector = |storage: CudaStorage, sets| tensor(storage, sets);
     let sets = by.sets();
-    let statistics = [vector(mean, sets)?, vector(variance, sets)?];
+    let statistics = [vector(mean, sets), vector(variance, sets)];
     Ok((apply(by, x, affine, then)?, statistics))
 }
 
@@ -145,7 +145,7 @@ impl<const N: usize> Operation<N> for PlanesOnCard {
         })?;
         let mut gradients = [const { None }; N];
         for ((to, operand), storage) in gradients.iter_mut().zip(operands).zip(storages) {
-            *to = storage.map(|storage| tensor(storage, operand.shape(), operand)).transpose()?;
+            *to = storage.map(|storage| tensor(storage, operand.shape()));
         }
         Ok(gradients)
     }

@@ -164,7 +164,7 @@ impl RowNorm {
         let mut tensors = [const { None }; N];
         for ((to, operand), storage) in tensors.iter_mut().zip(operands).zip(&mut storages) {
             let storage = storage.take();
-            *to = storage.map(|storage| tensor(storage, operand.shape(), operand)).transpose()?;
+            *to = storage.map(|storage| tensor(storage, operand.shape()));
         }
         Ok(tensors)
     }

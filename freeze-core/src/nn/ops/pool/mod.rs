@@ -185,14 +185,14 @@ impl Operation<1> for Pool {
                 let dx = cuda::on_card([x, y, grad], |device, operands| {
                     cuda::windows::max_gradient(device, &windows, operands)
                 })?;
-                cuda::tensor(dx, x.shape(), x)?
+                cuda::tensor(dx, x.shape())
             }
             #[cfg(feature = "cuda")]
             Kind::Mean if x.device().is_cuda() => {
                 let dx = cuda::on_card([grad], |device, [grad]| {
                     cuda::windows::mean_gradient(device, &windows, grad)
                 })?;
-                cuda::tensor(dx, x.shape(), x)?
+                cuda::tensor(dx, x.shape())
             }
             Kind::Max => portable::max_gradient(&windows, x, &y.detach(), grad)?,
             Kind::Mean => portable::mean_gradient(&windows, x, grad)?,
