@@ -1,5 +1,6 @@
 //! What a steady step asks of the card: nothing waits for it, nothing is left behind.
 
+use candle_core::cuda_backend::cudarc::driver::{DriverError, sys};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Module, ModuleT, Optimizer, ParamsAdamW, VarBuilder, VarMap};
 use freeze_core::nn::{self, ops};
@@ -52,43 +53,79 @@ fn mixed(card: &Device) -> Result<(Mixed, VarMap, Tensor, Tensor)> {
     Ok((model, map, tokens, Tensor::new(&[0u32, 4, 2], card)?))
 }
 
-/// While a stream is captured, every call that waits for it, and every copy to the host, is an error.
-#[test]
-fn nothing_waits_for_the_card_in_forward_and_backward()
--> std::result::Result<(), Box<dyn std::error::Error>> {
-    use candle_core::cuda_backend::cudarc::driver::sys::{
-        CUgraphInstantiate_flags, CUstreamCaptureMode,
-    };
+/// What was asked of the card, by kinds: while a stream is captured, the driver notes it all, and a wait is an error.
+#[derive(Debug, Default, PartialEq)]
+struct Asked {
+    kernels: usize,
+    fills: usize,
+    uploads: usize,
+    downloads: usize,
+}
 
+fn captured(card: &Device, run: impl FnOnce() -> Result<()>) -> Result<Asked> {
+    let wrap = |error: DriverError| candle_core::Error::wrap(error);
+    let stream = card.as_cuda_device()?.cuda_stream();
+    stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED).map_err(wrap)?;
+    let ran = run();
+    // SAFETY: the stream is alive and being captured; the nodes of the graph are asked for as often as there are some,
+    // and the graph is destroyed once.
+    #[allow(unsafe_code)]
+    let asked = unsafe {
+        let mut graph = std::ptr::null_mut();
+        sys::cuStreamEndCapture(stream.cu_stream(), &mut graph).result().map_err(wrap)?;
+        let mut count = 0;
+        sys::cuGraphGetNodes(graph, std::ptr::null_mut(), &mut count).result().map_err(wrap)?;
+        let mut nodes = vec![std::ptr::null_mut(); count];
+        sys::cuGraphGetNodes(graph, nodes.as_mut_ptr(), &mut count).result().map_err(wrap)?;
+        let mut asked = Asked::default();
+        for node in nodes {
+            let mut kind = sys::CUgraphNodeType::CU_GRAPH_NODE_TYPE_EMPTY;
+            sys::cuGraphNodeGetType(node, &mut kind).result().map_err(wrap)?;
+            match kind {
+                sys::CUgraphNodeType::CU_GRAPH_NODE_TYPE_KERNEL => asked.kernels += 1,
+                sys::CUgraphNodeType::CU_GRAPH_NODE_TYPE_MEMSET => asked.fills += 1,
+                sys::CUgraphNodeType::CU_GRAPH_NODE_TYPE_MEMCPY => {
+                    let mut copy = std::mem::MaybeUninit::<sys::CUDA_MEMCPY3D>::uninit();
+                    let asked_for = sys::cuGraphMemcpyNodeGetParams(node, copy.as_mut_ptr());
+                    asked_for.result().map_err(wrap)?;
+                    let (copy, host) = (copy.assume_init(), sys::CUmemorytype::CU_MEMORYTYPE_HOST);
+                    asked.uploads += usize::from(copy.srcMemoryType == host);
+                    asked.downloads += usize::from(copy.dstMemoryType == host);
+                }
+                _ => {}
+            }
+        }
+        sys::cuGraphDestroy(graph).result().map_err(wrap)?;
+        asked
+    };
+    ran.map(|()| asked)
+}
+
+#[test]
+fn nothing_waits_for_the_card_in_forward_and_backward() -> Result<()> {
     let Some(card) = card() else { return Ok(()) };
     let (model, _map, tokens, labels) = mixed(&card)?;
-    let step = || -> Result<usize> {
-        let loss = model.loss(&tokens, &labels)?;
-        Ok(freeze_core::backward(&loss)?.get_ids().count())
-    };
-    let warm = step()?;
+    let step = || -> Result<()> { freeze_core::backward(&model.loss(&tokens, &labels)?).map(drop) };
+    step()?;
     card.synchronize()?;
-    let stream = card.as_cuda_device()?.cuda_stream();
-    stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED)?;
-    let captured = step();
-    let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
-    let ended = stream.end_capture(flags);
-    assert_eq!(captured?, warm);
-    assert!(ended?.is_some(), "work was captured");
-    // The same check finds a wait.
-    stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED)?;
-    let waited = model.loss(&tokens, &labels).and_then(|loss| loss.to_scalar::<f32>());
-    let _ = stream.end_capture(flags);
-    assert!(waited.is_err(), "a copy to the host is found");
+    let asked = captured(&card, step)?;
+    println!("forward and backward of a small model of all kinds: {asked:?}");
+    assert!(asked.kernels > 20, "{asked:?}");
+    assert_eq!((asked.uploads, asked.downloads), (0, 0), "{asked:?}");
+    // The same look finds a copy to the host.
+    let loss = model.loss(&tokens, &labels)?;
+    card.synchronize()?;
+    let found = captured(&card, || loss.to_scalar::<f32>().map(drop));
+    assert!(found.as_ref().map_or(true, |found| found.downloads == 1), "{found:?}");
     Ok(())
 }
 
 #[test]
 fn steady_steps_need_no_more_memory() -> Result<()> {
-    use freeze_core::cuda::{keep_memory, memory, reset_peak};
+    use freeze_core::cuda::{memory, prepare, reset_peak};
 
     let Some(card) = card() else { return Ok(()) };
-    keep_memory(&card)?;
+    prepare(&card)?;
     for clip in [GradClip::None, GradClip::Norm(1.0)] {
         let (model, map, tokens, labels) = mixed(&card)?;
         let mut opt = AdamW::new(map.all_vars(), ParamsAdamW::default())?;
