@@ -28,6 +28,17 @@ fetch() { # what nvcc is made of: newer ones write code that a driver for 13.0 r
     ln -sf libcudart.so.13 "$CUDA_HOME/lib/libcudart.so"
 }
 
+kernels() { # what NVRTC will compile on the card
+    for file in freeze-core/src/kernel/cuda/*.cu; do
+        for type in F32 F64 F16 BF16; do
+            [ "${file##*/}" != prelude.cu ] || continue
+            cat freeze-core/src/kernel/cuda/prelude.cu "$file" >.cuda/kernels.cu
+            nvcc -diag-suppress 128,177,549 -D P=$type -arch="sm_$CUDA_COMPUTE_CAP" -ptx -o .cuda/kernels.ptx \
+                .cuda/kernels.cu
+        done
+    done
+}
+
 stand_in() { # cudarc's module, the library's name, its name for the linker: every symbol, no code
     grep -ohE 'fn (cu|nvrtc)[A-Za-z0-9_]+' "$sources/$1/sys/mod.rs" |
         awk '{print "void "$2"(void){}"}' | sort -u |
@@ -40,6 +51,7 @@ build() {
     export PATH="$CUDA_HOME/bin:$PATH" CUDA_COMPUTE_CAP="${CUDA_COMPUTE_CAP:-90}"
     export NVCC_APPEND_FLAGS=--compress-mode=size CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/cuda}"
     fetch
+    kernels
     mkdir -p .cuda/packed
     cargo build --release --features cudnn --test cuda --bench cuda \
         --message-format=json-render-diagnostics >.cuda/messages.json
@@ -78,7 +90,7 @@ bench() { # each model's table once; in TF32, too, where only the products diffe
     unpack bench
     export PEER_PYTHON="${PEER_PYTHON:-$(command -v python3)}" PEER_FOLDER="$here"
     for model in ${1:-optimizers mlp-1024 mlp-4096 convnet transformer-6 transformer-12}; do
-        for numbers in f32 tf32; do
+        for numbers in ${NUMBERS:-f32 tf32}; do
             [ ! -s "$logs/$model-$numbers.txt" ] || continue
             [ "$model-$numbers" != optimizers-tf32 ] || continue
             "$unpacked/cuda-bench" "$model" $numbers >"$logs/$model-$numbers.part" 2>&1 || { cat "$logs/$model-$numbers.part"; return 1; }

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::time::Instant;
 
+use candle_core::cuda_backend::cudarc::driver::DriverError;
+use candle_core::cuda_backend::cudarc::driver::sys::{
+    CUgraphInstantiate_flags, CUstreamCaptureMode,
+};
 use candle_core::{Device, Result, Tensor};
 use candle_nn::loss::cross_entropy;
 use candle_nn::{Module, Optimizer, ParamsAdamW};
@@ -96,6 +100,37 @@ impl<S: Freezable + Module> Contestant<S> {
         let step = (now(&card)? - start).as_secs_f64() * 1e3 / task.steps as f64;
         let of = |i: usize| median(parts.iter().map(|parts| parts[i]));
         Ok(Times { forward: of(0), backward: of(1), update: of(2), step, peak })
+    }
+
+    /// Milliseconds of forward and backward as one graph of launches, which the driver replays: what the host's part of
+    /// them costs shows in the difference. No optimizer can use the gradients of a replay.
+    pub(crate) fn replayed(&mut self, task: &Task) -> Result<f64> {
+        let card = task.input.device().clone();
+        let stream = card.as_cuda_device()?.cuda_stream();
+        let wrap = |error: DriverError| candle_core::Error::wrap(error);
+        let pass = || -> Result<()> {
+            let mut stages = self.net.stages.iter();
+            let scores = stages.try_fold(task.input.clone(), |xs, stage| stage.forward(&xs))?;
+            let scores = scores.flatten_to(scores.rank() - 2)?;
+            freeze_core::backward(&nn::cross_entropy(&scores, &task.targets, None)?).map(drop)
+        };
+        pass()?;
+        card.synchronize()?;
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        stream.begin_capture(mode).map_err(wrap)?;
+        let captured = pass();
+        let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+        let graph = stream.end_capture(flags).map_err(wrap);
+        captured?;
+        let Some(graph) = graph? else { candle_core::bail!("nothing was captured") };
+        for _ in 0..3 {
+            graph.launch().map_err(wrap)?;
+        }
+        let start = now(&card)?;
+        for _ in 0..task.steps {
+            graph.launch().map_err(wrap)?;
+        }
+        Ok((now(&card)? - start).as_secs_f64() * 1e3 / task.steps as f64)
     }
 
     fn step(&mut self, task: &Task, mut after_part: impl FnMut() -> Result<()>) -> Result<()> {

@@ -43,7 +43,7 @@ pub(crate) fn run() -> Result<()> {
             return Ok(());
         }
     };
-    freeze_core::cuda::keep_memory(&card)?;
+    freeze_core::cuda::prepare(&card)?;
     let arguments: Vec<String> =
         std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let tf32 = arguments.iter().any(|word| word == "tf32");
@@ -129,12 +129,20 @@ impl Task {
                     (0..ROUNDS).map(|_| one.take(self)).collect::<Result<_>>()?,
                 ));
             }
+            match one.replayed(self) {
+                Ok(ms) => println!("{label:>14} {:>14} | {ms:.3} forward and backward", "replayed"),
+                Err(error) => println!("{label:>14} cannot be replayed: {error}"),
+            }
             drop(one);
             let mut one = Contestant::new(&stock, self.stages, frozen, Whose::Candles)?;
             taken.push(("candle", (0..2).map(|_| one.take(self)).collect::<Result<_>>()?));
             drop(one);
             if let Some(peer) = peer {
                 for (who, compiled) in [("torch", false), ("torch compiled", true)] {
+                    // It takes longer to compile than to measure.
+                    if compiled && std::env::var_os("PEER_EAGER").is_some() {
+                        continue;
+                    }
                     let turn = || peer.take(&self.name, frozen, self.steps, compiled);
                     let turns =
                         std::iter::repeat_with(turn).take(ROUNDS).collect::<std::io::Result<_>>();
