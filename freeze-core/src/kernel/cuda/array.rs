@@ -36,7 +36,8 @@ impl<'a> Array<'a> {
     /// The same bits as numbers of 8 bytes, if each `row` elements are some of them, to copy more at a time.
     pub(super) fn in_f64(self, row: usize) -> Option<Self> {
         let size = self.dtype.size_in_bytes();
-        let fits = row * size % 8 == 0 && self.len % row == 0 && self.address % 8 == 0;
+        let eights = (row * size).is_multiple_of(8) && self.address.is_multiple_of(8);
+        let fits = eights && self.len.is_multiple_of(row);
         fits.then(|| Self { len: self.len * size / 8, dtype: DType::F64, ..self })
     }
 }

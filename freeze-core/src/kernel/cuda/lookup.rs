@@ -48,7 +48,7 @@ pub(crate) fn scatter(
     /// The places that a block adds up.
     const PIECE: usize = 32;
     let (n, entries) = (numbers.indices.len, numbers.entries);
-    if n == 0 || grad.len % n != 0 || n >= u32::MAX as usize {
+    if n == 0 || !grad.len.is_multiple_of(n) || n >= u32::MAX as usize {
         bail!("a gradient of {} elements for {n} rows", grad.len)
     }
     let (len, dtype) = (grad.len / n, grad.dtype);

@@ -18,7 +18,7 @@ pub(crate) fn normalize(
     center: Center,
 ) -> Result<(CudaStorage, CudaStorage)> {
     let len = weight.map_or(0, |weight| weight.len);
-    if len == 0 || x.len % len != 0 || bias.is_some_and(|bias| bias.len != len) {
+    if len == 0 || !x.len.is_multiple_of(len) || bias.is_some_and(|bias| bias.len != len) {
         bail!("weight and bias {weight:?} {bias:?} do not fit rows of {}", x.len)
     }
     let rows = x.len / len;

@@ -42,7 +42,7 @@ fn sums(
     len: usize,
     wanted: [bool; 2],
 ) -> Result<[Option<CudaStorage>; 2]> {
-    if len == 0 || grad.len % len != 0 {
+    if len == 0 || !grad.len.is_multiple_of(len) {
         bail!("columns of {} elements in rows of {len}", grad.len)
     }
     let (rows, dtype) = (grad.len / len, grad.dtype);
