@@ -78,6 +78,7 @@ pub(crate) fn fine_tune(args: &Args, folder: &Folder, task: &Task, out: &Path) -
         );
         progress::say(&bar, &line);
         report.findings.iter().for_each(|found| progress::say(&bar, &found.to_string()));
+        report.unrecorded.iter().for_each(|lost| progress::say(&bar, lost));
     }
     bar.finish_and_clear();
     let (net, _) = Folder::open(out)?.net(task.classes.len(), args.pooling.into(), args.seed)?;

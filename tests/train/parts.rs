@@ -51,20 +51,42 @@ fn sinks_are_told_what_the_history_keeps_and_when_the_run_ends() -> Result<()> {
 }
 
 #[test]
-fn a_sink_that_fails_loses_nothing() -> Result<()> {
+fn a_sink_that_fails_is_told_once_and_loses_nothing() -> Result<()> {
     let told = Told::default();
     let (mut run, mut whole) = (plain()?.metrics(Full).metrics(told.clone()), plain()?);
     drive(&mut whole)?;
+    let mut unrecorded = Vec::new();
     while let Some(epoch) = run.next_epoch()? {
         drive_epoch(&mut run, &epoch)?;
-        let error = run.epoch_end([]).expect_err("a full disk").to_string();
-        assert!(error.contains("the disk is full"), "{error}");
+        unrecorded.push(run.epoch_end([])?.unrecorded);
     }
+    let [first] = &unrecorded[0][..] else { panic!("told once: {unrecorded:?}") };
+    assert!(first.contains("could not record `"), "{first}");
+    assert!(first.ends_with("the disk is full"), "{first}");
+    assert!(unrecorded[1..].iter().all(Vec::is_empty), "{unrecorded:?}");
     assert_same(&weights(&run), &weights(&whole), "a full disk");
     assert_eq!(run.history(), whole.history());
     // The other sink heard of all, and of the end.
     let told = told.0.lock().expect("no panic");
     assert_eq!((&told.0, told.1), (run.history(), 1));
+    Ok(())
+}
+
+#[test]
+fn the_sink_of_a_policy_does_not_stop_the_run_either() -> Result<()> {
+    let policy = || LayerFreezing::new(0.0, 1.0);
+    let (mut run, mut whole) =
+        (plain()?.policy(policy()?.with_sink(Full)), plain()?.policy(policy()?));
+    drive(&mut whole)?;
+    let mut unrecorded = Vec::new();
+    while let Some(epoch) = run.next_epoch()? {
+        drive_epoch(&mut run, &epoch)?;
+        unrecorded.extend(run.epoch_end([])?.unrecorded);
+    }
+    assert_eq!(unrecorded.len(), 1, "{unrecorded:?}");
+    assert_same(&weights(&run), &weights(&whole), "a full disk");
+    assert_eq!(run.history(), whole.history());
+    assert!(run.freezer().plan().frozen_leaves() > 0);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use candle_core::TensorId;
 use super::clock::{Clock, Length};
 use super::driven::{Driven, TrainOptimizer};
 use super::generator::Shared;
+use super::metrics::{Lasting, Lost};
 use super::report::{Progress, Spent};
 use super::shows::Shows;
 use super::stop::{EarlyStop, OnNonFinite};
@@ -53,6 +54,7 @@ impl<M: Freezable> Training<M> {
             sums,
             buffers: Buffers::default(),
             sinks: Vec::new(),
+            lost: Lost::default(),
             watch: None,
             history: MetricHistory::default(),
             manager: None,
@@ -130,7 +132,8 @@ impl<M: Freezable> Training<M> {
         P: Policy + Send + 'static,
         K: MetricSink + 'static,
     {
-        Self { policy: Some(policy.into().boxed()), ..self }
+        let policy = policy.into().boxed(&self.lost);
+        Self { policy: Some(policy), ..self }
     }
 
     /// Sets the share of each optimizer's own learning rate as a function of progress: see
@@ -176,7 +179,7 @@ impl<M: Freezable> Training<M> {
     /// Also passes every metric to `sink`; all are kept in the [`history`](Self::history) in any
     /// case.
     pub fn metrics(mut self, sink: impl MetricSink + 'static) -> Self {
-        self.sinks.push(Box::new(sink));
+        self.sinks.push(Lasting::new(sink, &self.lost));
         self
     }
 

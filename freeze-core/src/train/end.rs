@@ -1,7 +1,7 @@
 //! The end of an epoch: policy, metrics, checkpoint.
 
 use super::driven::as_plan;
-use super::metrics::MetricSink;
+use super::metrics::Lasting;
 use super::report::EpochReport;
 use super::stop::Stopped;
 use super::training::Training;
@@ -24,8 +24,8 @@ impl<M: Freezable> Training<M> {
     /// # Errors
     ///
     /// Batches of the epoch are missing, the metric of [`EarlyStop`](super::EarlyStop) is not among
-    /// `metrics`, or the policy's plan is refused: nothing has changed then. If saving or a sink
-    /// fails, the epoch has ended nevertheless.
+    /// `metrics`, or the policy's plan is refused: nothing has changed then. If saving fails, the epoch has
+    /// ended nevertheless. A sink that fails is told of in [`EpochReport::unrecorded`].
     pub fn epoch_end<'a>(
         &mut self,
         metrics: impl IntoIterator<Item = (&'a str, f64)>,
@@ -39,9 +39,11 @@ impl<M: Freezable> Training<M> {
             spent: self.spent,
             cache: self.cache.as_ref().map(|cache| cache.stats().since(&self.cached)),
             findings: Vec::new(),
+            unrecorded: Vec::new(),
         };
         if report.stopped.is_some() {
-            self.finish_sinks()?;
+            self.finish_sinks();
+            report.unrecorded = self.lost.take();
             return Ok(report);
         }
         self.check_full()?;
@@ -68,7 +70,7 @@ impl<M: Freezable> Training<M> {
         if let Some(policy) = &mut self.policy {
             let mut optimizers = as_plan(&mut self.optimizers);
             let frozen = policy.epoch_end(&mut self.freezer, &mut optimizers, report.elapsed);
-            // Also if only the policy's own sink failed.
+            // Also if the plan was refused.
             self.planned();
             let frozen = frozen?;
             report.findings = frozen.findings.clone();
@@ -80,16 +82,15 @@ impl<M: Freezable> Training<M> {
         report.findings.extend(self.audited.report());
         self.clock = next;
         report.stopped = self.clock.stopped;
-        let recorded = match &report.frozen {
-            Some(frozen) => self.record_frozen(frozen, report.elapsed),
-            None => Ok(()),
-        };
-        let recorded = recorded.and(self.record(metrics, report.elapsed));
-        let recorded = recorded.and(self.each_sink(|sink| sink.flush()));
+        if let Some(frozen) = &report.frozen {
+            self.record_frozen(frozen, report.elapsed);
+        }
+        self.record(metrics, report.elapsed);
+        self.each_sink(Lasting::flush);
         let saved = self.save_if_due();
-        let finished = self.finish_sinks();
+        self.finish_sinks();
         report.saved = saved?;
-        recorded.and(finished)?;
+        report.unrecorded = self.lost.take();
         Ok(report)
     }
 
@@ -104,49 +105,37 @@ impl<M: Freezable> Training<M> {
         )))
     }
 
-    /// Records the metrics in the history and in all sinks, even if one fails.
+    /// Records the metrics in the history and in all sinks.
     pub(super) fn record<'a>(
         &mut self,
         metrics: impl IntoIterator<Item = (&'a str, f64)>,
         elapsed: Elapsed,
-    ) -> Result<()> {
-        let mut told = Ok(());
+    ) {
         for (name, value) in metrics {
             self.history.record(name, value, elapsed);
-            for sink in &mut self.sinks {
-                told = told.and(sink.record(name, value, elapsed));
-            }
+            self.sinks.iter_mut().for_each(|sink| sink.record(name, value, elapsed));
         }
-        told
     }
 
     /// Records what the policy did: its metrics and its reasons.
-    pub(super) fn record_frozen(&mut self, frozen: &Report, elapsed: Elapsed) -> Result<()> {
+    pub(super) fn record_frozen(&mut self, frozen: &Report, elapsed: Elapsed) {
         let metrics = frozen.metrics.iter().map(|(name, &value)| (name.as_str(), value));
-        let mut told = self.record(metrics, elapsed);
+        self.record(metrics, elapsed);
         for sink in &mut self.sinks {
-            for reason in &frozen.why {
-                told = told.and(sink.reason(reason, elapsed));
-            }
+            frozen.why.iter().for_each(|reason| sink.reason(reason, elapsed));
         }
-        told
     }
 
-    /// Calls something of all sinks, even if one fails, and returns the first error.
-    pub(super) fn each_sink(
-        &mut self,
-        mut call: impl FnMut(&mut dyn MetricSink) -> Result<()>,
-    ) -> Result<()> {
-        let own = self.policy.iter_mut().map(|policy| policy.sink_mut() as &mut dyn MetricSink);
-        let sinks = self.sinks.iter_mut().map(|sink| sink as &mut dyn MetricSink);
-        sinks.chain(own).map(&mut call).fold(Ok(()), Result::and)
+    /// Calls something of all sinks.
+    pub(super) fn each_sink(&mut self, call: impl FnMut(&mut Lasting)) {
+        let own = self.policy.iter_mut().map(|policy| policy.sink_mut());
+        self.sinks.iter_mut().chain(own).for_each(call);
     }
 
     /// Calls `finish` of all sinks once, if the run is over.
-    pub(super) fn finish_sinks(&mut self) -> Result<()> {
-        if !self.clock.is_over() || std::mem::replace(&mut self.finished, true) {
-            return Ok(());
+    pub(super) fn finish_sinks(&mut self) {
+        if self.clock.is_over() && !std::mem::replace(&mut self.finished, true) {
+            self.each_sink(Lasting::finish);
         }
-        self.each_sink(|sink| sink.finish())
     }
 }

@@ -16,6 +16,7 @@ use crate::policy::{
     Boxed, Decision, Elapsed, Floor, Linear, Moment, Observer, Policy, Progress, Shown,
 };
 use crate::train::MetricSink;
+use crate::train::metrics::{Lasting, Lost};
 pub(crate) use audited::Audited;
 pub use functional::freeze_layers;
 pub use observed::Observed;
@@ -41,7 +42,7 @@ pub struct LayerFreezing<P = Linear, K = ()> {
 }
 
 /// A hook of any types, as a run holds it.
-pub(crate) type BoxedHook = LayerFreezing<Boxed, Box<dyn MetricSink>>;
+pub(crate) type BoxedHook = LayerFreezing<Boxed, Lasting>;
 
 #[derive(Debug)]
 enum Every {
@@ -110,14 +111,14 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
         LayerFreezing { policy, every, floor, sink, progress, audited, observer }
     }
 
-    /// The same hook, whatever its types.
-    pub(crate) fn boxed(self) -> BoxedHook
+    /// The same hook, whatever its types; that its sink fails is told of in `lost`.
+    pub(crate) fn boxed(self, lost: &Lost) -> BoxedHook
     where
         P: Send + 'static,
         K: 'static,
     {
         let Self { policy, every, floor, sink, progress, audited, observer } = self;
-        let (policy, sink): (Boxed, Box<dyn MetricSink>) = (Box::new(policy), Box::new(sink));
+        let (policy, sink): (Boxed, _) = (Box::new(policy), Lasting::new(sink, lost));
         LayerFreezing { policy, every, floor, sink, progress, audited, observer }
     }
 

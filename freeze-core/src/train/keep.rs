@@ -39,14 +39,14 @@ impl<M: Freezable> Training<M> {
     /// # Errors
     ///
     /// As [`Manager::resume`](crate::checkpoint::Manager::resume), the checkpoint is beyond the
-    /// run's length, or there is none and the run could not be saved; nothing has changed then. If a
-    /// sink cannot drop what will be recorded again, the run has resumed nevertheless.
+    /// run's length, or there is none and the run could not be saved; nothing has changed then. A
+    /// sink that cannot drop what will be recorded again gets nothing more, and the epoch's report says so.
     pub fn resume(&mut self) -> Result<Option<Resumed>> {
         self.ready()?;
         let Some(manager) = self.manager.clone() else { return Ok(None) };
         let resumed = manager.resume(self.parts())?;
         match resumed {
-            Some(_) => self.went_back()?,
+            Some(_) => self.went_back(),
             None => {
                 self.parts().check()?;
                 self.begun = true;
@@ -64,7 +64,7 @@ impl<M: Freezable> Training<M> {
     pub fn resume_from(&mut self, path: impl AsRef<Path>) -> Result<Resumed> {
         self.ready()?;
         let resumed = self.parts().resume(path)?;
-        self.went_back()?;
+        self.went_back();
         Ok(resumed)
     }
 
@@ -83,7 +83,7 @@ impl<M: Freezable> Training<M> {
     }
 
     /// Resets state that the checkpoint does not hold, and has the sinks drop what will come again.
-    fn went_back(&mut self) -> Result<()> {
+    fn went_back(&mut self) {
         self.begun = true;
         if let Some(policy) = &mut self.policy {
             policy.rewind();
@@ -97,7 +97,7 @@ impl<M: Freezable> Training<M> {
         self.recheck_cache();
         self.planned();
         let at = self.clock.elapsed();
-        self.each_sink(|sink| sink.resume(at))
+        self.each_sink(|sink| sink.resume(at));
     }
 
     pub(super) fn save_if_due(&mut self) -> Result<Option<PathBuf>> {

@@ -3,6 +3,7 @@
 mod appended;
 mod csv;
 mod json_lines;
+mod lasting;
 #[cfg(feature = "tensorboard")]
 mod tensor_board;
 
@@ -12,6 +13,7 @@ use crate::policy::{Elapsed, Reason};
 
 pub use csv::Csv;
 pub use json_lines::JsonLines;
+pub(crate) use lasting::{Lasting, Lost};
 #[cfg(feature = "tensorboard")]
 pub use tensor_board::TensorBoard;
 
@@ -47,8 +49,9 @@ pub trait MetricSink: Send {
     ///
     /// # Errors
     ///
-    /// It could not be recorded. The error is returned to the caller; the training step is not
-    /// undone.
+    /// It could not be recorded. A [`Training`](crate::Training) tells of it once, in
+    /// [`EpochReport::unrecorded`](crate::train::EpochReport::unrecorded), and goes on without this sink; a
+    /// [`LayerFreezing`](crate::LayerFreezing) alone returns the error, and what it has frozen stays so.
     fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()>;
 
     /// Records why a leaf froze, thawed or trains at another rate; ignored by default.

@@ -49,6 +49,9 @@ pub struct EpochReport {
     /// leaves froze or thawed; each is also a `tracing` warning. Not checked with several losses
     /// per batch.
     pub findings: Vec<Finding>,
+    /// Which sinks failed since the last epoch's end, and why: each is told once, also as a `tracing` error, and
+    /// gets nothing more. The run and its [`history`](super::Training::history) go on.
+    pub unrecorded: Vec<String>,
 }
 
 /// The progress of a run after a batch, for a progress bar.

@@ -51,10 +51,10 @@ impl<M: Freezable> Training<M> {
         let mut optimizers = as_plan(&mut self.optimizers);
         let began = policy.begin_shown(&mut self.freezer, &mut optimizers, elapsed, shown);
         self.planned();
-        match began? {
-            Some(frozen) => self.record_frozen(&frozen, elapsed),
-            None => Ok(()),
+        if let Some(frozen) = began? {
+            self.record_frozen(&frozen, elapsed);
         }
+        Ok(())
     }
 
     /// Looks at the gradients of a step before its update.

@@ -47,7 +47,7 @@ impl<M: Freezable> Training<M> {
             return Err(Error::training("the epoch's batches are done; call `epoch_end`"));
         }
         if self.clock.is_over() {
-            self.finish_sinks()?;
+            self.finish_sinks();
             return Ok(None);
         }
         self.check_begin()?;
@@ -251,7 +251,7 @@ impl<M: Freezable> Training<M> {
             report.frozen = frozen?;
         }
         if let Some(frozen) = &report.frozen {
-            self.record_frozen(frozen, elapsed)?;
+            self.record_frozen(frozen, elapsed);
             if frozen.ends_run {
                 self.clock.stopped = Some(Stopped::Policy);
                 report.stopped = self.clock.stopped;

@@ -9,6 +9,7 @@ use candle_core::Var;
 use super::clock::Clock;
 use super::driven::Driven;
 use super::generator::Generators;
+use super::metrics::{Lasting, Lost};
 use super::report::{Progress, Spent};
 use super::seen::InBackward;
 use super::shows::Shows;
@@ -22,7 +23,6 @@ use crate::nn::Buffers;
 use crate::optim::{GradAccumulator, GradClip};
 use crate::policy::{Elapsed, Policy};
 use crate::recompute::Recompute;
-use crate::train::MetricSink;
 use crate::train::hook::{Audited, BoxedHook};
 
 /// A training run: model, optimizers, policy and everything that belongs to them.
@@ -48,7 +48,8 @@ pub struct Training<M> {
     pub(super) sums: GradAccumulator,
     /// Memory for gradients.
     pub(super) buffers: Buffers,
-    pub(super) sinks: Vec<Box<dyn MetricSink>>,
+    pub(super) sinks: Vec<Lasting>,
+    pub(super) lost: Lost,
     pub(super) watch: Option<Watch>,
     pub(super) history: MetricHistory,
     pub(super) manager: Option<Manager>,
