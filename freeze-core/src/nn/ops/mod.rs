@@ -9,6 +9,7 @@ mod attention;
 mod bias;
 mod binary;
 mod conv;
+mod elements;
 pub(super) mod embedding;
 pub(crate) mod held;
 mod linear;

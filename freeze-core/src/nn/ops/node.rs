@@ -1,6 +1,6 @@
 //! Operations as nodes of candle's graph.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{
@@ -8,6 +8,7 @@ use candle_core::{
     Shape, Tensor, TensorId, WithDType, bail,
 };
 
+use super::elements::{Computed, Elements};
 use super::held;
 use super::links::{self, Inbox, Link};
 use super::operation::{AnyOperation, Operand, Stored, each_wanted};
@@ -32,23 +33,6 @@ struct Links<const N: usize> {
     operands: [Option<(Tensor, Arc<Inbox>)>; N],
     result: Arc<OnceLock<Tensor>>,
     inbox: Arc<Inbox>,
-}
-
-/// The elements of a result, which hang on its stand-in.
-struct Elements {
-    /// Taken by the forward.
-    computed: Mutex<Option<(Computed, Shape)>>,
-    inbox: Arc<Inbox>,
-    id: Arc<OnceLock<TensorId>>,
-    /// The node that this hangs on.
-    stand_in: Tensor,
-}
-
-/// The elements of a result, where they lie.
-enum Computed {
-    Here(CpuStorage),
-    #[cfg(feature = "cuda")]
-    OnCard(CudaStorage),
 }
 
 /// The result of `op`; `make` is the candle function for so many operands. On the CPU and on a CUDA card what is
@@ -211,45 +195,6 @@ fn gradients<const N: usize>(
         0 => each_wanted(wanted, |place| detached[place].zeros_like()),
         _ => op.gradients(detached.each_ref(), y, &grad, wanted),
     })
-}
-
-impl CustomOp1 for Elements {
-    fn name(&self) -> &'static str {
-        "elements"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        match self.taken() {
-            Some((Computed::Here(elements), shape)) => Ok((elements, shape)),
-            _ => bail!("the elements of a result are taken once"),
-        }
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        match self.taken() {
-            Some((Computed::OnCard(elements), shape)) => Ok((elements, shape)),
-            _ => bail!("the elements of a result are taken once"),
-        }
-    }
-
-    fn bwd(&self, _: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        self.inbox.put((y.id(), 0), grad, &self.stand_in).map(Some)
-    }
-}
-
-impl Elements {
-    fn taken(&self) -> Option<(Computed, Shape)> {
-        self.computed.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl Drop for Elements {
-    fn drop(&mut self) {
-        if let Some(id) = self.id.get() {
-            links::remove(*id);
-        }
-    }
 }
 
 macro_rules! node_of {
