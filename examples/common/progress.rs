@@ -1,8 +1,13 @@
-//! A progress bar with an estimate of the time left; without a terminal only its lines are printed.
+//! A progress bar with the leaves that train and an estimate of the time left; without a terminal only
+//! its lines are printed.
 
+use freeze_core::{FreezePlan, LeafState};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Result;
+
+/// The most characters for the leaves.
+const MOST: usize = 24;
 
 /// A bar over `steps` steps, with `what` in front. Nothing is drawn where standard error is not a
 /// terminal.
@@ -11,13 +16,41 @@ use super::Result;
 ///
 /// Never: the template is a constant.
 pub(crate) fn bar(what: &str, steps: usize) -> Result<ProgressBar> {
-    let template = "{prefix}  {bar:32} {pos}/{len}  {elapsed} gone, {eta} left  {msg}";
+    let template = "{prefix}  {bar:24} {pos}/{len}  {elapsed} gone, {eta} left  {wide_msg}";
     let bar = ProgressBar::new(steps as u64).with_prefix(what.to_string());
     bar.set_style(ProgressStyle::with_template(template)?.progress_chars("━╸─"));
     Ok(bar)
 }
 
+/// One step more, under `plan`.
+pub(crate) fn step(bar: &ProgressBar, plan: &FreezePlan) {
+    bar.set_message(leaves(plan));
+    bar.inc(1);
+}
+
 /// Prints a line above the bar; without a terminal too.
 pub(crate) fn say(bar: &ProgressBar, line: &str) {
     bar.suspend(|| println!("{line}"));
+}
+
+/// Prints a line where no bar is drawn: in a pipe.
+pub(crate) fn line(bar: &ProgressBar, line: &str) {
+    if bar.is_hidden() {
+        println!("{line}");
+    }
+}
+
+/// One character for each leaf: `█` trained, `▒` at another share of the learning rate, `·` frozen. Where
+/// there are many, each stands for several neighbours, and for the one of them that trains most.
+pub(crate) fn leaves(plan: &FreezePlan) -> String {
+    let rate = |state: &LeafState| match state {
+        LeafState::Frozen => 0.0,
+        LeafState::Trained { lr_scale } => *lr_scale,
+    };
+    let shade = |states: &[LeafState]| match states.iter().map(rate).fold(0.0, f64::max) {
+        0.0 => '·',
+        1.0 => '█',
+        _ => '▒',
+    };
+    plan.states().chunks(plan.len().div_ceil(MOST).max(1)).map(shade).collect()
 }

@@ -46,6 +46,21 @@ impl Run {
     pub(crate) fn total(&self, of: impl Fn(&Epoch) -> Duration) -> Duration {
         self.epochs.iter().map(of).sum()
     }
+
+    /// The seconds of training after each epoch, and the accuracy then.
+    pub(crate) fn points(&self) -> Vec<(f64, f64)> {
+        let mut seconds = 0.0;
+        let point = |epoch: &Epoch| {
+            seconds += epoch.training.as_secs_f64();
+            (seconds, epoch.accuracy)
+        };
+        self.epochs.iter().map(point).collect()
+    }
+
+    /// The seconds of training, and the accuracy at the end.
+    pub(crate) fn result(&self) -> (f64, f64) {
+        self.points().last().copied().unwrap_or_default()
+    }
 }
 
 impl Epoch {

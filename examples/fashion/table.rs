@@ -1,10 +1,11 @@
-//! Tables of the two runs side by side.
+//! Tables of the runs side by side.
 
 use std::time::Duration;
 
 use comfy_table::Table;
 
 use crate::common::table::table;
+use crate::contest::{Contest, Mean};
 use crate::record::{Epoch, Run};
 
 /// A row of the totals: its name, and its value for an epoch.
@@ -66,6 +67,33 @@ pub(crate) fn totals(all: &Run, progressive: &Run) -> Table {
         let (a, b) = (last(all), last(progressive));
         table.add_row([name.into(), grouped(a), grouped(b), relative(a as f64, b as f64)]);
     }
+    table
+}
+
+/// The results of all runs, as means over the seeds with their standard errors.
+pub(crate) fn contests(contests: &[Contest]) -> Table {
+    let seeds = format!("mean of {} seeds", contests.len());
+    let mut table = table([seeds.as_str(), "epochs", "seconds", "share of\nthe time", "accuracy"]);
+    let mut row = |run: &dyn Fn(&Contest) -> &Run| {
+        let name = run(&contests[0]);
+        let of = |value: &dyn Fn(&Contest) -> f64| Mean::of(contests.iter().map(value));
+        let spent = |contest: &Contest| run(contest).result().0;
+        let share = of(&|contest| spent(contest) / contest.all.result().0).mean;
+        let accuracy = of(&|contest| run(contest).result().1);
+        let error = accuracy.error.map(|error| format!(" ± {:.1}", 100.0 * error));
+        table.add_row([
+            name.name.split(',').next().unwrap_or_default().to_string(),
+            name.epochs.len().to_string(),
+            format!("{:.2}", of(&spent).mean),
+            format!("{share:.2}"),
+            format!("{:.1}{} %", 100.0 * accuracy.mean, error.unwrap_or_default()),
+        ]);
+    };
+    for at in 0..contests[0].shorter.len() {
+        row(&|contest| &contest.shorter[at]);
+    }
+    row(&|contest| &contest.all);
+    row(&|contest| &contest.freezing);
     table
 }
 

@@ -1,0 +1,100 @@
+//! Freezing against training all layers for as long and for less long.
+
+use crate::Args;
+use crate::common::Result;
+use crate::common::dataset::Dataset;
+use crate::record::Run;
+use crate::train::{Front, train};
+
+/// The runs of one seed.
+pub(crate) struct Contest {
+    /// All layers trained in all epochs.
+    pub(crate) all: Run,
+    /// All layers trained in fewer epochs, from few to many, each with the whole schedule of rates.
+    pub(crate) shorter: Vec<Run>,
+    pub(crate) freezing: Run,
+}
+
+impl Contest {
+    /// Trains all of them from the seed's weights.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`train`].
+    pub(crate) fn of(args: &Args, data: &Dataset, seed: u64) -> Result<Self> {
+        let run = |name: &str, front, epochs| train(name, front, epochs, args, data, seed);
+        let all = run("all layers trained", Front::Trained, args.epochs)?;
+        let freezing = run("progressive freezing", Front::Freezing, args.epochs)?;
+        let mut lengths = [args.epochs / 3, args.epochs / 2, args.epochs * 2 / 3].to_vec();
+        lengths.retain(|&epochs| epochs > 0);
+        lengths.dedup();
+        let short = |epochs| run(&format!("all layers, {epochs} epochs"), Front::Trained, epochs);
+        let shorter = lengths.into_iter().map(short).collect::<Result<_>>()?;
+        Ok(Self { all, shorter, freezing })
+    }
+
+    /// Seconds and accuracy that training all layers comes to, by the length of its schedule.
+    pub(crate) fn baseline(&self) -> Vec<(f64, f64)> {
+        self.shorter.iter().chain([&self.all]).map(Run::result).collect()
+    }
+
+    /// What freezing is ahead of training all layers on a schedule that takes the same time: the straight
+    /// line between the two schedules next to it.
+    fn ahead(&self) -> f64 {
+        let (seconds, accuracy) = self.freezing.result();
+        accuracy - between(&self.baseline(), seconds)
+    }
+}
+
+/// Who is ahead in the same time, and what the whole schedule of all layers is worth besides.
+pub(crate) fn verdict(contests: &[Contest]) -> String {
+    let ahead = Mean::of(contests.iter().map(Contest::ahead));
+    let who = match ahead.error {
+        None => "one seed has no standard error, so nobody wins".to_string(),
+        Some(error) if ahead.mean > error => "freezing wins".to_string(),
+        Some(error) if ahead.mean < -error => "training all layers wins".to_string(),
+        Some(_) => "no difference beyond the standard error".to_string(),
+    };
+    let points = |ahead: &Mean| match ahead.error {
+        Some(error) => format!("{:+.1} ± {:.1} points", 100.0 * ahead.mean, 100.0 * error),
+        None => format!("{:+.1} points", 100.0 * ahead.mean),
+    };
+    let whole = |contest: &Contest| contest.freezing.result().1 - contest.all.result().1;
+    let share = |contest: &Contest| contest.freezing.result().0 / contest.all.result().0;
+    let share = Mean::of(contests.iter().map(share)).mean;
+    format!(
+        "In the same time as all layers on a shorter schedule, freezing is {} in accuracy: {who}.\n\
+         Beside all layers in all epochs it takes {share:.2} of the time and is {} in accuracy.",
+        points(&ahead),
+        points(&Mean::of(contests.iter().map(whole))),
+    )
+}
+
+/// A mean over seeds.
+pub(crate) struct Mean {
+    pub(crate) mean: f64,
+    /// Its standard error, with two seeds or more.
+    pub(crate) error: Option<f64>,
+}
+
+impl Mean {
+    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Self {
+        let values: Vec<f64> = values.collect();
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+        let error = (values.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt());
+        Self { mean, error }
+    }
+}
+
+/// The height at `x` of the line through points in the order of their `x`; beyond its ends that of the
+/// last point.
+pub(crate) fn between(points: &[(f64, f64)], x: f64) -> f64 {
+    let after = points.partition_point(|point| point.0 < x);
+    match (after.checked_sub(1).and_then(|at| points.get(at)), points.get(after)) {
+        (Some(a), Some(b)) => a.1 + (b.1 - a.1) * (x - a.0) / (b.0 - a.0),
+        (Some(only), None) | (None, Some(only)) => only.1,
+        (None, None) => f64::NAN,
+    }
+}

@@ -1,0 +1,91 @@
+//! One run.
+
+use candle_core::{DType, Device};
+use candle_nn::ParamsAdamW;
+use freeze_core::checkpoint::Manager;
+use freeze_core::nn::cross_entropy;
+use freeze_core::{ActivationCache, Training, init::Seeded, optim::AdamW, optim::lr};
+
+use crate::Args;
+use crate::common::dataset::Dataset;
+use crate::common::{Result, accuracy, progress};
+use crate::net::Net;
+use crate::record::{Epoch, Run, timed};
+
+/// What is done with the front layers.
+pub(crate) enum Front {
+    Trained,
+    Freezing,
+}
+
+/// Trains the network of the seed's weights for some epochs.
+///
+/// # Errors
+///
+/// A setting of the run is wrong, or a checkpoint cannot be written or read.
+pub(crate) fn train(
+    name: &str,
+    front: Front,
+    epochs: usize,
+    args: &Args,
+    data: &Dataset,
+    seed: u64,
+) -> Result<Run> {
+    let net = Net::new(Seeded::builder(seed, DType::F32, &Device::Cpu))?;
+    let params = ParamsAdamW { lr: args.lr, ..Default::default() };
+    let steps = data.train.batches(args.batch_size);
+    let mut run = Training::new(net)?
+        .optimizer(|vars| AdamW::with_names(vars, params))?
+        .rate(lr::warmup(0.1, lr::cosine(0.0)?)?)
+        .seed(seed)
+        .length(epochs, steps)?;
+    if let Front::Freezing = front {
+        run = run.policy(args.freezing()?);
+        if !args.no_cache {
+            run = run.cache(ActivationCache::new());
+        }
+    }
+    if let Some(manager) = checkpoints(args, &format!("{name}, seed {seed}"))? {
+        run = run.checkpoints(manager);
+    }
+    if args.resume {
+        run.resume()?;
+    }
+
+    let bar = progress::bar(&format!("seed {seed}: {name}"), epochs * steps)?;
+    bar.set_position(run.elapsed().step as u64);
+    while let Some(epoch) = run.next_epoch()? {
+        let mut record = Epoch::new(run.freezer());
+        for which in epoch.shuffled(data.train.len(), args.batch_size) {
+            let (images, classes) = data.train.pick(&which)?;
+            let keys: Vec<u64> = which.into_iter().map(u64::from).collect();
+            let scores = timed(&mut record.forward, || run.forward(&keys, images, &()))?;
+            let loss = cross_entropy(&scores, &classes, None)?;
+            run.step(&loss)?;
+            progress::step(&bar, run.freezer().plan());
+        }
+        record.take(&run);
+        record.accuracy = run.evaluate(|net| accuracy(net, &data.test))?;
+        record.loss = run.epoch_end(record.metrics())?.loss;
+        let at = format!("seed {seed}: {name}, epoch {} of {epochs}", epoch.index + 1);
+        progress::line(&bar, &format!("{at}: {record}"));
+    }
+    bar.finish_and_clear();
+    let leaves = run.freezer().plan().len();
+    Ok(Run { name: name.to_string(), epochs: Epoch::all(run.history(), leaves) })
+}
+
+/// A manager that keeps the two latest checkpoints of the run called `name`, if a folder is given.
+fn checkpoints(args: &Args, name: &str) -> Result<Option<Manager>> {
+    let Some(folder) = &args.checkpoint_dir else { return Ok(None) };
+    let manager =
+        Manager::new(folder.join(name.replace(", ", "-").replace(' ', "-")))?.keep_last(2)?;
+    match manager.latest()?.path {
+        Some(path) if !args.resume => Err(format!(
+            "{} is there already; go on from it with --resume, or name another folder",
+            path.display()
+        )
+        .into()),
+        _ => Ok(Some(manager)),
+    }
+}
