@@ -33,9 +33,14 @@ pub(crate) fn say(bar: &ProgressBar, line: &str) {
     bar.suspend(|| println!("{line}"));
 }
 
-/// Prints a line where no bar is drawn: in a pipe.
-pub(crate) fn line(bar: &ProgressBar, line: &str) {
-    if bar.is_hidden() {
+/// Prints the line of an epoch where no bar is drawn, as in a pipe; where there is one, only that of the
+/// `last` epoch stays, in place of the bar.
+pub(crate) fn epoch(bar: &ProgressBar, last: bool, line: &str) {
+    let drawn = !bar.is_hidden();
+    if last {
+        bar.finish_and_clear();
+    }
+    if last || !drawn {
         println!("{line}");
     }
 }

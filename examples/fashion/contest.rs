@@ -28,7 +28,8 @@ impl Contest {
         let mut lengths = [args.epochs / 3, args.epochs / 2, args.epochs * 2 / 3].to_vec();
         lengths.retain(|&epochs| epochs > 0);
         lengths.dedup();
-        let short = |epochs| run(&format!("all layers, {epochs} epochs"), Front::Trained, epochs);
+        let short =
+            |epochs| run(&format!("all layers, schedule of {epochs}"), Front::Trained, epochs);
         let shorter = lengths.into_iter().map(short).collect::<Result<_>>()?;
         Ok(Self { all, shorter, freezing })
     }

@@ -29,7 +29,7 @@ pub(crate) fn draw(contests: &[Contest]) -> String {
     canvas.points(&all, '○');
     canvas.points(&baseline, '□');
     canvas.points(&freezing, '●');
-    let legend = "● progressive freezing   ○ all layers trained, epoch by epoch\n\
+    let legend = "● progressive freezing   ○ all layers trained, after each epoch\n\
                   □ all layers on schedules of several lengths: their results";
     format!("{}\n{legend}\n", canvas.text())
 }

@@ -68,7 +68,7 @@ pub(crate) fn train(
         record.accuracy = run.evaluate(|net| accuracy(net, &data.test))?;
         record.loss = run.epoch_end(record.metrics())?.loss;
         let at = format!("seed {seed}: {name}, epoch {} of {epochs}", epoch.index + 1);
-        progress::line(&bar, &format!("{at}: {record}"));
+        progress::epoch(&bar, epoch.index + 1 == epochs, &format!("{at}: {record}"));
     }
     bar.finish_and_clear();
     let leaves = run.freezer().plan().len();

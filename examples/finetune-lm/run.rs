@@ -66,7 +66,8 @@ pub(crate) fn run(args: &Args, name: &str, config: &Config, tokens: &Tokens) -> 
             done += 1;
             let at = args.steps.map_or(start.elapsed().as_secs() as usize, |_| done);
             bar.set_position(at.min(unit) as u64);
-            bar.set_message(format!("loss {:.3}", step.loss));
+            let leaves = progress::leaves(run.freezer().plan());
+            bar.set_message(format!("{leaves}  loss {:.3}", step.loss));
             if step.stopped.is_some() {
                 break;
             }

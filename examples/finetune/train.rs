@@ -55,7 +55,8 @@ pub(crate) fn fine_tune(args: &Args, folder: &Folder, task: &Task, out: &Path) -
             let batch = Batch::new(&train, &which, true)?;
             let scores = run.forward(&batch.keys, batch.tokens, &batch.context)?;
             let step = run.step(&loss.loss(&scores, &batch.classes)?)?;
-            bar.set_message(format!("loss {:.3}, {}", step.loss, frozen(&run)));
+            let leaves = progress::leaves(run.freezer().plan());
+            bar.set_message(format!("{leaves}  loss {:.3}, {}", step.loss, frozen(&run)));
             if step.stopped.is_some() {
                 break;
             }

@@ -96,7 +96,7 @@ fn train(args: &Args) -> Result<()> {
             let (images, classes) = data.train.pick(&which)?;
             let loss = cross_entropy(&run.model().forward(&images)?, &classes)?;
             picture.step(run.freezer().plan());
-            bar.inc(1);
+            progress::step(&bar, run.freezer().plan());
             if run.step(&loss)?.stopped.is_some() {
                 break;
             }

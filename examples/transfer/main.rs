@@ -130,7 +130,7 @@ fn train(what: &str, run: Training<Net>, args: &Args, images: &Images) -> Result
         for which in epoch.shuffled(images.len(), args.batch_size) {
             let (pixels, classes) = images.pick(&which)?;
             run.step(&cross_entropy(&run.model().forward(&pixels)?, &classes)?)?;
-            bar.inc(1);
+            progress::step(&bar, run.freezer().plan());
         }
         run.epoch_end([])?;
     }

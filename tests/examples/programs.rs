@@ -75,19 +75,19 @@ fn a_wrong_input_is_one_line_and_exit_code_1() {
 
 #[test]
 fn fashion_compares_two_runs_from_the_same_weights() {
-    let tiny = ["--epochs=3", "--limit=64", "--freeze-start=0"];
+    let tiny = ["--epochs=3", "--limit=64", "--freeze-start=0", "--seeds=1"];
     let first = example("fashion", &tiny);
     let all = lines(&first, "all layers trained, epoch");
     let freezing = lines(&first, "progressive freezing, epoch");
     let frozen = |lines: &[String]| -> Vec<String> {
-        lines.iter().map(|l| l.split([':', ',']).nth(2).unwrap().trim().to_string()).collect()
+        lines.iter().map(|l| l.split([':', ',']).nth(3).unwrap().trim().to_string()).collect()
     };
     assert_eq!(frozen(&all), ["0 of 5 layers frozen"; 3]);
     // 1/3 and 2/3 of the four leaves that may freeze, rounded down.
     let expected = ["0 of 5 layers frozen", "1 of 5 layers frozen", "2 of 5 layers frozen"];
     assert_eq!(frozen(&freezing), expected);
     // As long as nothing is frozen the runs are one and the same, to the last digit.
-    let rest = |line: &String| line.split_once(": ").unwrap().1.to_string();
+    let rest = |line: &String| line.rsplit_once(": ").unwrap().1.to_string();
     assert_eq!(rest(&all[0]), rest(&freezing[0]));
     assert_ne!(rest(&all[1]), rest(&freezing[1]));
 
@@ -113,14 +113,36 @@ fn fashion_compares_two_runs_from_the_same_weights() {
 
 #[test]
 fn fashion_with_a_cache_computes_what_it_computes_without() {
-    let args = ["--epochs=3", "--limit=64", "--freeze-start=0", "--cache"];
+    let args = ["--epochs=3", "--limit=64", "--freeze-start=0", "--seeds=1"];
+    let cached = example("fashion", &args);
+    let without = example("fashion", &[&args[..], &["--no-cache"]].concat());
+    let of = |output: &Output| lines(output, "progressive freezing, epoch");
+    assert_eq!(of(&cached), of(&without));
+    assert_eq!(of(&cached).len(), 3);
+}
+
+#[test]
+fn fashion_says_who_wins_over_several_seeds() {
+    let args = ["--epochs=3", "--limit=64", "--freeze-start=0", "--seeds=2"];
     let output = example("fashion", &args);
-    let without = |line: String| line.split_once(": ").expect("a record").1.to_string();
-    let of = |run: &str| lines(&output, run).into_iter().map(without).collect::<Vec<_>>();
-    let cached = of("freezing with a cache, epoch");
-    assert_eq!(cached, of("progressive freezing, epoch"));
-    assert_eq!(cached.len(), 3);
-    assert_eq!(lines(&output, "  forward ").len(), 2, "with and without");
+    let of = |run: &str| lines(&output, run).len();
+    // Schedules of one and two of the three epochs, for each of the seeds.
+    assert_eq!(
+        [of("all layers, schedule of 1"), of("all layers, schedule of 2"), of("seed 43: ")],
+        [2, 4, 9]
+    );
+    let rows = lines(&output, " ± ");
+    let rows: Vec<&String> = rows.iter().filter(|row| row.starts_with(' ')).collect();
+    let epochs = |row: &&String| {
+        let numbers: Vec<&str> = row.split("  ").filter(|part| !part.is_empty()).collect();
+        numbers[1].trim().to_string()
+    };
+    assert_eq!(rows.iter().map(epochs).collect::<Vec<_>>(), ["1", "2", "3", "3"], "{rows:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("In the same time as all layers on a shorter schedule"), "{text}");
+    for mark in ['●', '○', '□'] {
+        assert!(text.matches(mark).count() > 1, "no {mark} in the picture: {text}");
+    }
 }
 
 #[test]
@@ -129,7 +151,7 @@ fn fashion_takes_any_policy() {
     let file = folder.path().join("two.json");
     fs::write(&file, r#"{"policy": "with-floor", "share": 0.4, "of": "linear"}"#).unwrap();
     let policy = format!("--policy={}", file.display());
-    let output = example("fashion", &["--epochs=2", "--limit=64", &policy]);
+    let output = example("fashion", &["--epochs=2", "--limit=64", "--seeds=1", &policy]);
     let frozen = lines(&output, "progressive freezing, epoch 2");
     assert!(frozen[0].contains("2 of 5 layers frozen"), "{frozen:?}");
 }
@@ -203,10 +225,10 @@ fn transfer_moves_what_the_plan_trains_and_nothing_else() {
 fn fashion_goes_on_where_it_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let keep = format!("--checkpoint-dir={}", folder.path().display());
-    let args = ["--epochs=3", "--limit=64", "--freeze-start=0", &keep];
+    let args = ["--epochs=3", "--limit=64", "--freeze-start=0", "--seeds=1", &keep];
     let whole = example("fashion", &args);
     let epochs = |output: &Output| lines(output, ", epoch ");
-    assert_eq!(epochs(&whole).len(), 6);
+    assert_eq!(epochs(&whole).len(), 9);
 
     let again = example("fashion", &args);
     let stderr = String::from_utf8(again.stderr).unwrap();
@@ -214,7 +236,7 @@ fn fashion_goes_on_where_it_stopped() {
     assert!(stderr.contains("--resume"), "{stderr}");
 
     // As if both runs had been stopped after their second epoch.
-    for run in ["all-layers-trained", "progressive-freezing"] {
+    for run in ["all-layers-trained-seed-42", "progressive-freezing-seed-42"] {
         let kept = fs::read_dir(folder.path().join(run)).unwrap().map(|file| file.unwrap().path());
         let last = kept.max().unwrap();
         assert!(last.to_string_lossy().contains("epoch-000003"), "{}", last.display());
