@@ -4,7 +4,7 @@ use crate::Args;
 use crate::common::Result;
 use crate::common::dataset::Dataset;
 use crate::record::Run;
-use crate::train::{Front, train};
+use crate::train::{Layers, train};
 
 /// The runs of one seed.
 pub(crate) struct Contest {
@@ -23,13 +23,13 @@ impl Contest {
     /// Those of [`train`].
     pub(crate) fn of(args: &Args, data: &Dataset, seed: u64) -> Result<Self> {
         let run = |name: &str, front, epochs| train(name, front, epochs, args, data, seed);
-        let all = run("all layers trained", Front::Trained, args.epochs)?;
-        let freezing = run("progressive freezing", Front::Freezing, args.epochs)?;
+        let all = run("all layers trained", Layers::Trained, args.epochs)?;
+        let freezing = run("progressive freezing", Layers::Freezing, args.epochs)?;
         let mut lengths = [args.epochs / 3, args.epochs / 2, args.epochs * 2 / 3].to_vec();
         lengths.retain(|&epochs| epochs > 0);
         lengths.dedup();
         let short =
-            |epochs| run(&format!("all layers, schedule of {epochs}"), Front::Trained, epochs);
+            |epochs| run(&format!("all layers, schedule of {epochs}"), Layers::Trained, epochs);
         let shorter = lengths.into_iter().map(short).collect::<Result<_>>()?;
         Ok(Self { all, shorter, freezing })
     }

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use freeze_core::policy::{Boxed, Linear};
+use freeze_core::policy::{Boxed, FreezeAtSettings, Front, Linear, Milestone, Settings, When};
 
 use common::dataset::Dataset;
 use common::policy::policy;
@@ -41,16 +41,16 @@ struct Args {
     /// Passes over the training images in the longest runs
     #[arg(long, default_value_t = 6, value_parser = count())]
     epochs: usize,
-    /// Share of the run after which freezing starts, at least 0 and less than 1
-    #[arg(long, default_value_t = 0.25, allow_negative_numbers = true)]
-    freeze_start: f64,
-    /// Share of the layers that are frozen at the end of the run, 0 to 1; the last always trains
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
-    freeze_level: f64,
-    /// Freeze by this policy instead: a name with settings such as `geometric:alpha=0.3`, or a .toml or
-    /// .json file
+    /// Freeze by this policy: a name with settings such as `geometric:alpha=0.3`, or a .toml or .json
+    /// file; without one, all but the last convolution and the head freeze after a third of the run
     #[arg(long, value_name = "TEXT_OR_FILE", conflicts_with_all = ["freeze_start", "freeze_level"])]
     policy: Option<String>,
+    /// Freeze linearly instead, from this share of the run on: at least 0 and less than 1, by default 0.25
+    #[arg(long, allow_negative_numbers = true)]
+    freeze_start: Option<f64>,
+    /// Freeze linearly instead, up to this share of the layers, 0 to 1; the last always trains
+    #[arg(long, allow_negative_numbers = true)]
+    freeze_level: Option<f64>,
     /// Decides the initial weights and the order of the images
     #[arg(long, default_value_t = 42)]
     seed: u64,
@@ -59,7 +59,7 @@ struct Args {
     #[arg(long, default_value_t = 3, value_parser = count())]
     seeds: usize,
     /// The highest learning rate: it rises over the first tenth of a run and falls along half a cosine
-    #[arg(long, default_value_t = 2e-3)]
+    #[arg(long, default_value_t = 4e-3)]
     lr: f64,
     /// Images in a training step
     #[arg(long, default_value_t = 32, value_parser = count())]
@@ -106,9 +106,14 @@ fn compare(args: &Args) -> Result<()> {
 impl Args {
     /// The policy that freezes.
     fn freezing(&self) -> Result<Boxed> {
-        match &self.policy {
-            Some(text) => policy(text),
-            None => Ok(Box::new(Linear::new(self.freeze_start, self.freeze_level)?) as Boxed),
-        }
+        let third = When::Share(1.0 / 3.0);
+        let milestones = vec![Milestone { at: third, freeze: Front::UpTo("conv3".into()) }];
+        Ok(match (&self.policy, self.freeze_start, self.freeze_level) {
+            (Some(text), ..) => policy(text)?,
+            (None, None, None) => Box::new(FreezeAtSettings { milestones }.policy()?),
+            (None, start, level) => {
+                Box::new(Linear::new(start.unwrap_or(0.25), level.unwrap_or(1.0))?)
+            }
+        })
     }
 }

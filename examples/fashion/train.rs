@@ -12,9 +12,11 @@ use crate::common::{Result, accuracy, progress};
 use crate::net::Net;
 use crate::record::{Epoch, Run, timed};
 
-/// What is done with the front layers.
-pub(crate) enum Front {
+/// What becomes of the layers.
+pub(crate) enum Layers {
+    /// All train to the end.
     Trained,
+    /// The front freezes as training goes on.
     Freezing,
 }
 
@@ -25,7 +27,7 @@ pub(crate) enum Front {
 /// A setting of the run is wrong, or a checkpoint cannot be written or read.
 pub(crate) fn train(
     name: &str,
-    front: Front,
+    layers: Layers,
     epochs: usize,
     args: &Args,
     data: &Dataset,
@@ -39,7 +41,7 @@ pub(crate) fn train(
         .rate(lr::warmup(0.1, lr::cosine(0.0)?)?)
         .seed(seed)
         .length(epochs, steps)?;
-    if let Front::Freezing = front {
+    if let Layers::Freezing = layers {
         run = run.policy(args.freezing()?);
         if !args.no_cache {
             run = run.cache(ActivationCache::new());

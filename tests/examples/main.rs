@@ -9,5 +9,6 @@ mod finetune;
 mod idx;
 mod language;
 mod programs;
+mod progress;
 mod rated;
 mod sentiment;
