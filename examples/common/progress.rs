@@ -16,7 +16,7 @@ const MOST: usize = 24;
 ///
 /// Never: the template is a constant.
 pub(crate) fn bar(what: &str, steps: usize) -> Result<ProgressBar> {
-    let template = "{prefix}  {bar:24} {pos}/{len}  {elapsed} gone, {eta} left  {wide_msg}";
+    let template = "{prefix}  {msg}  {bar:16} {pos}/{len}  {eta} left";
     let bar = ProgressBar::new(steps as u64).with_prefix(what.to_string());
     bar.set_style(ProgressStyle::with_template(template)?.progress_chars("━╸─"));
     Ok(bar)

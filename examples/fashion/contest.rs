@@ -43,7 +43,14 @@ impl Contest {
     /// line between the two schedules next to it.
     fn ahead(&self) -> f64 {
         let (seconds, accuracy) = self.freezing.result();
-        accuracy - between(&self.baseline(), seconds)
+        let mut baseline = self.baseline();
+        baseline.sort_by(|a, b| a.0.total_cmp(&b.0));
+        accuracy - between(&baseline, seconds)
+    }
+
+    /// Whether more epochs took more time, as they do where nothing else keeps the machine busy.
+    fn undisturbed(&self) -> bool {
+        self.baseline().is_sorted_by(|a, b| a.0 < b.0)
     }
 }
 
@@ -63,9 +70,15 @@ pub(crate) fn verdict(contests: &[Contest]) -> String {
     let whole = |contest: &Contest| contest.freezing.result().1 - contest.all.result().1;
     let share = |contest: &Contest| contest.freezing.result().0 / contest.all.result().0;
     let share = Mean::of(contests.iter().map(share)).mean;
+    let doubt = match contests.iter().all(Contest::undisturbed) {
+        true => "",
+        false => {
+            "\nBut a shorter schedule took longer than a longer one: something else kept the machine busy."
+        }
+    };
     format!(
         "In the same time as all layers on a shorter schedule, freezing is {} in accuracy: {who}.\n\
-         Beside all layers in all epochs it takes {share:.2} of the time and is {} in accuracy.",
+         Beside all layers in all epochs it takes {share:.2} of the time and is {} in accuracy.{doubt}",
         points(&ahead),
         points(&Mean::of(contests.iter().map(whole))),
     )

@@ -16,7 +16,8 @@ type Point = (f64, f64);
 pub(crate) fn draw(contests: &[Contest]) -> String {
     let of = |run: fn(&Contest) -> &Run| mean(contests, |contest| run(contest).points());
     let (all, freezing) = (of(|contest| &contest.all), of(|contest| &contest.freezing));
-    let baseline = mean(contests, Contest::baseline);
+    let mut baseline = mean(contests, Contest::baseline);
+    baseline.sort_by(|a, b| a.0.total_cmp(&b.0));
     let lowest = baseline.iter().chain(freezing.last()).map(|point| point.1);
     let floor = lowest.fold(1.0, f64::min) - BELOW;
     let every = || all.iter().chain(&freezing).chain(&baseline);
