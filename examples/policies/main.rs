@@ -9,14 +9,14 @@ mod common;
 mod net;
 mod picture;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use candle_core::{DType, Device};
 use candle_nn::{Module, ParamsAdamW, loss::cross_entropy};
 use clap::Parser;
 use freeze_core::policy::{Policy, defaults_toml};
-use freeze_core::{Training, init::Seeded, optim::AdamW};
+use freeze_core::{HtmlReport, Training, init::Seeded, optim::AdamW};
 
 use common::dataset::Dataset;
 use common::policy::policy;
@@ -56,6 +56,9 @@ struct Args {
     /// How many of the policy's reasons are printed
     #[arg(long, default_value_t = 12)]
     reasons: usize,
+    /// Write the run as an HTML file, again after every epoch, to watch it in a browser
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -91,6 +94,9 @@ fn train(args: &Args) -> Result<()> {
         .metrics(reasons.clone())
         .seed(args.seed)
         .length(args.epochs, steps)?;
+    if let Some(path) = &args.report {
+        run = run.metrics(report(path, args)?);
+    }
     while let Some(epoch) = run.next_epoch()? {
         for which in epoch.shuffled(data.train.len(), args.batch_size) {
             let (images, classes) = data.train.pick(&which)?;
@@ -102,7 +108,13 @@ fn train(args: &Args) -> Result<()> {
             }
         }
         if run.stopped().is_none() {
-            run.epoch_end([])?;
+            let (spent, right) = (run.spent(), run.evaluate(|net| accuracy(net, &data.test))?);
+            run.epoch_end([
+                ("test/accuracy", right),
+                ("seconds/training", spent.training.as_secs_f64()),
+                ("seconds/backward", spent.backward.as_secs_f64()),
+                ("seconds/update", spent.update.as_secs_f64()),
+            ])?;
         }
     }
     bar.finish_and_clear();
@@ -111,4 +123,13 @@ fn train(args: &Args) -> Result<()> {
     reasons.lines(args.reasons).iter().for_each(|line| println!("{line}"));
     println!("\ntest accuracy {right:.1} % of {} images", data.test.len());
     Ok(())
+}
+
+/// A page of the run at `path`.
+fn report(path: &Path, args: &Args) -> Result<HtmlReport> {
+    let report = HtmlReport::create(path)?.title(format!("Fashion-MNIST under {}", args.policy));
+    Ok(report
+        .setting("epochs", args.epochs)
+        .setting("batch size", args.batch_size)
+        .setting("seed", args.seed))
 }

@@ -75,10 +75,13 @@ pub use plan::{
 };
 pub use policy::{Decision, Elapsed, Policy, Reason};
 pub use recompute::Recompute;
+#[cfg(feature = "report")]
+pub use train::HtmlReport;
 #[cfg(feature = "tensorboard")]
 pub use train::TensorBoard;
 pub use train::{
-    Csv, EarlyStop, Epoch, JsonLines, LayerFreezing, MetricSink, Report, Training, freeze_layers,
+    Csv, EarlyStop, Epoch, JsonLines, LayerFreezing, MetricSink, PlanNow, Report, Training,
+    freeze_layers,
 };
 
 #[cfg(feature = "derive")]

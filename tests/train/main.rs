@@ -11,6 +11,7 @@ mod odd;
 mod parts;
 mod recompute;
 mod recomputed_view;
+mod report;
 mod resume;
 mod rig;
 mod rules;

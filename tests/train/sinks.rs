@@ -15,7 +15,7 @@ fn lines(path: &Path) -> Vec<String> {
 }
 
 /// A run that is cut at one of several places, resumed, and has its files compared with those of a whole one.
-fn cut_and_resumed(
+pub(crate) fn cut_and_resumed(
     sink: &dyn Fn(&Path) -> Box<dyn MetricSink>,
     read: &dyn Fn(&Path) -> Vec<String>,
 ) -> Result<()> {

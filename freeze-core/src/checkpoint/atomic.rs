@@ -12,7 +12,7 @@ pub(super) const PARTIAL: &str = ".partial";
 /// Writes `path` through a temporary file in the same folder: fsync, rename, fsync of the folder.
 /// The new file is checked before it replaces the old one. If it stops before that, the old file is
 /// unchanged; after an error the temporary file is removed too.
-pub(super) fn replace(
+pub(crate) fn replace(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
     check: impl FnOnce(&Path) -> Result<()>,

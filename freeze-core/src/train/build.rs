@@ -69,6 +69,7 @@ impl<M: Freezable> Training<M> {
             spent: Spent::default(),
             begun: false,
             finished: false,
+            told: false,
             began: Instant::now(),
         }
     }

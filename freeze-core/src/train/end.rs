@@ -1,7 +1,7 @@
 //! The end of an epoch: policy, metrics, checkpoint.
 
 use super::driven::as_plan;
-use super::metrics::Lasting;
+use super::metrics::{Lasting, PlanNow};
 use super::report::EpochReport;
 use super::stop::Stopped;
 use super::training::Training;
@@ -86,6 +86,7 @@ impl<M: Freezable> Training<M> {
             self.record_frozen(frozen, report.elapsed);
         }
         self.record(metrics, report.elapsed);
+        self.tell_plan();
         self.each_sink(Lasting::flush);
         let saved = self.save_if_due();
         self.finish_sinks();
@@ -124,6 +125,29 @@ impl<M: Freezable> Training<M> {
         for sink in &mut self.sinks {
             frozen.why.iter().for_each(|reason| sink.reason(reason, elapsed));
         }
+    }
+
+    /// Tells all sinks which leaves train, unless they know.
+    pub(super) fn tell_plan(&mut self) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        let policy = self.policy.as_ref().map(|hook| hook.policy().describe());
+        let plan = self.freezer.plan().clone();
+        let now = PlanNow { policy, ..PlanNow::of(&plan).cached(self.cached_leaves()) };
+        let elapsed = self.clock.elapsed();
+        self.each_sink(|sink| sink.plan(&now, elapsed));
+    }
+
+    /// The number of leaves in front of the cache's boundary.
+    fn cached_leaves(&self) -> usize {
+        let boundary = self.cache.as_ref().and_then(|cache| cache.stats().boundary);
+        let Some(boundary) = boundary else { return 0 };
+        let is_behind = |leaf: &String| {
+            leaf.strip_prefix(&*boundary)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.freezer.plan().paths().iter().position(is_behind).unwrap_or(0)
     }
 
     /// Calls something of all sinks.

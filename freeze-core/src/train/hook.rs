@@ -15,8 +15,8 @@ use crate::plan::PlanOptimizer;
 use crate::policy::{
     Boxed, Decision, Elapsed, Floor, Linear, Moment, Observer, Policy, Progress, Shown,
 };
-use crate::train::MetricSink;
 use crate::train::metrics::{Lasting, Lost};
+use crate::train::{MetricSink, PlanNow};
 pub(crate) use audited::Audited;
 pub use functional::freeze_layers;
 pub use observed::Observed;
@@ -167,7 +167,7 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
         }
         match self.policy.is_due(elapsed, Moment::Start) {
             true => self.apply(freezer, optimizers, elapsed).map(Some),
-            false => Ok(None),
+            false => self.tell_plan(freezer, elapsed).map(|()| None),
         }
     }
 
@@ -250,7 +250,16 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
                 |source| Error::Unrecorded { metric: metric(), source: Box::new(source) };
             self.sink.reason(reason, elapsed).map_err(unrecorded)?;
         }
+        self.tell_plan(freezer, elapsed)?;
         Ok(report)
+    }
+
+    /// Tells the sink which leaves train now.
+    fn tell_plan<M: Freezable>(&mut self, freezer: &Freezer<M>, elapsed: Elapsed) -> Result<()> {
+        let now = PlanNow::of(freezer.plan()).policy(self.policy.describe());
+        let unrecorded =
+            |source| Error::Unrecorded { metric: "plan".to_string(), source: Box::new(source) };
+        self.sink.plan(&now, elapsed).map_err(unrecorded)
     }
 
     /// Lets the next progress be earlier than the last, once: for a run that resumes from an older

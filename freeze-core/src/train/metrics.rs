@@ -2,8 +2,11 @@
 
 mod appended;
 mod csv;
+#[cfg(feature = "report")]
+mod html_report;
 mod json_lines;
 mod lasting;
+mod plan_now;
 #[cfg(feature = "tensorboard")]
 mod tensor_board;
 
@@ -12,8 +15,11 @@ use crate::error::Result;
 use crate::policy::{Elapsed, Reason};
 
 pub use csv::Csv;
+#[cfg(feature = "report")]
+pub use html_report::HtmlReport;
 pub use json_lines::JsonLines;
 pub(crate) use lasting::{Lasting, Lost};
+pub use plan_now::PlanNow;
 #[cfg(feature = "tensorboard")]
 pub use tensor_board::TensorBoard;
 
@@ -61,6 +67,17 @@ pub trait MetricSink: Send {
     /// As [`record`](Self::record).
     fn reason(&mut self, reason: &Reason, elapsed: Elapsed) -> Result<()> {
         let _ = (reason, elapsed);
+        Ok(())
+    }
+
+    /// Records which leaves train from `elapsed` on; ignored by default. Called before the first step of every epoch
+    /// and after each change, and sometimes again without one.
+    ///
+    /// # Errors
+    ///
+    /// As [`record`](Self::record).
+    fn plan(&mut self, now: &PlanNow<'_>, elapsed: Elapsed) -> Result<()> {
+        let _ = (now, elapsed);
         Ok(())
     }
 
@@ -124,6 +141,10 @@ macro_rules! handed_on {
 
             fn reason(&mut self, reason: &Reason, elapsed: Elapsed) -> Result<()> {
                 MetricSink::reason(&mut **self, reason, elapsed)
+            }
+
+            fn plan(&mut self, now: &PlanNow<'_>, elapsed: Elapsed) -> Result<()> {
+                MetricSink::plan(&mut **self, now, elapsed)
             }
 
             fn flush(&mut self) -> Result<()> {

@@ -76,9 +76,11 @@ mod update;
 pub use driven::TrainOptimizer;
 pub use epoch::Epoch;
 pub use hook::{LayerFreezing, Observed, Report, freeze_layers};
+#[cfg(feature = "report")]
+pub use metrics::HtmlReport;
 #[cfg(feature = "tensorboard")]
 pub use metrics::TensorBoard;
-pub use metrics::{Csv, JsonLines, MetricSink};
+pub use metrics::{Csv, JsonLines, MetricSink, PlanNow};
 pub use report::{EpochReport, Progress, Spent, Step};
 pub use stop::{EarlyStop, OnNonFinite, Stopped};
 pub use training::Training;

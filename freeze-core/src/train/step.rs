@@ -56,6 +56,8 @@ impl<M: Freezable> Training<M> {
         self.recheck_cache();
         self.cached = self.cache.as_ref().map(ActivationCache::stats).unwrap_or_default();
         self.upcoming = None;
+        // With the first step: the forward before it has moved the cache to the frozen front.
+        self.told = false;
         (self.began, self.spent) = (Instant::now(), Spent::default());
         let length = self.clock.length;
         Ok(Some(Epoch {
@@ -90,6 +92,7 @@ impl<M: Freezable> Training<M> {
             return Ok(report);
         }
         self.check_place()?;
+        self.tell_plan();
         report.loss = scalar(loss)?;
         let (due, finite) = (self.clock.step_is_due(), report.loss.is_finite());
         if !finite && self.on_non_finite != OnNonFinite::Skip {

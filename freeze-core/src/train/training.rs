@@ -67,6 +67,8 @@ pub struct Training<M> {
     pub(super) begun: bool,
     /// Whether `finish` of the sinks has been called.
     pub(super) finished: bool,
+    /// Whether the sinks know the plan.
+    pub(super) told: bool,
     /// When the current epoch began.
     pub(super) began: Instant,
 }

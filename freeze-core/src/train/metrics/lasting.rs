@@ -4,7 +4,7 @@ use std::fmt;
 use std::mem::take;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::MetricSink;
+use super::{MetricSink, PlanNow};
 use crate::error::Result;
 use crate::policy::{Elapsed, Reason};
 
@@ -43,6 +43,10 @@ impl Lasting {
         self.pass(|sink| sink.reason(reason, elapsed), &what);
     }
 
+    pub(crate) fn plan(&mut self, now: &PlanNow<'_>, elapsed: Elapsed) {
+        self.pass(|sink| sink.plan(now, elapsed), &"which leaves train");
+    }
+
     pub(crate) fn flush(&mut self) {
         self.pass(|sink| sink.flush(), &"the epoch");
     }
@@ -78,6 +82,11 @@ impl MetricSink for Lasting {
 
     fn reason(&mut self, reason: &Reason, elapsed: Elapsed) -> Result<()> {
         Self::reason(self, reason, elapsed);
+        Ok(())
+    }
+
+    fn plan(&mut self, now: &PlanNow<'_>, elapsed: Elapsed) -> Result<()> {
+        Self::plan(self, now, elapsed);
         Ok(())
     }
 }

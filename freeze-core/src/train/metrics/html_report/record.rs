@@ -1,0 +1,158 @@
+//! What a report knows of a run: plain data that the file holds too.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::PlanNow;
+use super::series::{At, MOST, Series};
+use crate::plan::LeafState;
+use crate::policy::{Elapsed, Reason};
+
+/// A run so far.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) title: String,
+    pub(super) settings: Vec<(String, String)>,
+    pub(super) policy: Option<String>,
+    /// The paths of the leaves, in the order in which they are declared.
+    pub(super) leaves: Vec<String>,
+    /// The states of the leaves, each time that one changed.
+    pub(super) plans: Vec<Planned>,
+    /// The metrics, in the order in which they came.
+    pub(super) series: Vec<Series>,
+    pub(super) decisions: Vec<Decided>,
+    /// How far the run is.
+    pub(super) reached: Elapsed,
+    pub(super) ended: bool,
+}
+
+/// The states of the leaves from one point on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Planned {
+    pub(super) at: At,
+    pub(super) states: Vec<State>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum State {
+    Frozen,
+    /// Frozen, and not even run: its output comes from the cache.
+    Cached,
+    /// Trained at this share of the learning rate.
+    Trained(f64),
+}
+
+/// Why a leaf changed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Decided {
+    pub(super) at: At,
+    pub(super) leaf: String,
+    pub(super) why: String,
+}
+
+impl Record {
+    /// The run is at `elapsed`.
+    pub(super) fn reach(&mut self, elapsed: Elapsed) {
+        let steps = if elapsed.steps == 0 { self.reached.steps } else { elapsed.steps };
+        let step = elapsed.step.max(self.reached.step);
+        self.reached = Elapsed { step, steps, ..elapsed };
+        self.ended = false;
+    }
+
+    pub(super) fn metric(&mut self, name: &str, value: f64, elapsed: Elapsed) {
+        let place = self.series.iter().position(|series| series.name == name);
+        let place = place.unwrap_or_else(|| {
+            self.series.push(Series::new(name));
+            self.series.len() - 1
+        });
+        self.series[place].push(At::of(elapsed), value);
+    }
+
+    pub(super) fn decision(&mut self, reason: &Reason, elapsed: Elapsed) {
+        let Reason { leaf, text } = reason.clone();
+        self.decisions.push(Decided { at: At::of(elapsed), leaf, why: text });
+    }
+
+    /// Takes the plan, which may be the same as before.
+    pub(super) fn plan(&mut self, now: &PlanNow<'_>, elapsed: Elapsed) {
+        if now.policy.is_some() {
+            self.policy.clone_from(&now.policy);
+        }
+        if self.leaves != now.plan.paths() {
+            // Another model: its leaves have other rows.
+            self.leaves = now.plan.paths().to_vec();
+            self.plans.clear();
+        }
+        let state = |(leaf, state): (usize, &LeafState)| match state {
+            LeafState::Frozen if leaf < now.cached => State::Cached,
+            LeafState::Frozen => State::Frozen,
+            LeafState::Trained { lr_scale } => State::Trained(*lr_scale),
+        };
+        let states: Vec<State> = now.plan.states().iter().enumerate().map(state).collect();
+        let at = At::of(elapsed);
+        // What is said of the same point again takes the place of what was said before.
+        self.plans.pop_if(|last| last.at == at);
+        if self.plans.last().is_none_or(|last| last.states != states) {
+            self.plans.push(Planned { at, states });
+        }
+        if self.plans.len() > MOST {
+            self.plans = self.coarse_plans(MOST / 2);
+        }
+    }
+
+    /// The plans without those that stood for less than one of `most` equal stretches of time.
+    pub(super) fn coarse_plans(&self, most: usize) -> Vec<Planned> {
+        if self.plans.len() <= most {
+            return self.plans.clone();
+        }
+        let stretch = |plan: &Planned| (self.place(plan.at) * most as f64) as usize;
+        let stays = |(place, plan): &(usize, &Planned)| {
+            *place == 0
+                || self.plans.get(place + 1).is_none_or(|next| stretch(next) > stretch(plan))
+        };
+        self.plans.iter().enumerate().filter(stays).map(|(_, plan)| plan.clone()).collect()
+    }
+
+    /// Goes on with the record of a part of the run that is done.
+    pub(super) fn go_on_from(&mut self, before: Self) {
+        let (title, settings) =
+            (std::mem::take(&mut self.title), std::mem::take(&mut self.settings));
+        *self = Self { title, settings, ..before };
+    }
+
+    /// Drops what comes again in a run that goes on from `at`.
+    pub(super) fn forget_after(&mut self, at: Elapsed) {
+        let stays = |point: &At| !point.elapsed(at).is_after(at);
+        self.series.iter_mut().for_each(|series| series.points.retain(|point| stays(&point.at)));
+        self.series.retain(|series| !series.points.is_empty());
+        self.plans.retain(|plan| stays(&plan.at));
+        self.decisions.retain(|decided| stays(&decided.at));
+        (self.reached, self.ended) = (at, false);
+    }
+
+    /// Where a point is between the beginning of the run, 0, and its end, 1.
+    pub(super) fn place(&self, at: At) -> f64 {
+        let Elapsed { epochs, steps, .. } = self.reached;
+        let share = |done: usize, all: usize| done as f64 / all.max(1) as f64;
+        let place = match steps {
+            // Not every value comes with the number of steps.
+            0 => share(at.epoch(), epochs),
+            _ if at.step() == 0 => share(at.epoch(), epochs),
+            _ => share(at.step(), steps),
+        };
+        place.min(1.0)
+    }
+
+    /// Where the run is now, as [`place`](Self::place).
+    pub(super) fn now(&self) -> f64 {
+        self.place(At::of(self.reached))
+    }
+
+    /// The length of the run and its unit.
+    pub(super) fn length(&self) -> (usize, &'static str) {
+        match self.reached {
+            Elapsed { steps: 0, epochs, .. } => (epochs, "epochs"),
+            Elapsed { steps, .. } => (steps, "steps"),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Which leaves train at one point of a run, as sinks are told.
+
+use crate::plan::FreezePlan;
+
+/// The plan at one point of a run, with what else decides how its leaves train.
+///
+/// ```
+/// # use candle_core::{DType, Device};
+/// # use candle_nn::{VarBuilder, linear};
+/// # use freeze_core::{FreezePlan, PlanNow};
+/// # let vb = VarBuilder::zeros(DType::F32, &Device::Cpu);
+/// # let net = vec![linear(2, 2, vb.pp("a"))?, linear(2, 2, vb.pp("b"))?];
+/// let mut plan = FreezePlan::all_trained(&net)?;
+/// plan.freeze("0")?;
+/// let now = PlanNow::of(&plan).cached(1);
+/// assert_eq!((now.plan.frozen_leaves(), now.cached), (1, 1));
+/// # Ok::<(), freeze_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PlanNow<'a> {
+    /// The state of every leaf.
+    pub plan: &'a FreezePlan,
+    /// The number of leaves, from the front, that are frozen and whose output comes from the activation cache.
+    pub cached: usize,
+    /// What the run's policy says of itself, if there is one.
+    pub policy: Option<String>,
+}
+
+impl<'a> PlanNow<'a> {
+    /// Of a plan, without cache and policy.
+    pub fn of(plan: &'a FreezePlan) -> Self {
+        Self { plan, cached: 0, policy: None }
+    }
+
+    /// Sets how many leaves the activation cache stands for: at most those that are frozen from the front.
+    pub fn cached(self, leaves: usize) -> Self {
+        let front = self.plan.states().iter().take_while(|state| state.is_frozen()).count();
+        Self { cached: leaves.min(front), ..self }
+    }
+
+    /// Sets what the policy says of itself.
+    pub fn policy(self, policy: impl Into<String>) -> Self {
+        Self { policy: Some(policy.into()), ..self }
+    }
+}
