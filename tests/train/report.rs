@@ -185,13 +185,13 @@ fn reports_of_nothing_and_of_other_runs() -> Result<()> {
     assert!(page(&path).contains("Nothing has been recorded."));
     // Dropped within an epoch.
     let at = Elapsed::new(0, 1);
-    HtmlReport::create(&path)?.record("first", 1.0, at)?;
-    assert!(page(&path).contains("first"));
+    HtmlReport::create(&path)?.record("of the one", 1.0, at)?;
+    assert!(page(&path).contains("of the one"));
     // Another run that does not resume.
     let mut second = HtmlReport::create(&path)?;
-    second.record("second", 1.0, at)?;
+    second.record("of the other", 1.0, at)?;
     second.flush()?;
-    assert!(page(&path).contains("second") && !page(&path).contains("first"));
+    assert!(page(&path).contains("of the other") && !page(&path).contains("of the one"));
     // Not ours.
     let other = dir.path().join("other.html");
     fs::write(&other, "<p>mine</p>").expect("written");
