@@ -109,6 +109,7 @@ mod weight_file;
 mod weights;
 mod writer;
 
+#[cfg(feature = "report")]
 pub(crate) use atomic::replace as replace_file;
 pub use best::Goal;
 pub use history::{MetricHistory, Record};
