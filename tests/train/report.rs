@@ -91,7 +91,7 @@ fn the_picture_shows_the_plans_that_there_were() -> Result<()> {
         }
         let goes_on = epoch.index + 1 < EPOCHS;
         assert_eq!(page.contains("http-equiv=\"refresh\""), goes_on);
-        assert_eq!(page.contains(&format!("epoch {} of {EPOCHS}", epoch.index + 1)), true);
+        assert!(page.contains(&format!("epoch {} of {EPOCHS}", epoch.index + 1)));
         assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1, "nothing beside");
     }
     let frozen: Vec<usize> = plans.iter().map(FreezePlan::frozen_leaves).collect();
