@@ -172,6 +172,11 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 impl Times {
+    /// In the order of PyTorch's answers.
+    pub(crate) fn of([forward, backward, update, step, peak]: [f64; 5]) -> Self {
+        Self { forward, backward, update, step, peak }
+    }
+
     pub(crate) fn median(turns: &[Self]) -> Self {
         let of = |part: fn(&Self) -> f64| median(turns.iter().map(part));
         Self {

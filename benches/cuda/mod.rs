@@ -10,6 +10,8 @@ mod kit;
 #[path = "../layers/mlp.rs"]
 mod mlp;
 mod optim;
+#[allow(dead_code)]
+#[path = "../layers/peer.rs"]
 mod peer;
 #[allow(dead_code)]
 #[path = "../layers/transformer.rs"]
@@ -52,8 +54,16 @@ pub(crate) fn run() -> Result<()> {
         arguments.iter().filter(|word| !["f32", "tf32"].contains(&word.as_str())).collect();
     let wanted =
         |name: &str| names.is_empty() || names.iter().any(|some| name.starts_with(some.as_str()));
-    let mut peer = Peer::start(tf32).inspect_err(|why| println!("without PyTorch: {why}")).ok();
-    println!("products of f32 in {}", if tf32 { "TF32" } else { "f32" });
+    let numbers = if tf32 { "tf32" } else { "f32" };
+    let mut peer = match Peer::start_with("cuda.py", numbers) {
+        Ok(peer) => Some(peer),
+        Err(missing) => {
+            println!("without PyTorch: {missing}");
+            None
+        }
+    };
+    println!("{}", peer.as_ref().map_or("", |peer| &peer.name));
+    println!("products of f32 in {numbers}");
     if wanted("optimizers") {
         optim::run(&card)?;
     }
@@ -143,9 +153,11 @@ impl Task {
                     if compiled && std::env::var_os("PEER_EAGER").is_some() {
                         continue;
                     }
-                    let turn = || peer.take(&self.name, frozen, self.steps, compiled);
-                    let turns =
-                        std::iter::repeat_with(turn).take(ROUNDS).collect::<std::io::Result<_>>();
+                    let line =
+                        format!("{}\t{frozen}\t{}\t{}", self.name, self.steps, u8::from(compiled));
+                    let turn = || peer.ask(&line).map(Times::of);
+                    let turns = std::iter::repeat_with(turn).take(ROUNDS);
+                    let turns = turns.collect::<std::io::Result<_>>();
                     taken.push((who, turns.map_err(candle_core::Error::wrap)?));
                 }
             }

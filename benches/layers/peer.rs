@@ -24,7 +24,14 @@ pub(crate) struct Times {
 impl Peer {
     /// Starts `script` of `benches/peer`; says what is missing where it cannot be.
     pub(crate) fn start(script: &str) -> Result<Self, String> {
+        Self::start_with(script, &rayon::current_num_threads().to_string())
+    }
+
+    /// As [`start`](Self::start), with another argument than the number of threads.
+    pub(crate) fn start_with(script: &str, argument: &str) -> Result<Self, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folder =
+            std::env::var_os("PEER_FOLDER").map_or(root.join("benches/peer"), PathBuf::from);
         let python =
             std::env::var_os("PEER_PYTHON").map_or(root.join("target/peer/python"), PathBuf::from);
         let missing = |why: &dyn std::fmt::Display| {
@@ -34,8 +41,8 @@ impl Peer {
             )
         };
         let mut process = Command::new(&python)
-            .arg(root.join("benches/peer").join(script))
-            .arg(rayon::current_num_threads().to_string())
+            .arg(folder.join(script))
+            .arg(argument)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -51,15 +58,19 @@ impl Peer {
 
     /// `steps` steps of `model` with so much of it frozen, after one that warms up.
     pub(crate) fn take(&mut self, model: &str, depth: &str, steps: usize) -> io::Result<Times> {
-        writeln!(self.asks, "{model}\t{depth}\t{steps}")?;
-        let line = self.line()?;
+        let [_, backward, _, step] = self.ask(&format!("{model}\t{depth}\t{steps}"))?;
         // Its threads go on waiting for work for a while.
         std::thread::sleep(Duration::from_millis(50));
-        let times: Vec<f64> = line.split('\t').filter_map(|time| time.parse().ok()).collect();
-        match times[..] {
-            [_, backward, _, step] => Ok(Times { backward, step }),
-            _ => Err(io::Error::other(format!("expected four times, found `{line}`"))),
-        }
+        Ok(Times { backward, step })
+    }
+
+    /// The numbers that a line is answered with.
+    pub(crate) fn ask<const N: usize>(&mut self, line: &str) -> io::Result<[f64; N]> {
+        writeln!(self.asks, "{line}")?;
+        let answer = self.line()?;
+        let numbers: Vec<f64> = answer.split('\t').filter_map(|word| word.parse().ok()).collect();
+        let wrong = |_| io::Error::other(format!("expected {N} numbers, found `{answer}`"));
+        numbers.try_into().map_err(wrong)
     }
 
     fn line(&mut self) -> io::Result<String> {

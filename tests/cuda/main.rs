@@ -6,7 +6,6 @@
 mod support;
 
 mod attention;
-mod bandwidth;
 mod battery;
 mod cache;
 mod convolutions;
@@ -20,6 +19,7 @@ mod optim;
 mod planes;
 mod plans;
 mod policies;
+mod records;
 mod rows;
 mod runs;
 mod statistics;

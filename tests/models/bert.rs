@@ -55,7 +55,7 @@ fn the_heads_are_pytorchs() {
 /// A classifier of the mean of all tokens, with every dropout on in training.
 struct Classifier;
 
-fn small() -> Config {
+pub(crate) fn small() -> Config {
     Config {
         vocab_size: 30,
         hidden_size: 8,

@@ -4,29 +4,15 @@ use candle_core::{DType, Device::Cpu, Tensor};
 use candle_nn::ParamsAdamW;
 use freeze_core::checkpoint::save_weights;
 use freeze_core::init::Seeded;
-use freeze_core::models::bert::{
-    BertForSequenceClassification, BertForTokenClassification, Config,
-};
+use freeze_core::models::bert::{BertForSequenceClassification, BertForTokenClassification};
 use freeze_core::models::llama::{self, LlamaForCausalLM, causal_lm_loss};
 use freeze_core::models::{Pooling, TextContext, load_pretrained};
 use freeze_core::nn::cross_entropy;
 use freeze_core::optim::AdamW;
 use freeze_core::{ActivationCache, BatchNormPolicy, Freezable, Freezer, Result, Staged, Training};
 
+use crate::bert::small;
 use crate::golden::numbers;
-
-fn small() -> Config {
-    Config {
-        vocab_size: 30,
-        hidden_size: 8,
-        num_hidden_layers: 3,
-        num_attention_heads: 2,
-        intermediate_size: 12,
-        max_position_embeddings: 10,
-        initializer_range: 0.4,
-        ..Default::default()
-    }
-}
 
 fn classifier(seed: u64) -> Result<BertForSequenceClassification> {
     let vb = Seeded::builder(seed, DType::F32, &Cpu);

@@ -50,6 +50,17 @@ pub(crate) fn operand<'a>((storage, layout): (&'a CudaStorage, &Layout)) -> Resu
     }
 }
 
+/// A tensor on a card, and the card.
+pub(crate) fn placed<'a>(
+    storage: &'a Storage,
+    layout: &Layout,
+) -> Result<(&'a CudaDevice, Array<'a>)> {
+    match storage {
+        Storage::Cuda(storage) => Ok((&storage.device, operand((storage, layout))?)),
+        _ => bail!("expected a tensor on a card"),
+    }
+}
+
 /// Memory on the card, not yet written to: the caller has a kernel write all of it.
 pub(crate) fn empty(device: &CudaDevice, len: usize, dtype: DType) -> Result<CudaStorage> {
     // SAFETY: every bit pattern is a number of any type, so that elements that no kernel wrote would be wrong, and
@@ -73,11 +84,11 @@ pub(crate) fn on_card<const N: usize, R>(
     let mut arrays = Vec::with_capacity(N);
     let mut device = None;
     for (storage, layout) in &held {
-        let Storage::Cuda(storage) = &**storage else { bail!("expected a tensor on a card") };
-        arrays.push(operand((storage, layout))?);
+        let (own, array) = placed(storage, layout)?;
+        arrays.push(array);
         match device {
-            None => device = Some(&storage.device),
-            Some(first) if first.same_device(&storage.device) => {}
+            None => device = Some(own),
+            Some(first) if own.same_device(first) => {}
             Some(_) => bail!("expected tensors on one card"),
         }
     }

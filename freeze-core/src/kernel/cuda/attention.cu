@@ -1,5 +1,5 @@
 // The softmax of attention's scores, and its backward. A row has the scores of a query. What of it the threads of a
-// team hold in registers, `HELD` for each, is read once; of longer rows the rest is read again.
+// row hold in registers, `HELD` for each, is read once; of longer rows the rest is read again.
 
 // How many keys a query sees.
 static __device__ size seen_by(size query, size queries, size keys, unsigned causal) {
@@ -9,24 +9,10 @@ static __device__ size seen_by(size query, size queries, size keys, unsigned cau
     return seen < keys ? seen : keys;
 }
 
-// The threads that have a row in common: a warp, which need not wait for others, or a block.
-template <bool WARP> struct Team {
-    static __device__ size row() { return WARP ? (blockIdx.x * (size)blockDim.x + threadIdx.x) / 32 : blockIdx.x; }
-    static __device__ unsigned rank() { return WARP ? threadIdx.x % 32 : threadIdx.x; }
-    static __device__ unsigned count() { return WARP ? 32 : blockDim.x; }
-    // The `k`th element of a thread.
-    static __device__ size at(int k) { return rank() + k * (size)count(); }
-    static __device__ A sum(A x) {
-        for (int apart = WARP ? 16 : 0; apart; apart >>= 1) x += __shfl_xor_sync(0xffffffffu, x, apart);
-        return WARP ? x : block_sum(x);
-    }
-    static __device__ A most(A x) {
-        for (int apart = WARP ? 16 : 0; apart; apart >>= 1) x = larger(x, __shfl_xor_sync(0xffffffffu, x, apart));
-        return WARP ? x : block_max(x);
-    }
-};
+// The `k`th element of a thread of a row's.
+template <bool WARP> static __device__ size at(int k) { return own_lane(WARP) + k * (size)lanes(WARP); }
 
-template <bool WARP, int HELD> struct Scores : Team<WARP> {
+template <bool WARP, int HELD> struct Scores {
     A held[HELD];
     T *scores;
     const T *bias;
@@ -40,30 +26,30 @@ template <bool WARP, int HELD> struct Scores : Team<WARP> {
     template <typename F> __device__ void each(F f) {
 #pragma unroll
         for (int k = 0; k < HELD; k++)
-            if (this->at(k) < seen) f(held[k]);
-        for (size i = this->at(HELD); i < seen; i += this->count()) {
+            if (at<WARP>(k) < seen) f(held[k]);
+        for (size i = at<WARP>(HELD); i < seen; i += lanes(WARP)) {
             A x = read(i);
             f(x);
         }
     }
     __device__ void run(size keys) {
 #pragma unroll
-        for (int k = 0; k < HELD; k++) held[k] = this->at(k) < seen ? read(this->at(k)) : 0;
+        for (int k = 0; k < HELD; k++) held[k] = at<WARP>(k) < seen ? read(at<WARP>(k)) : 0;
         const A least = -(A)1e308 * 10;
         A most = least, sum = 0;
         each([&](A &x) { most = larger(most, x); });
-        most = Team<WARP>::most(most);
+        most = row_max(most, WARP);
         if (most == least) most = 0;
         each([&](A &x) { sum += x = power_of_e(x - most); });
-        sum = Team<WARP>::sum(sum);
+        sum = row_sum(sum, WARP);
         // A row that sees nothing is zeros.
         A share = sum == 0 ? 0 : 1 / sum;
 #pragma unroll
         for (int k = 0; k < HELD; k++) {
-            size i = this->at(k);
+            size i = at<WARP>(k);
             if (i < keys) scores[i] = store(i < seen ? held[k] * share : 0);
         }
-        for (size i = this->at(HELD); i < keys; i += this->count()) {
+        for (size i = at<WARP>(HELD); i < keys; i += lanes(WARP)) {
             scores[i] = store(i < seen ? power_of_e(read(i) - most) * share : 0);
         }
     }
@@ -77,7 +63,7 @@ struct Call {
 
 template <bool WARP, int HELD>
 static __device__ void softmax(const Call &call, T *scores, A scale, const T *bias) {
-    size row = Team<WARP>::row();
+    size row = own_row(WARP);
     if (row >= call.rows) return;
     size query = row % call.queries, head = row / call.queries;
     if (bias) {
@@ -104,8 +90,7 @@ extern "C" __global__ void probabilities(unsigned by_warp, size rows, size heads
 
 template <bool WARP, int HELD>
 static __device__ void softmax_back(const Call &call, const T *p, T *grads, A scale) {
-    typedef Team<WARP> Us;
-    size row = Us::row(), keys = call.keys;
+    size row = own_row(WARP), keys = call.keys;
     if (row >= call.rows) return;
     size seen = seen_by(row % call.queries, call.queries, keys, call.causal);
     p += row * keys;
@@ -113,20 +98,20 @@ static __device__ void softmax_back(const Call &call, const T *p, T *grads, A sc
     A of_p[HELD], of_grads[HELD], dot = 0;
 #pragma unroll
     for (int k = 0; k < HELD; k++) {
-        size i = Us::at(k);
+        size i = at<WARP>(k);
         of_p[k] = i < seen ? load(p[i]) : 0;
         of_grads[k] = i < seen ? load(grads[i]) : 0;
     }
 #pragma unroll
     for (int k = 0; k < HELD; k++) dot += of_p[k] * of_grads[k];
-    for (size i = Us::at(HELD); i < seen; i += Us::count()) dot += load(p[i]) * load(grads[i]);
-    dot = Us::sum(dot);
+    for (size i = at<WARP>(HELD); i < seen; i += lanes(WARP)) dot += load(p[i]) * load(grads[i]);
+    dot = row_sum(dot, WARP);
 #pragma unroll
     for (int k = 0; k < HELD; k++) {
-        size i = Us::at(k);
+        size i = at<WARP>(k);
         if (i < keys) grads[i] = store(i < seen ? of_p[k] * (of_grads[k] - dot) * scale : 0);
     }
-    for (size i = Us::at(HELD); i < keys; i += Us::count()) {
+    for (size i = at<WARP>(HELD); i < keys; i += lanes(WARP)) {
         grads[i] = store(i < seen ? load(p[i]) * (load(grads[i]) - dot) * scale : 0);
     }
 }

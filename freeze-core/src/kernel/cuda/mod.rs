@@ -23,7 +23,7 @@ pub(crate) mod sums;
 mod table;
 pub(crate) mod windows;
 
-pub(crate) use array::{Array, empty, on_card, operand, tensor};
+pub(crate) use array::{Array, empty, on_card, operand, placed, tensor};
 pub(crate) use launch::{Arg, Grid, launch};
 pub(crate) use source::File;
 pub(crate) use table::{Row, Table, upload};

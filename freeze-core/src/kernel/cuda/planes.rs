@@ -33,6 +33,20 @@ pub(crate) struct Given<'a> {
     pub(crate) rectifies: bool,
 }
 
+impl<'a> Given<'a> {
+    /// What each kernel takes of it and of the moments, without the rectifier.
+    fn args(&'a self, moments: &'a Array<'a>) -> [Arg<'a>; 5] {
+        let [weight, bias] = &self.affine;
+        [
+            Arg::Of(&self.x),
+            Arg::Maybe(self.residual.as_ref()),
+            Arg::Maybe(weight.as_ref()),
+            Arg::Maybe(bias.as_ref()),
+            Arg::Of(moments),
+        ]
+    }
+}
+
 /// The mean and the biased variance of each set of planes, in the type of arithmetic.
 pub(crate) type Moments = [CudaStorage; 2];
 
@@ -111,21 +125,14 @@ impl ByMoments {
     /// `(x - mean) * rstd * weight + bias`, plus the residual, and rectified if asked for.
     pub(crate) fn forward(&self, device: &CudaDevice, given: Given<'_>) -> Result<CudaStorage> {
         self.check(&given)?;
-        let Given { x, affine: [weight, bias], residual, rectifies } = given;
+        let Given { x, residual, rectifies, .. } = given;
         let y = empty(device, x.len, x.dtype)?;
         let (to, moments) = (Array::whole(&y)?, Array::whole(&self.moments)?);
         let (wide, grid) = packs(&[Some(x), residual, Some(to)]);
         let mut args = self.sizes(x).to_vec();
-        args.extend([
-            wide,
-            Arg::Of(&x),
-            Arg::Maybe(residual.as_ref()),
-            Arg::Maybe(weight.as_ref()),
-            Arg::Maybe(bias.as_ref()),
-            Arg::Of(&moments),
-            Arg::Flag(u32::from(rectifies)),
-            Arg::Of(&to),
-        ]);
+        args.push(wide);
+        args.extend(given.args(&moments));
+        args.extend([Arg::Flag(u32::from(rectifies)), Arg::Of(&to)]);
         launch(device, (File::Planes, "normalize"), x.dtype, grid, &args)?;
         Ok(y)
     }

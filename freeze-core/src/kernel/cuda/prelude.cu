@@ -73,11 +73,22 @@ static __device__ bool packs(const T *x) { return (size)x % sizeof(Pack) == 0; }
 static __device__ const Pack &pack(const T *x, size i) { return ((const Pack *)x)[i]; }
 static __device__ void put(T *x, size i, const Pack &pack) { ((Pack *)x)[i] = pack; }
 
+// What a warp has in common: the sum of its threads' numbers, or the largest.
+template <typename V> static __device__ V warp_sum(V value) {
+    for (int apart = 16; apart; apart >>= 1) value += __shfl_xor_sync(0xffffffffu, value, apart);
+    return value;
+}
+
+template <typename V> static __device__ V warp_max(V value) {
+    for (int apart = 16; apart; apart >>= 1) value = larger(value, __shfl_xor_sync(0xffffffffu, value, apart));
+    return value;
+}
+
 // What a block has in common. Its threads are a multiple of 32, all of which call this, and all get the result,
 // which does not depend on when they come: the sum of each thread's number, or the largest.
 template <typename V> static __device__ V block_sum(V value) {
     __shared__ V warps[32];
-    for (int apart = 16; apart; apart >>= 1) value += __shfl_xor_sync(0xffffffffu, value, apart);
+    value = warp_sum(value);
     __syncthreads(); // what is there may still be read
     if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
     __syncthreads();
@@ -88,7 +99,7 @@ template <typename V> static __device__ V block_sum(V value) {
 
 template <typename V> static __device__ V block_max(V value) {
     __shared__ V warps[32];
-    for (int apart = 16; apart; apart >>= 1) value = larger(value, __shfl_xor_sync(0xffffffffu, value, apart));
+    value = warp_max(value);
     __syncthreads(); // what is there may still be read
     if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
     __syncthreads();
@@ -110,14 +121,5 @@ static __device__ unsigned lanes(unsigned by_warp) { return by_warp ? 32 : block
     _Pragma("unroll 4") for (size i = own_lane(by_warp); i < len; i += lanes(by_warp))
 
 // What the threads of a row have in common.
-static __device__ A row_sum(A value, unsigned by_warp) {
-    if (!by_warp) return block_sum(value);
-    for (int apart = 16; apart; apart >>= 1) value += __shfl_xor_sync(0xffffffffu, value, apart);
-    return value;
-}
-
-static __device__ A row_max(A value, unsigned by_warp) {
-    if (!by_warp) return block_max(value);
-    for (int apart = 16; apart; apart >>= 1) value = larger(value, __shfl_xor_sync(0xffffffffu, value, apart));
-    return value;
-}
+static __device__ A row_sum(A value, unsigned by_warp) { return by_warp ? warp_sum(value) : block_sum(value); }
+static __device__ A row_max(A value, unsigned by_warp) { return by_warp ? warp_max(value) : block_max(value); }

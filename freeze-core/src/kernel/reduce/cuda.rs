@@ -1,9 +1,9 @@
 //! Whether gradients on cards are finite.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CudaDevice, DType, Result, Storage, Tensor, bail};
+use candle_core::{CudaDevice, DType, Result, Tensor};
 
-use crate::kernel::cuda::{Arg, Array, File, Grid, Row, Table, launch, operand, upload};
+use crate::kernel::cuda::{Arg, Array, File, Grid, Row, Table, launch, placed, upload};
 
 /// Whether no element is infinite or NaN: one launch for each card and type, then one number from each card.
 pub(super) fn all_finite(grads: &[&Tensor]) -> Result<bool> {
@@ -14,12 +14,11 @@ pub(super) fn all_finite(grads: &[&Tensor]) -> Result<bool> {
     let held: Vec<_> = whole.iter().map(Tensor::storage_and_layout).collect();
     let mut groups: Vec<(&CudaDevice, DType, Vec<Row<'_>>)> = Vec::new();
     for (storage, layout) in &held {
-        let Storage::Cuda(storage) = &**storage else { bail!("expected a tensor on a card") };
-        let row = Row::of_gradient(operand((storage, layout))?);
-        let own = (storage.device.id(), storage.dtype());
+        let (card, grad) = placed(storage, layout)?;
+        let (row, own) = (Row::of_gradient(grad), (card.id(), grad.dtype));
         match groups.iter_mut().find(|(device, dtype, _)| (device.id(), *dtype) == own) {
             Some((.., rows)) => rows.push(row),
-            None => groups.push((&storage.device, storage.dtype(), vec![row])),
+            None => groups.push((card, grad.dtype, vec![row])),
         }
     }
     let mut flags = Vec::with_capacity(groups.len());

@@ -82,11 +82,10 @@ impl Inbox {
 
     /// Takes the gradients whose numbers have this sum, and adds them up.
     pub(super) fn take(&self, sum: &Tensor) -> Result<Tensor> {
-        let (mut missing, gradients) = match sum.device() {
-            Device::Cpu => (sum.to_scalar::<f64>()?, None),
-            _ => (0.0, Some(self.newest())),
+        let (gradients, missing) = match sum.device() {
+            Device::Cpu => self.chosen(sum.to_scalar()?),
+            _ => (self.newest(), 0.0),
         };
-        let gradients = gradients.unwrap_or_else(|| self.chosen(&mut missing));
         let mut gradients = gradients.into_iter().rev();
         match gradients.next() {
             Some(first) if missing == 0.0 => {
@@ -96,19 +95,19 @@ impl Inbox {
         }
     }
 
-    /// The newest gradients of this thread with numbers up to a sum, of which the rest is left. What a
+    /// The newest gradients of this thread with numbers up to a sum, and the rest of the sum. What a
     /// backward left behind that failed is older.
-    fn chosen(&self, missing: &mut f64) -> Vec<Tensor> {
+    fn chosen(&self, mut missing: f64) -> (Vec<Tensor>, f64) {
         let (mut letters, this) = (self.letters(), thread::current().id());
         let mut chosen = Vec::new();
         for place in (0..letters.len()).rev() {
             let Letter { number, thread, .. } = letters[place];
-            if thread == this && number as f64 <= *missing {
-                *missing -= number as f64;
+            if thread == this && number as f64 <= missing {
+                missing -= number as f64;
                 chosen.push(letters.remove(place).gradient);
             }
         }
-        chosen
+        (chosen, missing)
     }
 
     /// The newest gradient of each sender, of this thread; all of its letters go.

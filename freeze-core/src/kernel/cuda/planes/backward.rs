@@ -64,7 +64,7 @@ impl ByMoments {
         grad: Array<'_>,
         through: Option<Array<'_>>,
     ) -> Result<Parts> {
-        let Given { x, affine: [weight, bias], residual, rectifies } = given;
+        let Given { x, residual, rectifies, .. } = given;
         let units = self.units(x);
         let pieces = units.pieces();
         let parts = empty(device, 2 * pieces * units.units, DType::F64)?;
@@ -74,12 +74,8 @@ impl ByMoments {
         let mut args = units.args().to_vec();
         args.push(Arg::Flag(width(units.run, &read)));
         args.extend(&self.sizes(x)[2..]);
+        args.extend(given.args(&moments));
         args.extend([
-            Arg::Of(&x),
-            Arg::Maybe(residual.as_ref()),
-            Arg::Maybe(weight.as_ref()),
-            Arg::Maybe(bias.as_ref()),
-            Arg::Of(&moments),
             Arg::Of(&grad),
             Arg::Flag(u32::from(rectifies)),
             Arg::Maybe(through.as_ref()),
@@ -135,20 +131,16 @@ impl ByMoments {
         sums: Option<&CudaStorage>,
         (through, dx): (Option<Array<'_>>, Option<&CudaStorage>),
     ) -> Result<()> {
-        let Given { x, affine: [weight, bias], residual, rectifies } = given;
+        let Given { x, residual, rectifies, .. } = given;
         let dx = dx.map(Array::whole).transpose()?;
         let sums = sums.map(Array::whole).transpose()?;
         let moments = Array::whole(&self.moments)?;
         let (wide, grid) = packs(&[Some(x), residual, Some(grad), through, dx]);
         let about_zero = matches!(self.from, From::Input(Center::Zero));
         let mut args = self.sizes(x).to_vec();
+        args.push(wide);
+        args.extend(given.args(&moments));
         args.extend([
-            wide,
-            Arg::Of(&x),
-            Arg::Maybe(residual.as_ref()),
-            Arg::Maybe(weight.as_ref()),
-            Arg::Maybe(bias.as_ref()),
-            Arg::Of(&moments),
             Arg::Of(&grad),
             Arg::Flag(u32::from(rectifies)),
             Arg::Flag(u32::from(about_zero)),
