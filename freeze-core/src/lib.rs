@@ -55,6 +55,7 @@ mod model;
 pub mod models;
 pub mod nn;
 pub mod optim;
+pub mod parallel;
 mod plan;
 pub mod policy;
 mod recompute;

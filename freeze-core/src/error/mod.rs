@@ -165,6 +165,14 @@ pub enum Error {
         /// The parameters' full names.
         names: String,
     },
+    /// One of several ranks failed, left, or disagrees with the others.
+    #[error("rank {rank}: {why}")]
+    Rank {
+        /// The rank, from 0.
+        rank: usize,
+        /// What it did, and the remedy.
+        why: String,
+    },
     /// A training step reached no parameter.
     #[error("no gradient reached any of the {trained} trained variables{hint}")]
     NoGradient {
@@ -389,6 +397,10 @@ impl Error {
 
     pub(crate) fn policy(policy: &str, why: impl Into<String>) -> Self {
         Self::Policy { policy: policy.into(), why: why.into() }
+    }
+
+    pub(crate) fn rank(rank: usize, why: impl Into<String>) -> Self {
+        Self::Rank { rank, why: why.into() }
     }
 
     pub(crate) fn training(why: impl Into<String>) -> Self {

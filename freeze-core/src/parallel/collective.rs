@@ -1,0 +1,75 @@
+//! The trait `Collective`: what ranks do together.
+
+use std::fmt;
+
+use half::bf16;
+
+use crate::error::Result;
+
+/// The operations that the ranks of a group carry out together: processes by MPI, devices by NCCL, or
+/// [`Threads`](super::Threads).
+///
+/// Every rank makes the same calls in the same order, with the same lengths; a call returns when its
+/// result is there. [`Group`](super::Group) sees to that: it lets the ranks agree on each call before it
+/// is made, so an implementation needs no checks of its own.
+pub trait Collective: fmt::Debug + Send + Sync {
+    /// The number of this rank, from 0.
+    fn rank(&self) -> usize;
+
+    /// The number of ranks.
+    fn size(&self) -> usize;
+
+    /// Replaces each element by its sum over all ranks. The order of the sum depends on nothing but the
+    /// number of ranks and of elements, and all ranks get the same bits.
+    ///
+    /// # Errors
+    ///
+    /// A rank cannot be reached.
+    fn all_reduce(&self, numbers: Numbers<'_>) -> Result<()>;
+
+    /// Replaces `bytes` by those of the rank `root`.
+    ///
+    /// # Errors
+    ///
+    /// A rank cannot be reached.
+    fn broadcast(&self, bytes: &mut [u8], root: usize) -> Result<()>;
+
+    /// Writes the `bytes` of every rank to `all`, one after the other by rank: `all` is
+    /// [`size`](Self::size) times as long.
+    ///
+    /// # Errors
+    ///
+    /// A rank cannot be reached.
+    fn all_gather(&self, bytes: &[u8], all: &mut [u8]) -> Result<()>;
+
+    /// Waits until all ranks have come here.
+    ///
+    /// # Errors
+    ///
+    /// A rank cannot be reached.
+    fn barrier(&self) -> Result<()> {
+        self.all_gather(&[0], &mut vec![0; self.size()])
+    }
+}
+
+/// Numbers to add up over the ranks.
+#[derive(Debug)]
+pub enum Numbers<'a> {
+    /// Of 4 bytes, added in `f32`.
+    F32(&'a mut [f32]),
+    /// Of 8 bytes, added in `f64`.
+    F64(&'a mut [f64]),
+    /// Of 2 bytes, added in `f32` and rounded once.
+    Bf16(&'a mut [bf16]),
+}
+
+impl Numbers<'_> {
+    /// The bytes of the numbers.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::F32(numbers) => size_of_val(*numbers),
+            Self::F64(numbers) => size_of_val(*numbers),
+            Self::Bf16(numbers) => size_of_val(*numbers),
+        }
+    }
+}
