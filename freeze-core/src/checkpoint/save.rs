@@ -69,7 +69,8 @@ fn is_same(path: &Path, base: &Path) -> Result<bool> {
     same_file::is_same_file(path, base).map_err(|source| file_error(path, "look at", source))
 }
 
-fn checksum_of(tensor: &Tensor) -> Result<u128> {
+/// The 128-bit XXH3 of a tensor's bytes.
+pub(crate) fn checksum_of(tensor: &Tensor) -> Result<u128> {
     let mut hash = XxHash3_128::new();
     each_chunk(tensor, &mut |bytes| {
         hash.write(bytes);

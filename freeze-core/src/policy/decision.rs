@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 use super::Reason;
 use crate::plan::{FreezePlan, StatePolicy};
 
@@ -22,7 +24,7 @@ use crate::plan::{FreezePlan, StatePolicy};
 /// assert_eq!(decision.why[0].to_string(), "`0` froze: its gradient is 1 % of the largest");
 /// # Ok::<(), freeze_core::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Decision {
     /// The plan to apply: the base plan, refined.

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Why one leaf froze, thawed or trains at another rate, printed as `` `body.3` froze: 3 of 8 epochs
 /// are over, 2 of 4 leaves are due``.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// The path of the leaf.
     pub leaf: String,

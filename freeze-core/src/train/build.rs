@@ -65,6 +65,7 @@ impl<M: Freezable> Training<M> {
             cached: CacheStats::default(),
             upcoming: None,
             recompute: None,
+            ranks: None,
             clock: Clock::default(),
             spent: Spent::default(),
             begun: false,

@@ -46,12 +46,15 @@ impl<M: Freezable> Training<M> {
             report.unrecorded = self.lost.take();
             return Ok(report);
         }
-        self.check_full()?;
         let cached = report.cache.iter().flat_map(CacheStats::metrics);
-        let mut all: Vec<(&str, f64)> = vec![(LOSS, report.loss)];
-        cached.for_each(|metric| all.push(metric));
-        all.extend(metrics);
-        let metrics = all;
+        let named = |(name, value): (&str, f64)| (name.to_string(), value);
+        let mut own = vec![named((LOSS, report.loss))];
+        own.extend(cached.map(named));
+        own.extend(metrics.into_iter().map(named));
+        let full = self.check_full();
+        let metrics = self.metrics_of_all(full.map(|()| own))?;
+        let metrics = metrics.iter().map(|(name, value)| (name.as_str(), *value));
+        let metrics: Vec<(&str, f64)> = metrics.collect();
         let mut next = self.clock.clone();
         next.end_epoch();
         if let Some(early) = &self.early {
@@ -80,6 +83,7 @@ impl<M: Freezable> Training<M> {
             report.frozen = Some(frozen);
         }
         report.findings.extend(self.audited.report());
+        self.check_equal()?;
         self.clock = next;
         report.stopped = self.clock.stopped;
         if let Some(frozen) = &report.frozen {

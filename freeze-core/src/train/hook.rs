@@ -282,6 +282,18 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
     }
 }
 
+impl BoxedHook {
+    /// The same hook with its policy inside another one.
+    pub(crate) fn within(self, around: impl FnOnce(Boxed) -> Boxed) -> Self {
+        Self { policy: around(self.policy), ..self }
+    }
+
+    /// The same hook without its sink.
+    pub(crate) fn silent(self, lost: &Lost) -> Self {
+        Self { sink: Lasting::new((), lost), ..self }
+    }
+}
+
 impl<P: Policy, K> fmt::Debug for LayerFreezing<P, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LayerFreezing")

@@ -52,6 +52,9 @@ impl<M: Freezable> Training<M> {
         if let GradClip::Norm(_) = self.clip {
             return refuse("`GradClip::Norm`, which needs all gradients at once".into());
         }
+        if self.group().is_some() {
+            return refuse("`parallel`, which averages all gradients over the ranks".into());
+        }
         if self.clock.length.accumulate > 1 {
             return refuse("`accumulate`, which adds gradients up over batches".into());
         }

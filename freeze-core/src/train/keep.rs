@@ -30,7 +30,9 @@ impl<M: Freezable> Training<M> {
             return Err(Error::training(why));
         }
         self.check_whole()?;
-        self.parts().save(path)
+        self.check_nothing_waits()?;
+        let path = path.as_ref();
+        self.saved_by_first(|run| run.parts().save(path).map(|()| None)).map(|_| ())
     }
 
     /// Resumes from the latest complete checkpoint of the manager; `None` if there is none, or no
@@ -42,17 +44,20 @@ impl<M: Freezable> Training<M> {
     /// run's length, or there is none and the run could not be saved; nothing has changed then. A
     /// sink that cannot drop what will be recorded again gets nothing more, and the epoch's report says so.
     pub fn resume(&mut self) -> Result<Option<Resumed>> {
-        self.ready()?;
-        let Some(manager) = self.manager.clone() else { return Ok(None) };
-        let resumed = manager.resume(self.parts())?;
-        match resumed {
-            Some(_) => self.went_back(),
-            None => {
-                self.parts().check()?;
-                self.begun = true;
+        let ready = self.ready();
+        self.join(ready)?;
+        self.resumed_by_first(|run| {
+            let Some(manager) = run.manager.clone() else { return Ok(None) };
+            let resumed = manager.resume(run.parts())?;
+            match resumed {
+                Some(_) => run.went_back(),
+                None => {
+                    run.parts().check()?;
+                    run.begun = true;
+                }
             }
-        }
-        Ok(resumed)
+            Ok(resumed)
+        })
     }
 
     /// As [`resume`](Self::resume), from a file of [`save`](Self::save).
@@ -62,10 +67,14 @@ impl<M: Freezable> Training<M> {
     /// As [`Checkpoint::resume`], or the checkpoint is beyond the run's length; nothing has changed
     /// then. Sinks as for [`resume`](Self::resume).
     pub fn resume_from(&mut self, path: impl AsRef<Path>) -> Result<Resumed> {
-        self.ready()?;
-        let resumed = self.parts().resume(path)?;
-        self.went_back();
-        Ok(resumed)
+        let ready = self.ready();
+        self.join(ready)?;
+        let resumed = self.resumed_by_first(|run| {
+            let resumed = run.parts().resume(path)?;
+            run.went_back();
+            Ok(Some(resumed))
+        })?;
+        resumed.ok_or_else(|| Error::training("rank 0 has resumed nothing"))
     }
 
     /// Before the first epoch of a run that was not resumed: reports now what would make the first
@@ -83,7 +92,7 @@ impl<M: Freezable> Training<M> {
     }
 
     /// Resets state that the checkpoint does not hold, and has the sinks drop what will come again.
-    fn went_back(&mut self) {
+    pub(super) fn went_back(&mut self) {
         self.begun = true;
         if let Some(policy) = &mut self.policy {
             policy.rewind();
@@ -101,6 +110,10 @@ impl<M: Freezable> Training<M> {
     }
 
     pub(super) fn save_if_due(&mut self) -> Result<Option<PathBuf>> {
+        self.saved_by_first(Self::save_own_if_due)
+    }
+
+    fn save_own_if_due(&mut self) -> Result<Option<PathBuf>> {
         match self.manager.clone() {
             // The final state is always saved.
             Some(manager) if self.clock.is_over() => manager.save(self.parts()).map(Some),
@@ -110,7 +123,7 @@ impl<M: Freezable> Training<M> {
     }
 
     /// All parts of the run.
-    fn parts(&mut self) -> Checkpoint<'_, M> {
+    pub(super) fn parts(&mut self) -> Checkpoint<'_, M> {
         let elapsed = self.clock.elapsed();
         let mut parts = Checkpoint::of(&mut self.freezer).history(&mut self.history);
         for driven in &mut self.optimizers {

@@ -62,6 +62,7 @@ mod hook;
 mod in_backward;
 mod keep;
 mod metrics;
+mod parallel;
 mod plan;
 mod report;
 mod seen;

@@ -14,7 +14,6 @@ use super::training::Training;
 use super::update::Update;
 use crate::audit::{Finding, glance_at};
 use crate::cache::ActivationCache;
-use crate::checkpoint::Manager;
 use crate::error::{Error, Result};
 use crate::model::Freezable;
 use crate::nn::backward_into;
@@ -41,16 +40,15 @@ impl<M: Freezable> Training<M> {
     /// epoch, the folder has checkpoints that the run was not resumed from, or the run could not be
     /// saved.
     pub fn next_epoch(&mut self) -> Result<Option<Epoch>> {
-        self.check_whole()?;
-        self.ready()?;
-        if self.clock.epoch_is_full() {
-            return Err(Error::training("the epoch's batches are done; call `epoch_end`"));
-        }
+        let ready = self.check_ready();
+        self.join(ready)?;
         if self.clock.is_over() {
             self.finish_sinks();
             return Ok(None);
         }
-        self.check_begin()?;
+        let can_begin = self.check_begin();
+        self.all_can("beginning", can_begin)?;
+        self.begin_together()?;
         self.begin_policy()?;
         self.clock.begin_epoch()?;
         self.recheck_cache();
@@ -80,6 +78,19 @@ impl<M: Freezable> Training<M> {
     /// several optimizers refuses its settings, those before it have already updated. If the policy
     /// or saving fails, the update has been made and counted.
     pub fn step(&mut self, loss: &Tensor) -> Result<Step> {
+        self.step_with(Some(loss), 1.0)
+    }
+
+    /// The step of a loss that counts by a weight; without a loss, that of a rank without a share.
+    pub(super) fn step_with(&mut self, loss: Option<&Tensor>, weight: f64) -> Result<Step> {
+        let done = self.stepped(loss, weight);
+        if let (Err(error), Some(group)) = (&done, self.group()) {
+            group.failed(error);
+        }
+        done
+    }
+
+    fn stepped(&mut self, loss: Option<&Tensor>, weight: f64) -> Result<Step> {
         let mut report = Step {
             loss: f64::NAN,
             updated: false,
@@ -91,16 +102,17 @@ impl<M: Freezable> Training<M> {
         if report.stopped.is_some() {
             return Ok(report);
         }
-        self.check_place()?;
+        let own = self.check_place().and_then(|()| loss.map_or(Ok(0.0), scalar));
+        let unfit;
+        (report.loss, unfit) = self.loss_of_all(own, weight)?;
         self.tell_plan();
-        report.loss = scalar(loss)?;
         let (due, finite) = (self.clock.step_is_due(), report.loss.is_finite());
         if !finite && self.on_non_finite != OnNonFinite::Skip {
-            return self.unfit_loss(report);
+            return self.unfit_loss(report, unfit);
         }
-        let Stepped { update, look, observed } = match &self.in_backward {
-            Some(_) => self.backward_with_update(loss)?,
-            None => self.backward_then_update(loss, finite, due)?,
+        let Stepped { update, look, observed } = match (&self.in_backward, loss) {
+            (Some(_), Some(loss)) => self.backward_with_update(loss)?,
+            (_, loss) => self.backward_then_update(loss.filter(|_| finite), weight, due)?,
         };
         match update {
             None => {}
@@ -129,6 +141,16 @@ impl<M: Freezable> Training<M> {
         Ok(report)
     }
 
+    /// An error unless the next epoch can begin.
+    fn check_ready(&mut self) -> Result<()> {
+        self.check_whole()?;
+        self.ready()?;
+        match self.clock.epoch_is_full() {
+            true => Err(Error::training("the epoch's batches are done; call `epoch_end`")),
+            false => Ok(()),
+        }
+    }
+
     fn check_place(&self) -> Result<()> {
         if !self.clock.within {
             return Err(Error::training("no epoch is under way; call `next_epoch` first"));
@@ -150,17 +172,39 @@ impl<M: Freezable> Training<M> {
         Ok(Stepped { update: Some(update), look, observed })
     }
 
-    fn backward_then_update(&mut self, loss: &Tensor, finite: bool, due: bool) -> Result<Stepped> {
-        let (grads, look) = match finite {
-            true => self.backward(loss).map(|(grads, look)| (Some(grads), look))?,
-            false => (None, None),
-        };
-        let gathered = self.gathered(grads, due)?;
+    fn backward_then_update(
+        &mut self,
+        loss: Option<&Tensor>,
+        weight: f64,
+        due: bool,
+    ) -> Result<Stepped> {
+        let mut look = None;
+        let own = self.own_gradients(loss, weight, due, &mut look);
+        let gathered = if due { self.exchanged(own)? } else { own? };
         let Some(mut grads) = gathered else {
             return Ok(Stepped { update: None, look, observed: None });
         };
         let (update, observed) = self.timed_update(&mut grads)?;
         Ok(Stepped { update: Some(update), look, observed })
+    }
+
+    /// The gradients to update with, if an update is due.
+    fn own_gradients(
+        &mut self,
+        loss: Option<&Tensor>,
+        weight: f64,
+        due: bool,
+        look: &mut Option<Look>,
+    ) -> Result<Option<GradStore>> {
+        let grads = match loss {
+            Some(loss) => {
+                let grads;
+                (grads, *look) = self.backward(loss)?;
+                Some(grads)
+            }
+            None => None,
+        };
+        self.gathered(grads, weight, due)
     }
 
     /// The gradients of a loss, and the findings if no step has been checked since leaves froze or
@@ -192,14 +236,19 @@ impl<M: Freezable> Training<M> {
         })
     }
 
-    /// The gradients to update with, if an update is due.
-    fn gathered(&mut self, grads: Option<GradStore>, due: bool) -> Result<Option<GradStore>> {
+    /// Adds gradients up over batches, if they are accumulated.
+    fn gathered(
+        &mut self,
+        grads: Option<GradStore>,
+        weight: f64,
+        due: bool,
+    ) -> Result<Option<GradStore>> {
         if self.clock.length.accumulate == 1 {
             return Ok(grads);
         }
         if let Some(grads) = grads {
             self.check_reached(&grads)?;
-            self.sums.accumulate_grads(grads, 1.0)?;
+            self.sums.accumulate_grads(grads, weight)?;
         }
         match due && !self.sums.is_empty() {
             true => Ok(Some(self.sums.take()?)),
@@ -214,9 +263,17 @@ impl<M: Freezable> Training<M> {
         update
     }
 
-    fn unfit_loss(&mut self, report: Step) -> Result<Step> {
-        match self.on_non_finite {
-            OnNonFinite::Stop => Ok(self.stop(report)),
+    fn unfit_loss(&mut self, report: Step, rank: Option<usize>) -> Result<Step> {
+        match (self.on_non_finite, rank.filter(|_| self.group().is_some())) {
+            (OnNonFinite::Stop, _) => Ok(self.stop(report)),
+            (_, Some(rank)) => Err(Error::rank(
+                rank,
+                format!(
+                    "its loss is infinite or NaN in batch {} of epoch {}; nothing was updated on any rank",
+                    self.clock.batches_done(),
+                    self.clock.epoch
+                ),
+            )),
             _ => Err(Error::NonFiniteLoss {
                 value: report.loss,
                 epoch: self.clock.epoch,
@@ -262,8 +319,7 @@ impl<M: Freezable> Training<M> {
                 return Ok(());
             }
         }
-        let by_steps = self.manager.as_ref().is_some_and(Manager::counts_steps);
-        if by_steps && self.clock.batch_is_whole() {
+        if self.saves_by_steps() && self.clock.batch_is_whole() {
             report.saved = self.save_if_due()?;
         }
         Ok(())

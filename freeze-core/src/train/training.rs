@@ -10,6 +10,7 @@ use super::clock::Clock;
 use super::driven::Driven;
 use super::generator::Generators;
 use super::metrics::{Lasting, Lost};
+use super::parallel::Ranks;
 use super::report::{Progress, Spent};
 use super::seen::InBackward;
 use super::shows::Shows;
@@ -61,6 +62,7 @@ pub struct Training<M> {
     pub(super) cached: CacheStats,
     pub(super) upcoming: Option<Upcoming>,
     pub(super) recompute: Option<Recompute>,
+    pub(super) ranks: Option<Ranks>,
     pub(super) clock: Clock,
     pub(super) spent: Spent,
     /// Whether it has been checked that the run can be saved, or the run was resumed.

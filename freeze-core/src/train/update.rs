@@ -55,6 +55,7 @@ impl<M: Freezable> Training<M> {
         self.buffers.clear();
         vars.retain(|var| var.state != LeafState::Frozen);
         self.trained = vars.into_iter().map(|var| (var.name, var.var)).collect();
+        self.note_plan();
     }
 
     /// An error if no trained parameter has a gradient, unless everything is frozen.

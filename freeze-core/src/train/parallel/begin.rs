@@ -1,0 +1,57 @@
+//! The ranks come together.
+
+use super::led::Led;
+use crate::checkpoint::Manager;
+use crate::error::Result;
+use crate::model::Freezable;
+use crate::parallel::{Call, fingerprint_of};
+use crate::policy::Boxed;
+use crate::train::Training;
+
+impl<M: Freezable> Training<M> {
+    /// Before anything is done together: compares the ranks' settings, and lets rank 0 decide, write and save for
+    /// all. `ready` is an error if this rank cannot run.
+    pub(in crate::train) fn join(&mut self, ready: Result<()>) -> Result<()> {
+        let Some(group) = self.group().cloned() else { return ready };
+        let words = ready.and_then(|()| self.setup_in_words());
+        let said = words.as_ref().map(Clone::clone).unwrap_or_default();
+        let by_steps = self.manager.as_ref().is_some_and(Manager::counts_steps);
+        let call = Call {
+            what: "the beginning of an epoch, or of a resumed run",
+            same: fingerprint_of(&said),
+            words: &|| said.clone(),
+            numbers: [u64::from(by_steps), 0],
+        };
+        let (_, told) = group.agree(&call, words)?;
+        if let Some(ranks) = &mut self.ranks {
+            ranks.saves_by_steps = told[0][0] != 0;
+        }
+        if !group.leads() {
+            self.sinks.clear();
+            (self.watch, self.manager) = (None, None);
+            self.policy = self.policy.take().map(|hook| hook.silent(&self.lost));
+        }
+        if self.ranks.as_ref().is_some_and(|ranks| !ranks.led) {
+            let led = |policy| -> Boxed { Box::new(Led::new(policy, &group)) };
+            self.policy = self.policy.take().map(|hook| hook.within(led));
+            self.ranks.iter_mut().for_each(|ranks| ranks.led = true);
+        }
+        Ok(())
+    }
+
+    /// Before the first step: all ranks take the state of rank 0, unless they have resumed it together.
+    pub(in crate::train) fn begin_together(&mut self) -> Result<()> {
+        match &self.ranks {
+            Some(ranks) if !ranks.begun => self.take_state_of_first().map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether checkpoints may be due between steps.
+    pub(in crate::train) fn saves_by_steps(&self) -> bool {
+        match &self.ranks {
+            Some(ranks) => ranks.saves_by_steps,
+            None => self.manager.as_ref().is_some_and(Manager::counts_steps),
+        }
+    }
+}

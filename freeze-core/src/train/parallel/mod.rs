@@ -1,0 +1,130 @@
+//! A run of several ranks: each computes its share of every batch, and all make the same update.
+
+mod begin;
+mod exchange;
+mod led;
+mod metrics;
+mod save;
+mod setup;
+mod spread;
+mod step;
+
+use crate::error::Result;
+use crate::model::Freezable;
+use crate::parallel::{Call, Group, Parallel, fingerprint_of};
+use crate::train::Training;
+
+/// The ranks of a run.
+#[derive(Debug)]
+pub(super) struct Ranks {
+    group: Group,
+    halves: bool,
+    /// Whether the ranks have begun with the same state.
+    begun: bool,
+    /// Whether the policy is asked on rank 0 for all.
+    led: bool,
+    /// Whether rank 0 saves between steps.
+    saves_by_steps: bool,
+    /// The fingerprint of what trains, which is the same on all ranks.
+    plan: u64,
+    /// The samples of this rank whose gradients wait for an update.
+    weight: f64,
+}
+
+impl<M: Freezable> Training<M> {
+    /// Shares the run with other ranks, each of which runs the same program on its share of every batch: see
+    /// [`Sampler`](super::Sampler).
+    ///
+    /// Before the first step all ranks take the weights, optimizer state, generators and position of rank 0. Each step
+    /// averages losses and gradients over the ranks, so that all make the same update; only gradients of what
+    /// trains are sent. Rank 0 asks the policy, saves, resumes for all, and writes metrics; its decisions hold for
+    /// all. The other ranks' sinks, [`watch`](Self::watch) and checkpoint managers do nothing. Metrics that are passed to
+    /// [`epoch_end`](Self::epoch_end) are averaged over the ranks, and so are running statistics that layers update.
+    /// Dropouts draw other numbers on each rank; random generators of your own are the same on all.
+    ///
+    /// An error of one rank is an error of all, by its number; so is a rank that leaves, or that differs in model,
+    /// plan, settings or place.
+    ///
+    /// ```
+    /// # use candle_core::{DType, Device, Tensor};
+    /// # use candle_nn::{Module, ParamsAdamW, VarBuilder, VarMap, linear, loss::mse};
+    /// use freeze_core::optim::AdamW;
+    /// use freeze_core::parallel::Threads;
+    /// use freeze_core::{Result, Training};
+    ///
+    /// fn train(rank: Threads) -> Result<f64> {
+    ///     # let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+    ///     # let net = linear(2, 1, vb)?;
+    ///     let mut run = Training::new(net)?
+    ///         .optimizer(|vars| AdamW::with_names(vars, ParamsAdamW::default()))?
+    ///         .parallel(rank)
+    ///         .length(1, 3)?;
+    ///     let mut last = f64::NAN;
+    ///     while let Some(_epoch) = run.next_epoch()? {
+    ///         for _ in 0..3 {
+    ///             # let (x, y) = (Tensor::ones((4, 2), DType::F32, &Device::Cpu)?, Tensor::ones((4, 1), DType::F32, &Device::Cpu)?);
+    ///             let loss = mse(&run.model().forward(&x)?, &y)?;
+    ///             last = run.step(&loss)?.loss; // the mean over the ranks
+    ///         }
+    ///         run.epoch_end([])?;
+    ///     }
+    ///     Ok(last)
+    /// }
+    ///
+    /// let ranks = Threads::ranks(2)?.into_iter();
+    /// let ranks: Vec<_> = ranks.map(|rank| std::thread::spawn(|| train(rank))).collect();
+    /// let losses: Vec<f64> =
+    ///     ranks.into_iter().map(|rank| rank.join().expect("no panic")).collect::<Result<_>>()?;
+    /// assert_eq!(losses[0], losses[1]);
+    /// # Ok::<(), freeze_core::Error>(())
+    /// ```
+    pub fn parallel(self, ranks: impl Into<Parallel>) -> Self {
+        let Parallel { group, halves } = ranks.into();
+        let ranks = Ranks {
+            group,
+            halves,
+            begun: false,
+            led: false,
+            saves_by_steps: false,
+            plan: 0,
+            weight: 0.0,
+        };
+        Self { ranks: Some(ranks), ..self }
+    }
+
+    /// The ranks that the run is shared by.
+    pub fn group(&self) -> Option<&Group> {
+        self.ranks.as_ref().map(|ranks| &ranks.group)
+    }
+
+    /// Has all ranks come to the same place: an error of one is an error of all.
+    fn agree<T>(
+        &self,
+        what: &str,
+        numbers: [u64; 2],
+        own: Result<T>,
+    ) -> Result<(T, Vec<[u64; 2]>)> {
+        let Some(ranks) = &self.ranks else { return own.map(|own| (own, vec![numbers])) };
+        let (epoch, losses) = (self.clock.epoch, self.clock.losses);
+        let words = || {
+            let mut words =
+                vec![("the place".to_string(), format!("loss {losses} of epoch {epoch}"))];
+            words.extend(setup::plan_in_words(self.freezer.plan()));
+            words
+        };
+        let place = (epoch as u64).rotate_left(32) ^ losses as u64;
+        ranks.group.agree(&Call { what, same: ranks.plan ^ place, words: &words, numbers }, own)
+    }
+
+    /// As [`agree`](Self::agree), where nothing is brought.
+    pub(super) fn all_can<T>(&self, what: &str, own: Result<T>) -> Result<T> {
+        Ok(self.agree(what, [0; 2], own)?.0)
+    }
+
+    /// Notes what trains now, which must be the same on all ranks.
+    pub(super) fn note_plan(&mut self) {
+        if let Some(ranks) = &mut self.ranks {
+            ranks.plan = fingerprint_of(&setup::plan_in_words(self.freezer.plan()));
+        }
+    }
+}

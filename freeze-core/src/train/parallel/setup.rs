@@ -1,0 +1,47 @@
+//! What must be the same on all ranks.
+
+use crate::error::Result;
+use crate::model::Freezable;
+use crate::parallel::Words;
+use crate::plan::FreezePlan;
+use crate::train::Training;
+
+impl<M: Freezable> Training<M> {
+    /// Names of the settings, parts and tensors of the run, each with what it is.
+    pub(super) fn setup_in_words(&self) -> Result<Words> {
+        let mut words: Words = Vec::new();
+        let mut say = |name: &str, what: String| words.push((name.to_string(), what));
+        say("the version of freeze-core", env!("CARGO_PKG_VERSION").to_string());
+        let length = &self.clock.length;
+        say("the number of epochs", length.epochs.to_string());
+        say("the number of batches in an epoch", length.batches.to_string());
+        say("the number of batches that are accumulated", length.accumulate.to_string());
+        say("the number of losses for each batch", length.turns.to_string());
+        say("the seed", self.clock.seed.to_string());
+        say("clipping", format!("{:?}", self.clip));
+        say("what becomes of numbers that are not finite", format!("{:?}", self.on_non_finite));
+        say("the batch norm policy", format!("{:?}", self.freezer.batch_norm()));
+        say(
+            "whether gradients travel as bf16",
+            format!("{:?}", self.ranks.as_ref().map(|ranks| ranks.halves)),
+        );
+        let policy = self.policy.as_ref().map(|hook| hook.policy().describe());
+        say("the policy", policy.unwrap_or_else(|| "none".into()));
+        for (index, driven) in self.optimizers.iter().enumerate() {
+            let (kind, vars) = (driven.kind(), driven.owned_ids().len());
+            say(&format!("optimizer {index}"), format!("{kind} of {vars} variables"));
+        }
+        for (name, tensor) in self.freezer.named_tensors()? {
+            let (dtype, dims) = (tensor.dtype().as_str(), tensor.dims());
+            say(&format!("`{name}`"), format!("{dtype} of shape {dims:?}"));
+        }
+        words.extend(plan_in_words(self.freezer.plan()));
+        Ok(words)
+    }
+}
+
+/// What each leaf does.
+pub(super) fn plan_in_words(plan: &FreezePlan) -> Words {
+    let leaves = plan.paths().iter().zip(plan.states());
+    leaves.map(|(path, state)| (format!("leaf `{path}`"), format!("{state:?}"))).collect()
+}
