@@ -1,7 +1,9 @@
 //! Runs of several ranks.
 
+mod batch_norm;
 mod equal;
 mod faults;
+mod leads;
 mod net;
 mod resume;
 mod share;

@@ -31,18 +31,8 @@ pub fn normalize(
     affine: Option<(&Tensor, &Tensor)>,
     eps: f64,
 ) -> Result<(Tensor, BatchStatistics)> {
-    normalize_about(x, Center::Mean, affine, eps, Then::Nothing)
-}
-
-pub(super) fn normalize_about(
-    x: &Tensor,
-    center: Center,
-    affine: Option<(&Tensor, &Tensor)>,
-    eps: f64,
-    then: Then<'_>,
-) -> Result<(Tensor, BatchStatistics)> {
-    let (y, Statistics { mean, variance }) =
-        by_channel::by_input(x, Over::Batch, center, affine, eps, then)?;
+    let (y, Statistics { mean, variance, .. }) =
+        by_channel::by_input(x, Over::Batch, Center::Mean, affine, eps, Then::Nothing, None)?;
     Ok((y, BatchStatistics { mean, variance }))
 }
 
@@ -78,6 +68,5 @@ pub(super) fn normalize_by_then(
             )
         }
     }
-    let statistics = Statistics { mean: mean.clone(), variance: variance.clone() };
-    by_channel::by_constants(x, &statistics, affine, eps, then)
+    by_channel::by_constants(x, [mean, variance], affine, eps, then)
 }

@@ -3,17 +3,21 @@
 
 mod freezable;
 
+use std::sync::Arc;
+
 use candle_core::{ModuleT, Result, Tensor, Var};
 use candle_nn::{BatchNormConfig, Init, VarBuilder};
 
-use super::batch_norm::{normalize_about, normalize_by_then};
-use super::ops::norm::check_eps;
+use super::batch_norm::normalize_by_then;
 use super::ops::norm::plane_op::Then;
+use super::ops::norm::{by_channel, check_eps};
 use super::recompute::again::is_again;
 use crate::error::Error;
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::planes::move_running;
-use crate::kernel::{internal_dtype, norm::Center};
+use crate::kernel::internal_dtype;
+use crate::kernel::norm::{Center, across::SumOver, planes::Over};
+use crate::parallel::{Group, Numbers};
 
 /// Batch normalisation: `candle_nn::BatchNorm` with a lean backward.
 ///
@@ -32,6 +36,8 @@ pub struct BatchNorm {
     eps: f64,
     momentum: f64,
     training: Training,
+    /// The ranks whose batches are one.
+    across: Option<Group>,
 }
 
 /// What a forward pass in training normalises by; set by the mapper, never inferred.
@@ -139,7 +145,28 @@ impl BatchNorm {
             eps: config.eps,
             momentum: config.momentum,
             training: Training::ByBatch,
+            across: None,
         })
+    }
+
+    /// Has training normalise by the batch of all ranks, as PyTorch's `SyncBatchNorm`: three times in a step the ranks
+    /// add up two numbers for each channel. On the CPU. Every rank needs a share of every batch.
+    ///
+    /// ```
+    /// # use candle_core::{DType, Device};
+    /// # use candle_nn::VarBuilder;
+    /// use freeze_core::nn::batch_norm;
+    /// use freeze_core::parallel::{Group, Threads};
+    ///
+    /// # let vb = VarBuilder::zeros(DType::F32, &Device::Cpu);
+    /// # let rank = Threads::ranks(1)?.remove(0);
+    /// let group = Group::new(rank);
+    /// let norm = batch_norm(8, 1e-5, vb)?.across(&group);
+    /// // and later `Training::new(net)?.parallel(group)`
+    /// # Ok::<(), freeze_core::Error>(())
+    /// ```
+    pub fn across(self, group: &Group) -> Self {
+        Self { across: Some(group.clone()), ..self }
     }
 
     /// The mean of each channel that inference normalises by.
@@ -216,18 +243,21 @@ impl BatchNorm {
         if x.dims().get(1) != Some(&features) {
             candle_core::bail!("the input has shape {:?}, expected {features} channels", x.dims())
         }
-        let count = x.elem_count() as f64 / features as f64;
-        if count < 2.0 {
+        let ranks = self.across.as_ref().map(sum_over);
+        let (affine, over) = (self.weight_and_bias(), Over::Batch);
+        let own = x.elem_count() as f64 / features as f64;
+        if own < 2.0 && ranks.is_none() {
             candle_core::bail!(
                 "the input has shape {:?}: training needs at least two values per channel",
                 x.dims()
             )
         }
-        let affine = self.weight_and_bias();
-        let (y, batch) = normalize_about(x, self.center, affine, self.eps, then)?;
+        let (y, batch) =
+            by_channel::by_input(x, over, self.center, affine, self.eps, then, ranks.as_ref())?;
         if is_again() {
             return Ok(y);
         }
+        let count = batch.count;
         let share = self.momentum * count / (count - 1.0);
         let moves_mean = self.center == Center::Mean;
         #[cfg(feature = "cuda")]
@@ -254,6 +284,12 @@ impl BatchNorm {
         let running = [self.running_mean(), self.running_var()];
         normalize_by_then(x, running, self.weight_and_bias(), self.eps, then)
     }
+}
+
+/// Sums over the ranks of a group.
+fn sum_over(group: &Group) -> SumOver {
+    let group = group.clone();
+    Arc::new(move |numbers| Ok(group.sum("the sums of a batch norm", Numbers::F64(numbers))?))
 }
 
 /// The tensor itself if it is a variable, otherwise a copy in one. Halves become f32, because they

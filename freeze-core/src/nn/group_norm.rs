@@ -33,7 +33,8 @@ pub fn normalize(
     }
     let size = group_size(x.dim(1)?, groups)?;
     let affine = Some((weight, bias));
-    Ok(by_channel::by_input(x, Over::Group(size), Center::Mean, affine, eps, Then::Nothing)?.0)
+    Ok(by_channel::by_input(x, Over::Group(size), Center::Mean, affine, eps, Then::Nothing, None)?
+        .0)
 }
 
 fn group_size(channels: usize, groups: usize) -> Result<usize> {

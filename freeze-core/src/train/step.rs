@@ -8,6 +8,7 @@ use candle_core::{DType, Tensor, TensorId};
 use super::clock::Length;
 use super::driven::as_plan;
 use super::epoch::Epoch;
+use super::parallel::Shared;
 use super::report::{Progress, Spent, Step};
 use super::stop::{OnNonFinite, Stopped};
 use super::training::Training;
@@ -103,16 +104,16 @@ impl<M: Freezable> Training<M> {
             return Ok(report);
         }
         let own = self.check_place().and_then(|()| loss.map_or(Ok(0.0), scalar));
-        let unfit;
-        (report.loss, unfit) = self.loss_of_all(own, weight)?;
+        let batch = self.loss_of_all(own, weight)?;
+        report.loss = batch.loss;
         self.tell_plan();
         let (due, finite) = (self.clock.step_is_due(), report.loss.is_finite());
         if !finite && self.on_non_finite != OnNonFinite::Skip {
-            return self.unfit_loss(report, unfit);
+            return self.unfit_loss(report, batch.unfit);
         }
         let Stepped { update, look, observed } = match (&self.in_backward, loss) {
             (Some(_), Some(loss)) => self.backward_with_update(loss)?,
-            (_, loss) => self.backward_then_update(loss.filter(|_| finite), weight, due)?,
+            (_, loss) => self.backward_then_update(loss.filter(|_| finite), batch, due)?,
         };
         match update {
             None => {}
@@ -175,11 +176,11 @@ impl<M: Freezable> Training<M> {
     fn backward_then_update(
         &mut self,
         loss: Option<&Tensor>,
-        weight: f64,
+        batch: Shared,
         due: bool,
     ) -> Result<Stepped> {
         let mut look = None;
-        let own = self.own_gradients(loss, weight, due, &mut look);
+        let own = self.own_gradients(loss, batch, due, &mut look);
         let gathered = if due { self.exchanged(own)? } else { own? };
         let Some(mut grads) = gathered else {
             return Ok(Stepped { update: None, look, observed: None });
@@ -192,30 +193,32 @@ impl<M: Freezable> Training<M> {
     fn own_gradients(
         &mut self,
         loss: Option<&Tensor>,
-        weight: f64,
+        batch: Shared,
         due: bool,
         look: &mut Option<Look>,
     ) -> Result<Option<GradStore>> {
         let grads = match loss {
             Some(loss) => {
                 let grads;
-                (grads, *look) = self.backward(loss)?;
+                (grads, *look) = self.backward(loss, batch.scale)?;
                 Some(grads)
             }
-            None => None,
+            // A rank without a share counts in the mean of what is accumulated.
+            None => batch.loss.is_finite().then(GradStore::default),
         };
-        self.gathered(grads, weight, due)
+        self.gathered(grads, batch.total, due)
     }
 
     /// The gradients of a loss, and the findings if no step has been checked since leaves froze or
     /// thawed.
-    fn backward(&mut self, loss: &Tensor) -> Result<(GradStore, Option<Look>)> {
+    fn backward(&mut self, loss: &Tensor, scale: f64) -> Result<(GradStore, Option<Look>)> {
         let Length { accumulate, turns, .. } = self.clock.length;
         let buffers = self.free_buffers();
-        let grads = timed(&mut self.spent.backward, || match accumulate > 1 && turns > 1 {
-            // The mean is over all losses; the parameters of each turn have one loss per batch.
-            true => backward_into(&(loss * turns as f64)?, buffers.as_ref()),
-            false => backward_into(loss, buffers.as_ref()),
+        // The mean is over all losses; the parameters of each turn have one loss per batch.
+        let scale = if accumulate > 1 { scale * turns as f64 } else { scale };
+        let grads = timed(&mut self.spent.backward, || match scale {
+            1.0 => backward_into(loss, buffers.as_ref()),
+            scale => backward_into(&(loss * scale)?, buffers.as_ref()),
         })?;
         let look = self.look_if_due(loss, &|id| grads.get_id(id).is_some())?;
         Ok((grads, look))
@@ -247,7 +250,9 @@ impl<M: Freezable> Training<M> {
             return Ok(grads);
         }
         if let Some(grads) = grads {
-            self.check_reached(&grads)?;
+            if self.group().is_none() {
+                self.check_reached(&grads)?;
+            }
             self.sums.accumulate_grads(grads, weight)?;
         }
         match due && !self.sums.is_empty() {

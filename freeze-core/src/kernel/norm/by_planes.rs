@@ -1,8 +1,9 @@
 //! Normalisation of planes by given moments, with a weight and a bias per channel.
 
-use candle_core::WithDType;
+use candle_core::{Result, WithDType};
 
 use super::Center;
+use super::across::Across;
 use super::planes::{Moments, Planes, combine, gradient_sums, passed_sum, scale};
 use crate::kernel::{Element, Real, passed, rectified};
 
@@ -14,6 +15,8 @@ pub(crate) struct ByPlanes {
     /// One over the standard deviation, for each set of planes.
     rstd: Vec<f64>,
     from: From,
+    /// The ranks that the moments are over, if there are several.
+    across: Option<Across>,
 }
 
 /// Weight and bias, one of each per channel.
@@ -31,7 +34,12 @@ pub(crate) enum From {
 impl ByPlanes {
     pub(crate) fn new(planes: Planes, moments: Moments, eps: f64, from: From) -> Self {
         let rstd = moments.variance.into_iter().map(|v| (v + eps).sqrt().recip()).collect();
-        Self { planes, mean: moments.mean, rstd, from }
+        Self { planes, mean: moments.mean, rstd, from, across: None }
+    }
+
+    /// The same for moments over several ranks.
+    pub(crate) fn across(self, across: Option<Across>) -> Self {
+        Self { across, ..self }
     }
 
     /// `(x - mean) * rstd * weight + bias`.
@@ -76,13 +84,17 @@ impl ByPlanes {
     }
 
     /// The gradients of input, weight and bias that are wanted.
+    ///
+    /// # Errors
+    ///
+    /// Another rank failed.
     pub(crate) fn backward<T: Element>(
         &self,
         x: &[T],
         affine: Affine<'_, T>,
         grad: &[T],
         wanted: [bool; 3],
-    ) -> [Option<Vec<T>>; 3] {
+    ) -> Result<[Option<Vec<T>>; 3]> {
         self.gradients(x, affine, grad, wanted, second)
     }
 
@@ -93,7 +105,7 @@ impl ByPlanes {
         affine: Affine<'_, T>,
         grad: &[T],
         wanted: [bool; 3],
-    ) -> [Option<Vec<T>>; 3] {
+    ) -> Result<[Option<Vec<T>>; 3]> {
         self.gradients(x, affine, grad, wanted, passed)
     }
 
@@ -120,8 +132,8 @@ impl ByPlanes {
         grad: &[T],
         [input, weighted, biased]: [bool; 3],
         gate: impl Fn(T::Real, T::Real) -> T::Real + Copy + Sync,
-    ) -> [Option<Vec<T>>; 3] {
-        let Self { planes, mean, rstd, from } = self;
+    ) -> Result<[Option<Vec<T>>; 3]> {
+        let Self { planes, mean, rstd, from, across } = self;
         let [weight, _] = affine;
         let weight: Option<Vec<f64>> = weight.map(|w| w.iter().map(|w| w.to_f64()).collect());
         let weight = |plane| weight.as_ref().map_or(1.0, |w| w[planes.channel(plane)]);
@@ -143,7 +155,11 @@ impl ByPlanes {
             h[set] += weight * sum;
             h_hat[set] += weight * hat;
         }
-        let count = x.len() as f64 / mean.len() as f64;
+        let mut count = x.len() as f64 / mean.len() as f64;
+        if let Some(across) = across.as_ref().filter(|_| through) {
+            across.add_up(&mut h, &mut h_hat)?;
+            count = across.count;
+        }
         let input = input.then(|| {
             let terms = |plane| {
                 let set = planes.set(plane);
@@ -168,7 +184,7 @@ impl ByPlanes {
             dx
         });
         let channels = |values: Vec<f64>| values.into_iter().map(T::from_f64).collect();
-        [input, weighted.then(|| channels(dw)), biased.then(|| channels(db))]
+        Ok([input, weighted.then(|| channels(dw)), biased.then(|| channels(db))])
     }
 }
 

@@ -1,5 +1,6 @@
 //! Normalisation by statistics of the elements themselves, of rows and of planes.
 
+pub(crate) mod across;
 pub(crate) mod by_planes;
 pub(crate) mod planes;
 pub(crate) mod rows;

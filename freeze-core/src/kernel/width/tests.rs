@@ -106,8 +106,8 @@ fn stored<T: Element>() -> Result<()> {
                         let moments = moments(x, planes, center);
                         let by = ByPlanes::new(planes, moments, 1e-5, From::Input(center));
                         let affine = [Some(&weight[..1]), Some(&bias[..1])];
-                        let back = by.backward(x, affine, grad, [true; 3]);
-                        let relu = by.backward_relu(x, affine, grad, [true; 3]);
+                        let back = by.backward(x, affine, grad, [true; 3]).expect("one rank");
+                        let relu = by.backward_relu(x, affine, grad, [true; 3]).expect("one rank");
                         let sum = [
                             by.forward_add_relu(x, grad, affine),
                             by.backward_of_sum(x, grad, affine, grad),

@@ -31,6 +31,7 @@ impl Freezable for BatchNorm {
                 running_var: statistics(&var)?,
                 weight_and_bias,
                 training,
+                across: self.across.clone(),
                 ..*self
             })
         })

@@ -18,22 +18,19 @@ use crate::train::Training;
 type Vars<'a> = Vec<&'a (Arc<str>, Var)>;
 
 impl<M: Freezable> Training<M> {
-    /// The mean of the ranks' gradients, each weighted by its samples; `None` if no rank has any. The ranks bring
+    /// The mean of the ranks' gradients; `None` if no rank has any. The ranks bring
     /// one buffer: all trained variables in declared order, then for each whether the rank has a gradient of it.
     pub(in crate::train) fn exchanged(
         &mut self,
         own: Result<Option<GradStore>>,
     ) -> Result<Option<GradStore>> {
-        let Some(weight) = self.ranks.as_mut().map(|ranks| std::mem::take(&mut ranks.weight))
-        else {
+        if self.ranks.is_none() {
             return own;
-        };
+        }
         self.average_statistics()?;
-        let (own, told) = self.agree("the gradients of a step", [weight.to_bits(), 0], own)?;
-        let total: f64 = told.iter().map(|[weight, _]| f64::from_bits(*weight)).sum();
-        let share = if total > 0.0 { weight / total } else { 0.0 };
+        let own = self.all_can("the gradients of a step", own)?;
         let Some(ranks) = &self.ranks else { return Ok(own) };
-        let own = own.unwrap_or_default();
+        let (own, share) = (own.unwrap_or_default(), 1.0 / ranks.group.size() as f64);
         let (wide, narrow): (Vars<'_>, Vars<'_>) =
             self.trained.iter().partition(|(_, var)| var.dtype() == DType::F64);
         let mut mean = GradStore::default();

@@ -9,6 +9,8 @@ mod setup;
 mod spread;
 mod step;
 
+pub(super) use step::Shared;
+
 use crate::error::Result;
 use crate::model::Freezable;
 use crate::parallel::{Call, Group, Parallel, fingerprint_of};
@@ -27,8 +29,6 @@ pub(super) struct Ranks {
     saves_by_steps: bool,
     /// The fingerprint of what trains, which is the same on all ranks.
     plan: u64,
-    /// The samples of this rank whose gradients wait for an update.
-    weight: f64,
 }
 
 impl<M: Freezable> Training<M> {
@@ -80,15 +80,8 @@ impl<M: Freezable> Training<M> {
     /// ```
     pub fn parallel(self, ranks: impl Into<Parallel>) -> Self {
         let Parallel { group, halves } = ranks.into();
-        let ranks = Ranks {
-            group,
-            halves,
-            begun: false,
-            led: false,
-            saves_by_steps: false,
-            plan: 0,
-            weight: 0.0,
-        };
+        let ranks =
+            Ranks { group, halves, begun: false, led: false, saves_by_steps: false, plan: 0 };
         Self { ranks: Some(ranks), ..self }
     }
 

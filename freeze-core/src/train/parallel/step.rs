@@ -6,6 +6,19 @@ use crate::error::{Error, Result};
 use crate::model::Freezable;
 use crate::train::{Step, Training};
 
+/// A batch of which every rank has a share.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::train) struct Shared {
+    /// The mean of the ranks' losses by their samples.
+    pub(in crate::train) loss: f64,
+    /// The first rank whose loss is infinite or NaN.
+    pub(in crate::train) unfit: Option<usize>,
+    /// The samples of the batch.
+    pub(in crate::train) total: f64,
+    /// What the own loss is multiplied by, so that the plain mean of the ranks' gradients is that of the batch.
+    pub(in crate::train) scale: f64,
+}
+
 impl<M: Freezable> Training<M> {
     /// As [`step`](Self::step), for the mean loss of `samples` samples. Where ranks share a batch unevenly, or where
     /// batches of different sizes are [accumulated](Self::accumulate), each counts by its samples, and the update is
@@ -37,27 +50,22 @@ impl<M: Freezable> Training<M> {
         }
     }
 
-    /// The mean of the ranks' losses by their samples, and the first rank whose loss is infinite or NaN.
-    pub(in crate::train) fn loss_of_all(
-        &mut self,
-        own: Result<f64>,
-        samples: f64,
-    ) -> Result<(f64, Option<usize>)> {
+    /// The loss of the batch, from the own loss of a share of `samples`.
+    pub(in crate::train) fn loss_of_all(&self, own: Result<f64>, samples: f64) -> Result<Shared> {
         let own = own.map(|loss| [loss.to_bits(), samples.to_bits()]);
         let numbers = *own.as_ref().unwrap_or(&[0; 2]);
         let (_, told) = self.agree("a step", numbers, own)?;
         let told = told.iter().map(|told| told.map(f64::from_bits));
+        let ranks = told.len() as f64;
         let told: Vec<(usize, [f64; 2])> =
-            told.enumerate().filter(|(_, [_, of])| *of > 0.0).collect();
-        if let Some(ranks) = &mut self.ranks {
-            ranks.weight += samples;
-        }
-        let of: f64 = told.iter().map(|(_, [_, of])| of).sum();
+            told.enumerate().filter(|(_, [_, samples])| *samples > 0.0).collect();
+        let total: f64 = told.iter().map(|(_, [_, samples])| samples).sum();
         let unfit = told.iter().find(|(_, [loss, _])| !loss.is_finite()).map(|(rank, _)| *rank);
-        match &told[..] {
-            [] => Err(Error::training("no rank has a share of the batch")),
-            [(_, [loss, _])] => Ok((*loss, unfit)),
-            told => Ok((told.iter().map(|(_, [loss, own])| loss * (own / of)).sum(), unfit)),
-        }
+        let loss = match &told[..] {
+            [] => return Err(Error::training("no rank has a share of the batch")),
+            [(_, [loss, _])] => *loss,
+            told => told.iter().map(|(_, [loss, samples])| loss * (samples / total)).sum(),
+        };
+        Ok(Shared { loss, unfit, total, scale: samples * ranks / total })
     }
 }

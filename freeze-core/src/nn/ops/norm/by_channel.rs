@@ -7,6 +7,7 @@ use super::plane_card_op;
 use super::plane_op::{self, Then};
 use super::{Affine, check_eps, check_scales};
 use crate::kernel::norm::Center;
+use crate::kernel::norm::across::{Across, SumOver};
 use crate::kernel::norm::by_planes::{ByPlanes, From};
 use crate::kernel::norm::planes::{Moments, Over, Planes, moments};
 use crate::kernel::{self, by_element, internal_dtype, slices};
@@ -19,9 +20,11 @@ use crate::nn::ops::operation::check_dtype;
 pub(crate) struct Statistics {
     pub(crate) mean: Tensor,
     pub(crate) variance: Tensor,
+    /// The elements of each set, on all ranks together.
+    pub(crate) count: f64,
 }
 
-/// Normalises by the input's own statistics.
+/// Normalises by the input's own statistics, or by those of the inputs of several ranks.
 pub(crate) fn by_input(
     x: &Tensor,
     over: Over,
@@ -29,12 +32,18 @@ pub(crate) fn by_input(
     affine: Affine<'_>,
     eps: f64,
     then: Then<'_>,
+    ranks: Option<&SumOver>,
 ) -> Result<(Tensor, Statistics)> {
     check(x, affine)?;
     check_eps(eps)?;
     if !in_one_pass(x, then)? {
-        let (y, statistics) = by_input(x, over, center, affine, eps, Then::Nothing)?;
+        let (y, statistics) = by_input(x, over, center, affine, eps, Then::Nothing, ranks)?;
         return Ok((after(y, then)?, statistics));
+    }
+    if ranks.is_some() && !x.device().is_cpu() {
+        bail!(
+            "a batch norm over several ranks runs on the CPU alone; use one without `across` on a card"
+        )
     }
     if !kernel::on(x.device()) {
         return compose_by_input(x, over, center, affine, eps);
@@ -45,16 +54,26 @@ pub(crate) fn by_input(
         if x.device().is_cuda() {
             let (y, [mean, variance]) =
                 plane_card_op::by_input(x, planes, center, affine, eps, then)?;
-            return Ok((y, Statistics { mean, variance }));
+            let count = (x.elem_count() / mean.elem_count()) as f64;
+            return Ok((y, Statistics { mean, variance, count }));
         }
         let moments = by_element!(x.dtype(), "normalize-planes", T => {
             slices::with(x, |x: &[T]| Ok(moments(x, planes, center)))
         })?;
+        let count = x.elem_count() as f64 / moments.mean.len() as f64;
+        let (moments, across) = match ranks {
+            Some(sum) => {
+                let (moments, across) = Across::moments(sum.clone(), moments, count, center)?;
+                (moments, Some(across))
+            }
+            None => (moments, None),
+        };
         let vector =
             |values: &[f64]| Tensor::new(values, &Device::Cpu)?.to_dtype(internal_dtype(x.dtype()));
-        let statistics =
-            Statistics { mean: vector(&moments.mean)?, variance: vector(&moments.variance)? };
-        let by = ByPlanes::new(planes, moments, eps, From::Input(center));
+        let (mean, variance) = (vector(&moments.mean)?, vector(&moments.variance)?);
+        let count = across.as_ref().map_or(count, |across| across.count);
+        let statistics = Statistics { mean, variance, count };
+        let by = ByPlanes::new(planes, moments, eps, From::Input(center)).across(across);
         Ok((plane_op::apply(by, x, affine, then)?, statistics))
     })
 }
@@ -62,7 +81,7 @@ pub(crate) fn by_input(
 /// Normalises each channel by constants of any float type.
 pub(crate) fn by_constants(
     x: &Tensor,
-    statistics: &Statistics,
+    given: [&Tensor; 2],
     affine: Affine<'_>,
     eps: f64,
     then: Then<'_>,
@@ -70,22 +89,21 @@ pub(crate) fn by_constants(
     check(x, affine)?;
     check_eps(eps)?;
     if !in_one_pass(x, then)? {
-        return after(by_constants(x, statistics, affine, eps, Then::Nothing)?, then);
+        return after(by_constants(x, given, affine, eps, Then::Nothing)?, then);
     }
     if !kernel::on(x.device()) {
-        return compose_by_constants(x, statistics, affine, eps);
+        return compose_by_constants(x, given, affine, eps);
     }
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
-        let given = [&statistics.mean, &statistics.variance];
         let (y, ()) = flat(x, |x, planes| {
             Ok((plane_card_op::by_constants(x, given, planes, affine, eps, then)?, ()))
         })?;
         return Ok(y);
     }
     let vector = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.to_vec1::<f64>();
-    let moments =
-        Moments { mean: vector(&statistics.mean)?, variance: vector(&statistics.variance)? };
+    let [mean, variance] = given;
+    let moments = Moments { mean: vector(mean)?, variance: vector(variance)? };
     let (y, ()) = flat(x, |x, planes| {
         let by = ByPlanes::new(planes, moments, eps, From::Running);
         Ok((plane_op::apply(by, x, affine, then)?, ()))
@@ -172,20 +190,21 @@ fn compose_by_input(
         Over::Group(_) => rows.reshape(x.shape())?,
     };
     let vector = |tensor: Tensor| Ok::<_, candle_core::Error>(tensor.flatten_all()?.detach());
-    let statistics = Statistics { mean: vector(mean)?, variance: vector(variance)? };
+    let count = (x.elem_count() / mean.elem_count()) as f64;
+    let statistics = Statistics { mean: vector(mean)?, variance: vector(variance)?, count };
     Ok((compose_affine(&hat, affine)?.to_dtype(x.dtype())?, statistics))
 }
 
 fn compose_by_constants(
     x: &Tensor,
-    statistics: &Statistics,
+    [mean, variance]: [&Tensor; 2],
     affine: Affine<'_>,
     eps: f64,
 ) -> Result<Tensor> {
     let wide = x.to_dtype(internal_dtype(x.dtype()))?;
     let constant = |tensor: &Tensor| per_channel(&tensor.detach(), &wide);
-    let deviation = (constant(&statistics.variance)? + eps)?.sqrt()?;
-    let hat = wide.broadcast_sub(&constant(&statistics.mean)?)?.broadcast_div(&deviation)?;
+    let deviation = (constant(variance)? + eps)?.sqrt()?;
+    let hat = wide.broadcast_sub(&constant(mean)?)?.broadcast_div(&deviation)?;
     compose_affine(&hat, affine)?.to_dtype(x.dtype())
 }
 
@@ -245,7 +264,7 @@ mod tests {
                             continue;
                         }
                         let (kernel, found) =
-                            by_input(&x, over, center, affine, 1e-5, Then::Nothing)?;
+                            by_input(&x, over, center, affine, 1e-5, Then::Nothing, None)?;
                         let (composed, expected) =
                             compose_by_input(&x, over, center, affine, 1e-5)?;
                         assert_same(&kernel, &composed, [&x, &w, &b])?;
@@ -253,10 +272,10 @@ mod tests {
                         assert!(off.to_scalar::<f64>()? < 1e-12);
                     }
                 }
-                let statistics =
-                    Statistics { mean: random(&[4])?.into_inner(), variance: random(&[4])?.sqr()? };
-                let kernel = by_constants(&x, &statistics, affine, 1e-5, Then::Nothing)?;
-                let composed = compose_by_constants(&x, &statistics, affine, 1e-5)?;
+                let (mean, variance) = (random(&[4])?, random(&[4])?.sqr()?);
+                let given = [mean.as_tensor(), &variance];
+                let kernel = by_constants(&x, given, affine, 1e-5, Then::Nothing)?;
+                let composed = compose_by_constants(&x, given, affine, 1e-5)?;
                 assert_same(&kernel, &composed, [&x, &w, &b])?;
             }
         }

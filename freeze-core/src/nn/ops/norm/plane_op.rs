@@ -80,9 +80,9 @@ impl<const N: usize> Operation<N> for PlaneNorm {
             };
             let found = match (operands.get(1), operands.get(2)) {
                 (Some(weight), Some(bias)) => with2([weight, bias], |w: &[T], b: &[T]| {
-                    with2([x, grad], |x: &[T], grad: &[T]| Ok(run(x, [Some(w), Some(b)], grad)))
+                    with2([x, grad], |x: &[T], grad: &[T]| run(x, [Some(w), Some(b)], grad))
                 }),
-                _ => with2([x, grad], |x: &[T], grad: &[T]| Ok(run(x, [None; 2], grad))),
+                _ => with2([x, grad], |x: &[T], grad: &[T]| run(x, [None; 2], grad)),
             };
             tensors(found?, operands)
         })

@@ -70,7 +70,7 @@ impl<const N: usize> Operation<N> for PlaneNormSum {
                 let affine = halves(both);
                 with3([x, residual, grad], |x: &[T], residual: &[T], grad: &[T]| {
                     let sum = self.0.backward_of_sum(x, residual, affine, grad);
-                    let found = self.0.backward(x, affine, &sum, [wanted[0], scaled, scaled]);
+                    let found = self.0.backward(x, affine, &sum, [wanted[0], scaled, scaled])?;
                     Ok((sum, found))
                 })
             };
