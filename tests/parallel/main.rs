@@ -7,3 +7,4 @@ mod leads;
 mod net;
 mod resume;
 mod share;
+mod within;

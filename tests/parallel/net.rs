@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::thread;
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder, linear, loss::mse};
+use candle_nn::{Module, VarBuilder, loss::mse};
 use freeze_core::init::Seeded;
+use freeze_core::nn::{Linear, linear};
 use freeze_core::parallel::{Group, Threads};
 use freeze_core::{Freezable, Training};
 

@@ -40,6 +40,14 @@ pub struct Traffic {
     pub spread: u64,
 }
 
+impl Traffic {
+    /// What was sent since `before`.
+    pub fn since(self, before: Self) -> Self {
+        let (reduced, spread) = (self.reduced - before.reduced, self.spread - before.spread);
+        Self { reduced, spread }
+    }
+}
+
 /// What a rank is about to do.
 pub(crate) struct Call<'a> {
     /// The call, in words.

@@ -2,6 +2,7 @@
 
 use super::collective::Collective;
 use super::group::Group;
+use crate::error::{Result, at_least_1};
 
 /// How the ranks of a run work together. A [`Collective`] or a [`Group`] is one with the defaults.
 #[derive(Clone, Debug)]
@@ -9,18 +10,34 @@ pub struct Parallel {
     pub(crate) group: Group,
     /// Whether gradients travel as bf16.
     pub(crate) halves: bool,
+    /// The bytes of a bucket of gradients that travel within the backward.
+    pub(crate) bucket: Option<usize>,
 }
 
 impl Parallel {
     /// Gradients of `f16`, `bf16` and `f32` variables travel as `f32`, those of `f64` as `f64`.
     pub fn new(group: Group) -> Self {
-        Self { group, halves: false }
+        Self { group, halves: false, bucket: None }
     }
 
     /// Has gradients of `f16`, `bf16` and `f32` variables travel as `bf16`, in half of the bytes: each rank's is
     /// rounded to 8 bits of precision, they are added in `f32`, and the sum is rounded again.
     pub fn bf16(self) -> Self {
         Self { halves: true, ..self }
+    }
+
+    /// Sends gradients while the backward goes on, in buckets of at least `bytes`, the last declared variables first:
+    /// each is sent as soon as it is whole (Li et al. 2020, arXiv:2006.15704; 25 MiB there). The last bucket comes at
+    /// the front of what trains, so nothing waits for a frozen front. A bucket is whole within the backward if
+    /// operations of [`nn`](crate::nn) make its gradients; others, and gradients that are accumulated, are sent after
+    /// it. Calls come from a second thread then, so it is not for batch norms [across](crate::nn::BatchNorm::across)
+    /// the ranks.
+    ///
+    /// # Errors
+    ///
+    /// `bytes` is 0.
+    pub fn within_backward(self, bytes: usize) -> Result<Self> {
+        Ok(Self { bucket: Some(at_least_1("bytes", bytes)?), ..self })
     }
 }
 

@@ -9,6 +9,7 @@ use candle_core::TensorId;
 use super::clock::{Clock, Length};
 use super::driven::{Driven, TrainOptimizer};
 use super::generator::Shared;
+use super::graphs::Graphs;
 use super::metrics::{Lasting, Lost};
 use super::report::{Progress, Spent};
 use super::shows::Shows;
@@ -51,6 +52,7 @@ impl<M: Freezable> Training<M> {
             clip: GradClip::None,
             clip_within: false,
             in_backward: None,
+            graphs: Graphs::default(),
             sums,
             buffers: Buffers::default(),
             sinks: Vec::new(),

@@ -14,11 +14,15 @@ use crate::train::hook::Report;
 /// The metric of an epoch's mean loss.
 const LOSS: &str = "train/loss";
 
+/// The metric of the bytes of gradients that a rank sent in an epoch.
+const REDUCED: &str = "parallel/reduced_bytes";
+
 impl<M: Freezable> Training<M> {
     /// Ends the epoch: asks the policy, records the mean loss as `train/loss` together with
     /// `metrics`, and with a cache its counts in the epoch, its size and the seconds saved as
     /// `activation_cache/hits`, `extended`, `misses`, `records`, `memory_bytes`, `device_bytes`, `disk_bytes`
-    /// and `seconds_saved`; stops early and saves if due. Does nothing if the run was stopped within the
+    /// and `seconds_saved`, with several ranks the bytes that each added up with the others as
+    /// `parallel/reduced_bytes`; stops early and saves if due. Does nothing if the run was stopped within the
     /// epoch.
     ///
     /// # Errors
@@ -38,6 +42,7 @@ impl<M: Freezable> Training<M> {
             stopped: self.clock.stopped,
             spent: self.spent,
             cache: self.cache.as_ref().map(|cache| cache.stats().since(&self.cached)),
+            traffic: self.traffic(),
             findings: Vec::new(),
             unrecorded: Vec::new(),
         };
@@ -50,6 +55,7 @@ impl<M: Freezable> Training<M> {
         let named = |(name, value): (&str, f64)| (name.to_string(), value);
         let mut own = vec![named((LOSS, report.loss))];
         own.extend(cached.map(named));
+        own.extend(report.traffic.map(|sent| named((REDUCED, sent.reduced as f64))));
         own.extend(metrics.into_iter().map(named));
         let full = self.check_full();
         let metrics = self.metrics_of_all(full.map(|()| own))?;

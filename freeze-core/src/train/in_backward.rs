@@ -8,14 +8,13 @@ use candle_core::backprop::GradStore;
 use candle_core::{Tensor, TensorId};
 
 use super::eager::Lent;
-use super::seen::InBackward;
+use super::graphs::InBackward;
 use super::stop::OnNonFinite;
 use super::training::Training;
 use super::update::Update;
 use crate::error::{Error, Result};
-use crate::kernel::StorageId;
 use crate::model::Freezable;
-use crate::nn::{hand_over, survey};
+use crate::nn::hand_over;
 use crate::optim::GradClip;
 
 impl<M: Freezable> Training<M> {
@@ -75,7 +74,7 @@ impl<M: Freezable> Training<M> {
     /// An error if a step left the run half updated.
     pub(super) fn check_whole(&self) -> Result<()> {
         match self.in_backward {
-            Some(InBackward { torn: true, .. }) => {
+            Some(InBackward { torn: true }) => {
                 let why = "a step failed when some of its parameters were updated; resume the run \
                            from a checkpoint";
                 Err(Error::training(why))
@@ -100,9 +99,8 @@ impl<M: Freezable> Training<M> {
         let start = Instant::now();
         self.check_whole()?;
         self.check_in_backward()?;
-        self.look_at_graph(loss)?;
+        let ready = self.ready_in(loss)?;
         self.set_rates()?;
-        let ready = self.in_backward.iter().flat_map(|state| &state.ready).copied().collect();
         let clipping = self.clipping();
         let buffers = self.free_buffers();
         let lent = Lent::new(&mut self.optimizers, clipping, &self.trained, buffers.clone());
@@ -118,38 +116,6 @@ impl<M: Freezable> Training<M> {
         self.spent.update += took;
         self.spent.backward += start.elapsed().saturating_sub(took);
         self.done(done, updated)
-    }
-
-    /// Finds out which gradients of a loss come from operations of ours alone, if it has variables
-    /// that were not analysed yet.
-    fn look_at_graph(&mut self, loss: &Tensor) -> Result<()> {
-        let Some(state) = &mut self.in_backward else { return Ok(()) };
-        let frozen = self.freezer.plan().states().iter().map(|state| state.is_frozen());
-        if !frozen.clone().eq(state.frozen.iter().copied()) {
-            *state = InBackward { frozen: frozen.collect(), ..InBackward::default() };
-        }
-        let nodes = loss.sorted_nodes().into_iter();
-        let used: HashSet<TensorId> =
-            nodes.filter(|node| node.is_variable()).map(Tensor::id).collect();
-        if used.is_subset(&state.known) {
-            return Ok(());
-        }
-        // A frozen leaf may hold a weight that another leaf trains.
-        let model: &M = &self.freezer;
-        let frozen = model.named_tensors()?.into_iter().filter(|(_, tensor)| !tensor.is_variable());
-        let frozen: HashSet<StorageId> = frozen.map(|(_, tensor)| StorageId::of(&tensor)).collect();
-        let apart = self.trained.iter().filter(|(_, var)| !frozen.contains(&StorageId::of(var)));
-        let apart: HashSet<TensorId> = apart.map(|(_, var)| var.id()).collect();
-        let whole = survey(loss)?;
-        let whole: HashSet<&TensorId> = whole.intersection(&apart).collect();
-        for id in used {
-            match (state.known.insert(id), whole.contains(&id)) {
-                (true, true) => drop(state.ready.insert(id)),
-                (false, false) => drop(state.ready.remove(&id)),
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     fn done(

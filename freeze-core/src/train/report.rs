@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::stop::Stopped;
 use crate::audit::Finding;
 use crate::cache::CacheStats;
+use crate::parallel::Traffic;
 use crate::policy::Elapsed;
 use crate::train::Report;
 
@@ -45,6 +46,8 @@ pub struct EpochReport {
     pub spent: Spent,
     /// What the activation cache did in the epoch, if there is one; sizes and settings are those at its end.
     pub cache: Option<CacheStats>,
+    /// What this rank sent in the epoch, if the run is [`parallel`](super::Training::parallel).
+    pub traffic: Option<Traffic>,
     /// Leaves that do not train as planned, found in the first step and in the first one after
     /// leaves froze or thawed; each is also a `tracing` warning. Not checked with several losses
     /// per batch.

@@ -180,8 +180,16 @@ impl<M: Freezable> Training<M> {
         due: bool,
     ) -> Result<Stepped> {
         let mut look = None;
-        let own = self.own_gradients(loss, batch, due, &mut look);
-        let gathered = if due { self.exchanged(own)? } else { own? };
+        let gathered = if self.sends_within_backward() {
+            let (mean, has) = self.exchanged_within_backward(loss, batch.scale)?;
+            if let Some(loss) = loss {
+                look = self.look_if_due(loss, &has)?;
+            }
+            mean
+        } else {
+            let own = self.own_gradients(loss, batch, due, &mut look);
+            if due { self.exchanged(own)? } else { own? }
+        };
         let Some(mut grads) = gathered else {
             return Ok(Stepped { update: None, look, observed: None });
         };

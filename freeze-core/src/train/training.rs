@@ -9,10 +9,10 @@ use candle_core::Var;
 use super::clock::Clock;
 use super::driven::Driven;
 use super::generator::Generators;
+use super::graphs::{Graphs, InBackward};
 use super::metrics::{Lasting, Lost};
 use super::parallel::Ranks;
 use super::report::{Progress, Spent};
-use super::seen::InBackward;
 use super::shows::Shows;
 use super::stop::{EarlyStop, OnNonFinite, Stopped};
 use super::upcoming::Upcoming;
@@ -46,6 +46,7 @@ pub struct Training<M> {
     pub(super) clip_within: bool,
     /// The state of a run that updates within the backward.
     pub(super) in_backward: Option<InBackward>,
+    pub(super) graphs: Graphs,
     pub(super) sums: GradAccumulator,
     /// Memory for gradients.
     pub(super) buffers: Buffers,

@@ -25,6 +25,7 @@ impl<M: Freezable> Training<M> {
         let (_, told) = group.agree(&call, words)?;
         if let Some(ranks) = &mut self.ranks {
             ranks.saves_by_steps = told[0][0] != 0;
+            ranks.sent = ranks.group.traffic();
         }
         if !group.leads() {
             self.sinks.clear();

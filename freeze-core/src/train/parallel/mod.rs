@@ -1,7 +1,10 @@
 //! A run of several ranks: each computes its share of every batch, and all make the same update.
 
 mod begin;
+mod buckets;
+mod courier;
 mod exchange;
+mod flat;
 mod led;
 mod metrics;
 mod save;
@@ -9,11 +12,12 @@ mod setup;
 mod spread;
 mod step;
 
+use courier::Courier;
 pub(super) use step::Shared;
 
 use crate::error::Result;
 use crate::model::Freezable;
-use crate::parallel::{Call, Group, Parallel, fingerprint_of};
+use crate::parallel::{Call, Group, Parallel, Traffic, fingerprint_of};
 use crate::train::Training;
 
 /// The ranks of a run.
@@ -21,6 +25,9 @@ use crate::train::Training;
 pub(super) struct Ranks {
     group: Group,
     halves: bool,
+    bucket: Option<usize>,
+    /// Who sends gradients within the backward, after the first.
+    courier: Option<Courier>,
     /// Whether the ranks have begun with the same state.
     begun: bool,
     /// Whether the policy is asked on rank 0 for all.
@@ -29,6 +36,8 @@ pub(super) struct Ranks {
     saves_by_steps: bool,
     /// The fingerprint of what trains, which is the same on all ranks.
     plan: u64,
+    /// What had been sent when the epoch began.
+    sent: Traffic,
 }
 
 impl<M: Freezable> Training<M> {
@@ -79,15 +88,29 @@ impl<M: Freezable> Training<M> {
     /// # Ok::<(), freeze_core::Error>(())
     /// ```
     pub fn parallel(self, ranks: impl Into<Parallel>) -> Self {
-        let Parallel { group, halves } = ranks.into();
-        let ranks =
-            Ranks { group, halves, begun: false, led: false, saves_by_steps: false, plan: 0 };
+        let Parallel { group, halves, bucket } = ranks.into();
+        let ranks = Ranks {
+            group,
+            halves,
+            bucket,
+            courier: None,
+            begun: false,
+            led: false,
+            saves_by_steps: false,
+            plan: 0,
+            sent: Traffic::default(),
+        };
         Self { ranks: Some(ranks), ..self }
     }
 
     /// The ranks that the run is shared by.
     pub fn group(&self) -> Option<&Group> {
         self.ranks.as_ref().map(|ranks| &ranks.group)
+    }
+
+    /// What this rank has sent since the epoch began.
+    pub(super) fn traffic(&self) -> Option<Traffic> {
+        self.ranks.as_ref().map(|ranks| ranks.group.traffic().since(ranks.sent))
     }
 
     /// Has all ranks come to the same place: an error of one is an error of all.

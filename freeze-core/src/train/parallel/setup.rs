@@ -21,10 +21,17 @@ impl<M: Freezable> Training<M> {
         say("clipping", format!("{:?}", self.clip));
         say("what becomes of numbers that are not finite", format!("{:?}", self.on_non_finite));
         say("the batch norm policy", format!("{:?}", self.freezer.batch_norm()));
-        say(
-            "whether gradients travel as bf16",
-            format!("{:?}", self.ranks.as_ref().map(|ranks| ranks.halves)),
-        );
+        let ranks = self.ranks.as_ref();
+        let travel = ranks.map(|ranks| match (ranks.halves, ranks.bucket) {
+            (halves, None) => format!("at once, as {}", if halves { "bf16" } else { "they are" }),
+            (halves, Some(bytes)) => {
+                format!(
+                    "in buckets of {bytes} bytes, as {}",
+                    if halves { "bf16" } else { "they are" }
+                )
+            }
+        });
+        say("how gradients travel", travel.unwrap_or_default());
         let policy = self.policy.as_ref().map(|hook| hook.policy().describe());
         say("the policy", policy.unwrap_or_else(|| "none".into()));
         for (index, driven) in self.optimizers.iter().enumerate() {

@@ -1,0 +1,50 @@
+//! A thread that sends buckets while the backward goes on.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use super::flat::Flat;
+use crate::error::{Error, Result};
+use crate::parallel::Group;
+
+/// Sends what it is given in that order, and ends with the one who holds it.
+#[derive(Debug)]
+pub(super) struct Courier {
+    send: Sender<Flat>,
+    done: Receiver<Result<Flat>>,
+    under_way: usize,
+}
+
+impl Courier {
+    pub(super) fn new(group: &Group, halves: bool) -> Result<Self> {
+        let ((send, to_send), (hand_back, done), group) = (channel(), channel(), group.clone());
+        let carry = move || {
+            for mut flat in to_send {
+                let sum: Result<()> = Flat::add_up(&mut flat, &group, halves);
+                if hand_back.send(sum.map(|()| flat)).is_err() {
+                    break;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("freeze-gradients".into()).spawn(carry);
+        thread.map_err(|error| Error::training(format!("cannot start a thread: {error}")))?;
+        Ok(Self { send, done, under_way: 0 })
+    }
+
+    pub(super) fn take(&mut self, flat: Flat) -> Result<()> {
+        self.under_way += 1;
+        self.send.send(flat).map_err(|_| gone())
+    }
+
+    /// Waits for all that is under way; the first error, if there is one.
+    pub(super) fn all(&mut self) -> Result<Vec<Flat>> {
+        let waits = std::mem::take(&mut self.under_way);
+        let back: Vec<Result<Flat>> =
+            (0..waits).map(|_| self.done.recv().unwrap_or_else(|_| Err(gone()))).collect();
+        back.into_iter().collect()
+    }
+}
+
+fn gone() -> Error {
+    Error::training("the thread that sends gradients has ended")
+}
