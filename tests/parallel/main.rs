@@ -6,5 +6,6 @@ mod faults;
 mod leads;
 mod net;
 mod resume;
+mod shard;
 mod share;
 mod within;

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 const CHUNK: usize = 1 << 18;
 
 /// Passes the bytes of `tensor` to `sink`, piece by piece.
-pub(super) fn each_chunk(tensor: &Tensor, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+pub(crate) fn each_chunk(tensor: &Tensor, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let tensor = tensor.detach().to_device(&Device::Cpu)?.flatten_all()?;
     let mut bytes = Vec::with_capacity(CHUNK);
     macro_rules! chunks {

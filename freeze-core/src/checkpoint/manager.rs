@@ -171,6 +171,11 @@ impl Manager {
         }
     }
 
+    /// Whether [`save_if_due`](Self::save_if_due) would save now.
+    pub(crate) fn is_due(&self, progress: Elapsed) -> Result<bool> {
+        self.every.is_due(progress)
+    }
+
     /// Whether [`save_if_due`](Self::save_if_due) counts steps.
     pub(crate) fn counts_steps(&self) -> bool {
         matches!(self.every, Every::Steps(_))

@@ -112,6 +112,7 @@ mod writer;
 #[cfg(feature = "report")]
 pub(crate) use atomic::replace as replace_file;
 pub use best::Goal;
+pub(crate) use bytes::each_chunk;
 pub use history::{MetricHistory, Record};
 pub use manager::{Latest, Manager};
 pub use random::Resumable;

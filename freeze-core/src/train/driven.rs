@@ -10,7 +10,7 @@ use candle_core::{TensorId, Var};
 use candle_nn::Optimizer;
 
 use crate::error::Result;
-use crate::plan::PlanOptimizer;
+use crate::plan::{OptimizerState, PlanOptimizer, PlannedVar, Prepared, Released};
 
 /// An optimizer for [`Training`](super::Training). Implemented for every candle [`Optimizer`] that
 /// is a [`PlanOptimizer`] and `Send`.
@@ -48,12 +48,14 @@ pub(super) struct Driven {
     optimizer: Box<dyn TrainOptimizer>,
     base: f64,
     owned: HashSet<TensorId>,
+    /// The state to save, where ranks share it.
+    whole: Option<OptimizerState>,
 }
 
 impl Driven {
     pub(super) fn new(mut optimizer: impl TrainOptimizer) -> Self {
         let (base, owned) = (optimizer.rate(), optimizer.owned().into_iter().collect());
-        Self { optimizer: Box::new(optimizer), base, owned }
+        Self { optimizer: Box::new(optimizer), base, owned, whole: None }
     }
 
     /// The variables that it was built with.
@@ -80,6 +82,11 @@ impl Driven {
         self.optimizer.set_rate(self.base * share);
     }
 
+    /// Sets what is saved in place of what the optimizer holds.
+    pub(super) fn set_whole(&mut self, whole: Option<OptimizerState>) {
+        self.whole = whole;
+    }
+
     pub(super) fn as_plan(&mut self) -> &mut dyn PlanOptimizer {
         &mut *self.optimizer
     }
@@ -90,6 +97,36 @@ impl Driven {
 
     pub(super) fn as_any_mut(&mut self) -> &mut dyn Any {
         &mut *self.optimizer
+    }
+}
+
+/// The optimizer as it is saved and resumed.
+impl PlanOptimizer for Driven {
+    fn owned(&mut self) -> Vec<TensorId> {
+        self.optimizer.owned()
+    }
+
+    fn prepare_plan(&mut self, vars: &[PlannedVar]) -> Result<Prepared<'_, Released>> {
+        self.optimizer.prepare_plan(vars)
+    }
+
+    fn kind(&self) -> &'static str {
+        self.optimizer.kind()
+    }
+
+    fn save_state_as(&mut self, vars: &[PlannedVar]) -> Result<OptimizerState> {
+        match &self.whole {
+            Some(whole) => Ok(whole.clone()),
+            None => self.optimizer.save_state_as(vars),
+        }
+    }
+
+    fn prepare_state(
+        &mut self,
+        state: &OptimizerState,
+        vars: &[PlannedVar],
+    ) -> Result<Prepared<'_, ()>> {
+        self.optimizer.prepare_state(state, vars)
     }
 }
 

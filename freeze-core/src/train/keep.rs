@@ -32,7 +32,7 @@ impl<M: Freezable> Training<M> {
         self.check_whole()?;
         self.check_nothing_waits()?;
         let path = path.as_ref();
-        self.saved_by_first(|run| run.parts().save(path).map(|()| None)).map(|_| ())
+        self.saved_by_first(|_| Ok(true), |run| run.parts().save(path).map(|()| None)).map(|_| ())
     }
 
     /// Resumes from the latest complete checkpoint of the manager; `None` if there is none, or no
@@ -110,7 +110,14 @@ impl<M: Freezable> Training<M> {
     }
 
     pub(super) fn save_if_due(&mut self) -> Result<Option<PathBuf>> {
-        self.saved_by_first(Self::save_own_if_due)
+        self.saved_by_first(Self::saves_now, Self::save_own_if_due)
+    }
+
+    fn saves_now(&self) -> Result<bool> {
+        match &self.manager {
+            Some(manager) => Ok(self.clock.is_over() || manager.is_due(self.clock.elapsed())?),
+            None => Ok(false),
+        }
     }
 
     fn save_own_if_due(&mut self) -> Result<Option<PathBuf>> {
@@ -127,7 +134,7 @@ impl<M: Freezable> Training<M> {
         let elapsed = self.clock.elapsed();
         let mut parts = Checkpoint::of(&mut self.freezer).history(&mut self.history);
         for driven in &mut self.optimizers {
-            parts = parts.optimizer(driven.as_plan());
+            parts = parts.optimizer(driven);
         }
         if let Some(policy) = &mut self.policy {
             let (policy, observer) = policy.saved_parts();

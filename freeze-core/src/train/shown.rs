@@ -62,7 +62,14 @@ impl<M: Freezable> Training<M> {
         let elapsed = self.clock.elapsed();
         let Some(policy) = &mut self.policy else { return Ok(None) };
         let mut optimizers = as_plan(&mut self.optimizers);
-        policy.before_update(&self.freezer, &mut optimizers, grads, elapsed).map(Some)
+        let observed = policy.before_update(&self.freezer, &mut optimizers, grads, elapsed)?;
+        match observed.needs().is_empty() || !self.shards_state() {
+            true => Ok(Some(observed)),
+            false => Err(Error::training(
+                "the policy needs what is measured in updates, of which each rank makes a share; leave out \
+                 `shard_optimizer_state`, or take a policy of time",
+            )),
+        }
     }
 
     /// As [`before_update`](Self::before_update) for a step that updates within its backward.

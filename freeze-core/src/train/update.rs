@@ -39,8 +39,12 @@ impl<M: Freezable> Training<M> {
         }
         let plan = self.freezer.plan().clone();
         self.freezer.refine(&plan, &mut as_plan(&mut self.optimizers))?;
+        // Where ranks share the state, an optimizer sees a part of the gradients.
+        let shards = self.shards_state();
         self.clip_within = match &mut self.optimizers[..] {
-            [only] if self.clip != GradClip::None => only.as_plan().clip_within_step(self.clip)?,
+            [only] if self.clip != GradClip::None && !shards => {
+                only.as_plan().clip_within_step(self.clip)?
+            }
             _ => false,
         };
         self.planned();
@@ -78,9 +82,7 @@ impl<M: Freezable> Training<M> {
         };
         self.set_rates()?;
         let observed = self.before_update(grads)?;
-        for driven in &mut self.optimizers {
-            driven.update_reached(&vars, grads)?;
-        }
+        self.update_reached(&vars, grads)?;
         Ok((Update::Done { reached: !vars.is_empty(), grad_norm }, observed))
     }
 

@@ -13,7 +13,7 @@ impl<M: Freezable> Training<M> {
     /// all. `ready` is an error if this rank cannot run.
     pub(in crate::train) fn join(&mut self, ready: Result<()>) -> Result<()> {
         let Some(group) = self.group().cloned() else { return ready };
-        let words = ready.and_then(|()| self.setup_in_words());
+        let words = ready.and_then(|()| self.share_state()).and_then(|()| self.setup_in_words());
         let said = words.as_ref().map(Clone::clone).unwrap_or_default();
         let by_steps = self.manager.as_ref().is_some_and(Manager::counts_steps);
         let call = Call {

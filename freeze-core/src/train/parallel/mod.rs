@@ -7,11 +7,17 @@ mod exchange;
 mod flat;
 mod led;
 mod metrics;
+mod owners;
 mod save;
 mod setup;
+mod sharded;
 mod spread;
+mod states;
 mod step;
 
+use std::collections::HashMap;
+
+use candle_core::TensorId;
 use courier::Courier;
 pub(super) use step::Shared;
 
@@ -28,6 +34,9 @@ pub(super) struct Ranks {
     bucket: Option<usize>,
     /// Who sends gradients within the backward, after the first.
     courier: Option<Courier>,
+    shards: bool,
+    /// Which rank updates which variable, if they share the optimizer state.
+    owners: Option<HashMap<TensorId, usize>>,
     /// Whether the ranks have begun with the same state.
     begun: bool,
     /// Whether the policy is asked on rank 0 for all.
@@ -88,12 +97,14 @@ impl<M: Freezable> Training<M> {
     /// # Ok::<(), freeze_core::Error>(())
     /// ```
     pub fn parallel(self, ranks: impl Into<Parallel>) -> Self {
-        let Parallel { group, halves, bucket } = ranks.into();
+        let Parallel { group, halves, bucket, shards } = ranks.into();
         let ranks = Ranks {
             group,
             halves,
             bucket,
             courier: None,
+            shards,
+            owners: None,
             begun: false,
             led: false,
             saves_by_steps: false,

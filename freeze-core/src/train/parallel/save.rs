@@ -9,15 +9,25 @@ use crate::parallel::Call;
 use crate::train::Training;
 
 impl<M: Freezable> Training<M> {
-    /// Has rank 0 save, and tells all what it says.
+    /// Has rank 0 save, if it is due, and tells all what it says.
     pub(in crate::train) fn saved_by_first(
         &mut self,
+        due: impl FnOnce(&Self) -> Result<bool>,
         save: impl FnOnce(&mut Self) -> Result<Option<PathBuf>>,
     ) -> Result<Option<PathBuf>> {
         let Some(group) = self.group().cloned() else { return save(self) };
-        let bytes = group
-            .spread("saving a checkpoint", || to_bytes(&save(self)?).map_err(Error::training))?;
-        from_bytes(&bytes).map_err(Error::training)
+        if self.shards_state() {
+            let due =
+                group.spread("whether a checkpoint is due", || Ok(vec![u8::from(due(self)?)]))?;
+            if due != [1] {
+                return Ok(None);
+            }
+            self.gather_states()?;
+        }
+        let saved =
+            group.spread("saving a checkpoint", || to_bytes(&save(self)?).map_err(Error::training));
+        self.let_go_of_states();
+        from_bytes(&saved?).map_err(Error::training)
     }
 
     /// Has rank 0 resume, and all others take its state.

@@ -32,6 +32,7 @@ impl<M: Freezable> Training<M> {
             }
         });
         say("how gradients travel", travel.unwrap_or_default());
+        say("whether the optimizer state is sharded", self.shards_state().to_string());
         let policy = self.policy.as_ref().map(|hook| hook.policy().describe());
         say("the policy", policy.unwrap_or_else(|| "none".into()));
         for (index, driven) in self.optimizers.iter().enumerate() {

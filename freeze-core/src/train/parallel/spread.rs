@@ -26,6 +26,7 @@ impl<M: Freezable> Training<M> {
         let (taken, _) = group.agree(&call, taken)?;
         self.check_equal()?;
         self.draw_apart()?;
+        self.keep_own_states()?;
         self.ranks.iter_mut().for_each(|ranks| ranks.begun = true);
         Ok(taken)
     }
