@@ -8,10 +8,11 @@ use imports::{Module, modules};
 
 /// The folders and files of `freeze-core/src`, from the ground up; `docs/ARCHITECTURE.md` says what each
 /// is for.
-const FLOORS: [&str; 18] = [
+const FLOORS: [&str; 19] = [
     "error",
     "bits",
     "kernel",
+    "parallel",
     "cuda",
     "plan",
     "model",

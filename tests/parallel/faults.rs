@@ -83,6 +83,15 @@ fn another_model_type_or_optimizer_is_refused_by_name() {
 }
 
 #[test]
+fn what_needs_each_gradient_at_once_is_refused_by_name() {
+    let said = errors(2, |group| {
+        let mut run = plain(DType::F32)?.update_in_backward().parallel(group);
+        drive(&mut run, |_| Ok(true)).map(|_| ())
+    });
+    said.iter().for_each(|said| assert!(said.contains("no place for `parallel`"), "{said}"));
+}
+
+#[test]
 fn a_rank_that_changes_its_plan_alone_is_named_with_leaf_and_states() {
     let said = errors(3, |group| {
         let mut run = plain(DType::F32)?.parallel(group.clone());

@@ -8,7 +8,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Tensor, TensorId};
 
 use super::eager::Lent;
-use super::graphs::InBackward;
+use super::seen::InBackward;
 use super::stop::OnNonFinite;
 use super::training::Training;
 use super::update::Update;

@@ -8,6 +8,7 @@ mod flat;
 mod led;
 mod metrics;
 mod owners;
+pub(super) mod ranks;
 mod save;
 mod setup;
 mod sharded;
@@ -15,39 +16,13 @@ mod spread;
 mod states;
 mod step;
 
-use std::collections::HashMap;
-
-use candle_core::TensorId;
-use courier::Courier;
+use ranks::Ranks;
 pub(super) use step::Shared;
 
 use crate::error::Result;
 use crate::model::Freezable;
 use crate::parallel::{Call, Group, Parallel, Traffic, fingerprint_of};
 use crate::train::Training;
-
-/// The ranks of a run.
-#[derive(Debug)]
-pub(super) struct Ranks {
-    group: Group,
-    halves: bool,
-    bucket: Option<usize>,
-    /// Who sends gradients within the backward, after the first.
-    courier: Option<Courier>,
-    shards: bool,
-    /// Which rank updates which variable, if they share the optimizer state.
-    owners: Option<HashMap<TensorId, usize>>,
-    /// Whether the ranks have begun with the same state.
-    begun: bool,
-    /// Whether the policy is asked on rank 0 for all.
-    led: bool,
-    /// Whether rank 0 saves between steps.
-    saves_by_steps: bool,
-    /// The fingerprint of what trains, which is the same on all ranks.
-    plan: u64,
-    /// What had been sent when the epoch began.
-    sent: Traffic,
-}
 
 impl<M: Freezable> Training<M> {
     /// Shares the run with other ranks, each of which runs the same program on its share of every batch: see
@@ -97,21 +72,7 @@ impl<M: Freezable> Training<M> {
     /// # Ok::<(), freeze_core::Error>(())
     /// ```
     pub fn parallel(self, ranks: impl Into<Parallel>) -> Self {
-        let Parallel { group, halves, bucket, shards } = ranks.into();
-        let ranks = Ranks {
-            group,
-            halves,
-            bucket,
-            courier: None,
-            shards,
-            owners: None,
-            begun: false,
-            led: false,
-            saves_by_steps: false,
-            plan: 0,
-            sent: Traffic::default(),
-        };
-        Self { ranks: Some(ranks), ..self }
+        Self { ranks: Some(Ranks::new(ranks.into())), ..self }
     }
 
     /// The ranks that the run is shared by.

@@ -1,32 +1,15 @@
-//! What a run knows of the graphs of its losses.
+//! Which gradients of a loss are complete within its backward.
 
 use std::collections::HashSet;
 
 use candle_core::{Tensor, TensorId};
 
+use super::seen::Graphs;
 use super::training::Training;
 use crate::error::Result;
 use crate::kernel::StorageId;
 use crate::model::Freezable;
 use crate::nn::survey;
-
-/// Which gradients are complete within the backward.
-#[derive(Debug, Default)]
-pub(super) struct Graphs {
-    /// Which leaves were frozen when graphs were analysed.
-    frozen: Vec<bool>,
-    /// The variables whose gradients were analysed.
-    known: HashSet<TensorId>,
-    /// Those of them whose gradients come from operations of ours alone.
-    ready: HashSet<TensorId>,
-}
-
-/// The state of a run that updates within the backward.
-#[derive(Debug, Default)]
-pub(super) struct InBackward {
-    /// Whether a step failed after it had updated some parameters.
-    pub(super) torn: bool,
-}
 
 impl<M: Freezable> Training<M> {
     /// The variables of a loss whose gradients come from operations of ours alone, and so are complete within the

@@ -1,0 +1,50 @@
+//! The ranks of a run, as the run holds them.
+
+use std::collections::HashMap;
+
+use candle_core::TensorId;
+
+use super::courier::Courier;
+use crate::parallel::{Group, Parallel, Traffic};
+
+/// The ranks of a run.
+#[derive(Debug)]
+pub(in crate::train) struct Ranks {
+    pub(super) group: Group,
+    pub(super) halves: bool,
+    pub(super) bucket: Option<usize>,
+    /// Who sends gradients within the backward, after the first.
+    pub(super) courier: Option<Courier>,
+    pub(super) shards: bool,
+    /// Which rank updates which variable, if they share the optimizer state.
+    pub(super) owners: Option<HashMap<TensorId, usize>>,
+    /// Whether the ranks have begun with the same state.
+    pub(super) begun: bool,
+    /// Whether the policy is asked on rank 0 for all.
+    pub(super) led: bool,
+    /// Whether rank 0 saves between steps.
+    pub(super) saves_by_steps: bool,
+    /// The fingerprint of what trains, which is the same on all ranks.
+    pub(super) plan: u64,
+    /// What had been sent when the epoch began.
+    pub(super) sent: Traffic,
+}
+
+impl Ranks {
+    pub(super) fn new(parallel: Parallel) -> Self {
+        let Parallel { group, halves, bucket, shards } = parallel;
+        Self {
+            group,
+            halves,
+            bucket,
+            courier: None,
+            shards,
+            owners: None,
+            begun: false,
+            led: false,
+            saves_by_steps: false,
+            plan: 0,
+            sent: Traffic::default(),
+        }
+    }
+}
