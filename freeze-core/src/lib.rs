@@ -22,6 +22,7 @@
 //! | save backward work wherever the frozen layers are | [`nn`] |
 //! | find out why a layer does not learn, or what a plan would cost | [`audit`], [`forecast`] |
 //! | stop and resume exactly | [`checkpoint`] |
+//! | train on several processes | [`parallel`], [`Training::parallel`] |
 //! | fine-tune a pretrained model | `models`, with the feature of that name |
 //!
 //! # Environment

@@ -28,7 +28,8 @@ impl<M: Freezable> Training<M> {
     /// Shares the run with other ranks, each of which runs the same program on its share of every batch: see
     /// [`Sampler`](super::Sampler).
     ///
-    /// Before the first step all ranks take the weights, optimizer state, generators and position of rank 0. Each step
+    /// Before the first step all ranks take the weights, optimizer state, generators and position of rank 0, as a checkpoint
+    /// in a temporary file; so optimizers must be able to save their state, as those of [`optim`](crate::optim). Each step
     /// averages losses and gradients over the ranks, so that all make the same update; only gradients of what
     /// trains are sent. Rank 0 asks the policy, saves, resumes for all, and writes metrics; its decisions hold for
     /// all. The other ranks' sinks, [`watch`](Self::watch) and checkpoint managers do nothing. Metrics that are passed to
