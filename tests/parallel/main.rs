@@ -5,6 +5,7 @@ mod equal;
 mod faults;
 mod leads;
 mod net;
+mod odd;
 mod resume;
 mod shard;
 mod share;
