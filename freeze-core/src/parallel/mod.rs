@@ -19,14 +19,17 @@
 
 mod collective;
 mod group;
+mod meeting;
 mod notice;
 mod settings;
 mod threads;
+mod traffic;
 mod words;
 
 pub use collective::{Collective, Numbers};
-pub(crate) use group::Call;
-pub use group::{Group, Traffic};
+pub use group::Group;
+pub(crate) use meeting::Call;
 pub use settings::Parallel;
 pub use threads::Threads;
+pub use traffic::Traffic;
 pub(crate) use words::{Words, fingerprint, fingerprint_of};

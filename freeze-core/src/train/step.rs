@@ -1,73 +1,17 @@
 //! One batch: backward, update, policy.
 
-use std::time::{Duration, Instant};
+use candle_core::{DType, Tensor};
 
-use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor, TensorId};
-
-use super::clock::Length;
 use super::driven::as_plan;
-use super::epoch::Epoch;
-use super::parallel::Shared;
-use super::report::{Progress, Spent, Step};
+use super::gradients::{Stepped, audited};
+use super::report::{Progress, Step};
 use super::stop::{OnNonFinite, Stopped};
 use super::training::Training;
 use super::update::Update;
-use crate::audit::{Finding, glance_at};
-use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
 use crate::model::Freezable;
-use crate::nn::backward_into;
-use crate::train::hook::{Audited, BoxedHook, Observed};
-
-/// What backward and update of a step did.
-struct Stepped {
-    /// `None` if the batch was only accumulated.
-    update: Option<Update>,
-    look: Option<Look>,
-    observed: Option<Observed>,
-}
-
-/// The findings of a step, and which leaves were frozen.
-type Look = (Vec<Finding>, Vec<bool>);
 
 impl<M: Freezable> Training<M> {
-    /// Returns the next epoch, or the unfinished one; `None` when the run is over.
-    ///
-    /// # Errors
-    ///
-    /// No [`length`](Self::length) is set, a trained variable has no optimizer, or the last epoch's
-    /// batches are done and [`epoch_end`](Self::epoch_end) was not called; or, before the first
-    /// epoch, the folder has checkpoints that the run was not resumed from, or the run could not be
-    /// saved.
-    pub fn next_epoch(&mut self) -> Result<Option<Epoch>> {
-        let ready = self.check_ready();
-        self.join(ready)?;
-        if self.clock.is_over() {
-            self.finish_sinks();
-            return Ok(None);
-        }
-        let can_begin = self.check_begin();
-        self.all_can("beginning", can_begin)?;
-        self.begin_together()?;
-        self.begin_policy()?;
-        self.clock.begin_epoch()?;
-        self.recheck_cache();
-        self.cached = self.cache.as_ref().map(ActivationCache::stats).unwrap_or_default();
-        self.upcoming = None;
-        // With the first step: the forward before it has moved the cache to the frozen front.
-        self.told = false;
-        (self.began, self.spent) = (Instant::now(), Spent::default());
-        let length = self.clock.length;
-        Ok(Some(Epoch {
-            index: self.clock.epoch,
-            epochs: length.epochs,
-            batches: length.batches,
-            done: self.clock.batches_done(),
-            seed: self.clock.seed,
-        }))
-    }
-
     /// Takes the loss of a batch: computes its gradients and, when enough batches are accumulated,
     /// clips and updates. Between updates the policy may freeze, and a checkpoint may be saved.
     ///
@@ -142,16 +86,6 @@ impl<M: Freezable> Training<M> {
         Ok(report)
     }
 
-    /// An error unless the next epoch can begin.
-    fn check_ready(&mut self) -> Result<()> {
-        self.check_whole()?;
-        self.ready()?;
-        match self.clock.epoch_is_full() {
-            true => Err(Error::training("the epoch's batches are done; call `epoch_end`")),
-            false => Ok(()),
-        }
-    }
-
     fn check_place(&self) -> Result<()> {
         if !self.clock.within {
             return Err(Error::training("no epoch is under way; call `next_epoch` first"));
@@ -164,116 +98,6 @@ impl<M: Freezable> Training<M> {
             )));
         }
         Ok(())
-    }
-
-    fn backward_with_update(&mut self, loss: &Tensor) -> Result<Stepped> {
-        let observed = self.before_backward()?;
-        let (update, reached) = self.backward_and_update(loss)?;
-        let look = self.look_if_due(loss, &|id| reached.contains(&id))?;
-        Ok(Stepped { update: Some(update), look, observed })
-    }
-
-    fn backward_then_update(
-        &mut self,
-        loss: Option<&Tensor>,
-        batch: Shared,
-        due: bool,
-    ) -> Result<Stepped> {
-        let mut look = None;
-        let gathered = if self.sends_within_backward() {
-            let (mean, has) = self.exchanged_within_backward(loss, batch.scale)?;
-            if let Some(loss) = loss {
-                look = self.look_if_due(loss, &has)?;
-            }
-            mean
-        } else {
-            let own = self.own_gradients(loss, batch, due, &mut look);
-            if due { self.exchanged(own)? } else { own? }
-        };
-        let Some(mut grads) = gathered else {
-            return Ok(Stepped { update: None, look, observed: None });
-        };
-        let (update, observed) = self.timed_update(&mut grads)?;
-        Ok(Stepped { update: Some(update), look, observed })
-    }
-
-    /// The gradients to update with, if an update is due.
-    fn own_gradients(
-        &mut self,
-        loss: Option<&Tensor>,
-        batch: Shared,
-        due: bool,
-        look: &mut Option<Look>,
-    ) -> Result<Option<GradStore>> {
-        let grads = match loss {
-            Some(loss) => {
-                let grads;
-                (grads, *look) = self.backward(loss, batch.scale)?;
-                Some(grads)
-            }
-            // A rank without a share counts in the mean of what is accumulated.
-            None => batch.loss.is_finite().then(GradStore::default),
-        };
-        self.gathered(grads, batch.total, due)
-    }
-
-    /// The gradients of a loss, and the findings if no step has been checked since leaves froze or
-    /// thawed.
-    fn backward(&mut self, loss: &Tensor, scale: f64) -> Result<(GradStore, Option<Look>)> {
-        let Length { accumulate, turns, .. } = self.clock.length;
-        let buffers = self.free_buffers();
-        // The mean is over all losses; the parameters of each turn have one loss per batch.
-        let scale = if accumulate > 1 { scale * turns as f64 } else { scale };
-        let grads = timed(&mut self.spent.backward, || match scale {
-            1.0 => backward_into(loss, buffers.as_ref()),
-            scale => backward_into(&(loss * scale)?, buffers.as_ref()),
-        })?;
-        let look = self.look_if_due(loss, &|id| grads.get_id(id).is_some())?;
-        Ok((grads, look))
-    }
-
-    /// The findings of a step whose gradients reached the variables for which `reached` is true.
-    fn look_if_due(
-        &mut self,
-        loss: &Tensor,
-        reached: &dyn Fn(TensorId) -> bool,
-    ) -> Result<Option<Look>> {
-        let audited = audited(&mut self.policy, &mut self.audited);
-        Ok(match (audited.is_due(&self.freezer), self.clock.length.turns) {
-            (None, _) => None,
-            (Some(frozen), 1) => Some((glance_at(&self.freezer, loss, reached)?, frozen)),
-            // The loss of one turn does not have to reach everything that trains.
-            (Some(frozen), _) => Some((Vec::new(), frozen)),
-        })
-    }
-
-    /// Adds gradients up over batches, if they are accumulated.
-    fn gathered(
-        &mut self,
-        grads: Option<GradStore>,
-        weight: f64,
-        due: bool,
-    ) -> Result<Option<GradStore>> {
-        if self.clock.length.accumulate == 1 {
-            return Ok(grads);
-        }
-        if let Some(grads) = grads {
-            if self.group().is_none() {
-                self.check_reached(&grads)?;
-            }
-            self.sums.accumulate_grads(grads, weight)?;
-        }
-        match due && !self.sums.is_empty() {
-            true => Ok(Some(self.sums.take()?)),
-            false => Ok(None),
-        }
-    }
-
-    fn timed_update(&mut self, grads: &mut GradStore) -> Result<(Update, Option<Observed>)> {
-        let start = Instant::now();
-        let update = self.update(grads);
-        self.spent.update += start.elapsed();
-        update
     }
 
     fn unfit_loss(&mut self, report: Step, rank: Option<usize>) -> Result<Step> {
@@ -339,14 +163,6 @@ impl<M: Freezable> Training<M> {
     }
 }
 
-/// The record of checked steps: the policy's, if there is a policy.
-fn audited<'a>(policy: &'a mut Option<BoxedHook>, own: &'a mut Audited) -> &'a mut Audited {
-    match policy {
-        Some(policy) => policy.audited(),
-        None => own,
-    }
-}
-
 /// The loss as a number.
 fn scalar(loss: &Tensor) -> Result<f64> {
     if loss.elem_count() != 1 {
@@ -356,12 +172,4 @@ fn scalar(loss: &Tensor) -> Result<f64> {
         )));
     }
     Ok(loss.detach().to_dtype(DType::F64)?.flatten_all()?.get(0)?.to_scalar()?)
-}
-
-/// Runs `work` and adds the time it takes to `total`.
-fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let result = work();
-    *total += start.elapsed();
-    result
 }

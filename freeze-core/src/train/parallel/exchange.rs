@@ -54,7 +54,6 @@ impl<M: Freezable> Training<M> {
         loss: Option<&Tensor>,
         scale: f64,
     ) -> Result<(Option<GradStore>, impl Fn(TensorId) -> bool + use<M>)> {
-        let ready = loss.map(|loss| self.ready_in(loss)).transpose()?.unwrap_or_default();
         let Some(ranks) = &mut self.ranks else { return Err(Error::training("it has no ranks")) };
         let (group, halves) = (ranks.group.clone(), ranks.halves);
         let courier = match ranks.courier.take() {
@@ -62,43 +61,19 @@ impl<M: Freezable> Training<M> {
             None => Courier::new(&group, halves)?,
         };
         let (bytes, share) = (ranks.bucket.unwrap_or(usize::MAX), 1.0 / group.size() as f64);
-        let sending = Rc::new(RefCell::new(Sending {
-            buckets: Buckets::new(&self.trained, bytes, share),
-            courier,
-            error: None,
-        }));
-        let start = Instant::now();
+        let buckets = Buckets::new(&self.trained, bytes, share);
+        let sending = Rc::new(RefCell::new(Sending { buckets, courier, error: None }));
         let rest = match loss {
-            Some(loss) => {
-                let (shared, buffers) = (sending.clone(), self.free_buffers());
-                let given = buffers.clone();
-                let receive = move |id, gradient: Tensor| {
-                    shared.borrow_mut().receive(id, &gradient)?;
-                    given.iter().for_each(|buffers| buffers.give_back(&gradient));
-                    Ok(())
-                };
-                let scaled;
-                let loss = match scale {
-                    1.0 => loss,
-                    scale => {
-                        scaled = (loss * scale)?;
-                        &scaled
-                    }
-                };
-                hand_over(loss, &ready, buffers.as_ref(), Box::new(receive))
-            }
+            Some(loss) => self.backward_sending(loss, scale, &sending),
             None => Ok(GradStore::default()),
         };
-        self.spent.backward += start.elapsed();
         let Ok(sending) = Rc::try_unwrap(sending) else {
             return Err(Error::training("the backward still holds its gradients"));
         };
         let Sending { mut buckets, mut courier, error } = sending.into_inner();
-        let put = match (error, rest) {
-            (Some(error), _) => Err(error),
-            (None, rest) => {
-                rest.map_err(Error::from).and_then(|rest| self.put_all(&mut buckets, &rest))
-            }
+        let put = match error {
+            Some(error) => Err(error),
+            None => rest.and_then(|rest| self.put_all(&mut buckets, &rest)),
         };
         let mut travelled = courier.all()?;
         if put.is_err() {
@@ -115,6 +90,28 @@ impl<M: Freezable> Training<M> {
         }
         let mean = buckets.unpack(travelled)?;
         Ok((mean, move |id| buckets.has(id)))
+    }
+
+    /// The backward of a loss times `scale`, which sends buckets; returns the gradients that are complete only now.
+    fn backward_sending(
+        &mut self,
+        loss: &Tensor,
+        scale: f64,
+        sending: &Rc<RefCell<Sending>>,
+    ) -> Result<GradStore> {
+        let start = Instant::now();
+        let ready = self.ready_in(loss)?;
+        let (buffers, sending) = (self.free_buffers(), sending.clone());
+        let used = buffers.clone();
+        let receive = move |id, gradient: Tensor| {
+            sending.borrow_mut().receive(id, &gradient)?;
+            used.iter().for_each(|buffers| buffers.give_back(&gradient));
+            Ok(())
+        };
+        let loss = if scale == 1.0 { loss.clone() } else { (loss * scale)? };
+        let rest = hand_over(&loss, &ready, buffers.as_ref(), Box::new(receive));
+        self.spent.backward += start.elapsed();
+        Ok(rest?)
     }
 }
 

@@ -1,0 +1,151 @@
+//! How ranks agree on a call.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::collective::Collective;
+use super::notice::{Notice, Status};
+use super::traffic::Traffic;
+use super::words::{Words, difference};
+use crate::error::{Error, Result};
+
+#[derive(Debug)]
+pub(super) struct Ranks {
+    pub(super) collective: Box<dyn Collective>,
+    pub(super) state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Why the ranks can do nothing together any more.
+    over: Option<String>,
+    /// The last error of this rank.
+    pub(super) failed: Option<String>,
+    pub(super) traffic: Traffic,
+}
+
+/// What a rank is about to do.
+pub(crate) struct Call<'a> {
+    /// The call, in words.
+    pub(crate) what: &'a str,
+    /// A fingerprint of what must be the same on all ranks.
+    pub(crate) same: u64,
+    /// What must be the same, in words: used only where it is not.
+    pub(crate) words: &'a dyn Fn() -> Words,
+    /// What the others get to know.
+    pub(crate) numbers: [u64; 2],
+}
+
+impl<'a> Call<'a> {
+    /// A call that all ranks make in the same way.
+    pub(crate) fn plain(what: &'a str, numbers: [u64; 2]) -> Self {
+        Self { what, same: 0, words: &Words::new, numbers }
+    }
+}
+
+impl Ranks {
+    /// Tells the others what this rank is about to do, and returns what they bring if all do the same.
+    pub(super) fn meet(
+        &self,
+        state: &mut State,
+        call: &Call<'_>,
+        fault: Option<&str>,
+    ) -> Result<Vec<[u64; 2]>> {
+        if let Some(why) = &state.over {
+            return Err(Error::training(format!("the ranks have parted: {why}")));
+        }
+        let status = if fault.is_some() { Status::Failed } else { Status::Ready };
+        let words = || match fault {
+            Some(fault) => vec![("fault".to_string(), fault.to_string())],
+            None => {
+                let mut words = vec![("the call".to_string(), call.what.to_string())];
+                words.extend((call.words)());
+                words
+            }
+        };
+        let own = Notice::new(status, call.what, call.same, call.numbers);
+        let told = self.exchange(&own, &words);
+        let told = ended(state, told)?;
+        match told {
+            Ok(numbers) => Ok(numbers),
+            Err((error, over)) => {
+                if over {
+                    state.over = Some(error.to_string());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The numbers of all ranks; or the error of one or between them, and whether it ends the group.
+    fn exchange(
+        &self,
+        own: &Notice,
+        words: &dyn Fn() -> Words,
+    ) -> Result<std::result::Result<Vec<[u64; 2]>, (Error, bool)>> {
+        let mut all = vec![0; Notice::BYTES * self.collective.size()];
+        self.collective.all_gather(&own.to_bytes(), &mut all)?;
+        let all: Vec<Notice> = all.chunks_exact(Notice::BYTES).map(Notice::from_bytes).collect();
+        let same = all.iter().all(|notice| notice.is_call_of(&all[0]));
+        if same && all.iter().all(|notice| notice.status == Status::Ready) {
+            return Ok(Ok(all.iter().map(|notice| notice.numbers).collect()));
+        }
+        let told = self.tell(&words())?;
+        let first = |status| all.iter().position(|notice| notice.status == status);
+        let said = |rank: usize| told[rank].first().map_or("", |(_, said)| said);
+        let error = match (first(Status::Left), first(Status::Failed)) {
+            (Some(rank), _) => Error::rank(rank, format!("it left the others: {}", said(rank))),
+            (None, Some(rank)) => return Ok(Err((Error::rank(rank, said(rank)), !same))),
+            (None, None) => difference(&told),
+        };
+        Ok(Err((error, true)))
+    }
+
+    /// The words of all ranks.
+    fn tell(&self, own: &Words) -> Result<Vec<Words>> {
+        let own = serde_json::to_vec(own).unwrap_or_default();
+        let mut lens = vec![0; 8 * self.collective.size()];
+        self.collective.all_gather(&(own.len() as u64).to_le_bytes(), &mut lens)?;
+        let lens: Vec<usize> = lens
+            .chunks_exact(8)
+            .map(|len| u64::from_le_bytes(std::array::from_fn(|i| len[i])) as usize)
+            .collect();
+        let all = self.each(&lens, own)?;
+        Ok(all.iter().map(|words| serde_json::from_slice(words).unwrap_or_default()).collect())
+    }
+
+    /// The bytes of all ranks, whose numbers are known.
+    pub(super) fn each(&self, lens: &[usize], own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+        let rank = self.collective.rank();
+        let bytes = |(root, &len): (usize, &usize)| {
+            let mut bytes = if root == rank { own.clone() } else { vec![0; len] };
+            self.collective.broadcast(&mut bytes, root).map(|()| bytes)
+        };
+        lens.iter().enumerate().map(bytes).collect()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A result of the collective; an error ends the group.
+pub(super) fn ended<T>(state: &mut State, result: Result<T>) -> Result<T> {
+    result.inspect_err(|error| state.over = Some(error.to_string()))
+}
+
+/// The others must not wait for a rank that comes no more.
+impl Drop for Ranks {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if state.over.is_some() {
+            return;
+        }
+        let why = match (std::thread::panicking(), state.failed.take()) {
+            (true, _) => "it panicked".to_string(),
+            (false, Some(failed)) => failed,
+            (false, None) => "its run was dropped".to_string(),
+        };
+        let words = || vec![("left".to_string(), why.clone())];
+        let _ = self.exchange(&Notice::new(Status::Left, "", 0, [0; 2]), &words);
+    }
+}
