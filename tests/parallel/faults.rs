@@ -112,6 +112,27 @@ fn a_rank_that_changes_its_plan_alone_is_named_with_leaf_and_states() {
 }
 
 #[test]
+fn a_weight_that_differs_on_one_rank_is_named_at_the_end_of_the_epoch() {
+    let said = errors(3, |group| {
+        let rank = group.rank();
+        let mut run = plain(DType::F32)?.parallel(group);
+        drive(&mut run, |run| {
+            if rank == 1 && run.elapsed().step == 5 {
+                let named = run.freezer().named_vars();
+                let bias = named.iter().find(|(name, _)| name == "body.0.bias");
+                let (_, bias) = bias.expect("a bias");
+                bias.set(&(bias.as_tensor() + 1e-7)?)?;
+            }
+            Ok(true)
+        })
+        .map(|_| ())
+    });
+    for said in said {
+        assert!(said.starts_with("rank 1: the checksum of `body.0.bias` is "), "{said}");
+    }
+}
+
+#[test]
 fn a_rank_that_ends_early_leaves_or_panics_is_named() {
     // What rank 1 does after three steps.
     let rows: [(fn(&mut Training<Net>) -> Result<()>, &str, &str); 3] = [
