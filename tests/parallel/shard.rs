@@ -127,6 +127,12 @@ fn a_checkpoint_holds_the_whole_state_for_any_number_of_ranks_sharded_or_not() -
         let later = all(Row { shards, ..row }, folder.path(), steps, size)?;
         let apart = distance(&whole[0].0, &later[0].0);
         assert!(apart <= bound, "{size} ranks, {shards}: {apart}");
+        // Each rank has taken the whole state up, and let go of that of the others.
+        let of_last = |ranks: &[(Vec<f64>, Vec<usize>)]| -> usize {
+            ranks.iter().filter_map(|rank| rank.1.last()).sum()
+        };
+        let copies = if shards { 1 } else { size };
+        assert_eq!(of_last(&later), copies * of_last(&whole[..1]), "{size} ranks, {shards}");
     }
     let folder = folder();
     all(row, folder.path(), 15, 2)?;
