@@ -1,12 +1,33 @@
-//! Runs of several ranks.
+//! Runs of several ranks, and what ranks do together: every case of the table over threads, and with
+//! `--features mpi` over processes too, which this binary starts of itself by `mpirun`.
 
 mod batch_norm;
 mod equal;
 mod faults;
+mod laws;
 mod leads;
 mod net;
 mod odd;
+mod ranks;
 mod resume;
 mod shard;
 mod share;
 mod within;
+
+/// A test for each case: a function that every rank runs.
+macro_rules! cases {
+    ($($file:ident: $($case:ident),+;)+) => {
+        $($(
+            #[test]
+            fn $case() {
+                ranks::run(stringify!($case), $file::$case);
+            }
+        )+)+
+    };
+}
+
+cases! {
+    laws: sums_are_those_of_one_after_the_other, sums_come_again, halves_are_rounded_once,
+        every_rank_can_broadcast, what_is_gathered_lies_by_rank, a_barrier_is_passed_by_all_or_none,
+        calls_may_come_from_any_thread, wrong_calls_are_errors;
+}

@@ -173,6 +173,12 @@ pub enum Error {
         /// What it did, and the remedy.
         why: String,
     },
+    /// MPI cannot be used.
+    #[error("MPI: {why}")]
+    Mpi {
+        /// The reason and the remedy.
+        why: String,
+    },
     /// A training step reached no parameter.
     #[error("no gradient reached any of the {trained} trained variables{hint}")]
     NoGradient {
@@ -393,6 +399,11 @@ impl Error {
 
     pub(crate) fn cache(why: impl Into<String>) -> Self {
         Self::Cache { why: why.into() }
+    }
+
+    #[cfg(feature = "mpi")]
+    pub(crate) fn mpi(why: impl Into<String>) -> Self {
+        Self::Mpi { why: why.into() }
     }
 
     pub(crate) fn policy(policy: &str, why: impl Into<String>) -> Self {

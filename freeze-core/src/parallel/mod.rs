@@ -20,6 +20,8 @@
 mod collective;
 mod group;
 mod meeting;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod notice;
 mod settings;
 mod threads;
@@ -29,6 +31,8 @@ mod words;
 pub use collective::{Collective, Numbers};
 pub use group::Group;
 pub(crate) use meeting::Call;
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
 pub use settings::Parallel;
 pub use threads::Threads;
 pub use traffic::Traffic;

@@ -147,6 +147,9 @@ impl Collective for Threads {
     }
 
     fn broadcast(&self, bytes: &mut [u8], root: usize) -> Result<()> {
+        if root >= self.size() {
+            return Err(Error::count("root", root, "less than the number of ranks"));
+        }
         let own = if self.rank == root { bytes.to_vec() } else { Vec::new() };
         let all = self.exchange(Brought::Bytes(own))?;
         bytes.copy_from_slice(same(all[root].bytes(), bytes.len(), root)?);
@@ -154,6 +157,9 @@ impl Collective for Threads {
     }
 
     fn all_gather(&self, bytes: &[u8], all: &mut [u8]) -> Result<()> {
+        if all.len() != bytes.len() * self.size() {
+            return Err(Error::count("all.len()", all.len(), "the bytes of all ranks"));
+        }
         let brought = self.exchange(Brought::Bytes(bytes.to_vec()))?;
         let places = all.chunks_exact_mut(bytes.len().max(1));
         for (rank, (place, brought)) in places.zip(&*brought).enumerate() {
