@@ -11,6 +11,7 @@ mod odd;
 mod ranks;
 mod resume;
 mod shard;
+mod sampler;
 mod share;
 mod within;
 
