@@ -1,7 +1,7 @@
 //! A thread that sends buckets while the backward goes on.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use super::flat::Flat;
 use crate::error::{Error, Result};
@@ -10,9 +10,11 @@ use crate::parallel::Group;
 /// Sends what it is given in that order, and ends with the one who holds it.
 #[derive(Debug)]
 pub(super) struct Courier {
-    send: Sender<Flat>,
+    /// `None` once there is nothing more to send.
+    send: Option<Sender<Flat>>,
     done: Receiver<Result<Flat>>,
     under_way: usize,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Courier {
@@ -27,13 +29,15 @@ impl Courier {
             }
         };
         let thread = thread::Builder::new().name("freeze-gradients".into()).spawn(carry);
-        thread.map_err(|error| Error::training(format!("cannot start a thread: {error}")))?;
-        Ok(Self { send, done, under_way: 0 })
+        let thread =
+            thread.map_err(|error| Error::training(format!("cannot start a thread: {error}")))?;
+        Ok(Self { send: Some(send), done, under_way: 0, thread: Some(thread) })
     }
 
     pub(super) fn take(&mut self, flat: Flat) -> Result<()> {
         self.under_way += 1;
-        self.send.send(flat).map_err(|_| gone())
+        let sent = self.send.as_ref().map(|send| send.send(flat).is_ok());
+        if sent == Some(true) { Ok(()) } else { Err(gone()) }
     }
 
     /// Waits for all that is under way; the first error, if there is one.
@@ -42,6 +46,18 @@ impl Courier {
         let back: Vec<Result<Flat>> =
             (0..waits).map(|_| self.done.recv().unwrap_or_else(|_| Err(gone()))).collect();
         back.into_iter().collect()
+    }
+}
+
+/// The thread has a handle to the group. Were it the last one, the group would end on the thread, or not at all where
+/// the program ends first, and MPI takes a rank that ends so for one that has died.
+impl Drop for Courier {
+    fn drop(&mut self) {
+        self.send = None;
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to say.
+            let _ = thread.join();
+        }
     }
 }
 
