@@ -48,7 +48,10 @@ pub fn sums_are_those_of_one_after_the_other(rank: Rank) {
 
         let mut doubles: Vec<f64> = own.iter().map(|&number| f64::from(number)).collect();
         rank.all_reduce(Numbers::F64(&mut doubles)).expect("sums");
-        assert!(doubles.iter().zip(&sums).all(|(found, &sum)| *found == f64::from(sum)), "f64, {len}");
+        assert!(
+            doubles.iter().zip(&sums).all(|(found, &sum)| *found == f64::from(sum)),
+            "f64, {len}"
+        );
     }
 }
 
@@ -62,9 +65,11 @@ pub fn sums_come_again(rank: Rank) {
             rank.all_reduce(Numbers::F32(&mut singles)).expect("sums");
             let mut doubles = own.clone();
             rank.all_reduce(Numbers::F64(&mut doubles)).expect("sums");
-            let bytes = |(single, double): (&f32, &f64)| (single.to_le_bytes(), double.to_le_bytes());
+            let bytes =
+                |(single, double): (&f32, &f64)| (single.to_le_bytes(), double.to_le_bytes());
             let bits: Vec<_> = singles.iter().zip(&doubles).map(bytes).collect();
-            let bytes: Vec<u8> = bits.iter().flat_map(|(a, b)| a.iter().chain(b).copied()).collect();
+            let bytes: Vec<u8> =
+                bits.iter().flat_map(|(a, b)| a.iter().chain(b).copied()).collect();
             (doubles, bytes)
         };
         let (sums, bytes) = sum();

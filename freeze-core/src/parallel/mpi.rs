@@ -180,7 +180,10 @@ impl Calls<'_> {
                 sums.iter_mut().zip(halves).for_each(|(sum, half)| *sum += half);
             }
             let rounded = &mut brought[..share];
-            rounded.iter_mut().zip(sums).for_each(|(bits, sum)| *bits = bf16::from_f32(*sum).to_bits());
+            rounded
+                .iter_mut()
+                .zip(sums)
+                .for_each(|(bits, sum)| *bits = bf16::from_f32(*sum).to_bits());
             self.world.all_gather_into(&*rounded, own);
             let sums = &own[..piece.len()];
             piece.reinterpret_cast_mut().copy_from_slice(sums);
