@@ -6,7 +6,6 @@ mod cuda;
 mod finite;
 mod norm;
 mod norms;
-mod squares;
 
 pub(crate) use finite::all_finite;
 pub(crate) use norm::{Norm, norm};

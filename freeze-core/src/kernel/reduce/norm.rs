@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor, WithDType};
 
 use super::all_finite;
 use super::by_tensors::{largest_by_tensors, sum_by_tensors};
-use super::squares::sum_squares;
+use super::norms::sum_squares;
 use crate::kernel::{by_element, slices};
 
 /// The norm of many gradients together, as the product of two numbers, which may overflow although

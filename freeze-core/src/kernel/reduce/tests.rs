@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::by_tensors::sum_by_tensors;
-use super::squares::sum_squares;
+use super::norms::sum_squares;
 use super::{all_finite, finite, norm};
 use crate::kernel::pieces::STREAM;
 
