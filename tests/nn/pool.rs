@@ -113,3 +113,49 @@ fn a_window_with_no_number_shows_it() {
         }
     }
 }
+
+#[test]
+fn padding_is_no_maximum_and_gets_no_gradient() {
+    // As candle's on what is padded by hand, with numbers that all exceed the padding.
+    for (size, kernel, stride, padding) in [
+        ((4, 4), (2, 2), (2, 2), (1, 1)),
+        ((7, 5), (3, 3), (2, 2), (1, 1)),
+        ((5, 6), (3, 2), (1, 3), (1, 0)),
+        ((1, 2), (5, 4), (1, 1), (2, 2)),
+        ((6, 6), (3, 3), (2, 2), (0, 0)),
+    ] {
+        let (rows, columns): Size = padding;
+        let pool = |t: &Tensor| ops::max_pool2d_padded(t, kernel, stride, padding);
+        let x = (random(1, (2, 3, size.0, size.1), DType::F64) + 2.0).unwrap();
+        check(std::slice::from_ref(&x), |t| pool(&t[0]));
+        let padded =
+            |t: &Tensor| t.pad_with_zeros(2, rows, rows)?.pad_with_zeros(3, columns, columns);
+        check_against(
+            std::slice::from_ref(&x),
+            0.0,
+            |t| pool(&t[0]),
+            |t| ops::max_pool2d_with_stride(&padded(&t[0])?, kernel, stride),
+        );
+        // Below 0 the padding would win, if it took part.
+        let below = flat(&pool(&(&x - 4.0).unwrap()).unwrap());
+        assert!(below.iter().all(|&y| y < -1.0), "{below:?}");
+    }
+}
+
+#[test]
+fn a_padding_shows_what_is_not_a_number() {
+    let x = Tensor::new(&[[[[f32::NAN, 1., 2., 3.]]]], &Device::Cpu).unwrap();
+    let y = flat(&ops::max_pool2d_padded(&x, (1, 3), (1, 2), (0, 1)).unwrap());
+    assert!(y[0].is_nan() && y[1] == 3.0, "{y:?}");
+}
+
+#[test]
+fn a_padding_of_more_than_half_is_refused() {
+    let x = random(1, (1, 1, 4, 4), DType::F32);
+    for padding in [(2, 0), (0, 2), (2, 2)] {
+        let text = refusal(ops::max_pool2d_padded(&x, 3, 1, padding));
+        assert!(text.contains("for windows of 3 x 3, expected at most half"), "{text}");
+    }
+    let text = refusal(ops::max_pool2d_padded(&x, (8, 8), 1, 1));
+    assert!(text.contains("windows of 8 x 8"), "{text}");
+}

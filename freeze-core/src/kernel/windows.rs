@@ -1,5 +1,7 @@
 //! The loops over pooling windows, with planes in parallel.
 
+use std::ops::Range;
+
 use candle_core::Shape;
 
 use super::pieces::MAP;
@@ -17,6 +19,9 @@ pub(crate) struct Windows {
     pub(crate) output: (usize, usize),
     pub(crate) kernel: (usize, usize),
     pub(crate) stride: (usize, usize),
+    /// The rows and columns on each side that are not there: no window takes them for its maximum, and means have
+    /// none.
+    pub(crate) padding: (usize, usize),
 }
 
 impl Windows {
@@ -26,18 +31,16 @@ impl Windows {
 
     /// Each window's maximum; NaN if it contains one.
     pub(crate) fn max<T: Real>(&self, x: &[T]) -> Vec<T> {
-        let mut y = vec![T::zero(); self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
+        let least = T::from_f64(f64::NEG_INFINITY);
+        let mut y = vec![least; self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
         let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
         each_plane((&mut y, to), (x, from), |y, x| {
-            self.each_tap(|tap, out, first| {
-                let row = y[out..][..self.output.1].iter_mut();
+            self.each_tap(|outputs, first| {
+                let row = y[outputs].iter_mut();
                 let row = row.zip(x[first..].iter().step_by(self.stride.1));
-                match tap {
-                    0 => row.for_each(|(max, &value)| *max = value),
-                    _ => row.for_each(|(max, &value)| {
-                        *max = if *max < value || is_nan(value) { value } else { *max };
-                    }),
-                }
+                row.for_each(|(max, &value)| {
+                    *max = if *max < value || is_nan(value) { value } else { *max };
+                });
             });
         });
         y
@@ -52,8 +55,8 @@ impl Windows {
         let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
         let scale = self.scale::<T>();
         each_plane((&mut y, to), (x, from), |y, x| {
-            self.each_tap(|_, out, first| {
-                let row = y[out..][..self.output.1].iter_mut();
+            self.each_tap(|outputs, first| {
+                let row = y[outputs].iter_mut();
                 let row = row.zip(x[first..].iter().step_by(self.stride.1));
                 row.for_each(|(sum, &value)| *sum += value);
             });
@@ -66,9 +69,9 @@ impl Windows {
         let mut y = vec![T::zero(); self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
         let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
         each_plane((&mut y, to), (x, from), |y, x| {
-            self.each_window(|out, first| {
-                let lines = x[first..].chunks(self.input.1).take(self.kernel.0);
-                let sums = lines.map(|line| sum1(&line[..self.kernel.1], |value| [value])[0]);
+            self.each_window(|out, [rows, columns]| {
+                let lines = x.chunks(self.input.1).take(rows.end).skip(rows.start);
+                let sums = lines.map(|line| sum1(&line[columns.clone()], |value| [value])[0]);
                 y[out] = T::from_f64(sums.sum::<f64>() * self.scale::<f64>());
             });
         });
@@ -80,7 +83,7 @@ impl Windows {
         let mut dx = vec![T::zero(); x.len()];
         let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
         let run = |(dx, (grad, x)): (&mut [T], (&[T], &[T]))| {
-            self.each_window(|out, first| dx[self.first_max(x, first)] += grad[out]);
+            self.each_window(|out, window| dx[self.first_max(x, window)] += grad[out]);
         };
         let planes = dx.chunks_mut(from).zip(grad.chunks(to).zip(x.chunks(from)));
         MAP.each(x.len(), planes, run);
@@ -93,9 +96,9 @@ impl Windows {
         let (from, to) = (self.output.0 * self.output.1, self.input.0 * self.input.1);
         let scale = self.scale::<T>();
         each_plane((&mut dx, to), (grad, from), |dx, grad| {
-            self.each_tap(|_, out, first| {
+            self.each_tap(|outputs, first| {
                 let row = dx[first..].iter_mut().step_by(self.stride.1);
-                let row = row.zip(&grad[out..][..self.output.1]);
+                let row = row.zip(&grad[outputs]);
                 row.for_each(|(to, &grad)| *to += grad * scale);
             });
         });
@@ -107,36 +110,57 @@ impl Windows {
         T::from_f64(1. / (self.kernel.0 * self.kernel.1) as f64)
     }
 
-    /// Calls `f` for each row of outputs and each position in a window: with the position's number,
-    /// the index of the row's first output, and the index of the input there. Long loops over rows
-    /// are faster than short ones over windows.
-    fn each_tap(&self, mut f: impl FnMut(usize, usize, usize)) {
+    /// Calls `f` for each row of outputs and each position in a window, as far as it is not padding: with the
+    /// outputs, and the index of the input there of the first. Long loops over rows are faster than short ones over
+    /// windows.
+    fn each_tap(&self, mut f: impl FnMut(Range<usize>, usize)) {
         for row in 0..self.output.0 {
-            for line in 0..self.kernel.0 {
+            for line in self.within(row * self.stride.0, 0) {
                 for column in 0..self.kernel.1 {
-                    let first = (row * self.stride.0 + line) * self.input.1 + column;
-                    f(line * self.kernel.1 + column, row * self.output.1, first);
+                    let Some(columns) = self.columns_at(column) else { continue };
+                    let first = columns.start * self.stride.1 + column - self.padding.1;
+                    let out = row * self.output.1;
+                    f(out + columns.start..out + columns.end, line * self.input.1 + first);
                 }
             }
         }
     }
 
-    /// Calls `f` with each output's index and the index of its window's first input.
-    fn each_window(&self, mut f: impl FnMut(usize, usize)) {
+    /// The outputs of a row whose windows have an input at `column`.
+    fn columns_at(&self, column: usize) -> Option<Range<usize>> {
+        let (stride, padding) = (self.stride.1, self.padding.1);
+        let start = padding.saturating_sub(column).div_ceil(stride);
+        let last = (self.input.1 + padding).checked_sub(column + 1)? / stride;
+        Some(start..self.output.1.min(last + 1)).filter(|columns| !columns.is_empty())
+    }
+
+    /// The inputs along a side, 0 or 1, of a window that begins at `first` of what is padded.
+    fn within(&self, first: usize, side: usize) -> Range<usize> {
+        let (size, input, padding) = match side {
+            0 => (self.kernel.0, self.input.0, self.padding.0),
+            _ => (self.kernel.1, self.input.1, self.padding.1),
+        };
+        first.saturating_sub(padding)..(first + size).saturating_sub(padding).min(input)
+    }
+
+    /// Calls `f` with each output's index, and the rows and columns of its window.
+    fn each_window(&self, mut f: impl FnMut(usize, [Range<usize>; 2])) {
         for row in 0..self.output.0 {
-            let line = row * self.stride.0 * self.input.1;
+            let rows = self.within(row * self.stride.0, 0);
             for column in 0..self.output.1 {
-                f(row * self.output.1 + column, line + column * self.stride.1);
+                let columns = self.within(column * self.stride.1, 1);
+                f(row * self.output.1 + column, [rows.clone(), columns]);
             }
         }
     }
 
-    /// The index of the first maximum of the window at `first`.
-    fn first_max<T: Real>(&self, x: &[T], first: usize) -> usize {
+    /// The index of the first maximum of a window.
+    fn first_max<T: Real>(&self, x: &[T], [rows, columns]: [Range<usize>; 2]) -> usize {
+        let first = rows.start * self.input.1 + columns.start;
         let (mut at, mut max) = (first, x[first]);
-        for line in 0..self.kernel.0 {
-            let start = first + line * self.input.1;
-            for (column, &value) in x[start..][..self.kernel.1].iter().enumerate() {
+        for row in rows {
+            let start = row * self.input.1 + columns.start;
+            for (column, &value) in x[start..][..columns.len()].iter().enumerate() {
                 if max < value || is_nan(value) && !is_nan(max) {
                     (at, max) = (start + column, value);
                 }

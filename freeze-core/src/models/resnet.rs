@@ -109,12 +109,6 @@ fn classifier(inputs: usize, outputs: usize, vb: VarBuilder<'_>) -> Result<Linea
     Ok(Linear::new(weight, Some(vb.get_with_hints(outputs, "bias", init)?)))
 }
 
-/// The maximum of each three by three places, two apart. What is padded with 0 is rectified, so it exceeds nothing.
-fn pooled(xs: &Tensor) -> Result<Tensor> {
-    let padded = xs.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?;
-    ops::max_pool2d_with_stride(&padded, 3, 2)
-}
-
 /// The mean over the image, `[batch, channels]`.
 fn mean(xs: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = xs.dims4()?;
@@ -138,7 +132,9 @@ impl Staged for ResNet {
                 }
                 self.conv1.forward(&xs)
             }
-            ResNetStage::Bn1 => pooled(&self.bn1.forward_relu(&xs, train)?),
+            ResNetStage::Bn1 => {
+                ops::max_pool2d_padded(&self.bn1.forward_relu(&xs, train)?, 3, 2, 1)
+            }
             ResNetStage::Layer1(block) => self.layer1[block].forward(&xs, train),
             ResNetStage::Layer2(block) => self.layer2[block].forward(&xs, train),
             ResNetStage::Layer3(block) => self.layer3[block].forward(&xs, train),

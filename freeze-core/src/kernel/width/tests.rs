@@ -206,13 +206,16 @@ fn convolution<T: Real>(set: Settings, odd: bool) -> Result<()> {
 }
 
 fn pooling<T: Real>(kernel: usize, stride: usize, odd: bool) {
-    let output = |input: usize| (input - kernel) / stride + 1;
+    // Means have no padding.
+    let padding = if odd { kernel / 2 } else { 0 };
+    let output = |input: usize| (input + 2 * padding - kernel) / stride + 1;
     let windows = Windows {
         planes: (2, 3),
         input: (37, 41),
         output: (output(37), output(41)),
         kernel: (kernel, kernel),
         stride: (stride, stride),
+        padding: (padding, padding),
     };
     let x = numbers::<T>(6 * 37 * 41, 0, odd);
     let grad = numbers::<T>(6 * windows.output.0 * windows.output.1, 5, odd);

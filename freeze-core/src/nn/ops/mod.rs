@@ -27,14 +27,17 @@ mod sums;
 pub use activation::{gelu, gelu_erf, relu, sigmoid, silu, tanh};
 pub use affine::affine;
 pub use attention::{
-    AttentionMask, scaled_dot_product_attention, scaled_dot_product_attention_dropout,
+    AttentionMask, scaled_dot_product_attention,
+    scaled_dot_product_attention_dropout,
 };
 pub use bias::add_bias;
 pub use binary::{add, add_relu, mul};
 pub use conv::{conv1d, conv2d};
 pub use embedding::embedding;
 pub use linear::linear;
-pub use pool::{avg_pool2d, avg_pool2d_with_stride, max_pool2d, max_pool2d_with_stride};
+pub use pool::{
+    avg_pool2d, avg_pool2d_with_stride, max_pool2d, max_pool2d_padded, max_pool2d_with_stride,
+};
 pub use prelu::prelu;
 pub use rope::{rope, split_heads_rope};
 pub use shape::{flatten_from, merge_heads, split_heads};

@@ -10,7 +10,7 @@ use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, ToUsize2, ba
 use super::operation::{Operand, Operation, Stored};
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda;
-use crate::kernel::slices::{read, tensor, with, with2};
+use crate::kernel::slices::{number_like, read, tensor, with, with2};
 use crate::kernel::{Real, Windows, by_real};
 use crate::nn::record::{self, Work};
 
@@ -37,6 +37,58 @@ pub fn max_pool2d_with_stride(
     stride: impl ToUsize2,
 ) -> Result<Tensor> {
     Pool::apply(Kind::Max, x, kernel.to_usize2(), stride.to_usize2())
+}
+
+/// As [`max_pool2d_with_stride`], where windows reach over the edges by `padding` (rows, columns) on each side. What is
+/// not there is no maximum and gets no gradient, as in PyTorch. On the CPU nothing is copied.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// use freeze_core::nn::ops::max_pool2d_padded;
+///
+/// let x = Tensor::new(&[[[[-1f32, -2., -3.]]]], &Cpu)?;
+/// let y = max_pool2d_padded(&x, 3, 2, 1)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [-1., -2.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`max_pool2d_with_stride`], or a padding of more than half of the window.
+pub fn max_pool2d_padded(
+    x: &Tensor,
+    kernel: impl ToUsize2,
+    stride: impl ToUsize2,
+    padding: impl ToUsize2,
+) -> Result<Tensor> {
+    let (kernel, stride) = (kernel.to_usize2(), stride.to_usize2());
+    let (rows, columns) = padding.to_usize2();
+    if 2 * rows > kernel.0 || 2 * columns > kernel.1 {
+        bail!(
+            "max_pool2d: a padding of {rows} x {columns} for windows of {} x {}, expected at most half of them",
+            kernel.0,
+            kernel.1
+        );
+    }
+    let mut op = Pool { kind: Kind::Max, kernel, stride, padding: (rows, columns) };
+    op.windows(x.dims())?;
+    if x.device().is_cpu() {
+        return record::apply([x], Work::Elements, op);
+    }
+    op.padding = (0, 0);
+    record::apply([&lowest_around(x, [rows, columns])?], Work::Elements, op)
+}
+
+/// `x` with rows and columns of the lowest number around it.
+fn lowest_around(x: &Tensor, padding: [usize; 2]) -> Result<Tensor> {
+    let lowest = number_like(f64::NEG_INFINITY, x)?;
+    let sides = padding.into_iter().zip([2, 3]).filter(|(count, _)| *count > 0);
+    sides.into_iter().try_fold(x.clone(), |x, (count, dim)| {
+        let mut dims = x.dims().to_vec();
+        dims[dim] = count;
+        let side = lowest.broadcast_as(dims)?.contiguous()?;
+        Tensor::cat(&[&side, &x, &side], dim)
+    })
 }
 
 /// The mean of each window of `kernel` (height, width), windows side by side: `[n, c, h', w']`.
@@ -73,6 +125,7 @@ struct Pool {
     kind: Kind,
     kernel: (usize, usize),
     stride: (usize, usize),
+    padding: (usize, usize),
 }
 
 impl Pool {
@@ -82,7 +135,7 @@ impl Pool {
         kernel: (usize, usize),
         stride: (usize, usize),
     ) -> Result<Tensor> {
-        let op = Self { kind, kernel, stride };
+        let op = Self { kind, kernel, stride, padding: (0, 0) };
         op.windows(x.dims())?;
         record::apply([x], Work::Elements, op)
     }
@@ -92,20 +145,22 @@ impl Pool {
             bail!("{}: the input has shape {dims:?}, expected [n, c, h, w]", self.name());
         };
         let ((kh, kw), (sh, sw)) = (self.kernel, self.stride);
-        if [kh, kw, sh, sw].contains(&0) || kh > height || kw > width {
+        let padded = (height + 2 * self.padding.0, width + 2 * self.padding.1);
+        if [kh, kw, sh, sw].contains(&0) || kh > padded.0 || kw > padded.1 {
             bail!(
                 "{}: windows of {kh} x {kw}, {sh} x {sw} apart, on {height} x {width}; expected at \
                  least 1 x 1 and at most the input",
                 self.name()
             );
         }
-        let output = ((height - kh) / sh + 1, (width - kw) / sw + 1);
+        let output = ((padded.0 - kh) / sh + 1, (padded.1 - kw) / sw + 1);
         Ok(Windows {
             planes: (n, c),
             input: (height, width),
             output,
             kernel: self.kernel,
             stride: self.stride,
+            padding: self.padding,
         })
     }
 

@@ -1,6 +1,6 @@
 use candle_core::{DType, Device::Cpu, Tensor};
 
-use super::{Kind, Pool, portable};
+use super::{Kind, Pool, lowest_around, portable};
 use crate::kernel::slices::{tensor, with};
 
 #[test]
@@ -9,7 +9,7 @@ fn the_portable_gradients_are_the_kernels() {
     let values: Vec<f64> = (0..2 * 3 * 7 * 6).map(|i| (i * i % 5) as f64).collect();
     let x = Tensor::from_vec(values, (2, 3, 7, 6), &Cpu).unwrap();
     for (kernel, stride) in [((2, 2), (2, 2)), ((3, 2), (1, 2)), ((1, 3), (2, 1))] {
-        let pool = Pool { kind: Kind::Max, kernel, stride };
+        let pool = Pool { kind: Kind::Max, kernel, stride, padding: (0, 0) };
         let windows = pool.windows(x.dims()).unwrap();
         let y = x.max_pool2d_with_stride(kernel, stride).unwrap();
         let grad = Tensor::arange(0f64, y.elem_count() as f64, &Cpu).unwrap();
@@ -27,4 +27,16 @@ fn the_portable_gradients_are_the_kernels() {
             assert!(off.to_scalar::<f64>().unwrap() < 1e-12);
         }
     }
+}
+
+#[test]
+fn what_is_put_around_is_no_maximum() {
+    let x = Tensor::new(&[[[[-1f32, -2.], [-3., f32::NEG_INFINITY]]]], &Cpu).unwrap();
+    let around = lowest_around(&x, [1, 2]).unwrap();
+    assert_eq!(around.dims(), [1, 1, 4, 6]);
+    let padded = super::max_pool2d_padded(&x, (2, 4), 1, (1, 2)).unwrap();
+    let composed = super::max_pool2d_with_stride(&around, (2, 4), 1).unwrap();
+    let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(values(&padded), values(&composed));
+    assert_eq!(lowest_around(&x, [0, 0]).unwrap().dims(), x.dims());
 }
