@@ -14,23 +14,11 @@ pub(crate) trait SequenceKit: Kit {
     fn embedding(words: usize, size: usize, vb: VarBuilder<'_>) -> Result<Self::Embedding>;
     fn norm(size: usize, vb: VarBuilder<'_>) -> Result<Self::Norm>;
     fn gelu(xs: &Tensor) -> Result<Tensor>;
-    /// Of queries, keys and values `[rows, heads, sequence, size]`.
-    fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor>;
+    /// Of queries, keys and values `[rows, sequence, heads * size]`, the result too.
+    fn attention(operands: [&Tensor; 3], heads: usize) -> Result<Tensor>;
 
     fn add(xs: &Tensor, ys: &Tensor) -> Result<Tensor> {
         xs.broadcast_add(ys)
-    }
-
-    /// `[rows, sequence, heads * size]` as `[rows, heads, sequence, size]`.
-    fn split(xs: &Tensor, heads: usize) -> Result<Tensor> {
-        let (rows, sequence, size) = xs.dims3()?;
-        xs.reshape((rows, sequence, heads, size / heads))?.transpose(1, 2)?.contiguous()
-    }
-
-    /// The way back.
-    fn merge(xs: &Tensor) -> Result<Tensor> {
-        let (rows, heads, sequence, size) = xs.dims4()?;
-        xs.transpose(1, 2)?.reshape((rows, sequence, heads * size))
     }
 }
 
@@ -54,17 +42,9 @@ impl SequenceKit for Ours {
         nn::ops::add(xs, ys)
     }
 
-    fn split(xs: &Tensor, heads: usize) -> Result<Tensor> {
-        nn::ops::split_heads(xs, heads)
-    }
-
-    fn merge(xs: &Tensor) -> Result<Tensor> {
-        nn::ops::merge_heads(xs)
-    }
-
-    fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+    fn attention(operands: [&Tensor; 3], heads: usize) -> Result<Tensor> {
         let mask = nn::ops::AttentionMask::None;
-        nn::ops::scaled_dot_product_attention(query, key, value, mask, None)
+        nn::ops::attention_side_by_side(operands, [heads; 2], mask, None, None)
     }
 }
 
@@ -84,18 +64,25 @@ impl SequenceKit for Stock {
         xs.gelu()
     }
 
-    fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
-        attend_by([query, key, value], |scores| candle_nn::ops::softmax(scores, D::Minus1))
+    fn attention(operands: [&Tensor; 3], heads: usize) -> Result<Tensor> {
+        attend_by(operands, heads, |scores| candle_nn::ops::softmax(scores, D::Minus1))
     }
 }
 
 /// Attention with all scores, by products of candle's and a softmax.
 pub(crate) fn attend_by(
-    [query, key, value]: [&Tensor; 3],
+    operands: [&Tensor; 3],
+    heads: usize,
     softmax: impl Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    let query = (query * (query.dim(D::Minus1)? as f64).powf(-0.5))?;
-    softmax(&query.matmul(&key.t()?)?)?.matmul(value)
+    let (rows, sequence, size) = operands[0].dims3()?;
+    let split = |xs: &Tensor| {
+        xs.reshape((rows, sequence, heads, size / heads))?.transpose(1, 2)?.contiguous()
+    };
+    let [query, key, value] = operands.map(split);
+    let query = (query? * ((size / heads) as f64).powf(-0.5))?;
+    let mixed = softmax(&query.matmul(&key?.t()?)?)?.matmul(&value?)?;
+    mixed.transpose(1, 2)?.reshape((rows, sequence, size))
 }
 
 /// candle's layer norm as its own slow path computes it, which has a backward.
@@ -195,10 +182,9 @@ impl<K: SequenceKit> Layer<K> {
     }
 
     fn attend(&self, xs: &Tensor) -> Result<Tensor> {
-        let query = K::split(&self.query.forward(xs)?, self.heads)?;
-        let key = K::split(&self.key.forward(xs)?, self.heads)?;
-        let value = K::split(&self.value.forward(xs)?, self.heads)?;
-        self.mix.forward(&K::merge(&K::attention(&query, &key, &value)?)?)
+        let (query, key) = (self.query.forward(xs)?, self.key.forward(xs)?);
+        let value = self.value.forward(xs)?;
+        self.mix.forward(&K::attention([&query, &key, &value], self.heads)?)
     }
 
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {

@@ -44,8 +44,8 @@ impl SequenceKit for Fused {
         xs.gelu()
     }
 
-    fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
-        attend_by([query, key, value], candle_nn::ops::softmax_last_dim)
+    fn attention(operands: [&Tensor; 3], heads: usize) -> Result<Tensor> {
+        attend_by(operands, heads, candle_nn::ops::softmax_last_dim)
     }
 }
 

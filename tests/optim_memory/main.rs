@@ -12,7 +12,10 @@ use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Linear, Optimizer, ParamsAdamW};
 use cap::Cap;
 use freeze_core::nn::Dropout;
-use freeze_core::nn::ops::{AttentionMask, gelu, linear, scaled_dot_product_attention_dropout};
+use freeze_core::nn::ops::{
+    AttentionMask, attention_side_by_side, gelu, linear, scaled_dot_product_attention,
+    scaled_dot_product_attention_dropout,
+};
 use freeze_core::optim::{
     AdamW, GradAccumulator, ParamsSgd, PerParam, PlanOptimizer, Sgd, StatePolicy,
 };
@@ -324,6 +327,36 @@ fn attention_needs_memory_in_proportion_to_the_sequence() -> Result<()> {
         let (short, long) = (peak(512, p)?, peak(1024, p)?);
         let scores = HEADS * 1024 * 1024 * 4;
         assert!(2 * long < 5 * short && long < scores / 4, "{p}: {short} {long} of {scores}");
+    }
+    Ok(())
+}
+
+#[test]
+fn attention_copies_no_operand() -> Result<()> {
+    const SHAPE: (usize, usize, usize) = (2, 256, 512);
+    let _turn = turn();
+    let operand = || Tensor::randn(0f32, 1., SHAPE, &Device::Cpu);
+    let t = [operand()?, operand()?, operand()?];
+    let [q, k, v] = t.each_ref();
+    let in_heads = |t: &Tensor| t.reshape((2, 256, 8, 64))?.transpose(1, 2);
+    let views = [in_heads(q)?, in_heads(k)?, in_heads(v)?];
+    let [apart_q, apart_k, apart_v] = views.each_ref();
+    let rows = [
+        room(|| {
+            attention_side_by_side([q, k, v], [8; 2], AttentionMask::None, None, None)?;
+            Ok(())
+        })?,
+        room(|| {
+            scaled_dot_product_attention(apart_q, apart_k, apart_v, AttentionMask::None, None)?;
+            Ok(())
+        })?,
+    ];
+    // The result, two numbers for each query of a head, and a block of scores and queries for each thread.
+    let (result, stats) = (2 * 256 * 512 * 4, 2 * 8 * 256 * 16);
+    let blocks =
+        (64 * 256 + 64 * 64) * 4 * std::thread::available_parallelism().map_or(1, usize::from);
+    for found in rows {
+        assert!(found < result + stats + blocks + SMALL, "{found} {result} {stats} {blocks}");
     }
     Ok(())
 }

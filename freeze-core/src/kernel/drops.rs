@@ -40,4 +40,36 @@ impl Drops {
         let bound = self.bound;
         std::iter::repeat_with(move || rng.next_u32() >= bound)
     }
+
+    /// Writes whether each element is kept, from the one at `first` on.
+    pub(crate) fn mark(&self, first: usize, kept: &mut [bool]) {
+        /// The words that are drawn at a time: a stretch of the stream.
+        const WORDS: usize = 64;
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_word_pos(u128::from(self.position) + first as u128);
+        let mut bytes = [0; 4 * WORDS];
+        for kept in kept.chunks_mut(WORDS) {
+            let bytes = &mut bytes[..4 * kept.len()];
+            rng.fill_bytes(bytes);
+            let (words, _) = bytes.as_chunks::<4>();
+            for (kept, word) in kept.iter_mut().zip(words) {
+                *kept = u32::from_le_bytes(*word) >= self.bound;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Drops;
+
+    #[test]
+    fn marks_are_the_words_of_the_stream() {
+        for (position, first, len) in [(0, 0, 0), (0, 0, 1), (3, 5, 63), (3, 61, 64), (9, 7, 200)] {
+            let drops = Drops::new(4, position, 0.4);
+            let mut kept = vec![false; len];
+            drops.mark(first, &mut kept);
+            assert_eq!(kept, drops.kept(first).take(len).collect::<Vec<_>>(), "{first} {len}");
+        }
+    }
 }

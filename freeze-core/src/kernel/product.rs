@@ -9,6 +9,7 @@
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
+use super::matrix::{Matrix, MatrixMut};
 use super::{Real, threads};
 
 /// Multiplications that make a piece worth a thread of its own.
@@ -19,24 +20,7 @@ const SIDE: usize = 64;
 /// bits.
 const PIECES: usize = 32;
 
-/// A matrix in a slice.
-#[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a, T>(MatRef<'a, T>);
-
-impl<'a, T: Real> Matrix<'a, T> {
-    /// The first `rows * columns` of `values`, row by row.
-    ///
-    /// # Panics
-    ///
-    /// There are fewer.
-    pub(crate) fn new(values: &'a [T], rows: usize, columns: usize) -> Self {
-        Self(MatRef::from_row_major_slice(&values[..rows * columns], rows, columns))
-    }
-
-    pub(crate) fn transposed(self) -> Self {
-        Self(self.0.transpose())
-    }
-
+impl<T: Real> Matrix<'_, T> {
     /// `self * other`, row by row, on all threads.
     ///
     /// # Panics
@@ -70,6 +54,15 @@ impl<'a, T: Real> Matrix<'a, T> {
             }
             _ => multiply(whole, add),
         }
+    }
+
+    /// As [`times`](Self::times) on the calling thread, into rows that may lie apart.
+    ///
+    /// # Panics
+    ///
+    /// The sizes do not fit.
+    pub(crate) fn times_into(self, other: Self, to: MatrixMut<'_, T>, add: bool) {
+        multiply((self.0, other.0, to.0), add);
     }
 }
 

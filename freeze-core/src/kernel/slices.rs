@@ -27,6 +27,27 @@ pub(crate) fn read<'a, T: Element>(
     }
 }
 
+/// As [`read`], where rows, the elements along the last dimension, may lie apart: the elements from the first one on,
+/// and the steps along each dimension. Copied is only what has no whole rows, and halves.
+pub(crate) fn read_rows<'a, T: Element>(
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> Result<(Cow<'a, [T]>, Vec<usize>)> {
+    let (dims, steps) = (layout.dims(), layout.stride());
+    let whole = match (dims, steps) {
+        ([.., rows, columns], [.., row, column]) => {
+            (*columns <= 1 || *column == 1) && (*rows <= 1 || row >= columns)
+        }
+        _ => false,
+    };
+    match storage.as_slice::<T>() {
+        Ok(elements) if whole && layout.shape().elem_count() > 0 => {
+            Ok((Cow::Borrowed(&elements[layout.start_offset()..]), steps.to_vec()))
+        }
+        _ => Ok((read(storage, layout)?, Layout::contiguous(layout.shape()).stride().to_vec())),
+    }
+}
+
 /// The elements of a contiguous tensor, mutable; errors call it `what`.
 pub(crate) fn read_mut<'a, T: Element>(
     what: &str,
@@ -45,9 +66,23 @@ pub(crate) fn with<T: Element, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Resul
     f(&on_cpu(&storage, layout)?)
 }
 
+/// As [`with`], of what [`read_rows`] finds.
+pub(crate) fn with_rows<T: Element, R>(
+    tensor: &Tensor,
+    f: impl FnOnce(&[T], &[usize]) -> Result<R>,
+) -> Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let (values, steps) = read_rows(cpu(&storage)?, layout)?;
+    f(&values, &steps)
+}
+
 fn on_cpu<'a, T: Element>(storage: &'a Storage, layout: &Layout) -> Result<Cow<'a, [T]>> {
+    read(cpu(storage)?, layout)
+}
+
+fn cpu(storage: &Storage) -> Result<&CpuStorage> {
     match storage {
-        Storage::Cpu(storage) => read(storage, layout),
+        Storage::Cpu(storage) => Ok(storage),
         _ => bail!("expected a tensor on the cpu; move all operands to one device"),
     }
 }

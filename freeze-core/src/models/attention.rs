@@ -4,10 +4,7 @@ use candle_core::{Module, Result, Tensor};
 
 use crate::error::{Error, at_least_1};
 use crate::models::context::TextContext;
-use crate::nn::ops::{
-    AttentionMask, merge_heads, scaled_dot_product_attention, scaled_dot_product_attention_dropout,
-    split_heads,
-};
+use crate::nn::ops::{AttentionMask, attention_side_by_side};
 use crate::nn::{Dropout, Linear};
 
 /// What the tokens of `xs`, `[batch, length, size]`, take from each other, by the layers for queries, keys and
@@ -20,9 +17,9 @@ pub(super) fn attend(
     dropout: &Dropout,
     train: bool,
 ) -> Result<Tensor> {
-    let split = |layer: &Linear| split_heads(&layer.forward(xs)?, heads);
-    let (q, k, v) = (split(query)?, split(key)?, split(value)?);
-    merge_heads(&mix([&q, &k, &v], mask, dropout, train)?)
+    let (q, k, v) = (query.forward(xs)?, key.forward(xs)?, value.forward(xs)?);
+    let dropout = train.then_some(dropout);
+    attention_side_by_side([&q, &k, &v], [heads; 2], mask, None, dropout)
 }
 
 /// As [`attend`], of the tokens of texts without the padding that `context` hides.
@@ -36,20 +33,6 @@ pub(super) fn attend_texts(
     let hidden = context.additive(xs)?;
     let mask = hidden.as_ref().map_or(AttentionMask::None, AttentionMask::Additive);
     attend(projections, xs, heads, mask, dropout, context.is_train())
-}
-
-/// Attention of queries, keys and values in heads, `[batch, heads, length, size]`. `dropout` drops probabilities if
-/// `train`.
-pub(super) fn mix(
-    [q, k, v]: [&Tensor; 3],
-    mask: AttentionMask<'_>,
-    dropout: &Dropout,
-    train: bool,
-) -> Result<Tensor> {
-    match train {
-        true => scaled_dot_product_attention_dropout(q, k, v, mask, None, dropout),
-        false => scaled_dot_product_attention(q, k, v, mask, None),
-    }
 }
 
 /// An error unless a size above 0 is cut into heads; both with the names that the settings have for them.

@@ -1,5 +1,5 @@
 //! Multi-head attention (Vaswani et al. 2017, arXiv:1706.03762): four linear layers around
-//! [`scaled_dot_product_attention`].
+//! [`attention_side_by_side`].
 //!
 //! ```
 //! use candle_core::{DType, Device::Cpu, ModuleT, Tensor};
@@ -22,10 +22,7 @@ use candle_nn::VarBuilder;
 
 use super::dropout::Dropout;
 use super::linear::{Linear, linear_b};
-use super::ops::{
-    AttentionMask, merge_heads, scaled_dot_product_attention, scaled_dot_product_attention_dropout,
-    split_heads,
-};
+use super::ops::{AttentionMask, attention_side_by_side};
 use crate::error::{Error, at_least_1};
 use crate::model::{Freezable, LeafTree, Mapper, Part};
 
@@ -120,7 +117,7 @@ impl MultiHeadAttention {
     ///
     /// # Errors
     ///
-    /// As [`scaled_dot_product_attention`].
+    /// As [`attention_side_by_side`].
     pub fn attend(
         &self,
         xs: &Tensor,
@@ -129,14 +126,11 @@ impl MultiHeadAttention {
         train: bool,
     ) -> Result<Tensor> {
         let [q_proj, k_proj, v_proj, o_proj] = &self.projections;
-        let q = split(&q_proj.forward(xs)?, self.heads)?;
-        let k = split(&k_proj.forward(context)?, self.key_heads)?;
-        let v = split(&v_proj.forward(context)?, self.key_heads)?;
-        let mixed = match train {
-            true => scaled_dot_product_attention_dropout(&q, &k, &v, mask, None, &self.dropout),
-            false => scaled_dot_product_attention(&q, &k, &v, mask, None),
-        }?;
-        o_proj.forward(&merge_heads(&mixed)?)
+        let q = q_proj.forward(sequences(xs)?)?;
+        let context = sequences(context)?;
+        let (k, v) = (k_proj.forward(context)?, v_proj.forward(context)?);
+        let (heads, dropout) = ([self.heads, self.key_heads], train.then_some(&self.dropout));
+        o_proj.forward(&attention_side_by_side([&q, &k, &v], heads, mask, None, dropout)?)
     }
 
     /// The linear layers for queries, keys, values and the result.
@@ -150,15 +144,15 @@ impl MultiHeadAttention {
     }
 }
 
-/// `[batch, heads, length, size]` of `[batch, length, heads * size]`.
-fn split(xs: &Tensor, heads: usize) -> Result<Tensor> {
-    if xs.rank() != 3 {
-        bail!(
+/// `[batch, length, size]`, or an error.
+fn sequences(xs: &Tensor) -> Result<&Tensor> {
+    match xs.rank() {
+        3 => Ok(xs),
+        _ => bail!(
             "multi_head_attention: the input has shape {:?}, expected [batch, length, size]",
             xs.shape()
-        )
+        ),
     }
-    split_heads(xs, heads)
 }
 
 /// Self-attention to all places.

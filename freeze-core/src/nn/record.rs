@@ -117,7 +117,33 @@ where
     O: Operation<N>,
     for<'t> [&'t Tensor; N]: Operands<N>,
 {
+    apply_in_order(operands, work, Box::new(op))
+}
+
+/// As [`apply`], by an operation that reads views as they lie.
+pub(crate) fn apply_to_views<O, const N: usize>(
+    operands: [&Tensor; N],
+    work: Work,
+    op: O,
+) -> Result<Tensor>
+where
+    O: Operation<N>,
+    for<'t> [&'t Tensor; N]: Operands<N>,
+{
     apply_any(operands, work, Box::new(op))
+}
+
+fn apply_in_order<const N: usize>(
+    operands: [&Tensor; N],
+    work: Work,
+    op: Box<dyn AnyOperation<N>>,
+) -> Result<Tensor>
+where
+    for<'t> [&'t Tensor; N]: Operands<N>,
+{
+    let operands: Vec<Tensor> =
+        operands.into_iter().map(Tensor::contiguous).collect::<Result<_>>()?;
+    apply_any(std::array::from_fn(|place| &operands[place]), work, op)
 }
 
 fn apply_any<const N: usize>(
@@ -128,9 +154,6 @@ fn apply_any<const N: usize>(
 where
     for<'t> [&'t Tensor; N]: Operands<N>,
 {
-    let operands: Vec<Tensor> =
-        operands.into_iter().map(Tensor::contiguous).collect::<Result<_>>()?;
-    let operands: [&Tensor; N] = std::array::from_fn(|place| &operands[place]);
     let count = match work {
         Work::Inputs(_) => N,
         _ => 1,

@@ -2,6 +2,7 @@
 
 mod dropout;
 mod masks;
+mod order;
 mod refusals;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};

@@ -3,54 +3,60 @@
 
 use std::ops::Range;
 
+use super::heads::{Heads, Order};
 use super::scores::{Call, Place, Sizes};
 use super::{KEYS, QUERIES, RowStats, each_with};
-use crate::kernel::{Matrix, Real, Threads, sum2, wide};
+use crate::kernel::{Matrix, MatrixMut, Real, Threads, sum2, wide};
 
 /// The results of the forward, and the gradient of its output.
 #[derive(Clone, Copy)]
 pub(crate) struct Forward<'a, T> {
-    pub(crate) y: &'a [T],
-    pub(crate) grad: &'a [T],
+    pub(crate) y: Heads<'a, T>,
+    pub(crate) grad: Heads<'a, T>,
     pub(crate) stats: &'a [RowStats],
 }
 
-/// The gradients of queries, keys and values that are wanted. With probabilities `p`:
+/// The gradients of queries, keys and values that are wanted, each in its order. With probabilities `p`:
 /// `dv = pᵀ grad`, `ds = p * (grad vᵀ - sum(grad * y))`, `dq = scale * ds k` and `dk = scale * dsᵀ q`;
 /// where probabilities were dropped, so are those in `dv`, and `grad vᵀ`.
 pub(crate) fn backward<T: Real>(
     call: &Call<'_, T>,
     forward: Forward<'_, T>,
-    wanted: [bool; 3],
+    wanted: [Option<Order>; 3],
 ) -> [Option<Vec<T>>; 3] {
-    let Sizes { batch, key_heads, .. } = call.sizes;
-    let [mut dq, mut dk, mut dv] = [(call.q, 0), (call.k, 1), (call.v, 2)]
-        .map(|(operand, place)| wanted[place].then(|| vec![T::ZERO; operand.len()]));
-    let count = batch * key_heads;
-    let parts = parts(&mut dq, count).zip(parts(&mut dk, count)).zip(parts(&mut dv, count));
+    let (sizes, shapes) = (call.sizes, call.sizes.operands());
+    let [mut dq, mut dk, mut dv] = [0, 1, 2].map(|place| {
+        let len = sizes.batch * shapes[place].iter().product::<usize>();
+        wanted[place].map(|order| (order, vec![T::ZERO; len]))
+    });
+    let count = sizes.batch * sizes.key_heads;
+    let parts = parts(&mut dq, shapes[0], count).zip(parts(&mut dk, shapes[1], count));
+    let parts = parts.zip(self::parts(&mut dv, shapes[2], count));
     let pieces = parts.enumerate().map(|(index, ((dq, dk), dv))| (index, [dq, dk, dv]));
     let pieces = pieces.collect();
     each_with(
-        &call.sizes,
+        &sizes,
         pieces,
-        || Room::new(&call.sizes),
-        |room, (index, gradients)| {
-            head(call, forward, index, gradients, room);
-        },
+        || Room::new(&sizes),
+        |room, (index, gradients)| head(call, forward, index, gradients, room),
     );
-    [dq, dk, dv]
+    [dq, dk, dv].map(|gradient| gradient.map(|(_, values)| values))
 }
 
-/// A gradient in equal parts, if it is wanted.
-fn parts<T>(gradient: &mut Option<Vec<T>>, count: usize) -> impl Iterator<Item = Option<&mut [T]>> {
-    let mut rest = gradient.as_deref_mut();
-    let len = rest.as_ref().map_or(0, |all| all.len() / count.max(1));
-    (0..count).map(move |_| {
-        let (part, others) = rest.take()?.split_at_mut(len);
-        rest = Some(others);
-        Some(part)
-    })
+/// A gradient in `count` parts of as many heads each; no heads if it is not wanted.
+fn parts<T: Real>(
+    gradient: &mut Option<(Order, Vec<T>)>,
+    shape: [usize; 3],
+    count: usize,
+) -> impl Iterator<Item = Vec<MatrixMut<'_, T>>> {
+    let heads = gradient.as_mut().map(|(order, values)| order.cut(values, shape));
+    let mut heads = heads.unwrap_or_default().into_iter();
+    let each = heads.len() / count.max(1);
+    (0..count).map(move |_| heads.by_ref().take(each).collect())
 }
+
+/// Those of a block of queries, and of the keys and values of a head.
+type Gradients<'g, 'a, T> = (Option<MatrixMut<'g, T>>, [Option<&'g mut MatrixMut<'a, T>>; 2]);
 
 /// The buffers of one thread.
 struct Room<T> {
@@ -59,13 +65,15 @@ struct Room<T> {
     dots: Vec<T>,
     probabilities: Vec<T>,
     slopes: Vec<T>,
+    kept: Vec<bool>,
 }
 
 impl<T: Real> Room<T> {
     fn new(sizes: &Sizes) -> Self {
         let room = |len| vec![T::ZERO; QUERIES * len];
         let [probabilities, slopes] = [KEYS, KEYS].map(room);
-        Self { q: room(sizes.inner), dots: room(1), probabilities, slopes }
+        let kept = vec![true; QUERIES * KEYS];
+        Self { q: room(sizes.inner), dots: room(1), probabilities, slopes, kept }
     }
 }
 
@@ -74,18 +82,14 @@ fn head<T: Real>(
     call: &Call<'_, T>,
     forward: Forward<'_, T>,
     index: usize,
-    [mut dq, mut dk, mut dv]: [Option<&mut [T]>; 3],
+    [mut dq, mut dk, mut dv]: [Vec<MatrixMut<'_, T>>; 3],
     room: &mut Room<T>,
 ) {
-    let Sizes { queries: count, inner, .. } = call.sizes;
     let group = call.sizes.group();
     for (place, head) in (index * group..(index + 1) * group).enumerate() {
         for queries in call.sizes.query_blocks() {
-            let part = |part: &Range<usize>, len| part.start * len..part.end * len;
-            let first = place * count + queries.start;
-            let rows = part(&(first..first + queries.len()), inner);
-            let gradients =
-                [dq.as_deref_mut().map(|dq| &mut dq[rows]), dk.as_deref_mut(), dv.as_deref_mut()];
+            let dq = dq.get_mut(place).map(|dq| dq.rows(queries.clone()));
+            let gradients = (dq, [dk.first_mut(), dv.first_mut()]);
             block(call, forward, (head, queries), gradients, room);
         }
     }
@@ -96,13 +100,13 @@ fn block<T: Real>(
     call: &Call<'_, T>,
     forward: Forward<'_, T>,
     (head, queries): (usize, Range<usize>),
-    [mut dq, mut dk, mut dv]: [Option<&mut [T]>; 3],
+    (mut dq, [mut dk, mut dv]): Gradients<'_, '_, T>,
     room: &mut Room<T>,
 ) {
     let Sizes { queries: all, inner, width, .. } = call.sizes;
     let (rows, first) = (queries.len(), head * all + queries.start);
-    let of_values = first * width..(first + rows) * width;
-    let (y, grad) = (&forward.y[of_values.clone()], &forward.grad[of_values]);
+    let [y, grad] = [forward.y, forward.grad]
+        .map(|all| all.matrix(call.of_batch(head), queries.clone(), width));
     let stats = &forward.stats[first..first + rows];
     call.load(head, &queries, &mut room.q[..rows * inner]);
     let q = &room.q[..rows * inner];
@@ -110,16 +114,14 @@ fn block<T: Real>(
     wide(
         #[inline(always)]
         || {
-            for (dot, (y, grad)) in dots.iter_mut().zip(y.chunks(width).zip(grad.chunks(width))) {
-                *dot = T::from_f64(sum2(y, grad, |y, grad| [y * grad])[0]);
+            for (row, dot) in dots.iter_mut().enumerate() {
+                *dot = T::from_f64(sum2(y.row(row), grad.row(row), |y, grad| [y * grad])[0]);
             }
         },
     );
-    let grad = Matrix::new(grad, rows, width);
     for keys in call.key_blocks(&queries) {
         let place = Place { head, queries: queries.clone(), keys };
         let columns = place.keys.len();
-        let part = |len| place.keys.start * len..place.keys.end * len;
         let [k, v] = call.keys_and_values(&place);
         let probabilities = &mut room.probabilities[..rows * columns];
         call.scores(&place, q, probabilities);
@@ -128,33 +130,38 @@ fn block<T: Real>(
             || scores_to_probabilities(probabilities, columns, stats),
         );
         let slopes = &mut room.slopes[..rows * columns];
+        let kept = &mut room.kept[..rows * columns];
+        call.draw(&place, kept);
         if let Some(dv) = &mut dv {
             slopes.copy_from_slice(probabilities);
-            call.drop_out(&place, slopes);
+            call.drop_out(kept, slopes);
             let turned = Matrix::new(slopes, rows, columns).transposed();
-            turned.times(grad, &mut dv[part(width)], true, Threads::One);
+            turned.times_into(grad, dv.rows(place.keys.clone()), true);
         }
         if dq.is_none() && dk.is_none() {
             continue;
         }
-        let v = Matrix::new(v, columns, width).transposed();
-        grad.times(v, slopes, false, Threads::One);
-        call.drop_out(&place, slopes);
+        grad.times(v.transposed(), slopes, false, Threads::One);
+        call.drop_out(kept, slopes);
         wide(
             #[inline(always)]
             || through_softmax(slopes, columns, probabilities, dots),
         );
         let slopes = Matrix::new(slopes, rows, columns);
         if let Some(dq) = &mut dq {
-            slopes.times(Matrix::new(k, columns, inner), dq, true, Threads::One);
+            slopes.times_into(k, dq.rows(0..rows), true);
         }
         if let Some(dk) = &mut dk {
             let q = Matrix::new(q, rows, inner);
-            slopes.transposed().times(q, &mut dk[part(inner)], true, Threads::One);
+            slopes.transposed().times_into(q, dk.rows(place.keys.clone()), true);
         }
     }
     let scale = T::from_f64(call.scale);
-    dq.into_iter().flatten().for_each(|dq| *dq *= scale);
+    if let Some(dq) = &mut dq {
+        for row in 0..rows {
+            dq.row(row).iter_mut().for_each(|dq| *dq *= scale);
+        }
+    }
 }
 
 #[inline(always)]

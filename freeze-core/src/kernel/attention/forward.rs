@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::scores::{Call, Place, Sizes};
 use super::{KEYS, QUERIES, RowStats, each_with};
 use crate::kernel::softmax::max;
-use crate::kernel::{Matrix, Real, Threads, sum1, wide};
+use crate::kernel::{Matrix, MatrixMut, Real, sum1, wide};
 
 /// `softmax(scale * q kᵀ + bias) v` with dropout, and the statistics of each row for the backward; rows that see
 /// no key are zeros. There must be a key, and the result must not be empty.
@@ -15,16 +15,21 @@ pub(crate) fn forward<T: Real>(call: &Call<'_, T>) -> (Vec<T>, Vec<RowStats>) {
     let rows = batch * heads * queries;
     let mut y = vec![T::ZERO; rows * width];
     let mut stats = vec![RowStats { max: f64::NEG_INFINITY, scale: 0.0 }; rows];
-    let outputs = y.chunks_mut(queries * width).zip(stats.chunks_mut(queries));
+    let outputs = call.order.cut(&mut y, call.sizes.result());
+    let outputs = outputs.into_iter().zip(stats.chunks_mut(queries));
     let pieces = outputs.enumerate().flat_map(|(head, (y, stats))| {
-        let outputs = y.chunks_mut(QUERIES * width).zip(stats.chunks_mut(QUERIES));
+        let outputs = y.row_blocks(QUERIES).zip(stats.chunks_mut(QUERIES));
         call.sizes.query_blocks().zip(outputs).map(move |block| (head, block))
     });
-    let room = || (vec![T::ZERO; QUERIES * inner], vec![T::ZERO; QUERIES * KEYS]);
-    each_with(&call.sizes, pieces.collect(), room, |(q, scores), (head, (queries, (y, stats)))| {
+    let room = || {
+        let numbers = |columns| vec![T::ZERO; QUERIES * columns];
+        (numbers(inner), numbers(KEYS), vec![true; QUERIES * KEYS])
+    };
+    each_with(&call.sizes, pieces.collect(), room, |room, (head, (queries, (y, stats)))| {
+        let (q, scores, kept) = room;
         let q = &mut q[..queries.len() * inner];
         call.load(head, &queries, q);
-        attend(call, (head, queries), (q, scores), y, stats);
+        attend(call, (head, queries), (q, scores, kept), y, stats);
     });
     (y, stats)
 }
@@ -32,32 +37,34 @@ pub(crate) fn forward<T: Real>(call: &Call<'_, T>) -> (Vec<T>, Vec<RowStats>) {
 fn attend<T: Real>(
     call: &Call<'_, T>,
     (head, queries): (usize, Range<usize>),
-    (q, scores): (&[T], &mut [T]),
-    y: &mut [T],
+    (q, scores, kept): (&[T], &mut [T], &mut [bool]),
+    mut y: MatrixMut<'_, T>,
     stats: &mut [RowStats],
 ) {
-    let width = call.sizes.width;
+    let count = queries.len();
     for keys in call.key_blocks(&queries) {
         let place = Place { head, queries: queries.clone(), keys };
         let columns = place.keys.len();
         let scores = &mut scores[..queries.len() * columns];
         call.scores(&place, q, scores);
-        let rows = scores.chunks_exact_mut(columns).zip(y.chunks_exact_mut(width)).zip(&mut *stats);
+        let rows = scores.chunks_exact_mut(columns).zip(&mut *stats).enumerate();
         wide(
             #[inline(always)]
             || {
-                for ((scores, y), stats) in rows {
-                    carry(scores, y, stats);
+                for (row, (scores, stats)) in rows {
+                    carry(scores, y.row(row), stats);
                 }
             },
         );
-        call.drop_out(&place, scores);
+        let kept = &mut kept[..scores.len()];
+        call.draw(&place, kept);
+        call.drop_out(kept, scores);
         let [_, v] = call.keys_and_values(&place);
-        let v = Matrix::new(v, columns, width);
-        let exps = Matrix::new(scores, queries.len(), columns);
-        exps.times(v, y, true, Threads::One);
+        let exps = Matrix::new(scores, count, columns);
+        exps.times_into(v, y.rows(0..count), true);
     }
-    for (y, stats) in y.chunks_exact_mut(width).zip(stats) {
+    for (row, stats) in stats.iter_mut().enumerate() {
+        let y = y.row(row);
         // The largest of the visible scores adds 1 to the sum.
         stats.scale = if stats.scale == 0.0 { 0.0 } else { stats.scale.recip() };
         stats.max = shift(stats.max);

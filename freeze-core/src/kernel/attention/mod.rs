@@ -4,10 +4,12 @@
 
 mod backward;
 mod forward;
+mod heads;
 mod scores;
 
 pub(crate) use backward::{Forward, backward};
 pub(crate) use forward::forward;
+pub(crate) use heads::{Heads, Order};
 pub(crate) use scores::{Bias, Call, Sight, Sizes};
 
 use super::threads;

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::heads::{Heads, Order};
 use super::{KEYS, QUERIES};
-use crate::kernel::{Drops, Matrix, Real, Threads};
+use crate::kernel::{Drops, Matrix, Real, Threads, wide};
 
 /// The sizes of a call.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +22,15 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// The shape of the result.
-    pub(crate) fn result(&self) -> [usize; 4] {
-        [self.batch, self.heads, self.queries, self.width]
+    /// The heads, rows and row's elements of queries, keys and values.
+    pub(crate) fn operands(&self) -> [[usize; 3]; 3] {
+        let Self { heads, key_heads, queries, keys, inner, width, .. } = *self;
+        [[heads, queries, inner], [key_heads, keys, inner], [key_heads, keys, width]]
+    }
+
+    /// The same of the result.
+    pub(crate) fn result(&self) -> [usize; 3] {
+        [self.heads, self.queries, self.width]
     }
 
     /// The multiplications of the forward.
@@ -68,16 +75,15 @@ pub(crate) struct Bias<'a, T> {
     pub(crate) strides: [usize; 3],
 }
 
-/// The operands of a call, row by row.
+/// The operands of a call.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a, T> {
     pub(crate) sizes: Sizes,
-    /// `[batch, heads, queries, inner]`.
-    pub(crate) q: &'a [T],
-    /// `[batch, key_heads, keys, inner]`.
-    pub(crate) k: &'a [T],
-    /// `[batch, key_heads, keys, width]`.
-    pub(crate) v: &'a [T],
+    pub(crate) q: Heads<'a, T>,
+    pub(crate) k: Heads<'a, T>,
+    pub(crate) v: Heads<'a, T>,
+    /// How the result lies.
+    pub(crate) order: Order,
     pub(crate) scale: f64,
     pub(crate) sight: Sight,
     pub(crate) bias: Option<Bias<'a, T>>,
@@ -111,31 +117,38 @@ impl<'a, T: Real> Call<'a, T> {
         }
     }
 
+    /// The batch of a head, and which of its own it is.
+    pub(super) fn of_batch(&self, head: usize) -> [usize; 2] {
+        [head / self.sizes.heads, head % self.sizes.heads]
+    }
+
     /// The keys and the values of a block.
-    pub(super) fn keys_and_values(&self, place: &Place) -> [&'a [T]; 2] {
-        let Sizes { heads, key_heads, keys, inner, width, .. } = self.sizes;
-        let (batch, head) = (place.head / heads, place.head % heads / self.sizes.group());
-        let first = (batch * key_heads + head) * keys + place.keys.start;
-        let part = |all: &'a [T], len| &all[first * len..(first + place.keys.len()) * len];
-        [part(self.k, inner), part(self.v, width)]
+    pub(super) fn keys_and_values(&self, place: &Place) -> [Matrix<'a, T>; 2] {
+        let Sizes { inner, width, .. } = self.sizes;
+        let [batch, head] = self.of_batch(place.head);
+        let of_keys = |all: Heads<'a, T>, columns| {
+            all.matrix([batch, head / self.sizes.group()], place.keys.clone(), columns)
+        };
+        [of_keys(self.k, inner), of_keys(self.v, width)]
     }
 
     /// Queries of a head, scaled.
     pub(super) fn load(&self, head: usize, queries: &Range<usize>, to: &mut [T]) {
-        let (first, scale) = (head * self.sizes.queries + queries.start, T::from_f64(self.scale));
-        let from = &self.q[first * self.sizes.inner..];
-        to.iter_mut().zip(from).for_each(|(to, &q)| *to = q * scale);
+        let (inner, scale) = (self.sizes.inner, T::from_f64(self.scale));
+        let from = self.q.matrix(self.of_batch(head), queries.clone(), inner);
+        for (row, to) in to.chunks_exact_mut(inner.max(1)).enumerate() {
+            to.iter_mut().zip(from.row(row)).for_each(|(to, &q)| *to = q * scale);
+        }
     }
 
     /// Writes the scores of a block; `q` are its loaded queries.
     pub(super) fn scores(&self, place: &Place, q: &[T], to: &mut [T]) {
         let (rows, columns, inner) = (place.queries.len(), place.keys.len(), self.sizes.inner);
         let [k, _] = self.keys_and_values(place);
-        let k = Matrix::new(k, columns, inner).transposed();
-        Matrix::new(q, rows, inner).times(k, to, false, Threads::One);
+        Matrix::new(q, rows, inner).times(k.transposed(), to, false, Threads::One);
         for (query, row) in place.queries.clone().zip(to.chunks_exact_mut(columns)) {
             if let Some(Bias { values, strides: [batches, heads, queries] }) = self.bias {
-                let (batch, head) = (place.head / self.sizes.heads, place.head % self.sizes.heads);
+                let [batch, head] = self.of_batch(place.head);
                 let bias = &values[batch * batches + head * heads + query * queries..];
                 row.iter_mut().zip(&bias[place.keys.clone()]).for_each(|(x, &bias)| *x += bias);
             }
@@ -144,23 +157,32 @@ impl<'a, T: Real> Call<'a, T> {
         }
     }
 
-    /// Drops elements of a block, and scales those that are kept.
-    pub(super) fn drop_out(&self, place: &Place, block: &mut [T]) {
+    /// Writes which elements of a block are kept, if any are dropped.
+    pub(super) fn draw(&self, place: &Place, kept: &mut [bool]) {
         let Some(drops) = self.drops else { return };
         let Sizes { queries, keys, .. } = self.sizes;
-        let (columns, scale) = (place.keys.len(), T::from_f64(drops.scale));
-        let apply = |first: usize, values: &mut [T]| {
-            for (x, kept) in values.iter_mut().zip(drops.kept(first)) {
-                *x = if kept { *x * scale } else { T::ZERO };
-            }
-        };
+        let columns = place.keys.len();
         let first = |query: usize| (place.head * queries + query) * keys + place.keys.start;
         match columns == keys {
-            true => apply(first(place.queries.start), block),
+            true => drops.mark(first(place.queries.start), kept),
             false => {
-                let rows = place.queries.clone().zip(block.chunks_exact_mut(columns));
-                rows.for_each(|(query, row)| apply(first(query), row));
+                let rows = place.queries.clone().zip(kept.chunks_exact_mut(columns));
+                rows.for_each(|(query, kept)| drops.mark(first(query), kept));
             }
         }
+    }
+
+    /// Drops elements of a block, and scales those that are kept.
+    pub(super) fn drop_out(&self, kept: &[bool], block: &mut [T]) {
+        let Some(drops) = self.drops else { return };
+        let scale = T::from_f64(drops.scale);
+        wide(
+            #[inline(always)]
+            || {
+                for (x, &kept) in block.iter_mut().zip(kept) {
+                    *x = if kept { *x * scale } else { T::ZERO };
+                }
+            },
+        );
     }
 }

@@ -7,7 +7,7 @@ use candle_core::{Device, Layout, Result, Tensor, WithDType};
 use half::{bf16, f16};
 
 use super::{IN_FORCE, Level};
-use crate::kernel::attention::{self, Sight, Sizes};
+use crate::kernel::attention::{self, Heads, Order as Lie, Sight, Sizes};
 use crate::kernel::conv::{self, Geometry, Settings};
 use crate::kernel::norm::by_planes::{ByPlanes, From};
 use crate::kernel::norm::planes::{Over, Planes, moments};
@@ -181,12 +181,23 @@ fn attend<T: Real>(sight: Sight, odd: bool) {
     let k = numbers::<T>(key_heads * keys * inner, 3, false);
     let v = numbers::<T>(key_heads * keys * width, 5, odd);
     let grad = numbers::<T>(heads * queries * width, 7, false);
+    let order = if odd { Lie::SideBySide } else { Lie::Apart };
+    fn lies<T>(values: &[T], order: Lie, shape: [usize; 3]) -> Heads<'_, T> {
+        Heads { values, steps: order.steps(shape) }
+    }
+    let [of_q, of_k, of_v] = sizes.operands();
+    let (q, k, v) = (lies(&q, order, of_q), lies(&k, order, of_k), lies(&v, order, of_v));
     let call =
-        attention::Call { sizes, q: &q, k: &k, v: &v, scale: 0.3, sight, bias: None, drops: None };
+        attention::Call { sizes, q, k, v, order, scale: 0.3, sight, bias: None, drops: None };
     same_at_each_level(&format!("{sight:?} attention of {:?}, odd {odd}", T::DTYPE), || {
         let (y, stats) = attention::forward(&call);
-        let forward = attention::Forward { y: &y, grad: &grad, stats: &stats };
-        [wide(&y), all(attention::backward(&call, forward, [true; 3]))].concat()
+        let of_y = sizes.result();
+        let forward = attention::Forward {
+            y: lies(&y, order, of_y),
+            grad: lies(&grad, order, of_y),
+            stats: &stats,
+        };
+        [wide(&y), all(attention::backward(&call, forward, [Some(order); 3]))].concat()
     });
 }
 

@@ -6,10 +6,11 @@ use candle_nn::VarBuilder;
 use super::config::{Config, ModelType};
 use super::rotary::Rotary;
 use crate::models::activation::Activation;
-use crate::models::attention::mix;
 use crate::models::context::TextContext;
 use crate::models::fresh::{Dropouts, linear_b};
-use crate::nn::ops::{AttentionMask, add, merge_heads, mul, rope, split_heads, split_heads_rope};
+use crate::nn::ops::{
+    AttentionMask, add, attention_side_by_side, mul, rope, split_heads, split_heads_rope,
+};
 use crate::nn::{Dropout, Linear, RmsNorm, rms_norm};
 
 /// Attention to what came before and a gated perceptron (Shazeer 2020, arXiv:2002.05202), each of its normalised
@@ -105,16 +106,18 @@ impl DecoderLayer {
         let tables = self.turns.then_some(&tables);
         let q = in_heads(&self.q_proj.forward(xs)?, self.heads, &self.q_norm, tables)?;
         let k = in_heads(&self.k_proj.forward(xs)?, self.key_heads, &self.k_norm, tables)?;
-        let v = split_heads(&self.v_proj.forward(xs)?, self.key_heads)?;
+        let v = self.v_proj.forward(xs)?;
         let hidden = context.additive(xs)?;
         let mask = hidden.as_ref().map_or(AttentionMask::Causal, AttentionMask::CausalAdditive);
-        let (dropout, train) = (&self.attention_dropout, context.is_train());
-        let mixed = mix([&q, &k, &v], mask, dropout, train)?;
-        self.o_proj.forward(&merge_heads(&mixed)?)
+        let (heads, dropout) = ([self.heads, self.key_heads], &self.attention_dropout);
+        let dropout = context.is_train().then_some(dropout);
+        let mixed = attention_side_by_side([&q, &k, &v], heads, mask, None, dropout)?;
+        self.o_proj.forward(&mixed)
     }
 }
 
-/// Queries or keys as `[batch, heads, length, size]`, each head normalised, each turned by its position.
+/// Queries or keys, each head normalised, each turned by its position: `[batch, heads, length, size]`, or as they are
+/// where neither is wanted.
 fn in_heads(
     xs: &Tensor,
     heads: usize,
@@ -122,7 +125,7 @@ fn in_heads(
     tables: Option<&[Tensor; 2]>,
 ) -> Result<Tensor> {
     match (norm, tables) {
-        (None, None) => split_heads(xs, heads),
+        (None, None) => Ok(xs.clone()),
         (None, Some([cos, sin])) => split_heads_rope(xs, heads, cos, sin),
         (Some(norm), None) => norm.forward(&split_heads(xs, heads)?),
         (Some(norm), Some([cos, sin])) => rope(&norm.forward(&split_heads(xs, heads)?)?, cos, sin),

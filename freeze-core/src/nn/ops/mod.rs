@@ -27,7 +27,7 @@ mod sums;
 pub use activation::{gelu, gelu_erf, relu, sigmoid, silu, tanh};
 pub use affine::affine;
 pub use attention::{
-    AttentionMask, scaled_dot_product_attention,
+    AttentionMask, attention_side_by_side, scaled_dot_product_attention,
     scaled_dot_product_attention_dropout,
 };
 pub use bias::add_bias;

@@ -10,7 +10,7 @@ pub(crate) type Operand<'a, S> = (&'a S, &'a Layout);
 
 /// A function of `N` tensors, such as an input, a weight and a bias.
 ///
-/// The operands are contiguous.
+/// The operands are contiguous, unless it is applied to views (`record::apply_to_views`).
 pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 

@@ -7,11 +7,13 @@ use crate::kernel::attention::Sizes;
 use crate::kernel::real_dtype;
 use crate::nn::ops::operation::check_dtype;
 
-/// The sizes of a call; an error if the shapes do not fit.
-pub(super) fn sizes(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Sizes> {
-    let (&[batch, heads, queries, inner], &[key_batch, key_heads, keys, key_inner]) =
-        (four("queries", q)?, four("keys", k)?);
-    let &[value_batch, value_heads, values, width] = four("values", v)?;
+/// The sizes of a call; an error if the shapes do not fit. With so many heads, of queries and of keys, operands may
+/// have them side by side.
+pub(super) fn sizes([q, k, v]: [&Tensor; 3], heads: Option<[usize; 2]>) -> Result<Sizes> {
+    let (of_queries, of_keys) = (heads.map(|[heads, _]| heads), heads.map(|[_, heads]| heads));
+    let [batch, heads, queries, inner] = four("queries", q, of_queries)?;
+    let [key_batch, key_heads, keys, key_inner] = four("keys", k, of_keys)?;
+    let [value_batch, value_heads, values, width] = four("values", v, of_keys)?;
     if (batch, inner) != (key_batch, key_inner) {
         bail!(
             "{NAME}: the queries have shape {:?}, the keys {:?}; expected the same batch and the same \
@@ -41,11 +43,22 @@ pub(super) fn sizes(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Sizes> {
     Ok(Sizes { batch, heads, key_heads, queries, keys, inner, width })
 }
 
-fn four<'t>(what: &str, tensor: &'t Tensor) -> Result<&'t [usize; 4]> {
-    match tensor.dims().try_into() {
-        Ok(dims) => Ok(dims),
-        Err(_) => bail!(
+fn four(what: &str, tensor: &Tensor, heads: Option<usize>) -> Result<[usize; 4]> {
+    match (tensor.dims(), heads) {
+        (&[batch, count, length, size], None) => Ok([batch, count, length, size]),
+        (&[batch, count, length, size], Some(heads)) if count == heads => {
+            Ok([batch, heads, length, size])
+        }
+        (&[batch, length, width], Some(heads)) if heads > 0 && width % heads == 0 => {
+            Ok([batch, heads, length, width / heads])
+        }
+        (_, None) => bail!(
             "{NAME}: the {what} have shape {:?}, expected [batch, heads, length, size]",
+            tensor.shape()
+        ),
+        (_, Some(heads)) => bail!(
+            "{NAME}: the {what} have shape {:?}, expected [batch, length, width] with a width of {heads} \
+             heads, or [batch, {heads}, length, size]",
             tensor.shape()
         ),
     }

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use candle_core::{Result, Tensor};
 
-use crate::kernel::attention::{Bias, Call, RowStats, Sight, Sizes};
+use crate::kernel::attention::{Bias, Call, Heads, Order, RowStats, Sight, Sizes};
 use crate::kernel::slices::with;
 use crate::kernel::{Drops, Real};
 use crate::nn::record::Flops;
@@ -12,6 +12,8 @@ use crate::nn::record::Flops;
 /// The operation on queries, keys and values.
 pub(super) struct Attention {
     pub(super) sizes: Sizes,
+    /// How the result lies.
+    pub(super) order: Order,
     pub(super) scale: f64,
     pub(super) sight: Sight,
     /// Contiguous, with four dimensions.
@@ -26,13 +28,14 @@ pub(super) struct Attention {
 
 impl Attention {
     pub(super) fn new(
-        sizes: Sizes,
+        (sizes, order): (Sizes, Order),
         scale: f64,
         (sight, bias): (Sight, Option<Tensor>),
         drops: Option<Drops>,
     ) -> Self {
         Self {
             sizes,
+            order,
             scale,
             sight,
             bias,
@@ -52,17 +55,17 @@ impl Attention {
     /// Runs `run` on a call with these operands.
     pub(super) fn call<T: Real, R>(
         &self,
-        [q, k, v]: [&[T]; 3],
+        [q, k, v]: [Heads<'_, T>; 3],
         run: impl FnOnce(&Call<'_, T>) -> R,
     ) -> Result<R> {
-        let Self { sizes, scale, sight, ref bias, drops, .. } = *self;
+        let Self { sizes, order, scale, sight, ref bias, drops, .. } = *self;
         let Some(tensor) = bias else {
-            return Ok(run(&Call { sizes, q, k, v, scale, sight, bias: None, drops }));
+            return Ok(run(&Call { sizes, q, k, v, order, scale, sight, bias: None, drops }));
         };
         let strides = steps(tensor);
         with(tensor, |values: &[T]| {
             let bias = Some(Bias { values, strides });
-            Ok(run(&Call { sizes, q, k, v, scale, sight, bias, drops }))
+            Ok(run(&Call { sizes, q, k, v, order, scale, sight, bias, drops }))
         })
     }
 }

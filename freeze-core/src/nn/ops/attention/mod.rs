@@ -9,9 +9,10 @@ mod portable;
 
 use candle_core::{Result, Tensor};
 
-use crate::kernel::attention::Sight;
+use crate::kernel::attention::{Order, Sight};
 use crate::kernel::{self, Drops};
 use crate::nn::dropout::Dropout;
+use crate::nn::ops::shape::{merge_heads, split_heads};
 use crate::nn::record::{self, Work};
 use kept::Attention;
 use op::Nothing;
@@ -98,7 +99,7 @@ pub fn scaled_dot_product_attention(
     mask: AttentionMask<'_>,
     scale: Option<f64>,
 ) -> Result<Tensor> {
-    attend([q, k, v], mask, scale, |_| None)
+    attend([q, k, v], None, mask, scale, |_| None)
 }
 
 /// As [`scaled_dot_product_attention`], of whose probabilities `dropout` drops some, as PyTorch's
@@ -132,26 +133,81 @@ pub fn scaled_dot_product_attention_dropout(
     scale: Option<f64>,
     dropout: &Dropout,
 ) -> Result<Tensor> {
-    attend([q, k, v], mask, scale, |words| dropout.drops().then(|| dropout.draw(words)))
+    attend([q, k, v], None, mask, scale, drawn_by(Some(dropout)))
 }
 
+/// As [`scaled_dot_product_attention`], of heads that lie side by side, as linear layers give them: queries
+/// `[batch, queries, heads * size]`, keys and values `[batch, keys, key heads * size]`, the result
+/// `[batch, queries, heads * width]`. On the CPU nothing is copied, forward or backward.
+///
+/// `heads` are those of queries and of keys. Each operand may also have its heads apart, `[batch, heads, length,
+/// size]`, as [`split_heads_rope`](super::split_heads_rope) gives them. `dropout` drops probabilities.
+///
+/// ```
+/// use candle_core::{DType, Device::Cpu, Tensor};
+/// use freeze_core::nn::ops::{AttentionMask, attention_side_by_side};
+///
+/// let q = Tensor::zeros((1, 3, 2 * 4), DType::F32, &Cpu)?;
+/// let (k, v) = (q.narrow(2, 0, 4)?, Tensor::new(&[[3f32], [5.], [7.]], &Cpu)?.unsqueeze(0)?);
+/// let y = attention_side_by_side([&q, &k, &v], [2, 1], AttentionMask::Causal, None, None)?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[3., 3.], [4., 4.], [5., 5.]]]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`scaled_dot_product_attention`], or operands of other numbers of heads.
+pub fn attention_side_by_side(
+    operands: [&Tensor; 3],
+    heads: [usize; 2],
+    mask: AttentionMask<'_>,
+    scale: Option<f64>,
+    dropout: Option<&Dropout>,
+) -> Result<Tensor> {
+    attend(operands, Some(heads), mask, scale, drawn_by(dropout))
+}
+
+/// What draws as many words as there are probabilities, if any are to be dropped.
+fn drawn_by(dropout: Option<&Dropout>) -> impl FnOnce(usize) -> Option<Drops> {
+    move |words| dropout.filter(|dropout| dropout.drops()).map(|dropout| dropout.draw(words))
+}
+
+/// The result, side by side if so many heads are given.
 fn attend(
-    [q, k, v]: [&Tensor; 3],
+    operands: [&Tensor; 3],
+    heads: Option<[usize; 2]>,
     mask: AttentionMask<'_>,
     scale: Option<f64>,
     draw: impl FnOnce(usize) -> Option<Drops>,
 ) -> Result<Tensor> {
-    let sizes = check::sizes(q, k, v)?;
+    let [q, ..] = operands;
+    let sizes = check::sizes(operands, heads)?;
     let bias = mask.added().map(|mask| check::bias(mask, q, &sizes)).transpose()?;
     let scale = check::scale(scale, &sizes)?;
-    if sizes.keys == 0 || sizes.result().contains(&0) {
-        return record::apply([q, k, v], Work::Inputs(Default::default()), Nothing { sizes });
+    let order = if heads.is_some() { Order::SideBySide } else { Order::Apart };
+    if sizes.keys == 0 || sizes.result().contains(&0) || sizes.batch == 0 {
+        let nothing = Nothing { sizes, order };
+        return record::apply(operands, Work::Inputs(Default::default()), nothing);
     }
-    let op = Attention::new(sizes, scale, (mask.sight(), bias), draw(sizes.scores()));
-    match kernel::on(q.device()) {
-        true => record::apply([q, k, v], Work::Inputs(op.flops()), op),
-        false => portable::compose(q, k, v, &op),
+    let drops = draw(sizes.scores());
+    let op = |order| Attention::new((sizes, order), scale, (mask.sight(), bias), drops);
+    // Products with a vector add up in another order where its elements lie apart.
+    if q.device().is_cpu() && sizes.inner > 1 && sizes.width > 1 {
+        let op = op(order);
+        return record::apply_to_views(operands, Work::Inputs(op.flops()), op);
     }
+    let op = op(Order::Apart);
+    let count = [sizes.heads, sizes.key_heads, sizes.key_heads];
+    let apart = |place: usize| match operands[place].rank() {
+        3 => split_heads(operands[place], count[place]),
+        _ => Ok(operands[place].clone()),
+    };
+    let (q, k, v) = (apart(0)?, apart(1)?, apart(2)?);
+    let y = match kernel::on(q.device()) {
+        true => record::apply([&q, &k, &v], Work::Inputs(op.flops()), op),
+        false => portable::compose(&q, &k, &v, &op),
+    }?;
+    if heads.is_some() { merge_heads(&y) } else { Ok(y) }
 }
 
 #[cfg(test)]

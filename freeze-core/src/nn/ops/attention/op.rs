@@ -9,8 +9,8 @@ use super::NAME;
 #[cfg(feature = "cuda")]
 use super::card;
 use super::kept::Attention;
-use crate::kernel::attention::{Forward, Sizes, backward, forward};
-use crate::kernel::slices::{read, tensor, with2, with3};
+use crate::kernel::attention::{Forward, Heads, Order, Sizes, backward, forward};
+use crate::kernel::slices::{read_rows, tensor, with_rows, with2};
 use crate::kernel::{Real, by_real};
 use crate::nn::ops::operation::{Operand, Operation, Stored, each_wanted};
 
@@ -20,15 +20,18 @@ impl Operation<3> for Attention {
     }
 
     fn shape(&self, _: [&Layout; 3]) -> Result<Shape> {
-        Ok(Shape::from(self.sizes.result().to_vec()))
+        Ok(shape(&self.sizes, self.order))
     }
 
     fn cpu(&self, operands: [Operand<'_, CpuStorage>; 3]) -> Result<CpuStorage> {
         let [(q, q_l), (k, k_l), (v, v_l)] = operands;
-        let dtype = q.dtype();
+        let (dtype, [_, [.., inner], [.., width]]) = (q.dtype(), self.sizes.operands());
         by_real!(dtype, T => {
-            let (q, k, v) = (read::<T>(q, q_l)?, read::<T>(k, k_l)?, read::<T>(v, v_l)?);
-            let (y, stats) = self.call([&q, &k, &v], forward)?;
+            let (q, q_steps) = read_rows::<T>(q, q_l)?;
+            let (k, k_steps) = read_rows::<T>(k, k_l)?;
+            let (v, v_steps) = read_rows::<T>(v, v_l)?;
+            let (q, k) = (heads(&q, &q_steps, inner), heads(&k, &k_steps, inner));
+            let (y, stats) = self.call([q, k, heads(&v, &v_steps, width)], forward)?;
             // Set once: an operation runs forward once.
             let _ = self.stats.set(stats);
             Ok(T::write(y, dtype))
@@ -52,13 +55,19 @@ impl Operation<3> for Attention {
             return card::gradients(self, operands, grad, wanted);
         }
         let stats = self.stats.get().map_or(&[] as &[_], Vec::as_slice);
-        let dtype = grad.dtype();
+        let (dtype, [_, [.., inner], [.., width]]) = (grad.dtype(), self.sizes.operands());
+        let orders = std::array::from_fn(|place| wanted[place].then(|| order(operands[place])));
         by_real!(dtype, T => {
-            let mut found = with3(operands, |q: &[T], k: &[T], v: &[T]| {
-                with2([y, grad], |y: &[T], grad: &[T]| {
-                    let forward = Forward { y, grad, stats };
-                    self.call([q, k, v], |call| backward(call, forward, wanted))
-                })
+            let [q, k, v] = operands;
+            let mut found = with_heads(q, inner, |q: Heads<'_, T>| {
+                with_heads(k, inner, |k| with_heads(v, width, |v| {
+                    with2([y, grad], |y: &[T], grad: &[T]| {
+                        let steps = self.order.steps(self.sizes.result());
+                        let [y, grad] = [y, grad].map(|values| Heads { values, steps });
+                        let forward = Forward { y, grad, stats };
+                        self.call([q, k, v], |call| backward(call, forward, orders))
+                    })
+                }))
             })?;
             let mut gradients = [const { None }; 3];
             for ((to, found), operand) in gradients.iter_mut().zip(&mut found).zip(operands) {
@@ -70,9 +79,42 @@ impl Operation<3> for Attention {
     }
 }
 
+/// How heads lie in a contiguous tensor of this rank.
+fn order(operand: &Tensor) -> Order {
+    if operand.rank() == 3 { Order::SideBySide } else { Order::Apart }
+}
+
+/// The shape of the result.
+fn shape(sizes: &Sizes, order: Order) -> Shape {
+    let (batch, [heads, queries, width]) = (sizes.batch, sizes.result());
+    match order {
+        Order::Apart => Shape::from((batch, heads, queries, width)),
+        Order::SideBySide => Shape::from((batch, queries, heads * width)),
+    }
+}
+
+/// The heads of an operand with these steps along its dimensions, of rows of `size`.
+fn heads<'a, T>(values: &'a [T], steps: &[usize], size: usize) -> Heads<'a, T> {
+    let steps = match *steps {
+        [batch, place, _] => [batch, size, place],
+        [batch, head, place, ..] => [batch, head, place],
+        _ => [0; 3],
+    };
+    Heads { values, steps }
+}
+
+fn with_heads<T: Real, R>(
+    tensor: &Tensor,
+    size: usize,
+    run: impl FnOnce(Heads<'_, T>) -> Result<R>,
+) -> Result<R> {
+    with_rows(tensor, |values: &[T], steps| run(heads(values, steps, size)))
+}
+
 /// Attention to no keys, or with an empty result: zeros.
 pub(super) struct Nothing {
     pub(super) sizes: Sizes,
+    pub(super) order: Order,
 }
 
 impl Operation<3> for Nothing {
@@ -81,7 +123,7 @@ impl Operation<3> for Nothing {
     }
 
     fn shape(&self, _: [&Layout; 3]) -> Result<Shape> {
-        Ok(Shape::from(self.sizes.result().to_vec()))
+        Ok(shape(&self.sizes, self.order))
     }
 
     fn cpu(&self, operands: [Operand<'_, CpuStorage>; 3]) -> Result<CpuStorage> {
@@ -89,8 +131,7 @@ impl Operation<3> for Nothing {
     }
 
     fn portable<S: Stored>(&self, [(q, _), ..]: [Operand<'_, S>; 3]) -> Result<S> {
-        let shape = Shape::from(self.sizes.result().to_vec());
-        q.device().zeros_impl(&shape, q.dtype())
+        q.device().zeros_impl(&shape(&self.sizes, self.order), q.dtype())
     }
 
     fn gradients(

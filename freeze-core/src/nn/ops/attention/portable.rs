@@ -57,6 +57,7 @@ mod tests {
 
     use super::*;
     use crate::kernel::Drops;
+    use crate::kernel::attention::Order;
     use crate::nn::ops::attention::{AttentionMask, attend, check};
 
     fn off(a: &Tensor, b: &Tensor) -> Result<f64> {
@@ -81,10 +82,10 @@ mod tests {
                 (AttentionMask::CausalAdditive(&bias), None),
                 (AttentionMask::Causal, Some(Drops::new(7, 3, 0.4))),
             ] {
-                let sizes = check::sizes(&q, &k, &v)?;
+                let sizes = check::sizes([&q, &k, &v], None)?;
                 let bias = mask.added().map(|mask| check::bias(mask, &q, &sizes)).transpose()?;
-                let kernel = attend([&q, &k, &v], mask, Some(0.7), |_| drops)?;
-                let op = Attention::new(sizes, 0.7, (mask.sight(), bias), drops);
+                let kernel = attend([&q, &k, &v], None, mask, Some(0.7), |_| drops)?;
+                let op = Attention::new((sizes, Order::Apart), 0.7, (mask.sight(), bias), drops);
                 let composed = compose(&q, &k, &v, &op)?;
                 assert!(off(&kernel, &composed)? < tolerance, "{mask:?}");
                 let kernel = kernel.sqr()?.mean_all()?.backward()?;
