@@ -1,8 +1,9 @@
 //! Shared by the examples: images, rated sentences, tokenisers, policies by name, a progress bar,
-//! tables.
+//! tables, means.
 
 pub(crate) mod dataset;
 pub(crate) mod idx;
+pub(crate) mod mean;
 pub(crate) mod policy;
 pub(crate) mod progress;
 pub(crate) mod rated;

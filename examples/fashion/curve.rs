@@ -1,6 +1,7 @@
 //! Accuracy over seconds as a picture in the terminal.
 
-use crate::contest::{Contest, Mean, between};
+use crate::common::mean::{Mean, between};
+use crate::contest::Contest;
 use crate::record::Run;
 
 const COLUMNS: usize = 64;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use comfy_table::Table;
 
+use crate::common::mean::Mean;
 use crate::common::table::table;
-use crate::contest::{Contest, Mean};
+use crate::contest::Contest;
 use crate::record::{Epoch, Run};
 
 /// A row of the totals: its name, and its value for an epoch.

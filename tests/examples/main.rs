@@ -12,3 +12,4 @@ mod programs;
 mod progress;
 mod rated;
 mod sentiment;
+mod study;

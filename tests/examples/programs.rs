@@ -6,14 +6,18 @@ use std::process::{Command, Output};
 
 use freeze_core::policy::{Family, all};
 
-/// `cargo test` builds the examples into the folder above the tests' own.
-pub(crate) fn example(name: &str, args: &[&str]) -> Output {
+/// The program of an example: `cargo test` builds them into the folder above the tests' own.
+pub(crate) fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let built = test.parent().and_then(Path::parent).unwrap();
     let path = built.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
     assert!(path.exists(), "{} is not built: run `cargo build --examples`", path.display());
+    path
+}
+
+pub(crate) fn example(name: &str, args: &[&str]) -> Output {
     // candle adds a backtrace to an error's text where it is set.
-    Command::new(path).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
+    Command::new(built(name)).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
 }
 
 fn data() -> PathBuf {

@@ -1,0 +1,91 @@
+//! All runs of a study that its CSV lacks, one after another, each in a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::common::Result;
+use crate::plan::Planned;
+use crate::results::Results;
+use crate::row::{Found, Row};
+
+/// How the runs are done.
+pub(crate) struct How {
+    /// What the process of a run is told beside its row.
+    pub(crate) arguments: Vec<String>,
+    /// Only rows of the task of this name.
+    pub(crate) only: Option<String>,
+    /// No run begins later than so long after the first.
+    pub(crate) at_most: Option<Duration>,
+    /// Where each run is written as a page.
+    pub(crate) pages: Option<PathBuf>,
+}
+
+/// Runs what is missing. A run that fails is told of, and the others go on.
+///
+/// # Errors
+///
+/// A run failed, or the CSV cannot be written.
+pub(crate) fn drive(planned: &[Planned], results: &mut Results, how: &How) -> Result<()> {
+    if let Some(pages) = &how.pages {
+        std::fs::create_dir_all(pages).map_err(|error| format!("{}: {error}", pages.display()))?;
+    }
+    let asked = |planned: &&Planned| how.only.as_ref().is_none_or(|task| planned.row.task == *task);
+    let planned: Vec<&Planned> = planned.iter().filter(asked).collect();
+    let (began, mut failed) = (Instant::now(), 0);
+    for (at, Planned { row, place }) in planned.iter().enumerate() {
+        if results.lines.iter().any(|(done, _)| done == row) {
+            continue;
+        }
+        if how.at_most.is_some_and(|limit| began.elapsed() > limit) {
+            println!("{} of {} rows are left for later", planned.len() - at, planned.len());
+            break;
+        }
+        match process(row, how) {
+            Ok(found) => {
+                println!("{} of {}: {row}: {}", at + 1, planned.len(), told(&found));
+                results.append((row.clone(), found))?;
+            }
+            Err(why) => {
+                eprintln!("{place}: {row}: {why}");
+                failed += 1;
+            }
+        }
+    }
+    match failed {
+        0 => Ok(()),
+        failed => Err(format!("{failed} rows failed, see above; the others are done").into()),
+    }
+}
+
+/// Trains in a process of its own, whose peak of memory is that of the run.
+fn process(row: &Row, how: &How) -> Result<Found> {
+    let page = how.pages.as_ref().map(|folder| format!("--page={}", page(folder, row).display()));
+    let child = Command::new(std::env::current_exe()?)
+        .arg("row")
+        .arg(serde_json::to_string(row)?)
+        .args(&how.arguments)
+        .args(page)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        let why = why.trim().trim_start_matches("error: ");
+        return Err(format!("{}: {why}", output.status).into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// The file of a run's page: a name that tells runs apart.
+fn page(folder: &Path, row: &Row) -> PathBuf {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let name = format!("{} {} {} {} {}", row.task, row.name, row.cache, row.epochs, row.seed);
+    folder.join(name.chars().map(plain).collect::<String>() + ".html")
+}
+
+fn told(found: &Found) -> String {
+    let Found { valid_accuracy, seconds, .. } = found;
+    format!("validation accuracy {:.1} %, {seconds:.1} s", 100.0 * valid_accuracy)
+}

@@ -1,0 +1,124 @@
+//! The CSV: a line for each run that has ended.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::common::Result;
+use crate::row::{Found, Row};
+
+/// The columns, in the order of the fields of [`Row`] and [`Found`].
+const COLUMNS: [&str; 23] = [
+    "task",
+    "name",
+    "model",
+    "policy",
+    "cache",
+    "schedule",
+    "epochs",
+    "rate",
+    "batch",
+    "train",
+    "valid",
+    "test",
+    "recompute",
+    "seed",
+    "valid_accuracy",
+    "test_accuracy",
+    "seconds",
+    "processor_seconds",
+    "peak_bytes",
+    "state_bytes",
+    "leaf_steps",
+    "threads",
+    "curve",
+];
+
+/// A run and what came of it.
+pub(crate) type Line = (Row, Found);
+
+/// A file that grows by lines.
+pub(crate) struct Results {
+    path: PathBuf,
+    file: File,
+    pub(crate) lines: Vec<Line>,
+}
+
+impl Results {
+    /// Opens or creates the file at `path`. A last line that was not written whole is dropped.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written, or is no table of this study.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let fault = |error: std::io::Error| format!("{}: {error}", path.display());
+        let open = || {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)?;
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            let whole = text.rfind('\n').map_or(0, |end| end + 1);
+            file.set_len(whole as u64)?;
+            file.seek(SeekFrom::End(0))?;
+            text.truncate(whole);
+            std::io::Result::Ok((file, text))
+        };
+        let (file, text) = open().map_err(fault)?;
+        let mut results = Self { path: path.to_path_buf(), file, lines: Vec::new() };
+        match text.is_empty() {
+            true => results.write(COLUMNS)?,
+            false => results.lines = parse(path, &text)?,
+        }
+        Ok(results)
+    }
+
+    /// Appends a line, at once.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub(crate) fn append(&mut self, line: Line) -> Result<()> {
+        self.write(&line)?;
+        self.lines.push(line);
+        Ok(())
+    }
+
+    fn write(&mut self, line: impl serde::Serialize) -> Result<()> {
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+        writer.serialize(line)?;
+        let bytes = writer.into_inner().map_err(|error| error.to_string())?;
+        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        written.map_err(|error| format!("{}: {error}", self.path.display()).into())
+    }
+}
+
+/// The lines of a file that is only read.
+///
+/// # Errors
+///
+/// It cannot be read, or is no table of this study.
+pub(crate) fn read(path: &Path) -> Result<Vec<Line>> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{}: {error}; `study run` writes it", path.display()))?;
+    parse(path, &text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Vec<Line>> {
+    let fault =
+        |what: String| format!("{}: {what}; name a CSV that `study run` wrote", path.display());
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
+    let mut records = reader.records();
+    let header = records.next().transpose().map_err(|error| fault(error.to_string()))?;
+    if !header.is_some_and(|header| header.iter().eq(COLUMNS)) {
+        return Err(fault("it has other columns".to_string()).into());
+    }
+    let line = |(at, record): (usize, csv::Result<csv::StringRecord>)| {
+        let line = record.and_then(|record| record.deserialize::<Line>(None));
+        line.map_err(|error| fault(format!("line {}: {error}", at + 2)).into())
+    };
+    records.enumerate().map(line).collect()
+}

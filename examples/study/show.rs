@@ -1,0 +1,90 @@
+//! What is made of a CSV.
+
+mod groups;
+mod markdown;
+mod picture;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::common::Result;
+use crate::results::{Line, read};
+use groups::{Task, tasks};
+
+/// Between these lines of a Markdown file stand the tables.
+const MARKS: [&str; 2] = ["<!-- the tables begin -->", "<!-- the tables end -->"];
+
+/// What to make, and of what.
+#[derive(Args)]
+pub(crate) struct Show {
+    /// What `study run` wrote; of several files the rows of all
+    #[arg(value_name = "CSV", required = true)]
+    results: Vec<PathBuf>,
+    /// Put the tables into this Markdown file, between the lines that mark where they stand; a file that is
+    /// not there is written
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Draw accuracy over time to this SVG file
+    #[arg(long, value_name = "FILE", requires = "task")]
+    picture: Option<PathBuf>,
+    /// The task that is drawn
+    #[arg(long)]
+    task: Option<String>,
+}
+
+impl Show {
+    /// Prints the tables and writes the files that are asked for.
+    ///
+    /// # Errors
+    ///
+    /// A CSV cannot be read or holds nothing, there is no such task, or a file cannot be written.
+    pub(crate) fn run(self) -> Result<()> {
+        let mut lines: Vec<Line> = Vec::new();
+        for path in &self.results {
+            lines.extend(read(path)?);
+        }
+        let tasks = tasks(&lines);
+        if tasks.is_empty() {
+            return Err("there is no result yet; `study run` appends them".into());
+        }
+        let tables = markdown::tables(&tasks);
+        print!("{tables}");
+        if let Some(path) = &self.markdown {
+            replace(path, &tables)?;
+        }
+        if let (Some(path), Some(name)) = (&self.picture, &self.task) {
+            write(path, &picture::draw(find(&tasks, name)?))?;
+        }
+        Ok(())
+    }
+}
+
+fn find<'a>(tasks: &'a [Task<'a>], name: &str) -> Result<&'a Task<'a>> {
+    tasks.iter().find(|task| task.name == name).ok_or_else(|| {
+        let names: Vec<&str> = tasks.iter().map(|task| task.name).collect();
+        format!("no task `{name}`; there are {}", names.join(", ")).into()
+    })
+}
+
+/// Puts the tables between the marks of a file.
+fn replace(path: &Path, tables: &str) -> Result<()> {
+    let [begin, end] = MARKS;
+    let between = format!("{begin}\n\n{tables}\n{end}");
+    let Ok(text) = std::fs::read_to_string(path) else {
+        return write(path, &format!("# Results\n\n{between}\n"));
+    };
+    let parts =
+        text.split_once(begin).and_then(|(front, rest)| Some((front, rest.split_once(end)?.1)));
+    match parts {
+        Some((front, back)) => write(path, &format!("{front}{between}{back}")),
+        None => {
+            let marks = format!("no lines `{begin}` and `{end}` to put the tables between");
+            Err(format!("{}: {marks}; add them", path.display()).into())
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()).into())
+}
