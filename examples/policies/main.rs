@@ -108,13 +108,8 @@ fn train(args: &Args) -> Result<()> {
             }
         }
         if run.stopped().is_none() {
-            let (spent, right) = (run.spent(), run.evaluate(|net| accuracy(net, &data.test))?);
-            run.epoch_end([
-                ("test/accuracy", right),
-                ("seconds/training", spent.training.as_secs_f64()),
-                ("seconds/backward", spent.backward.as_secs_f64()),
-                ("seconds/update", spent.update.as_secs_f64()),
-            ])?;
+            let right = run.evaluate(|net| accuracy(net, &data.test))?;
+            run.epoch_end([("test/accuracy", right)])?;
         }
     }
     bar.finish_and_clear();

@@ -7,6 +7,8 @@ mod picture;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use freeze_core::Comparison;
+use freeze_core::checkpoint::Goal;
 
 use crate::common::Result;
 use crate::results::{Line, read};
@@ -25,10 +27,13 @@ pub(crate) struct Show {
     /// not there is written
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Compare the runs of the task on this HTML page: means over the seeds
+    #[arg(long, value_name = "FILE", requires = "task")]
+    page: Option<PathBuf>,
     /// Draw accuracy over time to this SVG file
     #[arg(long, value_name = "FILE", requires = "task")]
     picture: Option<PathBuf>,
-    /// The task that is drawn
+    /// The task that is compared and drawn
     #[arg(long)]
     task: Option<String>,
 }
@@ -53,11 +58,28 @@ impl Show {
         if let Some(path) = &self.markdown {
             replace(path, &tables)?;
         }
+        if let (Some(path), Some(name)) = (&self.page, &self.task) {
+            comparison(find(&tasks, name)?).write(path)?;
+        }
         if let (Some(path), Some(name)) = (&self.picture, &self.task) {
             write(path, &picture::draw(find(&tasks, name)?))?;
         }
         Ok(())
     }
+}
+
+/// The runs of a task side by side.
+fn comparison(task: &Task<'_>) -> Comparison {
+    let mut page = Comparison::of("validation accuracy").title(task.name);
+    if let Some(target) = task.target() {
+        page = page.target(Goal::Highest, target);
+    }
+    for group in &task.groups {
+        let name =
+            format!("{}, {} epochs, cache {}", group.row.name, group.row.epochs, group.row.cache);
+        page = page.curve(name, group.curve());
+    }
+    page
 }
 
 fn find<'a>(tasks: &'a [Task<'a>], name: &str) -> Result<&'a Task<'a>> {

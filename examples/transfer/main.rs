@@ -115,7 +115,7 @@ fn stage(
     data: &Dataset,
 ) -> Result<Training<Net>> {
     run.apply(plan)?;
-    println!("{}\n", run.freezer().summary()?);
+    println!("{}\n", run.freezer().summary()?.for_terminal());
     let run = train(what, run, args, &data.train)?;
     println!("{what} trained: {}\n", score(&run, data)?);
     Ok(run)

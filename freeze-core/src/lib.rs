@@ -77,10 +77,10 @@ pub use plan::{
 };
 pub use policy::{Decision, Elapsed, Policy, Reason};
 pub use recompute::Recompute;
-#[cfg(feature = "report")]
-pub use train::HtmlReport;
 #[cfg(feature = "tensorboard")]
 pub use train::TensorBoard;
+#[cfg(feature = "report")]
+pub use train::{Comparison, HtmlReport};
 pub use train::{
     Csv, EarlyStop, Epoch, JsonLines, LayerFreezing, MetricSink, PlanNow, Report, Training,
     freeze_layers,

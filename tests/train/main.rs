@@ -2,6 +2,7 @@
 
 mod any_order;
 mod cache;
+mod compare;
 mod decide;
 mod equal;
 mod in_backward;

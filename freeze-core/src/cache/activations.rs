@@ -159,6 +159,11 @@ impl ActivationCache {
         }
     }
 
+    /// How long the stages of the frozen front have run.
+    pub(crate) fn ran_for(&self) -> std::time::Duration {
+        self.tally.ran_for()
+    }
+
     /// Makes the store if there is none yet.
     pub(super) fn open(&mut self) -> Result<()> {
         if self.store.is_none() {

@@ -81,7 +81,8 @@ impl fmt::Display for CacheStats {
             self.memory_bytes,
             self.device_bytes,
             self.disk_bytes,
-            self.seconds_saved
+            // Never `-0.00`: zero is added to what two digits leave.
+            (100.0 * self.seconds_saved).round() / 100.0 + 0.0
         )
     }
 }
@@ -118,7 +119,27 @@ impl Tally {
         self.saved += each * samples as f64 - time.as_secs_f64();
     }
 
+    /// How long all stages have run.
+    pub(super) fn ran_for(&self) -> Duration {
+        self.stages.iter().map(|(_, time)| *time).sum()
+    }
+
     pub(super) fn seconds_saved(&self) -> f64 {
         self.saved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_saved_has_no_sign() {
+        let rows =
+            [(0.0, "0.00"), (-0.0, "0.00"), (-0.004, "0.00"), (-0.006, "-0.01"), (1.239, "1.24")];
+        for (seconds_saved, expected) in rows {
+            let shown = CacheStats { seconds_saved, ..Default::default() }.to_string();
+            assert!(shown.ends_with(&format!(" files, {expected} s saved")), "{shown}");
+        }
     }
 }

@@ -19,6 +19,9 @@ pub enum Error {
     /// candle itself failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+    /// Reading or writing failed in code of yours, such as a [`MetricSink`](crate::MetricSink).
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     /// A number is outside its accepted range.
     #[error("`{name}` is {}, expected {expected}", short(.value))]
     Number {

@@ -1,5 +1,6 @@
 //! A printable table of a model's leaves.
 
+mod coloured;
 mod ties;
 
 use std::collections::BTreeMap;

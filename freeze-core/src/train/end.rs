@@ -97,6 +97,7 @@ impl<M: Freezable> Training<M> {
         }
         self.record(metrics, report.elapsed);
         self.tell_plan();
+        self.each_sink(|sink| sink.spent(&report.spent, report.elapsed));
         self.each_sink(Lasting::flush);
         let saved = self.save_if_due();
         self.finish_sinks();
@@ -128,8 +129,12 @@ impl<M: Freezable> Training<M> {
         }
     }
 
-    /// Records what the policy did: its metrics and its reasons.
+    /// Records what the policy did: its metrics and its reasons. If it was not asked there is nothing new to
+    /// record, and counts of the plan alone would mean something else than the policy's own.
     pub(super) fn record_frozen(&mut self, frozen: &Report, elapsed: Elapsed) {
+        if !frozen.asked {
+            return;
+        }
         let metrics = frozen.metrics.iter().map(|(name, &value)| (name.as_str(), value));
         self.record(metrics, elapsed);
         for sink in &mut self.sinks {
@@ -144,9 +149,16 @@ impl<M: Freezable> Training<M> {
         }
         let policy = self.policy.as_ref().map(|hook| hook.policy().describe());
         let plan = self.freezer.plan().clone();
-        let now = PlanNow { policy, ..PlanNow::of(&plan).cached(self.cached_leaves()) };
+        let gradient_bytes = Some(self.trained_bytes());
+        let cached = self.cached_leaves();
+        let now = PlanNow { policy, gradient_bytes, ..PlanNow::of(&plan).cached(cached) };
         let elapsed = self.clock.elapsed();
         self.each_sink(|sink| sink.plan(&now, elapsed));
+    }
+
+    fn trained_bytes(&self) -> usize {
+        let vars = self.freezer.trained_vars();
+        vars.iter().map(|var| var.elem_count() * var.dtype().size_in_bytes()).sum()
     }
 
     /// The number of leaves in front of the cache's boundary.

@@ -1,6 +1,7 @@
 //! The forward of a run: through the activation cache, with stages that run again in the backward.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::training::Training;
 use crate::cache::{ActivationCache, CacheContext};
@@ -29,17 +30,24 @@ where
     ///
     /// As [`ActivationCache::forward`] and [`Recompute::forward`](crate::Recompute::forward).
     pub fn forward(&mut self, keys: &[u64], xs: M::Flow, context: &M::Context) -> Result<M::Flow> {
+        let start = Instant::now();
+        let ran = self.ran_in_cache();
         let (entry, xs) = match &mut self.cache {
             Some(cache) => cache.front(&self.freezer, keys, xs, context)?,
             None => (0, xs),
         };
         self.has_read(keys);
-        match &self.recompute {
+        let (ran, front) = (self.ran_in_cache().saturating_sub(ran), start.elapsed());
+        let scores = match &self.recompute {
             Some(choice) => {
-                choice.forward_from(&self.freezer, entry, xs, Arc::new(context.to_owned()))
+                choice.forward_from(&self.freezer, entry, xs, Arc::new(context.to_owned()))?
             }
-            None => Ok(onward(&*self.freezer, entry, xs, context)?),
-        }
+            None => onward(&*self.freezer, entry, xs, context)?,
+        };
+        let in_cache = front.saturating_sub(ran);
+        self.spent.cache += in_cache;
+        self.spent.forward += start.elapsed().saturating_sub(in_cache);
+        Ok(scores)
     }
 }
 
@@ -52,6 +60,11 @@ impl<M: Freezable> Training<M> {
     /// The run's cache, to clear it or to have it compare all weights.
     pub fn activation_cache_mut(&mut self) -> Option<&mut ActivationCache> {
         self.cache.as_mut()
+    }
+
+    /// How long stages have run for the cache.
+    fn ran_in_cache(&self) -> Duration {
+        self.cache.as_ref().map(ActivationCache::ran_for).unwrap_or_default()
     }
 
     /// Makes the cache compare all frozen weights at the next forward.

@@ -190,7 +190,8 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
         }
         self.progress = self.progress.at(elapsed)?;
         let decision = Decision::new(freezer.plan().clone());
-        Ok(Report::of(decision.unchanged(), freezer.no_change(), self.audited.report()))
+        let report = Report::of(decision.unchanged(), freezer.no_change(), self.audited.report());
+        Ok(report.unasked())
     }
 
     /// Applies the policy after an optimizer step, if it is due then or by

@@ -13,10 +13,11 @@ mod tensor_board;
 use crate::checkpoint::MetricHistory;
 use crate::error::Result;
 use crate::policy::{Elapsed, Reason};
+use crate::train::Spent;
 
 pub use csv::Csv;
 #[cfg(feature = "report")]
-pub use html_report::HtmlReport;
+pub use html_report::{Comparison, HtmlReport};
 pub use json_lines::JsonLines;
 pub(crate) use lasting::{Lasting, Lost};
 pub use plan_now::PlanNow;
@@ -78,6 +79,17 @@ pub trait MetricSink: Send {
     /// As [`record`](Self::record).
     fn plan(&mut self, now: &PlanNow<'_>, elapsed: Elapsed) -> Result<()> {
         let _ = (now, elapsed);
+        Ok(())
+    }
+
+    /// Records how the time of an epoch was spent; ignored by default. Called at its end, before
+    /// [`flush`](Self::flush).
+    ///
+    /// # Errors
+    ///
+    /// As [`record`](Self::record).
+    fn spent(&mut self, spent: &Spent, elapsed: Elapsed) -> Result<()> {
+        let _ = (spent, elapsed);
         Ok(())
     }
 
@@ -145,6 +157,10 @@ macro_rules! handed_on {
 
             fn plan(&mut self, now: &PlanNow<'_>, elapsed: Elapsed) -> Result<()> {
                 MetricSink::plan(&mut **self, now, elapsed)
+            }
+
+            fn spent(&mut self, spent: &Spent, elapsed: Elapsed) -> Result<()> {
+                MetricSink::spent(&mut **self, spent, elapsed)
             }
 
             fn flush(&mut self) -> Result<()> {

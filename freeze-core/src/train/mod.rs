@@ -81,10 +81,10 @@ mod update;
 pub use driven::TrainOptimizer;
 pub use epoch::Epoch;
 pub use hook::{LayerFreezing, Observed, Report, freeze_layers};
-#[cfg(feature = "report")]
-pub use metrics::HtmlReport;
 #[cfg(feature = "tensorboard")]
 pub use metrics::TensorBoard;
+#[cfg(feature = "report")]
+pub use metrics::{Comparison, HtmlReport};
 pub use metrics::{Csv, JsonLines, MetricSink, PlanNow};
 pub use report::{EpochReport, Progress, Spent, Step};
 pub use sampler::Sampler;

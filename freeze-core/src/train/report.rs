@@ -73,10 +73,16 @@ pub struct Progress {
     pub mean_loss: f64,
 }
 
-/// How the time of an epoch was spent. It does not wait for devices that work asynchronously.
+/// How the time of an epoch was spent. It does not wait for devices that work asynchronously. What is left of the
+/// whole is the code between the calls: batches, losses, a forward of your own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Spent {
+    /// In the stages that [`Training::forward`](super::Training::forward) ran; a forward by
+    /// [`Training::model`](super::Training::model) is not seen.
+    pub forward: Duration,
+    /// In the activation cache, without the stages that ran for it: finding, reading and writing records.
+    pub cache: Duration,
     /// In the backward passes.
     pub backward: Duration,
     /// In clipping and updating.

@@ -23,12 +23,20 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Whether the policy asks to end the run: there is nothing left that is worth training.
     pub ends_run: bool,
+    /// Whether the policy was asked. If it was not due, the metrics are counts of the plan as it is, and no
+    /// [`MetricSink`](crate::MetricSink) is told of them.
+    pub asked: bool,
 }
 
 impl Report {
     pub(super) fn of(decision: Decision, change: Change, findings: Vec<Finding>) -> Self {
         let Decision { why, metrics, ends_run, .. } = decision;
-        Self { change, why, metrics, findings, ends_run }
+        Self { change, why, metrics, findings, ends_run, asked: true }
+    }
+
+    /// Of a policy that was not due.
+    pub(super) fn unasked(self) -> Self {
+        Self { asked: false, ..self }
     }
 
     /// The number of leaves that the policy freezes from the front.

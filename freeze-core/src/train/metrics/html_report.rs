@@ -2,6 +2,7 @@
 
 mod axis;
 mod chart;
+mod compare;
 mod decisions;
 mod groups;
 mod leaves;
@@ -18,6 +19,8 @@ use record::Record;
 use super::{MetricSink, PlanNow};
 use crate::error::Result;
 use crate::policy::{Elapsed, Reason};
+use crate::train::Spent;
+pub use compare::Comparison;
 
 /// Writes a run as one HTML file that needs no network and runs no script: which leaves trained, froze and came from
 /// the cache, as a picture over time; every metric as a chart; each decision with its reason; settings and machine.
@@ -102,6 +105,11 @@ impl MetricSink for HtmlReport {
 
     fn plan(&mut self, now: &PlanNow<'_>, elapsed: Elapsed) -> Result<()> {
         self.add(elapsed).plan(now, elapsed);
+        Ok(())
+    }
+
+    fn spent(&mut self, spent: &Spent, elapsed: Elapsed) -> Result<()> {
+        self.add(elapsed).spent(spent, elapsed);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{MetricSink, PlanNow};
 use crate::error::Result;
 use crate::policy::{Elapsed, Reason};
+use crate::train::Spent;
 
 /// Passes everything on until the sink fails; that is told once, and the sink is left alone from then on.
 pub(crate) struct Lasting {
@@ -45,6 +46,10 @@ impl Lasting {
 
     pub(crate) fn plan(&mut self, now: &PlanNow<'_>, elapsed: Elapsed) {
         self.pass(|sink| sink.plan(now, elapsed), &"which leaves train");
+    }
+
+    pub(crate) fn spent(&mut self, spent: &Spent, elapsed: Elapsed) {
+        self.pass(|sink| sink.spent(spent, elapsed), &"the time of the epoch");
     }
 
     pub(crate) fn flush(&mut self) {

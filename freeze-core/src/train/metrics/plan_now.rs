@@ -25,12 +25,14 @@ pub struct PlanNow<'a> {
     pub cached: usize,
     /// What the run's policy says of itself, if there is one.
     pub policy: Option<String>,
+    /// The bytes of the variables that train, which are those of a step's gradients.
+    pub gradient_bytes: Option<usize>,
 }
 
 impl<'a> PlanNow<'a> {
     /// Of a plan, without cache and policy.
     pub fn of(plan: &'a FreezePlan) -> Self {
-        Self { plan, cached: 0, policy: None }
+        Self { plan, cached: 0, policy: None, gradient_bytes: None }
     }
 
     /// Sets how many leaves the activation cache stands for: at most those that are frozen from the front.

@@ -10,14 +10,15 @@ use super::record::Record;
 use super::series::Series;
 
 /// Lines with colours of their own; further ones share the last.
-const COLOURS: usize = 8;
+pub(super) const COLOURS: usize = 8;
 
 /// Above this number of points, lines have no dots.
 const DOTS: usize = 24;
 
 /// Only lines are drawn to scale: text stays as large as the reader has it.
 pub(super) fn chart(record: &Record, group: &Group<'_>) -> Markup {
-    let (low, high) = range(&group.series);
+    let values = group.series.iter().flat_map(|series| &series.points);
+    let (low, high) = range(values.map(|point| point.value));
     let height = |value: f64| 1000.0 * (high - value) / (high - low);
     let title = match &group.series[..] {
         [one] => &one.name,
@@ -71,8 +72,7 @@ pub(super) fn time(record: &Record) -> Markup {
 }
 
 /// The smallest and the largest finite value, with room if they are the same.
-fn range(series: &[&Series]) -> (f64, f64) {
-    let values = series.iter().flat_map(|series| &series.points).map(|point| point.value);
+pub(super) fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let bounds = values.filter(|value| value.is_finite()).fold(None, |bounds, value| {
         let (low, high) = bounds.unwrap_or((value, value));
         Some((value.min(low), value.max(high)))

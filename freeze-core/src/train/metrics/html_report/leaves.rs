@@ -10,6 +10,29 @@ const MOST: usize = 20_000;
 
 /// A row for each leaf in the order of the model, its front at the top.
 pub(super) fn leaves(record: &Record) -> Markup {
+    html! {
+        section {
+            h2 { "Leaves by time" }
+            (key())
+            (picture(record))
+        }
+    }
+}
+
+/// What the colours mean.
+pub(super) fn key() -> Markup {
+    html! {
+        ul.key {
+            li { i.t4 {} "trained" }
+            li { i.t3 {} i.t2 {} i.t1 {} "at a share of the learning rate" }
+            li { i.frozen {} "frozen" }
+            li { i.cached {} "frozen, output from the cache" }
+        }
+    }
+}
+
+/// The rows without a heading.
+pub(super) fn picture(record: &Record) -> Markup {
     let leaves = record.leaves.len();
     let plans = record.coarse_plans((MOST / leaves.max(1)).clamp(32, MOST));
     let size = match leaves {
@@ -18,24 +41,15 @@ pub(super) fn leaves(record: &Record) -> Markup {
         _ => "rows most",
     };
     html! {
-        section {
-            h2 { "Leaves by time" }
-            ul.key {
-                li { i.t4 {} "trained" }
-                li { i.t3 {} i.t2 {} i.t1 {} "at a share of the learning rate" }
-                li { i.frozen {} "frozen" }
-                li { i.cached {} "frozen, output from the cache" }
-            }
-            @if leaves == 0 { p { "No plan has been recorded." } }
-            @else {
-                div class=(size) {
-                    @for (leaf, path) in record.leaves.iter().enumerate() {
-                        span.name { (path) }
-                        (row(&spans(record, &plans, leaf), path))
-                    }
-                    span {}
-                    div.time { (time(record)) }
+        @if leaves == 0 { p { "No plan has been recorded." } }
+        @else {
+            div class=(size) {
+                @for (leaf, path) in record.leaves.iter().enumerate() {
+                    span.name { (path) }
+                    (row(&spans(record, &plans, leaf), path))
                 }
+                span {}
+                div.time { (time(record)) }
             }
         }
     }

@@ -20,6 +20,30 @@ const RELOAD: &str = "30";
 /// The page of a run; `data` is markup that is not shown.
 pub(super) fn page(record: &Record, data: &str) -> String {
     let title = if record.title.is_empty() { "Training run" } else { &record.title };
+    let parts = html! {
+        (leaves(record))
+        section {
+            h2 { "Metrics" }
+            @if record.series.is_empty() { p { "Nothing has been recorded." } }
+            div.charts {
+                @for group in groups(&record.series) { (chart(record, &group)) }
+            }
+        }
+        (decisions(record))
+        (settings(record))
+    };
+    let reload = (!record.ended).then_some(RELOAD);
+    framed(title, &standing(record), reload, &parts, data)
+}
+
+/// A page with a heading, a line under it and its parts, reloaded every so many seconds.
+pub(super) fn framed(
+    title: &str,
+    under: &Markup,
+    reload: Option<&str>,
+    parts: &Markup,
+    data: &str,
+) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -28,24 +52,13 @@ pub(super) fn page(record: &Record, data: &str) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta http-equiv="Content-Security-Policy" content=(ONLY_STYLES);
-                @if !record.ended { meta http-equiv="refresh" content=(RELOAD); }
+                @if let Some(seconds) = reload { meta http-equiv="refresh" content=(seconds); }
                 title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                header { h1 { (title) } p { (standing(record)) } }
-                main {
-                    (leaves(record))
-                    section {
-                        h2 { "Metrics" }
-                        @if record.series.is_empty() { p { "Nothing has been recorded." } }
-                        div.charts {
-                            @for group in groups(&record.series) { (chart(record, &group)) }
-                        }
-                    }
-                    (decisions(record))
-                    (settings(record))
-                }
+                header { h1 { (title) } p { (under) } }
+                main { (parts) }
                 (PreEscaped(data))
             }
         }

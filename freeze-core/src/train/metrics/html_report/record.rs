@@ -6,9 +6,10 @@ use super::super::PlanNow;
 use super::series::{At, MOST, Series};
 use crate::plan::LeafState;
 use crate::policy::{Elapsed, Reason};
+use crate::train::Spent;
 
 /// A run so far.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) title: String,
     pub(super) settings: Vec<(String, String)>,
@@ -20,6 +21,9 @@ pub(super) struct Record {
     /// The metrics, in the order in which they came.
     pub(super) series: Vec<Series>,
     pub(super) decisions: Vec<Decided>,
+    /// Seconds of training up to the end of each epoch. Reports of an earlier version have none.
+    #[serde(default = "seconds")]
+    pub(super) seconds: Series,
     /// How far the run is.
     pub(super) reached: Elapsed,
     pub(super) ended: bool,
@@ -50,6 +54,27 @@ pub(super) struct Decided {
     pub(super) why: String,
 }
 
+fn seconds() -> Series {
+    Series::new("seconds")
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            title: String::new(),
+            settings: Vec::new(),
+            policy: None,
+            leaves: Vec::new(),
+            plans: Vec::new(),
+            series: Vec::new(),
+            decisions: Vec::new(),
+            seconds: seconds(),
+            reached: Elapsed::default(),
+            ended: false,
+        }
+    }
+}
+
 impl Record {
     /// The run is at `elapsed`.
     pub(super) fn reach(&mut self, elapsed: Elapsed) {
@@ -68,15 +93,53 @@ impl Record {
         self.series[place].push(At::of(elapsed), value);
     }
 
+    /// Drops the last value of a metric, if it is one of the same point.
+    fn forget_at(&mut self, name: &str, at: At) {
+        if let Some(series) = self.series.iter_mut().find(|series| series.name == name) {
+            series.points.pop_if(|last| last.at == at);
+        }
+    }
+
     pub(super) fn decision(&mut self, reason: &Reason, elapsed: Elapsed) {
         let Reason { leaf, text } = reason.clone();
         self.decisions.push(Decided { at: At::of(elapsed), leaf, why: text });
+    }
+
+    /// Takes how the time of an epoch was spent, which ends at `elapsed`.
+    pub(super) fn spent(&mut self, spent: &Spent, elapsed: Elapsed) {
+        let before = self.seconds.last().unwrap_or(0.0);
+        self.seconds.push(At::of(elapsed), before + spent.training.as_secs_f64());
+        let parts = [
+            ("seconds/forward", spent.forward),
+            ("seconds/backward", spent.backward),
+            ("seconds/update", spent.update),
+            ("seconds/cache", spent.cache),
+            ("seconds/training", spent.training),
+        ];
+        for (name, time) in parts {
+            self.metric(name, time.as_secs_f64(), elapsed);
+        }
+    }
+
+    /// The values of a metric by the seconds of training before them; nothing if it was not recorded.
+    pub(super) fn by_seconds(&self, metric: &str) -> Option<Vec<(f64, f64)>> {
+        let series = self.series.iter().find(|series| series.name == metric)?;
+        let seconds = |at: At| {
+            let before = self.seconds.points.iter().rev();
+            let mut before = before.skip_while(|point| point.at.epoch() > at.epoch());
+            before.next().map_or(0.0, |point| point.value)
+        };
+        Some(series.points.iter().map(|point| (seconds(point.at), point.value)).collect())
     }
 
     /// Takes the plan, which may be the same as before.
     pub(super) fn plan(&mut self, now: &PlanNow<'_>, elapsed: Elapsed) {
         if now.policy.is_some() {
             self.policy.clone_from(&now.policy);
+        }
+        if let Some(bytes) = now.gradient_bytes {
+            self.forget_at("gradients/bytes", At::of(elapsed));
+            self.metric("gradients/bytes", bytes as f64, elapsed);
         }
         if self.leaves != now.plan.paths() {
             // Another model: its leaves have other rows.
@@ -125,6 +188,7 @@ impl Record {
         let stays = |point: &At| !point.elapsed(at).is_after(at);
         self.series.iter_mut().for_each(|series| series.points.retain(|point| stays(&point.at)));
         self.series.retain(|series| !series.points.is_empty());
+        self.seconds.points.retain(|point| stays(&point.at));
         self.plans.retain(|plan| stays(&plan.at));
         self.decisions.retain(|decided| stays(&decided.at));
         (self.reached, self.ended) = (at, false);
@@ -141,6 +205,20 @@ impl Record {
             _ => share(at.step(), steps),
         };
         place.min(1.0)
+    }
+
+    /// The share of leaves that trained, over the time so far; `None` before it began.
+    pub(super) fn share_trained(&self) -> Option<f64> {
+        let ends = self.plans.iter().skip(1).map(|next| self.place(next.at)).chain([self.now()]);
+        let (mut trained, mut all) = (0.0, 0.0);
+        for (plan, to) in self.plans.iter().zip(ends) {
+            let time = (to - self.place(plan.at)).max(0.0);
+            let count =
+                plan.states.iter().filter(|state| matches!(state, State::Trained(_))).count();
+            trained += time * count as f64 / plan.states.len().max(1) as f64;
+            all += time;
+        }
+        (all > 0.0).then(|| trained / all)
     }
 
     /// Where the run is now, as [`place`](Self::place).

@@ -24,6 +24,12 @@ pub(super) fn write(path: &Path, record: &Record) -> Result<()> {
     replace_file(path, write, |_| Ok(()))
 }
 
+/// The record of a file that has to be there.
+pub(super) fn read_existing(path: &Path) -> Result<Record> {
+    let absent = || file_error(path, "read", io::Error::from(io::ErrorKind::NotFound));
+    read(path)?.ok_or_else(absent)
+}
+
 /// The record of a file that is there.
 pub(super) fn read(path: &Path) -> Result<Option<Record>> {
     let fault = |source| file_error(path, "read", source);
