@@ -94,6 +94,11 @@ pub use freeze_derive::{Flow, Freezable};
 struct Readme;
 
 #[cfg(doctest)]
+#[doc = include_str!("../../freeze-derive/docs/freezable.md")]
+#[doc = include_str!("../../freeze-derive/docs/flow.md")]
+struct Derives;
+
+#[cfg(doctest)]
 #[cfg_attr(feature = "models", doc = include_str!("../../docs/COOKBOOK.md"))]
 struct Cookbook;
 
