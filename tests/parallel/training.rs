@@ -12,13 +12,13 @@ use crate::net::*;
 use crate::ranks::Rank;
 
 fn run(ranks: impl Into<Parallel>, seed: u64) -> Result<Training<Net>> {
-    Ok(Training::new(Net::new(0, DType::F64)?)?
+    Training::new(Net::new(0, DType::F64)?)?
         .optimizer(|vars| AdamW::with_names(vars, ParamsAdamW { lr: 0.01, ..Default::default() }))?
         .policy(LayerFreezing::new(0.2, 0.8)?.every_steps(4)?)
         .clip(GradClip::Norm(0.1))?
         .seed(seed)
         .parallel(ranks)
-        .length(EPOCHS, BATCHES)?)
+        .length(EPOCHS, BATCHES)
 }
 
 /// Losses and weights of a whole run.
