@@ -34,9 +34,12 @@ fn cells(page: &str) -> Vec<Vec<String>> {
     let table =
         page.split_once("<tbody>").expect("a table").1.split_once("</tbody>").expect("its end").0;
     let row = |row: &str| {
-        row.split("<td>")
+        row.split("<td ")
             .skip(1)
-            .map(|cell| cell.split("</td>").next().unwrap_or("").to_string())
+            .map(|cell| {
+                let cell = cell.split_once('>').expect("its start").1;
+                cell.split("</td>").next().unwrap_or("").to_string()
+            })
             .collect()
     };
     table.split("<tr>").skip(1).map(row).collect()

@@ -101,7 +101,8 @@ fn grid(task: &Task<'_>, scale: &Scale) -> String {
     }
     for tick in 0..=4 {
         let seconds = scale.seconds * f64::from(tick) / 4.0;
-        let label = format!("{seconds:.0}{}", if tick == 0 { " s" } else { "" });
+        let decimals = usize::from(scale.seconds < 20.0);
+        let label = format!("{seconds:.decimals$}{}", if tick == 0 { " s" } else { "" });
         svg += &text("soft middle", scale.x(seconds), TOP + HEIGHT + 18.0, &label);
     }
     svg + &text("", LEFT, 18.0, &format!("{}: accuracy over seconds of training", task.name))

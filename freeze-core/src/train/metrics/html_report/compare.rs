@@ -28,7 +28,7 @@ use crate::error::{Result, file_error};
 ///     .curve("front frozen", [(0.6, 0.80), (1.2, 0.86)]) // or `.report("run.html")?`
 ///     .target(Goal::Highest, 0.85)
 ///     .page();
-/// assert!(page.contains("<td>1.2 s</td>"));
+/// assert!(page.contains(">1.2 s</td>"));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Comparison {

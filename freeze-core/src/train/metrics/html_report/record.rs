@@ -93,11 +93,15 @@ impl Record {
         self.series[place].push(At::of(elapsed), value);
     }
 
-    /// Drops the last value of a metric, if it is one of the same point.
-    fn forget_at(&mut self, name: &str, at: At) {
+    /// Takes a value that is told again where it is the same; of those of one point the last.
+    fn change(&mut self, name: &str, value: f64, elapsed: Elapsed) {
         if let Some(series) = self.series.iter_mut().find(|series| series.name == name) {
-            series.points.pop_if(|last| last.at == at);
+            series.points.pop_if(|last| last.at == At::of(elapsed));
+            if series.last() == Some(value) {
+                return;
+            }
         }
+        self.metric(name, value, elapsed);
     }
 
     pub(super) fn decision(&mut self, reason: &Reason, elapsed: Elapsed) {
@@ -138,8 +142,7 @@ impl Record {
             self.policy.clone_from(&now.policy);
         }
         if let Some(bytes) = now.gradient_bytes {
-            self.forget_at("gradients/bytes", At::of(elapsed));
-            self.metric("gradients/bytes", bytes as f64, elapsed);
+            self.change("gradients/bytes", bytes as f64, elapsed);
         }
         if self.leaves != now.plan.paths() {
             // Another model: its leaves have other rows.

@@ -42,9 +42,9 @@ pub(super) fn curves(metric: &str, runs: &[Run]) -> Markup {
     }
 }
 
-/// Of the run at a place; of many the last share a colour.
+/// Of the run at a place. Where colours come again, lines are dashed, and then dotted.
 fn colour(at: usize) -> String {
-    format!("c{}", at.min(COLOURS - 1))
+    format!("c{} again{}", at % COLOURS, (at / COLOURS).min(2))
 }
 
 /// A line through the points that are numbers, or, where nothing joins them, a dot for each.

@@ -27,17 +27,17 @@ pub(super) fn table(metric: &str, target: Option<(Goal, f64)>, runs: &[Run]) -> 
                     @for run in runs {
                         tr {
                             th { (run.name) }
-                            td { (shown(run.end().map(|end| end.1), Unit::Plain)) }
-                            td { (shown(run.end().map(|end| end.0), Unit::Seconds)) }
+                            td data-of="end" { (shown(run.end().map(|end| end.1), Unit::Plain)) }
+                            td data-of="training" { (shown(run.end().map(|end| end.0), Unit::Seconds)) }
                             @if let Some((goal, value)) = target {
-                                td {
+                                td data-of="to target" {
                                     @match run.time_to(goal, value) {
                                         Some(seconds) => (text(seconds, Unit::Seconds)),
                                         None => "never",
                                     }
                                 }
                             }
-                            td { (shown(run.trained().map(|share| 100.0 * share), Unit::Plain))
+                            td data-of="leaves" { (shown(run.trained().map(|share| 100.0 * share), Unit::Plain))
                                 @if run.trained().is_some() { " %" } }
                         }
                     }
