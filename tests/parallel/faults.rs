@@ -63,7 +63,8 @@ fn another_setting_is_refused_by_name() {
 
 #[test]
 fn another_model_type_or_optimizer_is_refused_by_name() {
-    let rows: [(&str, fn() -> Result<Training<Net>>); 2] = [
+    type Row = (&'static str, fn() -> Result<Training<Net>>);
+    let rows: [Row; 2] = [
         ("`stem.weight` is f64 of shape [8, 5], on rank 0 it is f32 of shape [8, 5]", || {
             plain(DType::F64)
         }),
@@ -134,8 +135,9 @@ fn a_weight_that_differs_on_one_rank_is_named_at_the_end_of_the_epoch() {
 
 #[test]
 fn a_rank_that_ends_early_leaves_or_panics_is_named() {
-    // What rank 1 does after three steps.
-    let rows: [(fn(&mut Training<Net>) -> Result<()>, &str, &str); 3] = [
+    /// What rank 1 does after three steps, and the words of its error and of the others'.
+    type Row = (fn(&mut Training<Net>) -> Result<()>, &'static str, &'static str);
+    let rows: [Row; 3] = [
         (
             |run| run.epoch_end([]).map(|_| ()),
             "3 of the epoch's 10 batches are done",

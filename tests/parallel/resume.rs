@@ -12,11 +12,11 @@ use freeze_core::{LayerFreezing, Result, Training};
 use crate::net::*;
 
 fn run(folder: &Path, seed: u64) -> Result<Training<Net>> {
-    Ok(Training::new(Net::new(seed, DType::F64)?)?
+    Training::new(Net::new(seed, DType::F64)?)?
         .optimizer(|vars| AdamW::with_names(vars, ParamsAdamW { lr: 0.01, ..Default::default() }))?
         .policy(LayerFreezing::new(0.2, 0.8)?.every_steps(4)?)
         .checkpoints(Manager::new(folder)?.save_every_steps(1)?)
-        .length(EPOCHS, BATCHES)?)
+        .length(EPOCHS, BATCHES)
 }
 
 /// Goes on from the folder to the given step, and returns the weights.

@@ -42,6 +42,14 @@ impl<'a> Call<'a> {
     }
 }
 
+/// What comes of a meeting.
+enum Met {
+    /// What all ranks bring, by rank.
+    Agreed(Vec<[u64; 2]>),
+    /// The error of a rank or between them, and whether it ends the group.
+    Parted { error: Error, ends: bool },
+}
+
 impl Ranks {
     /// Tells the others what this rank is about to do, and returns what they bring if all do the same.
     pub(super) fn meet(
@@ -66,9 +74,9 @@ impl Ranks {
         let told = self.exchange(&own, &words);
         let told = ended(state, told)?;
         match told {
-            Ok(numbers) => Ok(numbers),
-            Err((error, over)) => {
-                if over {
+            Met::Agreed(numbers) => Ok(numbers),
+            Met::Parted { error, ends } => {
+                if ends {
                     state.over = Some(error.to_string());
                 }
                 Err(error)
@@ -76,28 +84,26 @@ impl Ranks {
         }
     }
 
-    /// The numbers of all ranks; or the error of one or between them, and whether it ends the group.
-    fn exchange(
-        &self,
-        own: &Notice,
-        words: &dyn Fn() -> Words,
-    ) -> Result<std::result::Result<Vec<[u64; 2]>, (Error, bool)>> {
+    /// What comes of all ranks' notices.
+    fn exchange(&self, own: &Notice, words: &dyn Fn() -> Words) -> Result<Met> {
         let mut all = vec![0; Notice::BYTES * self.collective.size()];
         self.collective.all_gather(&own.to_bytes(), &mut all)?;
         let all: Vec<Notice> = all.chunks_exact(Notice::BYTES).map(Notice::from_bytes).collect();
         let same = all.iter().all(|notice| notice.is_call_of(&all[0]));
         if same && all.iter().all(|notice| notice.status == Status::Ready) {
-            return Ok(Ok(all.iter().map(|notice| notice.numbers).collect()));
+            return Ok(Met::Agreed(all.iter().map(|notice| notice.numbers).collect()));
         }
         let told = self.tell(&words())?;
         let first = |status| all.iter().position(|notice| notice.status == status);
         let said = |rank: usize| told[rank].first().map_or("", |(_, said)| said);
         let error = match (first(Status::Left), first(Status::Failed)) {
             (Some(rank), _) => Error::rank(rank, format!("it left the others: {}", said(rank))),
-            (None, Some(rank)) => return Ok(Err((Error::rank(rank, said(rank)), !same))),
+            (None, Some(rank)) => {
+                return Ok(Met::Parted { error: Error::rank(rank, said(rank)), ends: !same });
+            }
             (None, None) => difference(&told),
         };
-        Ok(Err((error, true)))
+        Ok(Met::Parted { error, ends: true })
     }
 
     /// The words of all ranks.

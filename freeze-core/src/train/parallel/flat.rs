@@ -25,12 +25,8 @@ impl Flat {
     pub(super) fn put(&mut self, at: usize, gradient: &Tensor, share: f64) -> Candle<()> {
         let gradient = gradient.to_device(&Device::Cpu)?;
         match self {
-            Self::F32(numbers) => {
-                with(&gradient, |from| Ok(scaled(&mut numbers[at..], from, share)))
-            }
-            Self::F64(numbers) => {
-                with(&gradient, |from| Ok(scaled(&mut numbers[at..], from, share)))
-            }
+            Self::F32(numbers) => with(&gradient, |from| scaled(&mut numbers[at..], from, share)),
+            Self::F64(numbers) => with(&gradient, |from| scaled(&mut numbers[at..], from, share)),
         }
     }
 
@@ -78,9 +74,10 @@ impl Flat {
     }
 }
 
-fn scaled<T: Real>(to: &mut [T], from: &[T], share: f64) {
+fn scaled<T: Real>(to: &mut [T], from: &[T], share: f64) -> Candle<()> {
     let share = T::from_f64(share);
     to.iter_mut().zip(from).for_each(|(to, &from)| *to = from * share);
+    Ok(())
 }
 
 fn vector<T: candle_core::WithDType>(numbers: Vec<T>) -> Candle<Tensor> {
