@@ -98,7 +98,9 @@ impl Comparison {
             (side::table(&self.metric, self.target, &self.runs))
             (side::leaves(&self.runs))
         };
-        let under = maud::html! { (self.runs.len()) " runs by " (self.metric) };
+        let runs = self.runs.len();
+        let under =
+            maud::html! { (runs) (if runs == 1 { " run by " } else { " runs by " }) (self.metric) };
         framed(&self.title, &under, None, &parts, "")
     }
 
