@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::collective::{Collective, Numbers};
 use super::meeting::{Call, Ranks, ended};
 use super::traffic::Traffic;
+use super::words::{Words, fingerprint_of};
 use crate::error::{Error, Result};
 
 /// The ranks of a run. Clones are handles to the same group, for layers that add up across the batch.
@@ -74,6 +75,25 @@ impl Group {
                 Err(error)
             }
         }
+    }
+
+    /// Has the ranks compare words, which must be the same on all, and returns what they bring, by rank.
+    ///
+    /// # Errors
+    ///
+    /// As [`agree`](Self::agree), or the first difference of a rank to rank 0.
+    pub(crate) fn compare(
+        &self,
+        what: &str,
+        words: Result<Words>,
+        numbers: [u64; 2],
+    ) -> Result<Vec<[u64; 2]>> {
+        let (words, own) = match words {
+            Ok(words) => (words, Ok(())),
+            Err(error) => (Words::new(), Err(error)),
+        };
+        let same = fingerprint_of(&words);
+        Ok(self.agree(&Call { what, same, words: &|| words.clone(), numbers }, own)?.1)
     }
 
     /// The bytes of rank 0, which only it makes.

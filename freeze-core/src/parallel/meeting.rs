@@ -120,10 +120,10 @@ impl Ranks {
     }
 
     /// The bytes of all ranks, whose numbers are known.
-    pub(super) fn each(&self, lens: &[usize], own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+    pub(super) fn each(&self, lens: &[usize], mut own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
         let rank = self.collective.rank();
         let bytes = |(root, &len): (usize, &usize)| {
-            let mut bytes = if root == rank { own.clone() } else { vec![0; len] };
+            let mut bytes = if root == rank { std::mem::take(&mut own) } else { vec![0; len] };
             self.collective.broadcast(&mut bytes, root).map(|()| bytes)
         };
         lens.iter().enumerate().map(bytes).collect()

@@ -4,7 +4,6 @@ use super::led::Led;
 use crate::checkpoint::Manager;
 use crate::error::Result;
 use crate::model::Freezable;
-use crate::parallel::{Call, fingerprint_of};
 use crate::policy::Boxed;
 use crate::train::Training;
 
@@ -14,15 +13,9 @@ impl<M: Freezable> Training<M> {
     pub(in crate::train) fn join(&mut self, ready: Result<()>) -> Result<()> {
         let Some(group) = self.group().cloned() else { return ready };
         let words = ready.and_then(|()| self.share_state()).and_then(|()| self.setup_in_words());
-        let said = words.as_ref().map(Clone::clone).unwrap_or_default();
         let by_steps = self.manager.as_ref().is_some_and(Manager::counts_steps);
-        let call = Call {
-            what: "the beginning of an epoch, or of a resumed run",
-            same: fingerprint_of(&said),
-            words: &|| said.clone(),
-            numbers: [u64::from(by_steps), 0],
-        };
-        let (_, told) = group.agree(&call, words)?;
+        let what = "the beginning of an epoch, or of a resumed run";
+        let told = group.compare(what, words, [u64::from(by_steps), 0])?;
         if let Some(ranks) = &mut self.ranks {
             ranks.saves_by_steps = told[0][0] != 0;
             ranks.sent = ranks.group.traffic();

@@ -52,6 +52,9 @@ impl<M: Freezable> Training<M> {
         let Some(group) = self.group() else { return Ok(()) };
         let whole = self.freezer.whole();
         let statistics = inspect::statistics(&|mapper| whole.visit_params(mapper))?;
+        if statistics.is_empty() {
+            return Ok(());
+        }
         let mut numbers: Vec<f64> = Vec::new();
         for (_, var) in &statistics {
             let var = var.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::checkpoint::{Resumed, checksum_of};
 use crate::error::{Result, file_error};
 use crate::model::{DropoutState, Freezable, inspect};
-use crate::parallel::{Call, Words, fingerprint_of};
+use crate::parallel::{Call, Words};
 use crate::train::Training;
 
 impl<M: Freezable> Training<M> {
@@ -49,11 +49,7 @@ impl<M: Freezable> Training<M> {
             let sums = tensors.into_iter().map(sum).collect::<Result<Vec<_>>>()?;
             Ok(sums.into_iter().map(|(name, sum)| (name, format!("{sum:032x}"))).collect::<Words>())
         });
-        let said = words.as_ref().map(Clone::clone).unwrap_or_default();
-        let what = "comparing the weights";
-        let words_of = || said.clone();
-        let call = Call { what, same: fingerprint_of(&said), words: &words_of, numbers: [0; 2] };
-        group.agree(&call, words).map(|_| ())
+        group.compare("comparing the weights", words, [0; 2]).map(|_| ())
     }
 
     /// Has the dropouts of each rank draw other numbers, by what rank 0 saved.
