@@ -114,8 +114,11 @@ fn check_names(policy: &Listed, settings: &Map<String, Value>) -> Result<()> {
     match settings.keys().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
         Some(name) => {
-            let near = near(name, known.iter().copied());
-            Err(Error::policy(policy.name, format!("it has no setting `{name}`{near}")))
+            let hint = match near(name, known.iter().copied()) {
+                none if none.is_empty() => format!("; there are {}", listed(&known)),
+                near => near,
+            };
+            Err(Error::policy(policy.name, format!("it has no setting `{name}`{hint}")))
         }
     }
 }

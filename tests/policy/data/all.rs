@@ -66,6 +66,13 @@ fn unknown_settings_are_refused_with_the_near_ones() {
         let expected =
             format!("the policy `{name}`: it has no setting `{wrong}`; near names: `{known}`");
         assert!(refused.starts_with(&expected), "{refused}");
+        let all = listed.defaults();
+        let all: Vec<String> =
+            all.as_object().into_iter().flatten().map(|(name, _)| format!("`{name}`")).collect();
+        let refused = built(listed, json!({ "zzz": 1 })).err().expect(name).to_string();
+        let expected =
+            format!("it has no setting `zzz`; there are {}", all[..all.len().min(8)].join(", "));
+        assert!(refused.contains(&expected), "{refused}");
         let refused = built(listed, json!({ "version": 2 })).err().expect(name).to_string();
         assert!(refused.contains("`version` is not 1"), "{refused}");
         assert!(built(listed, json!({ "version": 1 })).is_ok(), "{name}");
