@@ -150,21 +150,7 @@ fn conflicts(field: &ParsedField<'_>, errors: &mut Errors) {
         (skip, unit, "a skipped field has no leaf"),
         (param, unit, "a parameter is one leaf already"),
     ] {
-        conflict(first, second, why, errors);
-    }
-}
-
-/// Reports two keys that exclude each other, at the later one.
-pub(crate) fn conflict(
-    first: Option<&(usize, Ident)>,
-    second: Option<&(usize, Ident)>,
-    why: &str,
-    errors: &mut Errors,
-) {
-    if let (Some(first), Some(second)) = (first, second) {
-        let later = if first.0 > second.0 { first } else { second };
-        let text = format!("`{}` and `{}` conflict: {why}", first.1, second.1);
-        errors.at(&later.1, text);
+        errors.conflict(first, second, why);
     }
 }
 

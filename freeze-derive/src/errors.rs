@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use proc_macro2::Ident;
 use quote::ToTokens;
 
 /// The errors found so far. Only [`Errors::finish`], which consumes the collector, returns the
@@ -23,6 +24,20 @@ impl Errors {
         match &mut self.found {
             Some(found) => found.combine(error),
             None => self.found = Some(error),
+        }
+    }
+
+    /// Adds an error for two keys that exclude each other, at the later one.
+    pub(crate) fn conflict(
+        &mut self,
+        first: Option<&(usize, Ident)>,
+        second: Option<&(usize, Ident)>,
+        why: &str,
+    ) {
+        if let (Some(first), Some(second)) = (first, second) {
+            let later = if first.0 > second.0 { first } else { second };
+            let text = format!("`{}` and `{}` conflict: {why}", first.1, second.1);
+            self.at(&later.1, text);
         }
     }
 

@@ -10,7 +10,8 @@ use syn::ext::IdentExt as _;
 
 use crate::model::{Body, Field, Grain, Model, Role, Segment, Variant};
 use crate::names::Names;
-use crate::walk::{self, Way};
+use crate::walk;
+use crate::way::Way;
 use crate::{bounds, declared, lints, part, recursion};
 
 /// `impl Freezable` for the model.

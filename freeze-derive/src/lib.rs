@@ -24,6 +24,7 @@ mod paths;
 mod recursion;
 mod stages;
 mod walk;
+mod way;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};

@@ -6,7 +6,7 @@ use quote::quote;
 use syn::{Index, Path, Type};
 
 use crate::names::Names;
-use crate::walk::Way;
+use crate::way::Way;
 
 /// The types that must be `Freezable` for `ty` to be.
 pub(crate) fn types(ty: &Type) -> Vec<&Type> {

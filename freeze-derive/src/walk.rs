@@ -1,32 +1,14 @@
 //! The bodies of the two walks over the same parts in the same order: one builds a new value, the
 //! other only visits.
 
-use proc_macro2::{Ident, TokenStream};
-use quote::{format_ident, quote};
+use proc_macro2::TokenStream;
+use quote::quote;
 use syn::Path;
 
 use crate::model::{Body, Field, Grain, Model, Role, Segment, Variant};
 use crate::names::Names;
+use crate::way::Way;
 use crate::{declared, part};
-
-/// The result of a walk.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// A new value.
-    Map,
-    /// Nothing.
-    Visit,
-}
-
-impl Way {
-    /// The name of the method for `what`.
-    pub(crate) fn method(self, what: &str) -> Ident {
-        match self {
-            Self::Map => format_ident!("map_{what}"),
-            Self::Visit => format_ident!("visit_{what}"),
-        }
-    }
-}
 
 /// The body of the walk through a value.
 pub(crate) fn walk(way: Way, model: &Model<'_>, names: &Names) -> TokenStream {

@@ -1,4 +1,4 @@
-//! What the files of the core use of each other, read off their text.
+//! What the files of a crate use of each other, read off their text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,26 +18,26 @@ pub(crate) struct Module {
     pub(crate) items: Vec<String>,
 }
 
-/// Every file of `freeze-core/src` but tests, by its module's path without `crate`.
-pub(crate) fn modules() -> BTreeMap<String, Module> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("freeze-core/src");
-    let mut texts = BTreeMap::new();
-    read(&root, &root, &mut texts);
+/// Every file of a crate's `src` but tests, by its module's path without `crate`.
+pub(crate) fn modules(krate: &str) -> BTreeMap<String, Module> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(krate).join("src");
+    let mut files = BTreeMap::new();
+    read(&root, &root, &mut files);
     let handed_on: BTreeMap<String, BTreeMap<String, String>> =
-        texts.iter().map(|(name, text)| (name.clone(), handed_on(text, name))).collect();
-    let module = |(name, text): (&String, &String)| {
-        let owner = |path: &String| owner(path, &texts, &handed_on);
-        let named = paths(text, name);
-        let is_known = |path: &String| texts.contains_key(path.split("::").next().unwrap_or(""));
+        files.iter().map(|(name, file)| (name.clone(), handed_on(file, name))).collect();
+    let module = |(name, file): (&String, &File)| {
+        let owner = |path: &String| owner(path, &files, &handed_on);
+        let named = paths(file, name);
+        let is_known = |path: &String| files.contains_key(path.split("::").next().unwrap_or(""));
         let from_root = named.iter().filter(|path| !is_known(path)).cloned().collect();
         let mut uses: BTreeSet<String> = named.iter().filter_map(owner).collect();
         uses.remove(name);
-        (name.clone(), Module { uses, from_root, items: items(&parse(text)) })
+        (name.clone(), Module { uses, from_root, items: items(file) })
     };
-    texts.iter().map(module).collect()
+    files.iter().map(module).collect()
 }
 
-fn read(root: &Path, folder: &Path, texts: &mut BTreeMap<String, String>) {
+fn read(root: &Path, folder: &Path, files: &mut BTreeMap<String, File>) {
     let mut entries: Vec<PathBuf> = fs::read_dir(folder)
         .expect("a folder")
         .map(|entry| entry.expect("an entry").path())
@@ -51,16 +51,13 @@ fn read(root: &Path, folder: &Path, texts: &mut BTreeMap<String, String>) {
             continue;
         }
         if path.is_dir() {
-            read(root, &path, texts);
+            read(root, &path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             segments.retain(|segment| !["mod", "lib"].contains(segment));
-            texts.insert(segments.join("::"), fs::read_to_string(&path).expect("text"));
+            let text = fs::read_to_string(&path).expect("text");
+            files.insert(segments.join("::"), syn::parse_file(&text).expect("Rust"));
         }
     }
-}
-
-fn parse(text: &str) -> File {
-    syn::parse_file(text).expect("Rust")
 }
 
 fn items(file: &File) -> Vec<String> {
@@ -90,10 +87,10 @@ fn is_test(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// The paths of all that the text of `module` names within the crate, without `crate`.
-pub(crate) fn paths(text: &str, module: &str) -> BTreeSet<String> {
+/// The paths of all that the file of `module` names within the crate, without `crate`.
+pub(crate) fn paths(file: &File, module: &str) -> BTreeSet<String> {
     let mut named = Named { module, found: BTreeSet::new() };
-    named.visit_file(&parse(text));
+    named.visit_file(file);
     named.found
 }
 
@@ -129,11 +126,11 @@ impl<'ast> Visit<'ast> for Named<'_> {
 }
 
 /// What others see of the module by its `pub use`: names and the paths behind them.
-fn handed_on(text: &str, module: &str) -> BTreeMap<String, String> {
+fn handed_on(file: &File, module: &str) -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
-    for item in parse(text).items {
+    for item in &file.items {
         if let Item::Use(item) = item
-            && is_handed_on(&item)
+            && is_handed_on(item)
         {
             leaves(&item.tree, &mut Vec::new(), &mut |path, name| {
                 // A macro is handed on under its own name.
@@ -199,16 +196,16 @@ fn join(path: &str, name: &str) -> String {
 /// The file that defines what lies at `path`.
 fn owner(
     path: &str,
-    texts: &BTreeMap<String, String>,
+    files: &BTreeMap<String, File>,
     handed_on: &BTreeMap<String, BTreeMap<String, String>>,
 ) -> Option<String> {
     let mut module = String::new();
     for segment in path.split("::") {
         let inside = join(&module, segment);
-        if texts.contains_key(&inside) {
+        if files.contains_key(&inside) {
             module = inside;
         } else if let Some(behind) = handed_on[&module].get(segment) {
-            return owner(behind, texts, handed_on);
+            return owner(behind, files, handed_on);
         } else {
             break;
         }

@@ -2,7 +2,6 @@
 
 use syn::ext::IdentExt as _;
 
-use super::conflict;
 use crate::attr::TrainingAttrs;
 use crate::errors::Errors;
 use crate::model::Declared;
@@ -11,8 +10,8 @@ use crate::parse::{Parsed, ParsedBody, ParsedField};
 /// The attributes declared here, if there are any.
 pub(super) fn declared(attrs: &TrainingAttrs, errors: &mut Errors) -> Option<Declared> {
     let (frozen, always, lr) = (attrs.frozen.key(), attrs.always.key(), attrs.lr.key());
-    conflict(frozen, always, "frozen from the start is not trained always", errors);
-    conflict(frozen, lr, "what is frozen has no learning rate", errors);
+    errors.conflict(frozen, always, "frozen from the start is not trained always");
+    errors.conflict(frozen, lr, "what is frozen has no learning rate");
     let declared = Declared {
         index: 0,
         frozen: attrs.frozen.value().is_some(),
@@ -31,7 +30,7 @@ pub(super) fn is_of_a_leaf(field: &ParsedField<'_>, errors: &mut Errors) {
     for key in
         [training.frozen.key(), training.always.key(), training.lr.key(), training.no_decay.key()]
     {
-        conflict(skip, key, "a skipped field has no leaf", errors);
+        errors.conflict(skip, key, "a skipped field has no leaf");
     }
 }
 

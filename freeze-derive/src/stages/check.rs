@@ -7,7 +7,6 @@ use syn::ext::IdentExt as _;
 use syn::{Data, Fields, Member};
 
 use super::{Stages, Variant, variant};
-use crate::check::conflict;
 use crate::errors::Errors;
 use crate::parse::{Parsed, ParsedBody, ParsedField};
 
@@ -91,7 +90,7 @@ fn fields_have_names(parsed: &Parsed<'_>, key: &Ident, errors: &mut Errors) {
 /// An error for a unit, which is one leaf and has no stages.
 fn is_no_unit(parsed: &Parsed<'_>, errors: &mut Errors) {
     let (unit, stages) = (parsed.attrs.unit.key(), parsed.attrs.stages.key());
-    conflict(unit, stages, "a unit is one leaf, which has no boundary in it", errors);
+    errors.conflict(unit, stages, "a unit is one leaf, which has no boundary in it");
 }
 
 fn has_a_stage(parsed: &Parsed<'_>, fields: &[ParsedField<'_>], errors: &mut Errors) {
@@ -107,7 +106,7 @@ fn has_a_stage(parsed: &Parsed<'_>, fields: &[ParsedField<'_>], errors: &mut Err
 fn opting_out_has_an_effect(parsed: &Parsed<'_>, errors: &mut Errors) {
     for field in parsed.body.fields() {
         let (no_stage, skip) = (field.attrs.no_stage.key(), field.attrs.skip.key());
-        conflict(skip, no_stage, "a skipped field is no stage", errors);
+        errors.conflict(skip, no_stage, "a skipped field is no stage");
         if let (Some((_, key)), None) = (no_stage, parsed.attrs.stages.key()) {
             let text = "`no_stage` has no effect without `#[freeze(stages)]` on the struct";
             errors.at(key, text);
