@@ -110,7 +110,7 @@ fn what_is_no_report_is_refused() -> Result<()> {
 }
 
 #[test]
-fn a_report_has_the_parts_of_the_time_and_the_bytes_of_gradients() -> Result<()> {
+fn a_report_has_the_parts_of_the_time_and_the_bytes_of_gradients_and_activations() -> Result<()> {
     let dir = tempfile::tempdir().expect("a folder");
     let [_, freezing] = reports(dir.path())?;
     let page = fs::read_to_string(freezing).expect("a page");
@@ -121,11 +121,14 @@ fn a_report_has_the_parts_of_the_time_and_the_bytes_of_gradients() -> Result<()>
     let data: serde_json::Value =
         serde_json::from_str(data.split_once("</script>").expect("its end").0).expect("JSON");
     let series = data["series"].as_array().expect("metrics");
-    let bytes = series.iter().find(|series| series["name"] == "gradients/bytes").expect("bytes");
-    let bytes: Vec<f64> = (bytes["points"].as_array().expect("points").iter())
-        .map(|point| point["value"].as_f64().expect("a number"))
-        .collect();
-    assert!(bytes.is_sorted_by(|a, b| a >= b) && bytes[0] > bytes[bytes.len() - 1], "{bytes:?}");
+    for name in ["gradients/bytes", "activations/bytes"] {
+        let bytes = series.iter().find(|series| series["name"] == name).expect(name);
+        let bytes: Vec<f64> = (bytes["points"].as_array().expect("points").iter())
+            .map(|point| point["value"].as_f64().expect("a number"))
+            .collect();
+        let falls = bytes.is_sorted_by(|a, b| a >= b) && bytes[0] > bytes[bytes.len() - 1];
+        assert!(falls, "{name}: {bytes:?}");
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod cache;
 mod compare;
 mod decide;
 mod equal;
+mod held;
 mod in_backward;
 mod misuse;
 mod observed;

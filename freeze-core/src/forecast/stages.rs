@@ -1,6 +1,6 @@
 //! The costs of a model's stages, measured one by one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
@@ -10,7 +10,7 @@ use crate::audit::trial::Trial;
 use crate::error::Result;
 use crate::kernel::{StorageId, bytes_of};
 use crate::model::{Flow, Freezer, Staged, frozen_front};
-use crate::nn::ops::held::{Held, held};
+use crate::nn::ops::held::{held, kept};
 use crate::nn::recompute::entered;
 
 /// How often each stage is timed, after a first forward that is not.
@@ -122,23 +122,4 @@ fn bytes(tensors: &[Tensor]) -> usize {
     let mut met = HashSet::new();
     let tensors = tensors.iter().filter(|tensor| met.insert(StorageId::of(tensor)));
     tensors.map(bytes_of).sum()
-}
-
-/// The bytes of what the graph holds between variables and outputs; of a stand-in those of its result, which it
-/// holds.
-fn kept(outputs: &[Tensor], held: &Held) -> usize {
-    let (mut all, mut variables) = (HashMap::<StorageId, usize>::new(), HashSet::new());
-    for node in outputs.iter().flat_map(Tensor::sorted_nodes) {
-        let own = || (StorageId::of(node), bytes_of(node));
-        let (storage, bytes) = held.get(&node.id()).copied().unwrap_or_else(own);
-        match node.is_variable() {
-            true => drop(variables.insert(storage)),
-            false => {
-                let most = all.entry(storage).or_default();
-                *most = bytes.max(*most);
-            }
-        }
-    }
-    let own = all.into_iter().filter(|(storage, _)| !variables.contains(storage));
-    own.map(|(_, bytes)| bytes).sum()
 }

@@ -73,6 +73,7 @@ impl<M: Freezable> Training<M> {
             begun: false,
             finished: false,
             told: false,
+            weighed: false,
             began: Instant::now(),
         }
     }

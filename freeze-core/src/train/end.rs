@@ -7,6 +7,7 @@ use super::stop::Stopped;
 use super::training::Training;
 use crate::cache::CacheStats;
 use crate::error::{Error, Result};
+use crate::kernel::bytes_of;
 use crate::model::Freezable;
 use crate::policy::Elapsed;
 use crate::train::hook::Report;
@@ -96,7 +97,7 @@ impl<M: Freezable> Training<M> {
             self.record_frozen(frozen, report.elapsed);
         }
         self.record(metrics, report.elapsed);
-        self.tell_plan();
+        self.tell_plan(None);
         self.each_sink(|sink| sink.spent(&report.spent, report.elapsed));
         self.each_sink(Lasting::flush);
         let saved = self.save_if_due();
@@ -142,23 +143,29 @@ impl<M: Freezable> Training<M> {
         }
     }
 
-    /// Tells all sinks which leaves train, unless they know.
-    pub(super) fn tell_plan(&mut self) {
-        if std::mem::replace(&mut self.told, true) {
+    /// Tells all sinks which leaves train and, once that is known, how many bytes the graph of a batch holds, unless they
+    /// know.
+    pub(super) fn tell_plan(&mut self, activation_bytes: Option<usize>) {
+        if std::mem::replace(&mut self.told, true) && activation_bytes.is_none() {
             return;
         }
         let policy = self.policy.as_ref().map(|hook| hook.policy().describe());
         let plan = self.freezer.plan().clone();
         let gradient_bytes = Some(self.trained_bytes());
         let cached = self.cached_leaves();
-        let now = PlanNow { policy, gradient_bytes, ..PlanNow::of(&plan).cached(cached) };
+        let now = PlanNow {
+            policy,
+            gradient_bytes,
+            activation_bytes,
+            ..PlanNow::of(&plan).cached(cached)
+        };
         let elapsed = self.clock.elapsed();
         self.each_sink(|sink| sink.plan(&now, elapsed));
     }
 
     fn trained_bytes(&self) -> usize {
         let vars = self.freezer.trained_vars();
-        vars.iter().map(|var| var.elem_count() * var.dtype().size_in_bytes()).sum()
+        vars.iter().map(|var| bytes_of(var)).sum()
     }
 
     /// The number of leaves in front of the cache's boundary.

@@ -35,6 +35,8 @@ impl<M: Freezable> Training<M> {
         self.upcoming = None;
         // With the first step: the forward before it has moved the cache to the frozen front.
         self.told = false;
+        // Within an epoch it was done before the run was cut, by a batch that may have had another size.
+        self.weighed = self.clock.batches_done() > 0;
         (self.began, self.spent) = (Instant::now(), Spent::default());
         let length = self.clock.length;
         Ok(Some(Epoch {

@@ -1,5 +1,7 @@
 //! One batch: backward, update, policy.
 
+use std::slice::from_ref;
+
 use candle_core::{DType, Tensor};
 
 use super::driven::as_plan;
@@ -10,6 +12,7 @@ use super::training::Training;
 use super::update::Update;
 use crate::error::{Error, Result};
 use crate::model::Freezable;
+use crate::nn::ops::held::{Held, held, kept};
 
 impl<M: Freezable> Training<M> {
     /// Takes the loss of a batch: computes its gradients and, when enough batches are accumulated,
@@ -50,15 +53,22 @@ impl<M: Freezable> Training<M> {
         let own = self.check_place().and_then(|()| loss.map_or(Ok(0.0), scalar));
         let batch = self.loss_of_all(own, weight)?;
         report.loss = batch.loss;
-        self.tell_plan();
+        self.tell_plan(None);
         let (due, finite) = (self.clock.step_is_due(), report.loss.is_finite());
         if !finite && self.on_non_finite != OnNonFinite::Skip {
             return self.unfit_loss(report, batch.unfit);
         }
-        let Stepped { update, look, observed } = match (&self.in_backward, loss) {
-            (Some(_), Some(loss)) => self.backward_with_update(loss)?,
-            (_, loss) => self.backward_then_update(loss.filter(|_| finite), batch, due)?,
+        let weighed = loss.filter(|_| finite && !self.weighed);
+        let mut run = || match (&self.in_backward, loss) {
+            (Some(_), Some(loss)) => self.backward_with_update(loss),
+            (_, loss) => self.backward_then_update(loss.filter(|_| finite), batch, due),
         };
+        let (stepped, held) = if weighed.is_some() { held(run) } else { (run(), Held::new()) };
+        let Stepped { update, look, observed } = stepped?;
+        if let Some(loss) = weighed {
+            self.weighed = true;
+            self.tell_plan(Some(kept(from_ref(loss), &held)));
+        }
         match update {
             None => {}
             Some(Update::Done { reached, grad_norm }) => {

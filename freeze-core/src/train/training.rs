@@ -72,6 +72,8 @@ pub struct Training<M> {
     pub(super) finished: bool,
     /// Whether the sinks know the plan.
     pub(super) told: bool,
+    /// Whether the bytes that a batch's graph holds under the plan were taken.
+    pub(super) weighed: bool,
     /// When the current epoch began.
     pub(super) began: Instant,
 }

@@ -54,7 +54,7 @@ impl<M: Freezable> Training<M> {
     /// Updates the list of trained variables.
     pub(super) fn planned(&mut self) {
         let mut vars = self.freezer.planned_vars();
-        self.told = false;
+        (self.told, self.weighed) = (false, false);
         self.sums.follow(&vars);
         self.buffers.clear();
         vars.retain(|var| var.state != LeafState::Frozen);

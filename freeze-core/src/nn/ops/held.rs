@@ -1,7 +1,7 @@
 //! What stand-ins hold: results that candle's graph does not show.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use candle_core::{Tensor, TensorId};
 
@@ -14,7 +14,7 @@ thread_local! {
     static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
 }
 
-/// Runs `run` and returns what the stand-ins hold that it makes on this thread.
+/// Runs `run` and returns what the stand-ins hold that it makes, or goes back through, on this thread.
 pub(crate) fn held<R>(run: impl FnOnce() -> R) -> (R, Held) {
     /// Restores the previous notes, also after a panic.
     struct Outer(Option<Held>);
@@ -28,6 +28,25 @@ pub(crate) fn held<R>(run: impl FnOnce() -> R) -> (R, Held) {
     let held = HELD.take().unwrap_or_default();
     drop(outer);
     (result, held)
+}
+
+/// The bytes of what the graph holds between variables and outputs; of a stand-in those of its result, which it
+/// holds.
+pub(crate) fn kept(outputs: &[Tensor], held: &Held) -> usize {
+    let (mut all, mut variables) = (HashMap::<StorageId, usize>::new(), HashSet::new());
+    for node in outputs.iter().flat_map(Tensor::sorted_nodes) {
+        let own = || (StorageId::of(node), bytes_of(node));
+        let (storage, bytes) = held.get(&node.id()).copied().unwrap_or_else(own);
+        match node.is_variable() {
+            true => drop(variables.insert(storage)),
+            false => {
+                let most = all.entry(storage).or_default();
+                *most = bytes.max(*most);
+            }
+        }
+    }
+    let own = all.into_iter().filter(|(storage, _)| !variables.contains(storage));
+    own.map(|(_, bytes)| bytes).sum()
 }
 
 /// Notes that `stand_in` holds `result`, if that is asked for.

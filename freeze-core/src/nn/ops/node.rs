@@ -170,6 +170,7 @@ impl<const N: usize> Node<N> {
         let Some(y) = links.result.get() else {
             bail!("{}: a result without a graph", self.op.name())
         };
+        held::note(node, y);
         let mut gradients = gradients(&*self.op, [nodes, operands], [node, y], &grad)?;
         for (place, (gradient, link)) in gradients.iter_mut().zip(&links.operands).enumerate() {
             if let (Some(gradient), Some((_, inbox))) = (gradient, link) {

@@ -27,12 +27,16 @@ pub struct PlanNow<'a> {
     pub policy: Option<String>,
     /// The bytes of the variables that train, which are those of a step's gradients.
     pub gradient_bytes: Option<usize>,
+    /// The bytes of the results that the graph of the batch's loss holds until its backward. What needs no gradient,
+    /// such as the batch itself, and what an operation keeps beside its result are not counted. `None` where no batch
+    /// has been computed under the plan yet.
+    pub activation_bytes: Option<usize>,
 }
 
 impl<'a> PlanNow<'a> {
     /// Of a plan, without cache and policy.
     pub fn of(plan: &'a FreezePlan) -> Self {
-        Self { plan, cached: 0, policy: None, gradient_bytes: None }
+        Self { plan, cached: 0, policy: None, gradient_bytes: None, activation_bytes: None }
     }
 
     /// Sets how many leaves the activation cache stands for: at most those that are frozen from the front.

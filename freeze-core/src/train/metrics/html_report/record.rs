@@ -141,8 +141,12 @@ impl Record {
         if now.policy.is_some() {
             self.policy.clone_from(&now.policy);
         }
-        if let Some(bytes) = now.gradient_bytes {
-            self.change("gradients/bytes", bytes as f64, elapsed);
+        let bytes =
+            [("gradients/bytes", now.gradient_bytes), ("activations/bytes", now.activation_bytes)];
+        for (name, bytes) in bytes {
+            if let Some(bytes) = bytes {
+                self.change(name, bytes as f64, elapsed);
+            }
         }
         if self.leaves != now.plan.paths() {
             // Another model: its leaves have other rows.
