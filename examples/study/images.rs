@@ -23,7 +23,10 @@ pub(crate) struct Parts {
 
 pub(crate) struct ResidualJob(Parts);
 
-pub(crate) struct VisionJob(Parts);
+pub(crate) struct VisionJob {
+    parts: Parts,
+    blocks: usize,
+}
 
 impl Parts {
     /// Those that a row asks for.
@@ -76,8 +79,8 @@ impl ResidualJob {
 }
 
 impl VisionJob {
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self(parts)
+    pub(crate) fn new(parts: Parts, blocks: usize) -> Self {
+        Self { parts, blocks }
     }
 }
 
@@ -107,14 +110,14 @@ impl Job for VisionJob {
     type Net = ViTForImageClassification;
 
     fn net(&self, seed: u64) -> Result<ViTForImageClassification> {
-        // 49 patches of 4 x 4 pixels and the token of the class.
+        // 16 patches of 7 x 7 pixels and the token of the class.
         let config = Config {
             hidden_size: 64,
-            num_hidden_layers: 6,
+            num_hidden_layers: self.blocks,
             num_attention_heads: 4,
             intermediate_size: 128,
             image_size: idx::SIDE,
-            patch_size: 4,
+            patch_size: 7,
             num_channels: 1,
             ..Default::default()
         };
@@ -123,14 +126,14 @@ impl Job for VisionJob {
     }
 
     fn shuffled(&self, epoch: &Epoch) -> Vec<Vec<u32>> {
-        epoch.shuffled(self.0.train, self.0.batch).collect()
+        epoch.shuffled(self.parts.train, self.parts.batch).collect()
     }
 
     fn in_order(&self, part: Part) -> Vec<Vec<u32>> {
-        self.0.in_order(part)
+        self.parts.in_order(part)
     }
 
     fn batch(&self, part: Part, which: &[u32]) -> candle_core::Result<Batch<ImageContext>> {
-        self.0.batch(part, which, ImageContext { train: part == Part::Train })
+        self.parts.batch(part, which, ImageContext { train: part == Part::Train })
     }
 }

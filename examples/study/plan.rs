@@ -43,6 +43,7 @@ fn usual_batch() -> usize {
 #[serde(deny_unknown_fields, default)]
 struct RowText {
     name: Option<String>,
+    model: Option<Model>,
     policy: Option<String>,
     cache: Cache,
     schedule: Schedule,
@@ -107,7 +108,7 @@ fn of_row(task: &TaskText, value: Value) -> Result<Vec<Row>> {
     let row = Row {
         task: task.name.clone(),
         name,
-        model: task.model,
+        model: text.model.unwrap_or(task.model),
         policy: policy_text,
         cache: text.cache,
         schedule: text.schedule,

@@ -30,13 +30,14 @@ pub(crate) struct Row {
     pub(crate) seed: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// What is trained; as text `residual`, `minilm`, `vision`, or `vision-12` for a vision transformer of 12 blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub(crate) enum Model {
     /// A residual network on Fashion-MNIST.
     Residual,
     /// A small vision transformer on Fashion-MNIST.
-    Vision,
+    Vision { blocks: usize },
     /// MiniLM on sentences of movie reviews.
     Minilm,
 }
@@ -105,8 +106,8 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { task, name, epochs, seed, .. } = self;
-        write!(f, "{task}: {name}, {epochs} epochs, seed {seed}")
+        let Self { task, name, model, epochs, rate, seed, .. } = self;
+        write!(f, "{task}: {name}, {model}, {epochs} epochs, rate {rate}, seed {seed}")
     }
 }
 
@@ -117,6 +118,44 @@ impl fmt::Display for Cache {
             Self::On => "on",
             Self::Kept => "kept",
         })
+    }
+}
+
+/// The blocks of a vision transformer whose text names no number.
+const BLOCKS: usize = 6;
+
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Residual => f.write_str("residual"),
+            Self::Vision { blocks: BLOCKS } => f.write_str("vision"),
+            Self::Vision { blocks } => write!(f, "vision-{blocks}"),
+            Self::Minilm => f.write_str("minilm"),
+        }
+    }
+}
+
+impl From<Model> for String {
+    fn from(model: Model) -> Self {
+        model.to_string()
+    }
+}
+
+impl TryFrom<String> for Model {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let blocks = |text: &str| text.strip_prefix("vision-")?.parse().ok();
+        match (&*text, blocks(&text)) {
+            ("residual", _) => Ok(Self::Residual),
+            ("vision", _) => Ok(Self::Vision { blocks: BLOCKS }),
+            (_, Some(blocks @ 1..=1000)) => Ok(Self::Vision { blocks }),
+            ("minilm", _) => Ok(Self::Minilm),
+            _ => Err(format!(
+                "`{text}` is no model; expected `residual`, `vision`, `vision-N` with 1 to 1000 \
+                 blocks, or `minilm`"
+            )),
+        }
     }
 }
 

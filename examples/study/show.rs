@@ -1,8 +1,11 @@
 //! What is made of a CSV.
 
+mod bytes;
+mod cells;
 mod groups;
 mod markdown;
 mod picture;
+mod sweep;
 
 use std::path::{Path, PathBuf};
 

@@ -2,6 +2,7 @@
 
 use freeze_core::models::{Pooling, TextContext};
 use freeze_core::train::Epoch;
+use twox_hash::XxHash3_128;
 
 use crate::batches;
 use crate::common::Result;
@@ -9,7 +10,7 @@ use crate::common::rated::Set;
 use crate::folder::{Folder, Net};
 use crate::job::{Batch, Job, Part, Places};
 use crate::row::Row;
-use crate::task::{Between, Task, of_ratings};
+use crate::task::{Between, Sample, Task, of_ratings};
 use crate::tokens::Encoded;
 
 /// Tokens after which a sentence is cut off.
@@ -25,7 +26,8 @@ pub(crate) struct TextJob {
 }
 
 impl TextJob {
-    /// The sentences that a row asks for, the first of each part.
+    /// The sentences that a row asks for, of each part those whose hashes are lowest: in the file all positive
+    /// ones come first.
     ///
     /// # Errors
     ///
@@ -39,17 +41,20 @@ impl TextJob {
         let labelled = of_ratings(Set::Movies, rated, THRESHOLD, Between::LeftOut);
         let task = Task::new(labelled.collect())?;
         let tokens = folder.tokens(LONGEST)?;
-        let part = |samples: &[_], asked: usize, what: &str| match samples.get(..asked) {
-            Some(samples) => tokens.encode(samples),
-            None => {
-                let found = samples.len();
-                Err(format!("{asked} sentences for {what} of {found}; take fewer").into())
+        let part = |mut samples: Vec<Sample>, asked: usize, what: &str| {
+            samples.sort_by_cached_key(|sample| XxHash3_128::oneshot(sample.text.as_bytes()));
+            match samples.get(..asked) {
+                Some(samples) => tokens.encode(samples),
+                None => {
+                    let found = samples.len();
+                    Err(format!("{asked} sentences for {what} of {found}; take fewer").into())
+                }
             }
         };
         let parts = [
-            part(&task.train, row.train, "training")?,
-            part(&task.valid, row.valid, "validation")?,
-            part(&task.test, row.test, "the test")?,
+            part(task.train, row.train, "training")?,
+            part(task.valid, row.valid, "validation")?,
+            part(task.test, row.test, "the test")?,
         ];
         Ok(Self { folder, classes: task.classes.len(), parts, batch: row.batch })
     }

@@ -30,7 +30,9 @@ const ROOM: u64 = 4 << 30;
 pub(crate) fn train(row: &Row, places: &Places, page: Option<&Path>) -> Result<Found> {
     match row.model {
         Model::Residual => run(row, &ResidualJob::new(Parts::of(row, places)?), places, page),
-        Model::Vision => run(row, &VisionJob::new(Parts::of(row, places)?), places, page),
+        Model::Vision { blocks } => {
+            run(row, &VisionJob::new(Parts::of(row, places)?, blocks), places, page)
+        }
         Model::Minilm => run(row, &TextJob::of(row, places)?, places, page),
     }
 }

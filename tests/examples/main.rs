@@ -13,3 +13,5 @@ mod progress;
 mod rated;
 mod sentiment;
 mod study;
+mod study_show;
+mod study_text;

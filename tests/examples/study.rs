@@ -157,7 +157,9 @@ fn wrong_rows_are_refused_by_their_numbers() {
         (with("{ seeds = [] }"), "row 2 of task `tiny`: `seeds` is empty"),
         (with("{ cache = \"on\" }"), "row 2 of task `tiny`: nothing freezes"),
         (with("{ cache = \"yes\" }"), "row 2 of task `tiny`: unknown variant `yes`"),
-        (TINY.replace("\"residual\"", "\"resnet\""), "unknown variant `resnet`"),
+        (TINY.replace("\"residual\"", "\"resnet\""), "`resnet` is no model; expected `residual`"),
+        (with("{ model = \"vision-0\" }"), "row 2 of task `tiny`: `vision-0` is no model"),
+        (with("{ model = \"vision-x\" }"), "row 2 of task `tiny`: `vision-x` is no model"),
         ("task = 1".to_string(), "invalid type"),
     ];
     for (rows, expected) in rows {

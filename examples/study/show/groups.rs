@@ -54,6 +54,16 @@ impl<'a> Group<'a> {
         Mean::of(self.lines.iter().map(|line| of(&line.1)))
     }
 
+    /// The sum over the runs.
+    pub(super) fn total(&self, of: impl Fn(&Found) -> f64) -> f64 {
+        self.lines.iter().map(|line| of(&line.1)).sum()
+    }
+
+    /// The highest of the runs.
+    pub(super) fn most(&self, of: impl Fn(&Found) -> f64) -> f64 {
+        self.lines.iter().map(|line| of(&line.1)).fold(f64::NEG_INFINITY, f64::max)
+    }
+
     /// As [`mean`](Self::mean), of the runs that have the value; `None` if none has.
     pub(super) fn mean_of_known(&self, of: impl Fn(&Found) -> Option<f64>) -> Option<Mean> {
         let known: Vec<f64> = self.lines.iter().filter_map(|line| of(&line.1)).collect();

@@ -1,9 +1,11 @@
 //! A table for each task.
 
+use super::cells::{escaped, header, megabytes, or_dash, percent, points, row};
 use super::groups::{Group, Reached, Task};
+use super::{bytes, sweep};
 use crate::common::mean::Mean;
 
-const HEADER: [&str; 14] = [
+const HEADER: [&str; 15] = [
     "trained by",
     "cache",
     "epochs",
@@ -18,18 +20,28 @@ const HEADER: [&str; 14] = [
     "peak MB",
     "state MB",
     "leaf-steps",
+    "beside all layers for as long",
 ];
 
 /// The tables, each with its heading and the sentences that it needs.
 pub(super) fn tables(tasks: &[Task<'_>]) -> String {
-    tasks.iter().map(table).collect::<Vec<_>>().join("\n")
+    let text = |task: &Task<'_>| format!("## {}\n\n{}", escaped(task.name), of(task));
+    tasks.iter().map(text).collect::<Vec<_>>().join("\n")
+}
+
+/// Models of several sizes are there for their bytes; otherwise accuracy and time count, and where outputs
+/// were kept for later runs all of them together.
+fn of(task: &Task<'_>) -> String {
+    match bytes::table(task) {
+        Some(table) => table,
+        None => {
+            table(task) + &sweep::table(task).map_or(String::new(), |all| "\n".to_string() + &all)
+        }
+    }
 }
 
 fn table(task: &Task<'_>) -> String {
-    let mut header: Vec<&str> = HEADER.to_vec();
-    header.push("beside all layers for as long");
-    let mut text = format!("## {}\n\n{}", escaped(task.name), row(header.iter().copied()));
-    text += &row(header.iter().enumerate().map(|(at, _)| if at == 0 { "---" } else { "--:" }));
+    let mut text = header(&HEADER);
     let whole = task.baseline().last().map(|group| group.mean(|found| found.seconds).mean);
     let target = task.target();
     for group in &task.groups {
@@ -48,8 +60,6 @@ fn cells(
     target: Option<f64>,
 ) -> Vec<String> {
     let seconds = group.mean(|found| found.seconds).mean;
-    let megabytes = |bytes: f64| format!("{:.1}", bytes / 1e6);
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_string());
     let peak = group.mean_of_known(|found| found.peak_bytes.map(|bytes| bytes as f64));
     let processor = group.mean_of_known(|found| found.processor_seconds);
     vec![
@@ -93,31 +103,4 @@ fn verdict(ahead: &Mean) -> String {
     };
     let error = ahead.error.map(|error| format!(" ± {:.1}", 100.0 * error)).unwrap_or_default();
     format!("{:+.1}{error}, {who}", 100.0 * ahead.mean)
-}
-
-fn points(mean: &Mean) -> String {
-    match mean.error {
-        Some(error) => format!("{:.1} ± {:.1} %", 100.0 * mean.mean, 100.0 * error),
-        None => percent(mean.mean),
-    }
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
-}
-
-fn row<'a>(cells: impl Iterator<Item = &'a str>) -> String {
-    format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
-}
-
-/// A text that ends no cell and begins no markup.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for c in text.chars() {
-        if ['|', '<', '*', '_', '`', '[', '\\'].contains(&c) {
-            escaped.push('\\');
-        }
-        escaped.push(if c.is_control() { ' ' } else { c });
-    }
-    escaped
 }

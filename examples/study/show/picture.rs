@@ -13,7 +13,7 @@ const TOP: f64 = 36.0;
 const BELOW: f64 = 50.0;
 /// The height of a line of the key.
 const LINE: f64 = 20.0;
-/// How far under the worst result of all layers the scale begins: what is lower is drawn at the bottom.
+/// How far under the worst result of all layers the scale begins: what is lower is told in the key alone.
 const ROOM: f64 = 0.02;
 
 const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1b1f24}.soft{fill:#59636e}\
@@ -36,8 +36,7 @@ impl Scale {
     }
 
     fn y(&self, accuracy: f64) -> f64 {
-        let share = (accuracy.clamp(self.low, self.high) - self.low) / (self.high - self.low);
-        TOP + HEIGHT * (1.0 - share)
+        TOP + HEIGHT * (self.high - accuracy) / (self.high - self.low)
     }
 }
 
@@ -78,11 +77,14 @@ pub(super) fn draw(task: &Task<'_>) -> String {
     );
     svg += &text("", LEFT + 16.0, key, "all layers trained, on schedules of several lengths");
     for (at, (group, &(x, y))) in policies.iter().zip(&points).enumerate() {
-        svg += &mark(at, group, scale.x(x), scale.y(y));
+        let below = y < scale.low;
+        if !below {
+            svg += &mark(at, group, scale.x(x), scale.y(y));
+        }
         let column = LEFT + (at % 2) as f64 * (WIDTH - LEFT) / 2.0;
         let row = key + LINE * (1 + at / 2) as f64;
         svg += &mark(at, group, column + 4.0, row - 5.0);
-        svg += &text("", column + 18.0, row, &named(group));
+        svg += &text("", column + 18.0, row, &named(group, below.then_some(y)));
     }
     svg + "</svg>\n"
 }
@@ -115,14 +117,20 @@ fn mark(at: usize, group: &Group<'_>, x: f64, y: f64) -> String {
     circle + &text("no", x, y + 4.0, &(at + 1).to_string())
 }
 
-/// The name, cut to what a column has room for.
-fn named(group: &Group<'_>) -> String {
-    let cache = if group.row.cache == crate::row::Cache::Off { "" } else { ", cache" };
-    let room = 44 - cache.len();
+/// The name, cut to what a column has room for; with the accuracy of one that lies below the picture.
+fn named(group: &Group<'_>, below: Option<f64>) -> String {
+    let mut more = String::new();
+    if group.row.cache != crate::row::Cache::Off {
+        more += ", cache";
+    }
+    if let Some(accuracy) = below {
+        more += &format!(": {:.1} %, below", 100.0 * accuracy);
+    }
+    let room = 44 - more.chars().count();
     let name = &group.row.name;
     match name.char_indices().nth(room) {
-        Some((end, _)) => format!("{}…{cache}", &name[..end]),
-        None => format!("{name}{cache}"),
+        Some((end, _)) => format!("{}…{more}", &name[..end]),
+        None => format!("{name}{more}"),
     }
 }
 
