@@ -29,7 +29,9 @@ row = [
 fn texts(folder: &Path) {
     let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/finetune/tiny");
     let [texts, model] = ["texts", "minilm"].map(|name| folder.join(name));
-    [&texts, &model].map(|folder| fs::create_dir(folder).unwrap());
+    for folder in [&texts, &model] {
+        fs::create_dir(folder).unwrap();
+    }
     for file in ["config.json", "tokenizer.json"] {
         fs::copy(tiny.join(file), model.join(file)).unwrap();
     }
