@@ -1,5 +1,5 @@
-//! Lends work to other threads while the caller waits, so that the work may borrow, unlike with
-//! rayon's `spawn`.
+//! Lends work to other threads while the caller takes part in it, so that the work may borrow, unlike
+//! with rayon's `spawn`.
 //!
 //! While it waits, a caller never runs unrelated work, as it would in rayon's `install` and `join`.
 //! So it may hold a lock, as long as the lent work takes none.
@@ -10,43 +10,20 @@ use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
-use rayon::ThreadPool;
+use super::patience::soon;
 
-/// Calls `work` here and, at the same time, on up to `helpers` idle threads of the pool. Returns
-/// when all calls have returned.
+/// Calls `work` here, and has `offer` show it to other threads, which may take part at the same time.
+/// Returns when all calls have returned; who comes later does not take part any more.
 ///
 /// # Panics
 ///
 /// A call has panicked; all others have returned.
-pub(crate) fn share(pool: &ThreadPool, helpers: usize, work: &(dyn Fn() + Sync)) {
-    let loan = Loan::new(work, 0);
+pub(crate) fn share(work: &(dyn Fn() + Sync), offer: impl FnOnce(&Arc<Loan>)) {
+    let loan = Loan::new(work);
     // Also if the call here panics.
-    let returned = Returned { loan: &loan, looks: LOOKS };
-    for _ in 0..helpers {
-        let loan = loan.clone();
-        pool.spawn(move || {
-            if loan.enter() {
-                loan.run();
-            }
-        });
-    }
+    let returned = Returned(&loan);
+    offer(&loan);
     work();
-    drop(returned);
-    loan.resume_panic();
-}
-
-/// Calls `work` on a thread of the pool, on which rayon's loops stay within the pool, and returns its
-/// result.
-///
-/// # Panics
-///
-/// `work` has panicked.
-pub(crate) fn hand_over(pool: &ThreadPool, work: &(dyn Fn() + Sync)) {
-    let loan = Loan::new(work, CLOSED | 1);
-    // The threads of the pool need all processors.
-    let returned = Returned { loan: &loan, looks: 0 };
-    let lent = loan.clone();
-    pool.spawn(move || lent.run());
     drop(returned);
     loan.resume_panic();
 }
@@ -55,11 +32,8 @@ pub(crate) fn hand_over(pool: &ThreadPool, work: &(dyn Fn() + Sync)) {
 /// inside.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-/// How often a caller that has taken part in the work polls before it sleeps: about as long as one
-/// piece takes.
-const LOOKS: usize = 1 << 10;
-
-struct Loan {
+/// Work that a caller shares.
+pub(crate) struct Loan {
     /// Called only between entering and leaving.
     work: *const (dyn Fn() + Sync),
     state: AtomicUsize,
@@ -76,20 +50,22 @@ unsafe impl Sync for Loan {}
 
 impl Loan {
     #[allow(unsafe_code)]
-    fn new(work: &(dyn Fn() + Sync), state: usize) -> Arc<Self> {
+    fn new(work: &(dyn Fn() + Sync)) -> Arc<Self> {
         // SAFETY: this forgets how long the work lives. It is called only by those who entered, and
         // whoever makes a loan stays, by `Returned`, until it is closed and all have left.
         let work = unsafe {
             std::mem::transmute::<*const (dyn Fn() + Sync + '_), *const (dyn Fn() + Sync)>(work)
         };
         let (panic, caller) = (Mutex::new(None), thread::current());
-        Arc::new(Self { work, state: AtomicUsize::new(state), panic, caller })
+        Arc::new(Self { work, state: AtomicUsize::new(0), panic, caller })
     }
 
-    /// Counts the calling thread as inside and returns true, unless the loan is closed.
-    fn enter(&self) -> bool {
+    /// Calls the work, unless its caller has finished with it.
+    pub(crate) fn take_part(&self) {
         let enter = |state| (state & CLOSED == 0).then_some(state + 1);
-        self.state.fetch_update(AcqRel, Acquire, enter).is_ok()
+        if self.state.fetch_update(AcqRel, Acquire, enter).is_ok() {
+            self.run();
+        }
     }
 
     /// Calls the work and leaves. Only for threads that have entered.
@@ -118,22 +94,16 @@ impl Loan {
 }
 
 /// Closes the loan when dropped and waits until all have left.
-struct Returned<'a> {
-    loan: &'a Loan,
-    /// How often it polls before it sleeps.
-    looks: usize,
-}
+struct Returned<'a>(&'a Loan);
 
 impl Drop for Returned<'_> {
     fn drop(&mut self) {
-        self.loan.state.fetch_or(CLOSED, AcqRel);
-        for _ in 0..self.looks {
-            if self.loan.is_returned() {
-                return;
-            }
-            std::hint::spin_loop();
+        let Self(loan) = self;
+        loan.state.fetch_or(CLOSED, AcqRel);
+        if soon(|| loan.is_returned()) {
+            return;
         }
-        while !self.loan.is_returned() {
+        while !loan.is_returned() {
             thread::park();
         }
     }
@@ -141,55 +111,46 @@ impl Drop for Returned<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
-    fn pool() -> ThreadPool {
-        rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads")
+    /// Has a new thread take part, and waits until it is inside.
+    fn another(loan: &Arc<Loan>) {
+        let theirs = loan.clone();
+        thread::spawn(move || theirs.take_part());
+        let begun = Instant::now();
+        while loan.state.load(Acquire) == 0 && begun.elapsed() < Duration::from_secs(10) {
+            thread::yield_now();
+        }
     }
 
     #[test]
     fn a_panic_arrives_at_the_caller_after_all_others_have_left() {
-        let (pool, inside) = (pool(), AtomicUsize::new(0));
+        let inside = AtomicUsize::new(0);
         for panicking in [0, 1, 2] {
             let calls = AtomicUsize::new(0);
             let work = || {
                 inside.fetch_add(1, AcqRel);
                 let call = calls.fetch_add(1, AcqRel);
-                thread::sleep(std::time::Duration::from_millis(5));
+                thread::sleep(Duration::from_millis(20));
                 inside.fetch_sub(1, AcqRel);
                 assert_ne!(call, panicking, "on purpose");
             };
-            let panicked = catch_unwind(AssertUnwindSafe(|| share(&pool, 2, &work))).is_err();
-            assert_eq!(panicked, calls.load(Acquire) > panicking);
+            let shared = catch_unwind(AssertUnwindSafe(|| share(&work, another)));
+            assert_eq!((shared.is_err(), calls.load(Acquire)), (panicking < 2, 2), "{panicking}");
             assert_eq!(inside.load(Acquire), 0);
-            let panicked = catch_unwind(AssertUnwindSafe(|| hand_over(&pool, &|| panic!("too"))));
-            assert!(panicked.is_err());
         }
     }
 
     #[test]
-    fn a_caller_needs_nobody_and_takes_up_nothing_foreign() {
-        let pool = pool();
-        let foreign = &AtomicUsize::new(0);
-        let (free, blocked) = std::sync::mpsc::channel::<()>();
-        let blocked = Arc::new(Mutex::new(blocked));
-        for _ in 0..3 {
-            let blocked = blocked.clone();
-            pool.spawn(move || drop(blocked.lock().map(|blocked| blocked.recv())));
-        }
-        let callers = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
-        callers.scope(|scope| {
-            let count = |counter: &AtomicUsize| {
-                counter.fetch_add(1, AcqRel);
-            };
-            scope.spawn(move |_| count(foreign));
-            let calls = AtomicUsize::new(0);
-            share(&pool, 3, &|| count(&calls));
-            assert_eq!((calls.into_inner(), foreign.load(Acquire)), (1, 0));
-        });
-        drop(free);
-        assert_eq!(foreign.load(Acquire), 1);
+    fn who_comes_too_late_takes_no_part() {
+        let (calls, mut kept) = (AtomicUsize::new(0), None);
+        let work = || {
+            calls.fetch_add(1, AcqRel);
+        };
+        share(&work, |loan| kept = Some(loan.clone()));
+        kept.expect("the loan").take_part();
+        assert_eq!(calls.into_inner(), 1);
     }
 }

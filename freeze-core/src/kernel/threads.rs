@@ -3,17 +3,16 @@
 //! A kernel often runs while it holds one of candle's locks: on the storage that it reads, or on
 //! the one that an optimizer writes to. It must not wait for threads that may themselves wait for
 //! that lock, such as those of rayon's global pool, on which an evaluation may run at the same
-//! time. So the threads here run only pieces of kernels, which take no lock, and the caller sleeps
-//! meanwhile: it runs no unrelated work, as it would in rayon's `install`.
+//! time. So the threads here run only pieces of kernels, which take no lock. The caller takes pieces, too,
+//! and then waits only for pieces that others have begun: it runs no unrelated work, as it would in
+//! rayon's `install`.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::thread;
+use std::{env, thread};
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use super::helpers::Helpers;
 
-use super::lend;
-
-/// Runs `work` on every piece, on all threads.
+/// Runs `work` on every piece, here and on the threads for kernels.
 pub(crate) fn each<I>(pieces: I, work: impl Fn(I::Item) + Sync)
 where
     I: ExactSizeIterator + DoubleEndedIterator + Send,
@@ -40,8 +39,8 @@ where
     KERNELS.map(pieces, work)
 }
 
-/// As [`map`] for work that takes one of candle's locks and waits for nothing else; no kernel waits
-/// for the threads that run it.
+/// As [`map`] for work that takes one of candle's locks and waits for nothing else, on threads that no
+/// kernel waits for.
 pub(crate) fn map_locking<I, R: Send>(pieces: I, work: impl Fn(I::Item) -> R + Sync) -> Vec<R>
 where
     I: ExactSizeIterator + DoubleEndedIterator + Send,
@@ -52,47 +51,25 @@ where
 static KERNELS: Crew = Crew::new("freeze-kernel");
 static LOCKERS: Crew = Crew::new("freeze-update");
 
-/// Threads for one kind of work, started on first use.
+/// Threads for one kind of work beside its callers, started on first use.
 struct Crew {
     name: &'static str,
-    /// `None` if the system cannot start threads.
-    pool: OnceLock<Option<ThreadPool>>,
+    helpers: OnceLock<Helpers>,
 }
 
 impl Crew {
     const fn new(name: &'static str) -> Self {
-        Self { name, pool: OnceLock::new() }
+        Self { name, helpers: OnceLock::new() }
     }
 
-    fn pool(&self) -> Option<&ThreadPool> {
-        let name = self.name;
-        let build = || ThreadPoolBuilder::new().thread_name(move |i| format!("{name}-{i}")).build();
-        self.pool.get_or_init(|| build().ok()).as_ref()
+    fn helpers(&self) -> &Helpers {
+        self.helpers.get_or_init(|| Helpers::start(self.name, wanted() - 1))
     }
 
-    /// Calls `work` on a thread of the crew.
-    fn within(&self, work: &(dyn Fn() + Sync)) {
-        match self.pool() {
-            // On a thread of the pool, rayon's loops already stay in the pool.
-            Some(pool) if pool.current_thread_index().is_none() => lend::hand_over(pool, work),
-            _ => work(),
-        }
-    }
-
-    /// Calls `work` on a thread of the crew and on up to `helpers` others at the same time; the first has `true`.
-    fn share(&self, pool: &ThreadPool, helpers: usize, work: &(dyn Fn(bool) + Sync)) {
-        // The caller sleeps meanwhile; the threads of the pool stay awake from one kernel to the
-        // next.
-        self.within(&|| {
-            let leader = thread::current().id();
-            lend::share(pool, helpers, &|| work(thread::current().id() == leader));
-        });
-    }
-
-    /// The number of threads that a kernel called here may use: `RAYON_NUM_THREADS` or the number
+    /// The number of threads that a kernel called here may use, with its caller's: `RAYON_NUM_THREADS` or the number
     /// of processors, but no more than the pool has that the caller runs on.
     fn count(&self) -> usize {
-        let all = self.pool().map_or(1, ThreadPool::current_num_threads);
+        let all = self.helpers().count() + 1;
         match rayon::current_thread_index() {
             Some(_) => all.min(rayon::current_num_threads()),
             None => all,
@@ -111,14 +88,15 @@ impl Crew {
             0 | 1 => 0,
             len => self.count().min(len) - 1,
         };
-        let (Some(pool), 1..) = (self.pool.get().and_then(Option::as_ref), helpers) else {
+        if helpers == 0 {
             let mut state = start();
             return pieces.for_each(|piece| work(&mut state, piece));
-        };
-        let pieces = Mutex::new(pieces);
-        self.share(pool, helpers, &|front| {
-            // One thread begins at the front and the others at the back, so that each works on
-            // the same part of the data.
+        }
+        let (caller, pieces) = (thread::current().id(), Mutex::new(pieces));
+        self.helpers().share(helpers, &|| {
+            let front = thread::current().id() == caller;
+            // The caller begins at the front and the others at the back, so that each works on the
+            // same part of the data from kernel to kernel.
             let next = || {
                 let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
                 if front { pieces.next() } else { pieces.next_back() }
@@ -141,6 +119,13 @@ impl Crew {
         self.each_with(places, || (), |(), (piece, place)| *place = Some(work(piece)));
         results.into_iter().flatten().collect()
     }
+}
+
+/// `RAYON_NUM_THREADS`, as rayon reads it, or the number of processors.
+fn wanted() -> usize {
+    let set = env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok());
+    let processors = || thread::available_parallelism().map_or(1, usize::from);
+    set.filter(|&count| count > 0).unwrap_or_else(processors)
 }
 
 #[cfg(test)]
@@ -170,7 +155,6 @@ mod tests {
     fn kernels_within_kernels_come_to_an_end() {
         let sums = map(0..40usize, |i| {
             let mut inner = 0;
-            KERNELS.within(&|| rayon::scope(|scope| scope.spawn(|_| ())));
             map(0..40usize, |j| i * j).into_iter().for_each(|product| inner += product);
             inner
         });
@@ -179,7 +163,7 @@ mod tests {
 
     #[test]
     fn no_more_threads_than_the_callers_pool_has() {
-        let one = ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
         assert_eq!(one.install(|| KERNELS.count()), 1);
         assert!(KERNELS.count() >= 1);
     }
