@@ -1,16 +1,20 @@
 //! Processes as ranks, by MPI.
 
+mod calls;
+mod sums;
+mod wait;
+
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use half::bf16;
 use half::slice::HalfFloatSliceExt as _;
 use mpi::Threading;
-use mpi::collective::SystemOperation;
 use mpi::environment::Universe;
-use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator as _, CommunicatorCollectives as _, Equivalence, Root as _};
+use mpi::traits::Communicator as _;
 
+use self::calls::Calls;
+use self::sums::add_up;
 use super::collective::{Collective, Numbers};
 use crate::error::{Error, Result};
 
@@ -31,18 +35,15 @@ use crate::error::{Error, Result};
 /// MPI ends with this value, which waits for the other ranks: have it outlive all that they do together, and drop
 /// it on the thread that has made it, as the standard asks (section 11.2.2 of MPI 4.0). A rank that dies, or a
 /// call that fails within MPI, ends all ranks with MPI's own message.
+///
+/// A rank that waits for the others looks again and again for a moment and then sleeps in between, so that it leaves
+/// the core to who computes.
 pub struct Mpi {
     rank: usize,
     size: usize,
     /// At the level `Serialized` calls may come from any thread, one at a time: what makes a call has the lock.
     universe: Mutex<Universe>,
 }
-
-/// Elements of a piece for each rank: messages long enough for a network, a copy short enough for a cache.
-const SHARE: usize = 1 << 15;
-
-/// The most elements of a piece; MPI counts in `i32`.
-const MOST: usize = 1 << 22;
 
 impl Mpi {
     /// Begins with MPI. A process can do that once.
@@ -69,9 +70,7 @@ impl Mpi {
     }
 
     fn calls(&self) -> Calls<'_> {
-        let universe = self.universe.lock().unwrap_or_else(PoisonError::into_inner);
-        let piece = (SHARE * self.size).min(MOST);
-        Calls { world: universe.world(), size: self.size, piece, _universe: universe }
+        Calls::new(self.universe.lock().unwrap_or_else(PoisonError::into_inner), self.size)
     }
 }
 
@@ -93,9 +92,14 @@ impl Collective for Mpi {
     fn all_reduce(&self, numbers: Numbers<'_>) -> Result<()> {
         let calls = self.calls();
         match numbers {
-            Numbers::F32(numbers) => calls.sum(numbers),
-            Numbers::F64(numbers) => calls.sum(numbers),
-            Numbers::Bf16(numbers) => calls.sum_halves(numbers),
+            Numbers::F32(numbers) => add_up(&calls, numbers, |from| from, |sum: f32| sum),
+            Numbers::F64(numbers) => add_up(&calls, numbers, |from| from, |sum: f64| sum),
+            // MPI knows no halves.
+            Numbers::Bf16(numbers) => {
+                let wide = |bits| bf16::from_bits(bits).to_f32();
+                let round = |sum: f32| bf16::from_f32(sum).to_bits();
+                add_up(&calls, numbers.reinterpret_cast_mut(), wide, round);
+            }
         }
         Ok(())
     }
@@ -105,8 +109,7 @@ impl Collective for Mpi {
             return Err(Error::count("root", root, "less than the number of ranks"));
         }
         let calls = self.calls();
-        let root = calls.world.process_at_rank(root as i32);
-        bytes.chunks_mut(calls.piece).for_each(|piece| root.broadcast_into(piece));
+        bytes.chunks_mut(calls.piece).for_each(|piece| calls.broadcast(piece, root));
         Ok(())
     }
 
@@ -120,14 +123,14 @@ impl Collective for Mpi {
         }
         let calls = self.calls();
         if all.len() <= calls.piece {
-            calls.world.all_gather_into(bytes, all);
+            calls.all_gather(bytes, all);
             return Ok(());
         }
         let most = (calls.piece / self.size).max(1);
         let mut brought = vec![0; most * self.size];
         for (index, piece) in bytes.chunks(most).enumerate() {
             let brought = &mut brought[..piece.len() * self.size];
-            calls.world.all_gather_into(piece, brought);
+            calls.all_gather(piece, brought);
             let places = all.chunks_exact_mut(bytes.len());
             for (place, brought) in places.zip(brought.chunks_exact(piece.len())) {
                 place[index * most..][..piece.len()].copy_from_slice(brought);
@@ -137,56 +140,7 @@ impl Collective for Mpi {
     }
 
     fn barrier(&self) -> Result<()> {
-        self.calls().world.barrier();
+        self.calls().barrier();
         Ok(())
-    }
-}
-
-/// The right to make calls.
-struct Calls<'a> {
-    world: SimpleCommunicator,
-    size: usize,
-    /// The elements of one call of MPI's.
-    piece: usize,
-    _universe: MutexGuard<'a, Universe>,
-}
-
-impl Calls<'_> {
-    fn sum<T: Equivalence + Copy>(&self, numbers: &mut [T]) {
-        let mut own = Vec::with_capacity(numbers.len().min(self.piece));
-        for piece in numbers.chunks_mut(self.piece) {
-            own.clear();
-            own.extend_from_slice(piece);
-            self.world.all_reduce_into(&own[..], piece, SystemOperation::sum());
-        }
-    }
-
-    /// MPI knows no halves. Each rank gets its share of the numbers from all others, adds them up by rank and
-    /// hands the rounded sums to all: as many bytes as a ring would send.
-    fn sum_halves(&self, numbers: &mut [bf16]) {
-        let most = numbers.len().min(self.piece).div_ceil(self.size);
-        let mut own = vec![0_u16; most * self.size];
-        let mut brought = own.clone();
-        let mut sums = vec![0_f32; most];
-        for piece in numbers.chunks_mut(self.piece) {
-            let share = piece.len().div_ceil(self.size);
-            let (own, brought) = (&mut own[..share * self.size], &mut brought[..share * self.size]);
-            own[..piece.len()].copy_from_slice(piece.reinterpret_cast());
-            self.world.all_to_all_into(&*own, brought);
-            let sums = &mut sums[..share];
-            sums.fill(0.0);
-            for theirs in brought.chunks_exact(share) {
-                let halves = theirs.iter().map(|&bits| bf16::from_bits(bits).to_f32());
-                sums.iter_mut().zip(halves).for_each(|(sum, half)| *sum += half);
-            }
-            let rounded = &mut brought[..share];
-            rounded
-                .iter_mut()
-                .zip(sums)
-                .for_each(|(bits, sum)| *bits = bf16::from_f32(*sum).to_bits());
-            self.world.all_gather_into(&*rounded, own);
-            let sums = &own[..piece.len()];
-            piece.reinterpret_cast_mut().copy_from_slice(sums);
-        }
     }
 }
