@@ -22,18 +22,19 @@ impl Dropouts {
     pub(super) fn of<M: Freezable>(model: &M) -> Result<(Self, Vec<(String, Generator)>)> {
         let mut this = Self::default();
         let mut once: Vec<(String, Generator)> = Vec::new();
-        for (path, generator) in inspect::generators(&|mapper| model.visit_params(mapper))? {
-            if this.states.contains_key(&path) || this.shared.contains_key(&path) {
-                let why = "two dropouts have that path; rename one of the fields".into();
-                return Err(Error::Unsaved { what: format!("the dropout `{path}`"), why });
-            }
-            match once.iter().find(|(_, known)| known.is(&generator)) {
-                Some((first, _)) => drop(this.shared.insert(path, first.clone())),
-                None => {
+        for (paths, generator) in inspect::generators_once(&|mapper| model.visit_params(mapper))? {
+            for path in &paths {
+                if this.has(path) {
+                    let why = "two dropouts have that path; rename one of the fields".into();
+                    return Err(Error::Unsaved { what: format!("the dropout `{path}`"), why });
+                }
+                if *path == paths[0] {
                     this.states.insert(path.clone(), generator.state());
-                    once.push((path, generator));
+                } else {
+                    this.shared.insert(path.clone(), paths[0].clone());
                 }
             }
+            once.extend(paths.into_iter().next().map(|first| (first, generator)));
         }
         Ok((this, once))
     }

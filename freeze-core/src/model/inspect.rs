@@ -97,6 +97,18 @@ pub(crate) fn generators(walk: &Walk<'_>) -> Result<Vec<(String, Generator)>> {
     Ok(mapper.into_generators())
 }
 
+/// Each random generator of a model once, with the paths of all parts that draw from it, in order.
+pub(crate) fn generators_once(walk: &Walk<'_>) -> Result<Vec<(Vec<String>, Generator)>> {
+    let mut once: Vec<(Vec<String>, Generator)> = Vec::new();
+    for (path, generator) in generators(walk)? {
+        match once.iter_mut().find(|(_, known)| known.is(&generator)) {
+            Some((paths, _)) => paths.push(path),
+            None => once.push((vec![path], generator)),
+        }
+    }
+    Ok(once)
+}
+
 /// The plan that the model declares.
 pub(crate) fn declared(walk: &Walk<'_>) -> Result<FreezePlan> {
     let heads = visit(walk, |_, _| {})?.into_iter().map(|head| (head.path, head.declared));

@@ -128,9 +128,8 @@ impl Group {
         let len = own.as_ref().map_or(0, Vec::len) as u64;
         let (own, told) = self.agree(&Call::plain(what, [len, 0]), own)?;
         let mut state = self.0.lock();
-        let lens: Vec<usize> = told.iter().map(|told| told[0] as usize).collect();
         state.traffic.spread += len;
-        let all = self.0.each(&lens, own);
+        let all = self.0.each(told.into_iter(), own);
         ended(&mut state, all)
     }
 

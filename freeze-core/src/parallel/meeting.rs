@@ -71,7 +71,7 @@ impl Ranks {
             }
         };
         let own = Notice::new(status, call.what, call.same, call.numbers);
-        let told = self.exchange(&own, &words);
+        let told = self.exchange(own, &words);
         let told = ended(state, told)?;
         match told {
             Met::Agreed(numbers) => Ok(numbers),
@@ -85,15 +85,13 @@ impl Ranks {
     }
 
     /// What comes of all ranks' notices.
-    fn exchange(&self, own: &Notice, words: &dyn Fn() -> Words) -> Result<Met> {
-        let mut all = vec![0; Notice::BYTES * self.collective.size()];
-        self.collective.all_gather(&own.to_bytes(), &mut all)?;
-        let all: Vec<Notice> = all.chunks_exact(Notice::BYTES).map(Notice::from_bytes).collect();
+    fn exchange(&self, own: Notice, words: &dyn Fn() -> Words) -> Result<Met> {
+        let all = self.notices(own)?;
         let same = all.iter().all(|notice| notice.is_call_of(&all[0]));
         if same && all.iter().all(|notice| notice.status == Status::Ready) {
             return Ok(Met::Agreed(all.iter().map(|notice| notice.numbers).collect()));
         }
-        let told = self.tell(&words())?;
+        let told = self.tell(own, &words())?;
         let first = |status| all.iter().position(|notice| notice.status == status);
         let said = |rank: usize| told[rank].first().map_or("", |(_, said)| said);
         let error = match (first(Status::Left), first(Status::Failed)) {
@@ -106,27 +104,35 @@ impl Ranks {
         Ok(Met::Parted { error, ends: true })
     }
 
-    /// The words of all ranks.
-    fn tell(&self, own: &Words) -> Result<Vec<Words>> {
+    /// The notices of all ranks, by rank.
+    fn notices(&self, own: Notice) -> Result<Vec<Notice>> {
+        let mut all = vec![0; Notice::BYTES * self.collective.size()];
+        self.collective.all_gather(&own.to_bytes(), &mut all)?;
+        Ok(all.chunks_exact(Notice::BYTES).map(Notice::from_bytes).collect())
+    }
+
+    /// The words of all ranks, whose numbers further notices tell.
+    fn tell(&self, mut notice: Notice, own: &Words) -> Result<Vec<Words>> {
         let own = serde_json::to_vec(own).unwrap_or_default();
-        let mut lens = vec![0; 8 * self.collective.size()];
-        self.collective.all_gather(&(own.len() as u64).to_le_bytes(), &mut lens)?;
-        let lens: Vec<usize> = lens
-            .chunks_exact(8)
-            .map(|len| u64::from_le_bytes(std::array::from_fn(|i| len[i])) as usize)
-            .collect();
-        let all = self.each(&lens, own)?;
+        notice.numbers = [own.len() as u64, 0];
+        let told = self.notices(notice)?;
+        let all = self.each(told.iter().map(|notice| notice.numbers), own)?;
         Ok(all.iter().map(|words| serde_json::from_slice(words).unwrap_or_default()).collect())
     }
 
-    /// The bytes of all ranks, whose numbers are known.
-    pub(super) fn each(&self, lens: &[usize], mut own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+    /// The bytes of all ranks, as many as the first of the numbers that each has told.
+    pub(super) fn each(
+        &self,
+        told: impl Iterator<Item = [u64; 2]>,
+        mut own: Vec<u8>,
+    ) -> Result<Vec<Vec<u8>>> {
         let rank = self.collective.rank();
-        let bytes = |(root, &len): (usize, &usize)| {
-            let mut bytes = if root == rank { std::mem::take(&mut own) } else { vec![0; len] };
+        let bytes = |(root, [len, _]): (usize, [u64; 2])| {
+            let mut bytes =
+                if root == rank { std::mem::take(&mut own) } else { vec![0; len as usize] };
             self.collective.broadcast(&mut bytes, root).map(|()| bytes)
         };
-        lens.iter().enumerate().map(bytes).collect()
+        told.enumerate().map(bytes).collect()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -152,6 +158,6 @@ impl Drop for Ranks {
             (false, None) => "its run was dropped".to_string(),
         };
         let words = || vec![("left".to_string(), why.clone())];
-        let _ = self.exchange(&Notice::new(Status::Left, "", 0, [0; 2]), &words);
+        let _ = self.exchange(Notice::new(Status::Left, "", 0, [0; 2]), &words);
     }
 }

@@ -56,16 +56,11 @@ impl<M: Freezable> Training<M> {
     fn draw_apart(&self) -> Result<()> {
         let Some(group) = self.group() else { return Ok(()) };
         let whole = self.freezer.whole();
-        let mut seen = Vec::new();
-        for (_, generator) in inspect::generators(&|mapper| whole.visit_params(mapper))? {
-            if seen.iter().any(|known| generator.is(known)) {
-                continue;
-            }
+        for (_, generator) in inspect::generators_once(&|mapper| whole.visit_params(mapper))? {
             let DropoutState { seed, position } = generator.state();
             // An odd number: the seeds of no two ranks are the same.
             let seed = seed.wrapping_add((group.rank() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             generator.set_state(DropoutState { seed, position });
-            seen.push(generator);
         }
         Ok(())
     }
