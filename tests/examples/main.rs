@@ -8,6 +8,7 @@ mod dataset;
 mod finetune;
 mod idx;
 mod language;
+mod parallel;
 mod programs;
 mod progress;
 mod rated;

@@ -6,6 +6,8 @@ mod equal;
 mod faults;
 #[cfg(all(feature = "mpi", target_os = "linux"))]
 mod kill;
+#[cfg(all(feature = "mpi", target_os = "linux"))]
+mod late;
 #[cfg(unix)]
 mod launch;
 mod laws;

@@ -12,7 +12,9 @@ impl<M: Freezable> Training<M> {
     /// all. `ready` is an error if this rank cannot run.
     pub(in crate::train) fn join(&mut self, ready: Result<()>) -> Result<()> {
         let Some(group) = self.group().cloned() else { return ready };
-        let words = ready.and_then(|()| self.share_state()).and_then(|()| self.setup_in_words());
+        let version = env!("CARGO_PKG_VERSION");
+        let words = ready.and_then(|()| self.share_state());
+        let words = words.and_then(|()| self.setup_in_words(version));
         let by_steps = self.manager.as_ref().is_some_and(Manager::counts_steps);
         let what = "the beginning of an epoch, or of a resumed run";
         let told = group.compare(what, words, [u64::from(by_steps), 0])?;

@@ -7,11 +7,11 @@ use crate::plan::FreezePlan;
 use crate::train::Training;
 
 impl<M: Freezable> Training<M> {
-    /// Names of the settings, parts and tensors of the run, each with what it is.
-    pub(super) fn setup_in_words(&self) -> Result<Words> {
+    /// Names of the settings, parts and tensors of the run, each with what it is; `version` is that of the library.
+    pub(super) fn setup_in_words(&self, version: &str) -> Result<Words> {
         let mut words: Words = Vec::new();
         let mut say = |name: &str, what: String| words.push((name.to_string(), what));
-        say("the version of freeze-core", env!("CARGO_PKG_VERSION").to_string());
+        say("the version of freeze-core", version.to_string());
         let length = &self.clock.length;
         say("the number of epochs", length.epochs.to_string());
         say("the number of batches in an epoch", length.batches.to_string());
@@ -52,4 +52,33 @@ impl<M: Freezable> Training<M> {
 pub(super) fn plan_in_words(plan: &FreezePlan) -> Words {
     let leaves = plan.paths().iter().zip(plan.states());
     leaves.map(|(path, state)| (format!("leaf `{path}`"), format!("{state:?}"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use candle_core::{DType, Device};
+    use candle_nn::{VarBuilder, VarMap, linear};
+
+    use super::*;
+    use crate::parallel::{Group, Threads};
+
+    #[test]
+    fn another_version_is_refused_by_name() {
+        let compare = |rank: Threads| {
+            let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+            let run = Training::new(linear(2, 1, vb)?)?;
+            let group = Group::new(rank);
+            let version = ["0.1.0", "0.2.0"][group.rank()];
+            group.compare("the beginning", run.setup_in_words(version), [0; 2]).map(|_| ())
+        };
+        let ranks = Threads::ranks(2).expect("ranks").into_iter();
+        let ranks: Vec<_> = ranks.map(|rank| thread::spawn(move || compare(rank))).collect();
+        for rank in ranks {
+            let error = rank.join().expect("no panic").expect_err("another version").to_string();
+            let named = "rank 1: the version of freeze-core is 0.2.0, on rank 0 it is 0.1.0";
+            assert!(error.starts_with(named), "{error}");
+        }
+    }
 }
