@@ -1,7 +1,8 @@
 //! Threads that take part in what callers share.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -10,24 +11,27 @@ use super::patience::soon;
 
 /// Threads that wait for work, started together. They live as long as the process.
 pub(crate) struct Helpers {
-    count: usize,
     board: Arc<Board>,
 }
 
 impl Helpers {
-    /// Starts `count` threads, or as many as the system can start.
-    pub(crate) fn start(name: &str, count: usize) -> Self {
-        let board = Arc::new(Board::default());
-        let start = |i: &usize| {
-            let board = board.clone();
+    /// Starts `count` threads, or as many as the system can start. No more are woken than there are `processors` that
+    /// none of them, and no caller, has.
+    pub(crate) fn start(name: &str, count: usize, processors: usize) -> Self {
+        let board = Arc::new(Board { processors, ..Board::default() });
+        for i in 0..count {
+            let helper = board.clone();
             let thread = thread::Builder::new().name(format!("{name}-{i}"));
-            thread.spawn(move || board.help()).is_ok()
-        };
-        Self { count: (0..count).take_while(start).count(), board }
+            if thread.spawn(move || helper.help()).is_err() {
+                break;
+            }
+            board.helpers.fetch_add(1, Relaxed);
+        }
+        Self { board }
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.count
+        self.board.helpers.load(Relaxed)
     }
 
     /// Calls `work` here and, at the same time, on up to `helpers` of the threads. Returns when all
@@ -37,71 +41,109 @@ impl Helpers {
     ///
     /// A call has panicked; all others have returned.
     pub(crate) fn share(&self, helpers: usize, work: &(dyn Fn() + Sync)) {
+        let _caller = Caller::enter(&self.board);
         let mut offer = None;
-        lend::share(work, |loan| offer = Some(self.board.offer(loan, helpers)));
+        lend::share(
+            work,
+            |loan| offer = Some(self.board.offer(loan, helpers)),
+            || !self.board.is_crowded(),
+        );
     }
 }
 
 /// What callers offer, for threads that look for work.
 #[derive(Default)]
 struct Board {
-    posts: Mutex<Posts>,
-    /// The number of places on offer, to look at without the lock.
-    open: AtomicUsize,
-    /// The number of threads that look at it.
-    awake: AtomicUsize,
+    posts: Mutex<VecDeque<Arc<Loan>>>,
     news: Condvar,
-}
-
-#[derive(Default)]
-struct Posts {
-    /// A loan for each place.
-    places: VecDeque<Arc<Loan>>,
-    asleep: usize,
+    /// The number of posts, to look at without the lock.
+    open: AtomicUsize,
+    processors: usize,
+    helpers: AtomicUsize,
+    /// Of the helpers, those that look for a post, and those that sleep until there is news. They change under the
+    /// lock.
+    looking: AtomicUsize,
+    asleep: AtomicUsize,
+    /// The callers that are not themselves helpers.
+    callers: AtomicUsize,
 }
 
 impl Board {
-    fn lock(&self) -> MutexGuard<'_, Posts> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Loan>>> {
         self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Offers places of a loan until the result is dropped.
+    /// The threads that have, or want, a processor.
+    fn awake(&self) -> usize {
+        let helpers = self.helpers.load(Relaxed).saturating_sub(self.asleep.load(Relaxed));
+        helpers + self.callers.load(Relaxed)
+    }
+
+    /// Whether a thread that waits awake takes a processor from one that works.
+    fn is_crowded(&self) -> bool {
+        self.awake() > self.processors
+    }
+
+    /// Posts places of a loan until the result is dropped.
     fn offer<'a>(&'a self, loan: &Arc<Loan>, places: usize) -> Offer<'a> {
         let mut posts = self.lock();
-        posts.places.extend((0..places).map(|_| loan.clone()));
-        self.open.store(posts.places.len(), Ordering::Release);
-        let wanted = places.saturating_sub(self.awake.load(Ordering::Relaxed)).min(posts.asleep);
+        posts.extend((0..places).map(|_| loan.clone()));
+        self.open.store(posts.len(), Relaxed);
+        let free = self.processors.saturating_sub(self.awake());
+        let wanted = places.saturating_sub(self.looking.load(Relaxed));
         drop(posts);
-        (0..wanted).for_each(|_| self.news.notify_one());
+        (0..wanted.min(free)).for_each(|_| self.news.notify_one());
         Offer { board: self, loan: loan.clone() }
     }
 
     fn help(&self) {
+        SHARES.set(true);
         loop {
             self.next().take_part();
         }
     }
 
-    /// Waits for a place, at first without sleep.
+    /// Waits for a post, at first without sleep.
     fn next(&self) -> Arc<Loan> {
-        self.awake.fetch_add(1, Ordering::Relaxed);
+        self.looking.fetch_add(1, Relaxed);
+        soon(|| self.open.load(Relaxed) > 0, || !self.is_crowded());
+        let mut posts = self.lock();
+        self.looking.fetch_sub(1, Relaxed);
         loop {
-            let news = soon(|| self.open.load(Ordering::Acquire) > 0);
-            let mut posts = self.lock();
-            if !news {
-                self.awake.fetch_sub(1, Ordering::Relaxed);
-                while posts.places.is_empty() {
-                    posts.asleep += 1;
-                    posts = self.news.wait(posts).unwrap_or_else(PoisonError::into_inner);
-                    posts.asleep -= 1;
-                }
-                self.awake.fetch_add(1, Ordering::Relaxed);
-            }
-            if let Some(loan) = posts.places.pop_front() {
-                self.open.store(posts.places.len(), Ordering::Release);
-                self.awake.fetch_sub(1, Ordering::Relaxed);
+            if let Some(loan) = posts.pop_front() {
+                self.open.store(posts.len(), Relaxed);
                 return loan;
             }
+            self.asleep.fetch_add(1, Relaxed);
+            posts = self.news.wait(posts).unwrap_or_else(PoisonError::into_inner);
+            self.asleep.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+thread_local! {
+    /// Whether the thread shares work, its own or another's.
+    static SHARES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Counts a thread that calls as one, also while it calls from within a call.
+struct Caller<'a>(Option<&'a Board>);
+
+impl<'a> Caller<'a> {
+    fn enter(board: &'a Board) -> Self {
+        let outermost = !SHARES.replace(true);
+        Self(outermost.then(|| {
+            board.callers.fetch_add(1, Relaxed);
+            board
+        }))
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        if let Some(board) = self.0 {
+            board.callers.fetch_sub(1, Relaxed);
+            SHARES.set(false);
         }
     }
 }
@@ -115,66 +157,10 @@ struct Offer<'a> {
 impl Drop for Offer<'_> {
     fn drop(&mut self) {
         let mut posts = self.board.lock();
-        posts.places.retain(|place| !Arc::ptr_eq(place, &self.loan));
-        self.board.open.store(posts.places.len(), Ordering::Release);
+        posts.retain(|place| !Arc::ptr_eq(place, &self.loan));
+        self.board.open.store(posts.len(), Relaxed);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-    use std::time::{Duration, Instant};
-
-    use super::*;
-
-    /// Whether so many threads were inside at a time, of those that a call with so many helpers has.
-    fn together(helpers: &Helpers, wanted: usize, expected: usize) -> bool {
-        let (inside, begun) = (AtomicUsize::new(0), Instant::now());
-        helpers.share(wanted, &|| {
-            inside.fetch_add(1, Ordering::AcqRel);
-            let few = || inside.load(Ordering::Acquire) < expected;
-            while few() && begun.elapsed() < Duration::from_secs(10) {
-                thread::yield_now();
-            }
-        });
-        inside.into_inner() == expected
-    }
-
-    #[test]
-    fn threads_come_awake_or_asleep_and_no_more_than_wanted() {
-        let helpers = Helpers::start("test", 3);
-        assert_eq!(helpers.count(), 3);
-        for pause in [0, 0, 20, 0, 20] {
-            thread::sleep(Duration::from_millis(pause));
-            for wanted in 0..=3 {
-                assert!(together(&helpers, wanted, wanted + 1), "{wanted} after {pause} ms");
-            }
-        }
-        assert!(together(&Helpers::start("test", 0), 2, 1), "none are there");
-    }
-
-    #[test]
-    fn a_caller_needs_nobody_and_leaves_nothing_on_offer() {
-        let helpers = Arc::new(Helpers::start("test", 1));
-        let (free, blocked) = mpsc::channel::<()>();
-        let (blocked, theirs) = (Mutex::new(blocked), helpers.clone());
-        let caller = thread::current().id();
-        let blocker = thread::spawn(move || {
-            theirs.share(1, &|| drop(blocked.lock().map(|blocked| blocked.recv())));
-        });
-        // Its helper is inside, or still about to be; in neither case it is waited for.
-        for _ in 0..3 {
-            let calls = AtomicUsize::new(0);
-            helpers.share(1, &|| {
-                if thread::current().id() == caller {
-                    calls.fetch_add(1, Ordering::AcqRel);
-                }
-            });
-            assert_eq!(calls.into_inner(), 1);
-        }
-        drop(free);
-        blocker.join().expect("no panic");
-        assert_eq!(helpers.board.lock().places.len(), 0);
-        assert_eq!(helpers.board.open.load(Ordering::Acquire), 0);
-    }
-}
+mod tests;

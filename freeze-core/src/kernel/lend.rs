@@ -13,15 +13,20 @@ use std::thread::{self, Thread};
 use super::patience::soon;
 
 /// Calls `work` here, and has `offer` show it to other threads, which may take part at the same time.
-/// Returns when all calls have returned; who comes later does not take part any more.
+/// Returns when all calls have returned; who comes later does not take part any more. It waits without sleep for a while
+/// if that is `worthwhile`.
 ///
 /// # Panics
 ///
 /// A call has panicked; all others have returned.
-pub(crate) fn share(work: &(dyn Fn() + Sync), offer: impl FnOnce(&Arc<Loan>)) {
+pub(crate) fn share(
+    work: &(dyn Fn() + Sync),
+    offer: impl FnOnce(&Arc<Loan>),
+    worthwhile: impl Fn() -> bool,
+) {
     let loan = Loan::new(work);
     // Also if the call here panics.
-    let returned = Returned(&loan);
+    let returned = Returned { loan: &loan, worthwhile };
     offer(&loan);
     work();
     drop(returned);
@@ -94,13 +99,16 @@ impl Loan {
 }
 
 /// Closes the loan when dropped and waits until all have left.
-struct Returned<'a>(&'a Loan);
+struct Returned<'a, F: Fn() -> bool> {
+    loan: &'a Loan,
+    worthwhile: F,
+}
 
-impl Drop for Returned<'_> {
+impl<F: Fn() -> bool> Drop for Returned<'_, F> {
     fn drop(&mut self) {
-        let Self(loan) = self;
+        let Self { loan, worthwhile } = self;
         loan.state.fetch_or(CLOSED, AcqRel);
-        if soon(|| loan.is_returned()) {
+        if soon(|| loan.is_returned(), &*worthwhile) {
             return;
         }
         while !loan.is_returned() {
@@ -137,7 +145,7 @@ mod tests {
                 inside.fetch_sub(1, AcqRel);
                 assert_ne!(call, panicking, "on purpose");
             };
-            let shared = catch_unwind(AssertUnwindSafe(|| share(&work, another)));
+            let shared = catch_unwind(AssertUnwindSafe(|| share(&work, another, || true)));
             assert_eq!((shared.is_err(), calls.load(Acquire)), (panicking < 2, 2), "{panicking}");
             assert_eq!(inside.load(Acquire), 0);
         }
@@ -149,7 +157,7 @@ mod tests {
         let work = || {
             calls.fetch_add(1, AcqRel);
         };
-        share(&work, |loan| kept = Some(loan.clone()));
+        share(&work, |loan| kept = Some(loan.clone()), || false);
         kept.expect("the loan").take_part();
         assert_eq!(calls.into_inner(), 1);
     }

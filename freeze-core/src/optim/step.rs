@@ -137,7 +137,7 @@ fn update_all<R: Rule>(
     if elements < STREAM.from {
         return small.iter_mut().try_for_each(update);
     }
-    threads::map_locking(small.iter_mut(), update).into_iter().collect()
+    threads::map(small.iter_mut(), update).into_iter().collect()
 }
 
 impl Due<'_> {

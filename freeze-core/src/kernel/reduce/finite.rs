@@ -22,7 +22,7 @@ pub(crate) fn all_finite(grads: &[&Tensor]) -> Result<bool> {
     finite.extend(match elements < STREAM.from {
         true => small.into_iter().map(finite_here).collect::<Result<Vec<_>>>()?,
         false => {
-            let finite = threads::map_locking(small.into_iter(), finite_here);
+            let finite = threads::map(small.into_iter(), finite_here);
             finite.into_iter().collect::<Result<Vec<_>>>()?
         }
     });
