@@ -21,6 +21,7 @@ mod resume;
 mod sampler;
 mod shard;
 mod share;
+mod stays;
 mod training;
 mod within;
 

@@ -182,6 +182,12 @@ pub enum Error {
         /// The reason and the remedy.
         why: String,
     },
+    /// NCCL cannot be used, or a call has failed or not ended.
+    #[error("NCCL: {why}")]
+    Nccl {
+        /// The reason and the remedy.
+        why: String,
+    },
     /// A training step reached no parameter.
     #[error("no gradient reached any of the {trained} trained variables{hint}")]
     NoGradient {
@@ -407,6 +413,11 @@ impl Error {
     #[cfg(feature = "mpi")]
     pub(crate) fn mpi(why: impl Into<String>) -> Self {
         Self::Mpi { why: why.into() }
+    }
+
+    #[cfg(feature = "nccl")]
+    pub(crate) fn nccl(why: impl Into<String>) -> Self {
+        Self::Nccl { why: why.into() }
     }
 
     pub(crate) fn policy(policy: &str, why: impl Into<String>) -> Self {

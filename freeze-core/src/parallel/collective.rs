@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use candle_core::{Device, Tensor};
 use half::bf16;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::kernel::bytes_of;
 
 /// The operations that the ranks of a group carry out together: processes by MPI, devices by NCCL, or
 /// [`Threads`](super::Threads).
@@ -19,12 +21,17 @@ pub trait Collective: fmt::Debug + Send + Sync {
     /// The number of ranks.
     fn size(&self) -> usize;
 
+    /// Whether it adds up [`Numbers::Tensor`] where they are, on this device. Others are brought to the host.
+    fn adds_up_on(&self, _device: &Device) -> bool {
+        false
+    }
+
     /// Replaces each element by its sum over all ranks. The order of the sum depends on nothing but the
     /// number of ranks and of elements, and all ranks get the same bits.
     ///
     /// # Errors
     ///
-    /// A rank cannot be reached.
+    /// A rank cannot be reached, or the numbers are on a device that it does not [add up on](Self::adds_up_on).
     fn all_reduce(&self, numbers: Numbers<'_>) -> Result<()>;
 
     /// Replaces `bytes` by those of the rank `root`.
@@ -61,6 +68,9 @@ pub enum Numbers<'a> {
     F64(&'a mut [f64]),
     /// Of 2 bytes, added in `f32` and rounded once.
     Bf16(&'a mut [bf16]),
+    /// The elements of a contiguous tensor of `f32` or `f64`, on a device that the ranks [add up
+    /// on](Collective::adds_up_on).
+    Tensor(&'a Tensor),
 }
 
 impl Numbers<'_> {
@@ -70,6 +80,7 @@ impl Numbers<'_> {
             Self::F32(numbers) => numbers.len(),
             Self::F64(numbers) => numbers.len(),
             Self::Bf16(numbers) => numbers.len(),
+            Self::Tensor(numbers) => numbers.elem_count(),
         }
     }
 
@@ -84,6 +95,15 @@ impl Numbers<'_> {
             Self::F32(numbers) => size_of_val(*numbers),
             Self::F64(numbers) => size_of_val(*numbers),
             Self::Bf16(numbers) => size_of_val(*numbers),
+            Self::Tensor(numbers) => bytes_of(numbers),
         }
     }
+}
+
+/// The error of ranks that add up numbers of the host alone.
+pub(super) fn not_on_host(numbers: &Tensor) -> Error {
+    let device = numbers.device();
+    Error::training(format!(
+        "these ranks add up numbers of the host alone, found some on {device:?}; bring them there"
+    ))
 }

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use candle_core::Device;
+
 use super::collective::{Collective, Numbers};
 use super::meeting::{Call, Ranks, ended};
 use super::traffic::Traffic;
@@ -41,6 +43,11 @@ impl Group {
     /// What this rank has sent so far.
     pub fn traffic(&self) -> Traffic {
         self.0.lock().traffic
+    }
+
+    /// Whether sums of tensors on this device are taken there.
+    pub(crate) fn adds_up_on(&self, device: &Device) -> bool {
+        self.0.collective.adds_up_on(device)
     }
 
     /// Replaces each element by its sum over all ranks; `what` names the numbers in errors.

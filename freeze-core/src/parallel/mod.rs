@@ -1,6 +1,7 @@
 //! More than one process: what the ranks of a run do together.
 //!
-//! [`Training::parallel`](crate::Training::parallel) shares a run between ranks: processes, or [`Threads`] for tests.
+//! [`Training::parallel`](crate::Training::parallel) shares a run between ranks: processes, or [`Threads`] for tests, and `Nccl` beside
+//! either for CUDA cards that hand each other their gradients.
 //! Each computes its share of every batch, and all make the same update. Only gradients of what trains are sent, so
 //! freezing half of the parameters halves the bytes ([`Traffic`]).
 //!
@@ -22,6 +23,8 @@ mod group;
 mod meeting;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod notice;
 mod settings;
 mod threads;
@@ -33,6 +36,8 @@ pub use group::Group;
 pub(crate) use meeting::Call;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+#[cfg(feature = "nccl")]
+pub use nccl::Nccl;
 pub use settings::Parallel;
 pub use threads::Threads;
 pub use traffic::Traffic;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use half::bf16;
 
-use super::collective::{Collective, Numbers};
+use super::collective::{Collective, Numbers, not_on_host};
 use crate::error::{Error, Result, at_least_1};
 
 /// A rank among threads of this process: for tests, and for several devices of one machine.
@@ -143,6 +143,7 @@ impl Collective for Threads {
                 let all = self.exchange(Brought::Bf16(numbers.to_vec()))?;
                 sum(numbers, &all, Brought::bf16, bf16::to_f32, bf16::from_f32)
             }
+            Numbers::Tensor(numbers) => Err(not_on_host(numbers)),
         }
     }
 

@@ -15,7 +15,7 @@ use mpi::traits::Communicator as _;
 
 use self::calls::Calls;
 use self::sums::add_up;
-use super::collective::{Collective, Numbers};
+use super::collective::{Collective, Numbers, not_on_host};
 use crate::error::{Error, Result};
 
 /// A process among those that `mpirun` has started, on one machine or on many.
@@ -100,6 +100,7 @@ impl Collective for Mpi {
                 let round = |sum: f32| bf16::from_f32(sum).to_bits();
                 add_up(&calls, numbers.reinterpret_cast_mut(), wide, round);
             }
+            Numbers::Tensor(numbers) => return Err(not_on_host(numbers)),
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Result as Candle, Tensor, TensorId, Var};
+use candle_core::{DType, Device, Result as Candle, Tensor, TensorId, Var};
 
 use super::flat::Flat;
 use crate::kernel::bytes_of;
@@ -39,8 +39,14 @@ struct Bucket {
 }
 
 impl Buckets {
-    /// Buckets of at least `bytes`, each of variables of one kind.
-    pub(super) fn new(trained: &[(Arc<str>, Var)], bytes: usize, share: f64) -> Self {
+    /// Buckets of at least `bytes`, each of variables of one kind, on the device of those for which `stays` is true
+    /// and on the host for others.
+    pub(super) fn new(
+        trained: &[(Arc<str>, Var)],
+        bytes: usize,
+        share: f64,
+        stays: &dyn Fn(&Device) -> bool,
+    ) -> Candle<Self> {
         let mut this = Self {
             places: HashMap::new(),
             buckets: Vec::new(),
@@ -48,11 +54,13 @@ impl Buckets {
             share,
             reached: vec![false; trained.len()],
         };
-        let is_wide = |var: &Var| var.dtype() == DType::F64;
+        let place = |var: &Var| stays(var.device()).then(|| var.device().clone());
+        let kind =
+            |var: &Var| (var.dtype() == DType::F64, place(var).as_ref().map(Device::location));
         let mut filled = usize::MAX;
         for (number, (_, var)) in trained.iter().rev().enumerate() {
             let last = this.buckets.last().and_then(|bucket| bucket.vars.last());
-            if filled >= bytes || last.is_some_and(|last| is_wide(last) != is_wide(var)) {
+            if filled >= bytes || last.is_some_and(|last| kind(last) != kind(var)) {
                 this.buckets.push(Bucket { flat: None, vars: Vec::new(), len: 0, missing: 0 });
                 filled = 0;
             }
@@ -64,10 +72,16 @@ impl Buckets {
             open.missing += 1;
             filled += bytes_of(var);
         }
-        for bucket in &mut this.buckets {
-            bucket.flat = Some(Flat::zeros(bucket.vars.first().is_some_and(is_wide), bucket.len));
+        let last = this.buckets.len().saturating_sub(1);
+        for (index, bucket) in this.buckets.iter_mut().enumerate() {
+            let wide = bucket.vars.first().is_some_and(|var| kind(var).0);
+            let flags = if index == last { trained.len() } else { 0 };
+            bucket.flat = Some(match bucket.vars.first().and_then(place) {
+                Some(card) => Flat::zeros_on(&card, wide, bucket.len)?,
+                None => Flat::zeros(wide, bucket.len, flags),
+            });
         }
-        this
+        Ok(this)
     }
 
     /// Puts a gradient in its place.
@@ -91,14 +105,15 @@ impl Buckets {
     }
 
     /// The next bucket as it is; the last one with flags of all variables.
-    pub(super) fn rest(&mut self) -> Option<Flat> {
+    pub(super) fn rest(&mut self) -> Candle<Option<Flat>> {
         let last = self.next + 1 == self.buckets.len();
-        let mut flat = self.buckets.get_mut(self.next)?.flat.take()?;
+        let next = self.buckets.get_mut(self.next);
+        let Some(mut flat) = next.and_then(|next| next.flat.take()) else { return Ok(None) };
         self.next += 1;
         if last {
-            flat.append(&self.reached);
+            flat.append(&self.reached)?;
         }
-        Some(flat)
+        Ok(Some(flat))
     }
 
     /// Whether this rank has a gradient of a variable.
@@ -111,7 +126,7 @@ impl Buckets {
         let (Some(last), Some(bucket)) = (travelled.last_mut(), self.buckets.last()) else {
             return Ok(None);
         };
-        let reached = last.split_off(bucket.len);
+        let reached = last.split_off(bucket.len)?;
         let mut mean = GradStore::default();
         for (bucket, flat) in self.buckets.iter().zip(travelled) {
             let flat = flat.into_tensor()?;

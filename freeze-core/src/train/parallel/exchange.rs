@@ -22,12 +22,16 @@ impl<M: Freezable> Training<M> {
         own: Result<Option<GradStore>>,
     ) -> Result<Option<GradStore>> {
         let Some(ranks) = &self.ranks else { return own };
-        let mut buckets = Buckets::new(&self.trained, usize::MAX, 1.0 / ranks.group.size() as f64);
-        let put = own.and_then(|own| self.put_all(&mut buckets, &own.unwrap_or_default()));
+        let buckets = ranks.buckets(&self.trained, usize::MAX);
+        let put = own.and_then(|own| {
+            let mut buckets = buckets?;
+            self.put_all(&mut buckets, &own.unwrap_or_default())?;
+            Ok(buckets)
+        });
         self.average_statistics()?;
-        self.all_can("the gradients of a step", put)?;
+        let mut buckets = self.all_can("the gradients of a step", put)?;
         let mut travelled = Vec::new();
-        while let Some(mut flat) = buckets.rest() {
+        while let Some(mut flat) = buckets.rest()? {
             flat.add_up(&ranks.group, ranks.halves)?;
             travelled.push(flat);
         }
@@ -60,8 +64,7 @@ impl<M: Freezable> Training<M> {
             Some(courier) => courier,
             None => Courier::new(&group, halves)?,
         };
-        let (bytes, share) = (ranks.bucket.unwrap_or(usize::MAX), 1.0 / group.size() as f64);
-        let buckets = Buckets::new(&self.trained, bytes, share);
+        let buckets = ranks.buckets(&self.trained, ranks.bucket.unwrap_or(usize::MAX))?;
         let sending = Rc::new(RefCell::new(Sending { buckets, courier, error: None }));
         let rest = match loss {
             Some(loss) => self.backward_sending(loss, scale, &sending),
@@ -80,7 +83,7 @@ impl<M: Freezable> Training<M> {
             // The others are at the next bucket.
             self.all_can("the gradients of a step", put)?;
         }
-        while let Some(flat) = buckets.rest() {
+        while let Some(flat) = buckets.rest()? {
             courier.take(flat)?;
         }
         travelled.extend(courier.all()?);

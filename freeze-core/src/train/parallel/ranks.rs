@@ -1,9 +1,11 @@
 //! The ranks of a run, as the run holds them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use candle_core::TensorId;
+use candle_core::{Device, Result as Candle, TensorId, Var};
 
+use super::buckets::Buckets;
 use super::courier::Courier;
 use crate::parallel::{Group, Parallel, Traffic};
 
@@ -46,5 +48,12 @@ impl Ranks {
             plan: 0,
             sent: Traffic::default(),
         }
+    }
+
+    /// Buckets of at least `bytes` for what trains, whose mean over the ranks is taken. Those on cards stay there if the
+    /// ranks add up there, and as many bytes are to travel.
+    pub(super) fn buckets(&self, trained: &[(Arc<str>, Var)], bytes: usize) -> Candle<Buckets> {
+        let stays = |device: &Device| !self.halves && self.group.adds_up_on(device);
+        Buckets::new(trained, bytes, 1.0 / self.group.size() as f64, &stays)
     }
 }
