@@ -1,11 +1,12 @@
 //! Shared by the examples: images, rated sentences, tokenisers, policies by name, a progress bar,
-//! tables, means.
+//! tables, means, ranks.
 
 pub(crate) mod dataset;
 pub(crate) mod idx;
 pub(crate) mod mean;
 pub(crate) mod policy;
 pub(crate) mod progress;
+pub(crate) mod ranks;
 pub(crate) mod rated;
 pub(crate) mod table;
 pub(crate) mod tokenizer;

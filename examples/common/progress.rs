@@ -22,6 +22,15 @@ pub(crate) fn bar(what: &str, steps: usize) -> Result<ProgressBar> {
     Ok(bar)
 }
 
+/// As [`bar`] for the rank that `leads`; others show none.
+///
+/// # Errors
+///
+/// As [`bar`].
+pub(crate) fn bar_of_leader(leads: bool, what: &str, steps: usize) -> Result<ProgressBar> {
+    if leads { bar(what, steps) } else { Ok(ProgressBar::hidden()) }
+}
+
 /// One step more, under `plan`.
 pub(crate) fn step(bar: &ProgressBar, plan: &FreezePlan) {
     bar.set_message(leaves(plan));

@@ -4,6 +4,7 @@ use crate::Args;
 use crate::common::Result;
 use crate::common::dataset::Dataset;
 use crate::common::mean::{Mean, between};
+use crate::common::ranks::Ranks;
 use crate::record::Run;
 use crate::train::{Layers, train};
 
@@ -22,8 +23,8 @@ impl Contest {
     /// # Errors
     ///
     /// Those of [`train`].
-    pub(crate) fn of(args: &Args, data: &Dataset, seed: u64) -> Result<Self> {
-        let run = |name: &str, front, epochs| train(name, front, epochs, args, data, seed);
+    pub(crate) fn of(args: &Args, data: &Dataset, seed: u64, ranks: &Ranks) -> Result<Self> {
+        let run = |name: &str, front, epochs| train(name, front, epochs, args, data, seed, ranks);
         let all = run("all layers trained", Layers::Trained, args.epochs)?;
         let freezing = run("progressive freezing", Layers::Freezing, args.epochs)?;
         let mut lengths = [args.epochs / 3, args.epochs / 2, args.epochs * 2 / 3].to_vec();

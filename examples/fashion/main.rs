@@ -1,7 +1,7 @@
 //! Trains a small network on Fashion-MNIST with all layers trained, on schedules of several lengths, and
 //! with the front layers freezing during training; compares accuracy and time.
 //!
-//! `cargo run --release --example fashion`
+//! `cargo run --release --example fashion`; built with the feature `mpi`, `mpirun -np 2` shares it between two processes.
 
 #[allow(dead_code, reason = "each example uses a part of it")]
 #[path = "../common/mod.rs"]
@@ -21,6 +21,7 @@ use freeze_core::policy::{Boxed, FreezeAtSettings, Front, Linear, Milestone, Set
 
 use common::dataset::Dataset;
 use common::policy::policy;
+use common::ranks::Ranks;
 use common::{Result, count};
 use contest::Contest;
 
@@ -88,18 +89,26 @@ fn compare(args: &Args) -> Result<()> {
     if let Some(limit) = args.limit {
         data = data.limited(limit)?;
     }
-    println!("{} training images, {} test images\n", data.train.len(), data.test.len());
+    let ranks = Ranks::start()?;
+    let say = |text: &dyn std::fmt::Display| {
+        if ranks.leads() {
+            println!("{text}");
+        }
+    };
+    let (train, test) = (data.train.len(), data.test.len());
+    say(&format_args!("{train} training images, {test} test images\n"));
 
-    let first = Contest::of(args, &data, args.seed)?;
-    println!("\n{}\n", table::epochs(&first.all, &first.freezing));
-    println!("{}\n", table::totals(&first.all, &first.freezing));
+    let contest = |seed| Contest::of(args, &data, seed, &ranks);
+    let first = contest(args.seed)?;
+    say(&format_args!("\n{}\n", table::epochs(&first.all, &first.freezing)));
+    say(&format_args!("{}\n", table::totals(&first.all, &first.freezing)));
     let mut contests = vec![first];
     for more in 1..args.seeds as u64 {
-        contests.push(Contest::of(args, &data, args.seed.wrapping_add(more))?);
+        contests.push(contest(args.seed.wrapping_add(more))?);
     }
-    println!("\n{}\n", table::contests(&contests));
-    println!("{}", curve::draw(&contests));
-    println!("{}", contest::verdict(&contests));
+    say(&format_args!("\n{}\n", table::contests(&contests)));
+    say(&curve::draw(&contests));
+    say(&contest::verdict(&contests));
     Ok(())
 }
 

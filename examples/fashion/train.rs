@@ -8,6 +8,7 @@ use freeze_core::{ActivationCache, Training, init::Seeded, optim::AdamW, optim::
 
 use crate::Args;
 use crate::common::dataset::Dataset;
+use crate::common::ranks::Ranks;
 use crate::common::{Result, accuracy, progress};
 use crate::net::Net;
 use crate::record::{Epoch, Run, timed};
@@ -20,7 +21,7 @@ pub(crate) enum Layers {
     Freezing,
 }
 
-/// Trains the network of the seed's weights for some epochs.
+/// Trains the network of the seed's weights for some epochs, shared by `ranks`.
 ///
 /// # Errors
 ///
@@ -32,6 +33,7 @@ pub(crate) fn train(
     args: &Args,
     data: &Dataset,
     seed: u64,
+    ranks: &Ranks,
 ) -> Result<Run> {
     let net = Net::new(Seeded::builder(seed, DType::F32, &Device::Cpu))?;
     let params = ParamsAdamW { lr: args.lr, ..Default::default() };
@@ -50,27 +52,36 @@ pub(crate) fn train(
     if let Some(manager) = checkpoints(args, &format!("{name}, seed {seed}"))? {
         run = run.checkpoints(manager);
     }
+    run = ranks.shared(run);
     if args.resume {
         run.resume()?;
     }
 
-    let bar = progress::bar(&format!("seed {seed}: {name}"), epochs * steps)?;
+    let bar =
+        progress::bar_of_leader(ranks.leads(), &format!("seed {seed}: {name}"), epochs * steps)?;
     bar.set_position(run.elapsed().step as u64);
     while let Some(epoch) = run.next_epoch()? {
         let mut record = Epoch::new(run.freezer());
         for which in epoch.shuffled(data.train.len(), args.batch_size) {
-            let (images, classes) = data.train.pick(&which)?;
-            let keys: Vec<u64> = which.into_iter().map(u64::from).collect();
+            let which = ranks.share(&which);
+            if which.is_empty() {
+                run.step_without_batch()?;
+                continue;
+            }
+            let (images, classes) = data.train.pick(which)?;
+            let keys: Vec<u64> = which.iter().copied().map(u64::from).collect();
             let scores = timed(&mut record.forward, || run.forward(&keys, images, &()))?;
             let loss = cross_entropy(&scores, &classes, None)?;
-            run.step(&loss)?;
+            run.step_of(&loss, which.len())?;
             progress::step(&bar, run.freezer().plan());
         }
         record.take(&run);
         record.accuracy = run.evaluate(|net| accuracy(net, &data.test))?;
         record.loss = run.epoch_end(record.metrics())?.loss;
         let at = format!("seed {seed}: {name}, epoch {} of {epochs}", epoch.index + 1);
-        progress::epoch(&bar, epoch.index + 1 == epochs, &format!("{at}: {record}"));
+        if ranks.leads() {
+            progress::epoch(&bar, epoch.index + 1 == epochs, &format!("{at}: {record}"));
+        }
     }
     bar.finish_and_clear();
     let leaves = run.freezer().plan().len();

@@ -1,6 +1,7 @@
 //! Fine-tunes MiniLM on rated sentences, beside two baselines, and says what class new texts have.
 //!
-//! `bash examples/finetune/fetch.sh && cargo run --release --example finetune`
+//! `bash examples/finetune/fetch.sh && cargo run --release --example finetune`; built with the feature `mpi`, `mpirun -np 2`
+//! shares it between two processes.
 
 mod args;
 mod bag;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::Args;
-use common::{Result, table::table};
+use common::{Result, ranks::Ranks, table::table};
 use score::Score;
 use task::{Labelled, Task};
 
@@ -57,8 +58,15 @@ fn fine_tune(args: &Args) -> Result<()> {
     args.freezing()?;
     let folder = args.folder()?;
     let task = Task::new(labelled(args)?)?;
-    println!("{task}");
-    let guesses = train::fine_tune(args, &folder, &task, &args.out())?;
+    let ranks = Ranks::start()?;
+    if ranks.leads() {
+        println!("{task}");
+    }
+    train::fine_tune(args, &folder, &task, &args.out(), &ranks)?;
+    if !ranks.leads() {
+        return Ok(());
+    }
+    let guesses = train::test(args, &folder, &task, &args.out())?;
 
     let truth: Vec<u32> = task.test.iter().map(|sample| sample.class).collect();
     let mut scores = table([&*format!("{} test texts", truth.len()), "accuracy", "macro F1"]);

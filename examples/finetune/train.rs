@@ -13,6 +13,7 @@ use indicatif::ProgressBar;
 
 use crate::args::Args;
 use crate::batches::{self, Batch};
+use crate::common::ranks::Ranks;
 use crate::common::{Result, progress};
 use crate::folder::{Folder, Net};
 use crate::predict::{most_probable, probabilities};
@@ -21,24 +22,31 @@ use crate::task::Task;
 /// The metric that decides which weights are kept, and when training stops.
 const ACCURACY: &str = "valid/accuracy";
 
-/// Fine-tunes the model of `folder`, saves the weights of the best epoch to `out`, and returns their guesses for
-/// the test texts.
+/// Fine-tunes the model of `folder`, shared by `ranks`, and saves the weights of the best epoch to `out`.
 ///
 /// # Errors
 ///
 /// Settings, weights or checkpoints are wrong, or a file cannot be written.
-pub(crate) fn fine_tune(args: &Args, folder: &Folder, task: &Task, out: &Path) -> Result<Vec<u32>> {
+pub(crate) fn fine_tune(
+    args: &Args,
+    folder: &Folder,
+    task: &Task,
+    out: &Path,
+    ranks: &Ranks,
+) -> Result<()> {
     let tokens = folder.tokens(args.max_length)?;
     let train = tokens.encode(&task.train)?;
     let valid = tokens.encode(&task.valid)?;
     let (net, said) = folder.net(task.classes.len(), args.pooling.into(), args.seed)?;
-    println!("weights: {said}");
     let padded: usize = train.tokens.iter().map(|text| batches::width(text.len())).sum();
     let share = 100.0 * (padded - train.count()) as f64 / padded as f64;
-    println!("tokens: {} for training, {share:.1} % padding beside\n", train.count());
+    if ranks.leads() {
+        println!("weights: {said}");
+        println!("tokens: {} for training, {share:.1} % padding beside\n", train.count());
+    }
 
     let per_epoch = batches::in_order(&train, args.batch_size).len();
-    let bar = progress::bar("fine-tuning", args.epochs * per_epoch)?;
+    let bar = progress::bar_of_leader(ranks.leads(), "fine-tuning", args.epochs * per_epoch)?;
     let loss = CrossEntropy::new().label_smoothing(args.label_smoothing)?;
     let typical = Batch::new(&train, &batches::typical(&train, args.batch_size), true)?;
     let of_typical = loss.clone();
@@ -46,15 +54,21 @@ pub(crate) fn fine_tune(args: &Args, folder: &Folder, task: &Task, out: &Path) -
         let scores = net.forward(typical.tokens.clone(), &typical.context)?;
         of_typical.loss(&scores, &typical.classes)
     });
+    run = ranks.shared(run);
     if args.resume {
         run.resume()?;
     }
     while let Some(epoch) = run.next_epoch()? {
         let order = batches::shuffled(&train, args.batch_size, &mut epoch.rng());
         for which in epoch.remaining(order) {
-            let batch = Batch::new(&train, &which, true)?;
-            let scores = run.forward(&batch.keys, batch.tokens, &batch.context)?;
-            let step = run.step(&loss.loss(&scores, &batch.classes)?)?;
+            let which = ranks.share(&which);
+            let step = if which.is_empty() {
+                run.step_without_batch()?
+            } else {
+                let batch = Batch::new(&train, which, true)?;
+                let scores = run.forward(&batch.keys, batch.tokens, &batch.context)?;
+                run.step_of(&loss.loss(&scores, &batch.classes)?, which.len())?
+            };
             let leaves = progress::leaves(run.freezer().plan());
             bar.set_message(format!("{leaves}  loss {:.3}, {}", step.loss, frozen(&run)));
             if step.stopped.is_some() {
@@ -63,11 +77,14 @@ pub(crate) fn fine_tune(args: &Args, folder: &Folder, task: &Task, out: &Path) -
         }
         let found = run.evaluate(|net| probabilities(net, &valid))?;
         let accuracy = share_right(&guesses(&found), &valid.classes);
-        if best(&run).is_none_or(|best| accuracy > best) {
+        if ranks.leads() && best(&run).is_none_or(|best| accuracy > best) {
             folder.save(out, &run, &task.classes, args.pooling.into())?;
         }
         let what = frozen(&run);
         let report = run.epoch_end([(ACCURACY, accuracy)])?;
+        if !ranks.leads() {
+            continue;
+        }
         let seconds = report.spent.training.as_secs_f64();
         let rate = train.count() as f64 / seconds;
         let line = format!(
@@ -82,9 +99,18 @@ pub(crate) fn fine_tune(args: &Args, folder: &Folder, task: &Task, out: &Path) -
         report.unrecorded.iter().for_each(|lost| progress::say(&bar, lost));
     }
     bar.finish_and_clear();
+    Ok(())
+}
+
+/// The guesses of the weights in `out` for the test texts.
+///
+/// # Errors
+///
+/// The weights cannot be read.
+pub(crate) fn test(args: &Args, folder: &Folder, task: &Task, out: &Path) -> Result<Vec<u32>> {
     let (net, _) = Folder::open(out)?.net(task.classes.len(), args.pooling.into(), args.seed)?;
     println!("\nthe best weights are in {}", out.display());
-    let test = tokens.encode(&task.test)?;
+    let test = folder.tokens(args.max_length)?.encode(&task.test)?;
     let view = net.freeze_upto(net.leaves()?.len())?;
     Ok(guesses(&probabilities(&view, &test)?))
 }

@@ -1,4 +1,4 @@
-//! The example of several ranks as a program: over threads, and with the feature `mpi` over processes.
+//! The example of several ranks as a program: over threads, and with the feature `mpi` over processes, as others are then.
 
 use std::path::Path;
 use std::process::Output;
@@ -7,9 +7,9 @@ use candle_core::{Device, safetensors::load};
 
 use crate::programs::built;
 
-/// What so many ranks print; `None` where there is no MPI to start them.
+/// What so many ranks of an example print; `None` where there is no MPI to start them.
 #[cfg(feature = "mpi")]
-fn ranks(size: usize, args: &[&str]) -> Option<Output> {
+fn ranks(example: &str, size: usize, args: &[&str]) -> Option<Output> {
     use std::process::Command;
     let Ok(version) = Command::new("mpirun").arg("--version").output() else {
         eprintln!("skipped: no mpirun; scripts/install-mpi.sh installs one");
@@ -20,13 +20,13 @@ fn ranks(size: usize, args: &[&str]) -> Option<Output> {
         command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);
         command.args(["--timeout", "600"]);
     }
-    command.args(["-np", &size.to_string()]).arg(built("parallel")).args(args);
+    command.args(["-np", &size.to_string()]).arg(built(example)).args(args);
     Some(command.output().expect("mpirun"))
 }
 
 #[cfg(not(feature = "mpi"))]
-fn ranks(size: usize, args: &[&str]) -> Option<Output> {
-    let output = std::process::Command::new(built("parallel"))
+fn ranks(example: &str, size: usize, args: &[&str]) -> Option<Output> {
+    let output = std::process::Command::new(built(example))
         .arg(format!("--threads={size}"))
         .args(args)
         .output();
@@ -41,7 +41,8 @@ fn two_ranks_train_what_one_trains_and_go_on_where_they_stopped() {
         let weights = format!("--weights={}", name("weights").display());
         let saved = format!("--checkpoints={}", name("saved").display());
         let args = ["--epochs=3", "--limit=192", "--save-every=2", &weights, &saved];
-        Some((ranks(size, &args)?, ranks(size, &args)?, name("weights")))
+        let run = || ranks("parallel", size, &args);
+        Some((run()?, run()?, name("weights")))
     };
     let (Some((one, _, alone)), Some((two, again, together))) = (run(1), run(2)) else { return };
     // Layers freeze, whose gradients do not travel.
@@ -52,6 +53,40 @@ fn two_ranks_train_what_one_trains_and_go_on_where_they_stopped() {
     let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said(&two).starts_with("2 ranks, from step 0\n"), "{}", said(&two));
     assert_eq!(said(&again), "2 ranks, from step 9\n", "nothing is left to train");
+}
+
+#[cfg(feature = "mpi")]
+#[test]
+fn the_other_examples_train_what_one_process_trains_and_print_it_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = format!("--out={}", folder.path().join("out").display());
+    let rows: [(&str, &[&str], &str); 2] = [
+        ("fashion", &["--epochs=2", "--limit=64", "--seeds=1"], "64 training images"),
+        ("finetune", &["--tiny", "--lr=3e-3", "--epochs=2", &out], "the best weights are in"),
+    ];
+    for (example, args, once) in rows {
+        let both = [1, 2].map(|size| ranks(example, size, args));
+        let [Some(one), Some(two)] = both else { return };
+        let [one, two] = [one, two].map(|output| {
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        });
+        assert_eq!(two.matches(once).count(), 1, "{two}");
+        // Dropouts of finetune's model draw by rank.
+        if example == "fashion" {
+            let (one, two) = (losses(&one), losses(&two));
+            assert!(one.len() >= 4 && one.len() == two.len(), "{one:?} {two:?}");
+            let apart = one.iter().zip(&two).map(|(one, two)| (one - two).abs());
+            assert!(apart.fold(0.0, f64::max) < 1e-3, "{one:?} {two:?}");
+        }
+    }
+}
+
+/// The losses of the epochs.
+#[cfg(feature = "mpi")]
+fn losses(text: &str) -> Vec<f64> {
+    let loss = |line: &str| line.split_once(", loss ")?.1.split_once(',')?.0.parse().ok();
+    text.lines().filter_map(loss).collect()
 }
 
 /// The bytes of a step in each epoch.
