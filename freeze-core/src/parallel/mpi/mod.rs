@@ -36,6 +36,9 @@ use crate::error::{Error, Result};
 /// it on the thread that has made it, as the standard asks (section 11.2.2 of MPI 4.0). A rank that dies, or a
 /// call that fails within MPI, ends all ranks with MPI's own message.
 ///
+/// A sum sends two messages from each rank to every other, so it is for tens of ranks; `docs/SCALING.md` says what it costs
+/// with more.
+///
 /// A rank that waits for the others looks again and again for a moment and then sleeps in between, so that it leaves
 /// the core to who computes.
 pub struct Mpi {
