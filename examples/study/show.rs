@@ -56,16 +56,17 @@ impl Show {
         if tasks.is_empty() {
             return Err("there is no result yet; `study run` appends them".into());
         }
+        let named = self.task.as_deref().map(|name| find(&tasks, name)).transpose()?;
         let tables = markdown::tables(&tasks);
         print!("{tables}");
         if let Some(path) = &self.markdown {
             replace(path, &tables)?;
         }
-        if let (Some(path), Some(name)) = (&self.page, &self.task) {
-            comparison(find(&tasks, name)?).write(path)?;
+        if let (Some(path), Some(task)) = (&self.page, named) {
+            comparison(task).write(path)?;
         }
-        if let (Some(path), Some(name)) = (&self.picture, &self.task) {
-            write(path, &picture::draw(find(&tasks, name)?))?;
+        if let (Some(path), Some(task)) = (&self.picture, named) {
+            write(path, &picture::draw(task))?;
         }
         Ok(())
     }

@@ -147,3 +147,21 @@ fn what_lies_below_the_picture_is_told_and_not_drawn() {
     let drawn = heights.filter(|y| y.parse::<f64>().unwrap() < 36.0 + 320.0).count();
     assert_eq!(drawn, 1, "above the axis: {picture}");
 }
+
+#[test]
+fn a_task_that_is_not_there_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let [csv, markdown, picture] =
+        ["results.csv", "page.md", "picture.svg"].map(|name| folder.path().join(name));
+    fs::write(&csv, HEADER.to_string() + &ALL.line()).unwrap();
+    let [of, onto, drawn] = [
+        csv.display().to_string(),
+        format!("--markdown={}", markdown.display()),
+        format!("--picture={}", picture.display()),
+    ];
+    let output = example("study", &["show", &of, &onto, &drawn, "--task=other"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("no task `other`; there are task"), "{said}");
+    assert!(!output.status.success() && output.stdout.is_empty());
+    assert!(!markdown.exists() && !picture.exists());
+}
