@@ -1,6 +1,7 @@
 //! `Training`: the loop in one struct; and its parts driven in any order.
 
 mod any_order;
+mod any_run;
 mod cache;
 mod compare;
 mod decide;

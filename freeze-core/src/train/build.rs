@@ -71,6 +71,7 @@ impl<M: Freezable> Training<M> {
             clock: Clock::default(),
             spent: Spent::default(),
             begun: false,
+            came_back: false,
             finished: false,
             told: false,
             weighed: false,

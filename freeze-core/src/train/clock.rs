@@ -28,6 +28,12 @@ pub(super) struct Clock {
     pub(super) seed: u64,
     pub(super) patience: Patience,
     pub(super) stopped: Option<Stopped>,
+    /// Whether the policy was asked before the first step.
+    #[serde(default)]
+    pub(super) asked: bool,
+    /// In a checkpoint of several ranks: how far each has drawn from each dropout, which differs where their batches do.
+    #[serde(default)]
+    pub(super) drawn: Vec<Vec<u64>>,
 }
 
 /// The length of a run, and how many losses make a step.

@@ -93,7 +93,7 @@ impl<M: Freezable> Training<M> {
 
     /// Resets state that the checkpoint does not hold, and has the sinks drop what will come again.
     pub(super) fn went_back(&mut self) {
-        self.begun = true;
+        (self.begun, self.came_back) = (true, true);
         if let Some(policy) = &mut self.policy {
             policy.rewind();
         }

@@ -10,7 +10,9 @@ use crate::error::{Error, Result};
 use crate::model::Freezable;
 
 impl<M: Freezable> Training<M> {
-    /// Returns the next epoch, or the unfinished one; `None` when the run is over.
+    /// Returns the next epoch, or the unfinished one; `None` when the run is over. After a resume from what was
+    /// saved behind an epoch's last batch that is this epoch with no batch left, whose
+    /// [`epoch_end`](Self::epoch_end) is still to come.
     ///
     /// # Errors
     ///
@@ -38,6 +40,7 @@ impl<M: Freezable> Training<M> {
         // Within an epoch it was done before the run was cut, by a batch that may have had another size.
         self.weighed = self.clock.batches_done() > 0;
         (self.began, self.spent) = (Instant::now(), Spent::default());
+        self.came_back = false;
         let length = self.clock.length;
         Ok(Some(Epoch {
             index: self.clock.epoch,
@@ -52,7 +55,7 @@ impl<M: Freezable> Training<M> {
     fn check_ready(&mut self) -> Result<()> {
         self.check_whole()?;
         self.ready()?;
-        match self.clock.epoch_is_full() {
+        match self.clock.epoch_is_full() && !self.came_back {
             true => Err(Error::training("the epoch's batches are done; call `epoch_end`")),
             false => Ok(()),
         }

@@ -40,7 +40,7 @@ impl<M: Freezable> Training<M> {
     /// Before the first step of a run: asks the policy, if it is due then.
     pub(super) fn begin_policy(&mut self) -> Result<()> {
         let elapsed = self.clock.elapsed();
-        if elapsed.step > 0 {
+        if elapsed.step > 0 || self.clock.asked {
             return Ok(());
         }
         let Some(needs) = self.policy.as_ref().map(|policy| policy.needs_at_start(elapsed)) else {
@@ -54,6 +54,7 @@ impl<M: Freezable> Training<M> {
         if let Some(frozen) = began? {
             self.record_frozen(&frozen, elapsed);
         }
+        self.clock.asked = true;
         Ok(())
     }
 

@@ -5,7 +5,7 @@ mod epochs;
 mod equal;
 mod kept;
 mod laws;
-mod net;
+pub mod net;
 mod odd;
 mod processes;
 mod recomputed;

@@ -15,15 +15,18 @@ impl<M: Freezable> Training<M> {
         due: impl FnOnce(&Self) -> Result<bool>,
         save: impl FnOnce(&mut Self) -> Result<Option<PathBuf>>,
     ) -> Result<Option<PathBuf>> {
-        let Some(group) = self.group().cloned() else { return save(self) };
+        let Some(group) = self.group().cloned() else {
+            self.clock.drawn.clear();
+            return save(self);
+        };
+        let due = group.spread("whether a checkpoint is due", || Ok(vec![u8::from(due(self)?)]))?;
+        if due != [1] {
+            return Ok(None);
+        }
         if self.shards_state() {
-            let due =
-                group.spread("whether a checkpoint is due", || Ok(vec![u8::from(due(self)?)]))?;
-            if due != [1] {
-                return Ok(None);
-            }
             self.gather_states()?;
         }
+        self.gather_drawn()?;
         let saved =
             group.spread("saving a checkpoint", || to_bytes(&save(self)?).map_err(Error::training));
         self.let_go_of_states();

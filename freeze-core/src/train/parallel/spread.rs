@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::checkpoint::{Resumed, checksum_of};
 use crate::error::{Result, file_error};
-use crate::model::{DropoutState, Freezable, inspect};
+use crate::model::{DropoutState, Freezable, Generator, inspect};
 use crate::parallel::{Call, Words};
 use crate::train::Training;
 
@@ -52,17 +52,42 @@ impl<M: Freezable> Training<M> {
         group.compare("comparing the weights", words, [0; 2]).map(|_| ())
     }
 
-    /// Has the dropouts of each rank draw other numbers, by what rank 0 saved.
+    /// Has the dropouts of each rank draw other numbers, by what rank 0 saved: from where the rank was, if there were as
+    /// many.
     fn draw_apart(&self) -> Result<()> {
         let Some(group) = self.group() else { return Ok(()) };
-        let whole = self.freezer.whole();
-        for (_, generator) in inspect::generators_once(&|mapper| whole.visit_params(mapper))? {
+        let drawn = &self.clock.drawn;
+        let own = drawn.get(group.rank()).filter(|_| drawn.len() == group.size());
+        for (at, generator) in self.dropouts()?.into_iter().enumerate() {
             let DropoutState { seed, position } = generator.state();
+            let position = own.and_then(|own| own.get(at).copied()).unwrap_or(position);
             // An odd number: the seeds of no two ranks are the same.
             let seed = seed.wrapping_add((group.rank() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             generator.set_state(DropoutState { seed, position });
         }
         Ok(())
+    }
+
+    /// Takes down how far each rank has drawn, for a checkpoint.
+    pub(super) fn gather_drawn(&mut self) -> Result<()> {
+        let Some(group) = self.group().cloned() else { return Ok(()) };
+        let positions = |generators: Vec<Generator>| -> Vec<u8> {
+            generators.iter().flat_map(|one| one.state().position.to_le_bytes()).collect()
+        };
+        let own = self.dropouts().map(positions);
+        let all = group.gather("how far dropouts have drawn", own)?;
+        let read = |bytes: &Vec<u8>| {
+            bytes.as_chunks().0.iter().map(|&bytes| u64::from_le_bytes(bytes)).collect()
+        };
+        self.clock.drawn = all.iter().map(read).collect();
+        Ok(())
+    }
+
+    /// What the model draws from, each once.
+    fn dropouts(&self) -> Result<Vec<Generator>> {
+        let whole = self.freezer.whole();
+        let once = inspect::generators_once(&|mapper| whole.visit_params(mapper))?;
+        Ok(once.into_iter().map(|(_, generator)| generator).collect())
     }
 }
 
