@@ -81,8 +81,9 @@ fn process(row: &Row, how: &How) -> Result<Found> {
 /// The file of a run's page: a name that tells runs apart.
 fn page(folder: &Path, row: &Row) -> PathBuf {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    let Row { task, name, model, cache, epochs, rate, recompute, seed, .. } = row;
-    let name = format!("{task} {name} {model} {cache} {epochs} {rate} {recompute} {seed}");
+    let Row { task, name, model, cache, epochs, rate, recompute, release, seed, .. } = row;
+    let name =
+        format!("{task} {name} {model} {cache} {epochs} {rate} {recompute} {release} {seed}");
     folder.join(name.chars().map(plain).collect::<String>() + ".html")
 }
 

@@ -51,6 +51,7 @@ struct RowText {
     rate: Option<f64>,
     train: Option<usize>,
     recompute: usize,
+    release: bool,
     seeds: Option<Vec<u64>>,
 }
 
@@ -119,6 +120,7 @@ fn of_row(task: &TaskText, value: Value) -> Result<Vec<Row>> {
         valid: task.valid,
         test: task.test,
         recompute: text.recompute,
+        release: text.release,
         seed: 0,
     };
     let counts =

@@ -8,7 +8,7 @@ use crate::common::Result;
 use crate::row::{Found, Row};
 
 /// The columns, in the order of the fields of [`Row`] and [`Found`].
-const COLUMNS: [&str; 23] = [
+const COLUMNS: [&str; 24] = [
     "task",
     "name",
     "model",
@@ -22,6 +22,7 @@ const COLUMNS: [&str; 23] = [
     "valid",
     "test",
     "recompute",
+    "release",
     "seed",
     "valid_accuracy",
     "test_accuracy",

@@ -27,6 +27,8 @@ pub(crate) struct Row {
     pub(crate) test: usize,
     /// So many stages in a row run again in the backward; 0 for none.
     pub(crate) recompute: usize,
+    /// Each gradient is used within the backward and freed; norms are not clipped then.
+    pub(crate) release: bool,
     pub(crate) seed: u64,
 }
 

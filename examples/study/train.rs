@@ -99,7 +99,6 @@ fn set_up<J: Job>(
             adamw.set_groups(ParamGroups::new().no_decay_on_biases_and_norms())?;
             Ok(adamw)
         })?
-        .clip(GradClip::Norm(1.0))?
         .probe(move |net| outputs(net, &probe))
         .costs_of(move |net| {
             let scores = net.forward(costs.inputs.clone(), &costs.context)?;
@@ -117,6 +116,10 @@ fn set_up<J: Job>(
         Cache::Off => run,
         Cache::On => run.cache(ActivationCache::new().memory(ROOM)),
         Cache::Kept => run.cache(ActivationCache::new().kept(places.kept.join(&row.task), ROOM)),
+    };
+    run = match row.release {
+        true => run.update_in_backward(),
+        false => run.clip(GradClip::Norm(1.0))?,
     };
     if row.recompute > 0 {
         run = run.recompute(Recompute::every(row.recompute)?);

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::programs::example;
 
 const HEADER: &str = "task,name,model,policy,cache,schedule,epochs,rate,batch,train,valid,test,\
-    recompute,seed,valid_accuracy,test_accuracy,seconds,processor_seconds,peak_bytes,state_bytes,\
+    recompute,release,seed,valid_accuracy,test_accuracy,seconds,processor_seconds,peak_bytes,state_bytes,\
     leaf_steps,threads,curve\n";
 
 /// A run as a test has it; the rest is the same in all.
@@ -18,6 +18,7 @@ struct Run {
     epochs: usize,
     rate: f64,
     recompute: usize,
+    release: bool,
     seed: u64,
     valid: f64,
     seconds: f64,
@@ -31,6 +32,7 @@ const ALL: Run = Run {
     epochs: 3,
     rate: 0.25,
     recompute: 0,
+    release: false,
     seed: 1,
     valid: 0.8,
     seconds: 10.0,
@@ -39,11 +41,12 @@ const ALL: Run = Run {
 
 impl Run {
     fn line(&self) -> String {
-        let Self { model, policy, cache, epochs, rate, recompute, seed, valid, seconds, .. } = self;
+        let Self { model, policy, cache, epochs, rate, recompute, release, seed, .. } = self;
+        let Self { valid, seconds, .. } = self;
         let (test, bytes) = (valid - 0.01, self.megabytes * 1_000_000);
         format!(
             "task,{policy},{model},{policy},{cache},cosine,{epochs},{rate},32,9,9,9,{recompute},\
-             {seed},{valid},{test},{seconds},1,{bytes},0,1,2,{seconds}:{valid}\n"
+             {release},{seed},{valid},{test},{seconds},1,{bytes},0,1,2,{seconds}:{valid}\n"
         )
     }
 }
@@ -118,16 +121,19 @@ fn of_models_of_several_sizes_the_bytes_count() {
         run("linear", "vision-12", 0, 140),
         run("linear", "vision-24", 0, 150),
         run("lisa", "vision-100", 0, 700),
+        Run { release: true, ..run("none", "vision-12", 0, 130) },
+        Run { release: true, ..run("none", "vision-24", 0, 149) },
     ];
     let text = shown(&runs).0;
-    let header = "| trained by | stages run again | cache | vision-12, peak MB | vision-24, peak MB \
-                  | vision-100, peak MB | within 150.0 MB |";
+    let header = "| trained by | stages run again | gradients | cache | vision-12, peak MB \
+                  | vision-24, peak MB | vision-100, peak MB | within 150.0 MB |";
     assert_eq!(text.lines().nth(2), Some(header), "{text}");
     let rows = [
-        "| none | none | off | 150.0 | – | 900.0 | vision-12 |",
-        "| none | every 2 | off | 120.0 | – | 151.0 | vision-12 |",
-        "| linear | none | off | 140.0 | 150.0 | – | vision-24 |",
-        "| lisa | none | off | – | – | 700.0 | none |",
+        "| none | none | of all at once | off | 150.0 | – | 900.0 | vision-12 |",
+        "| none | every 2 | of all at once | off | 120.0 | – | 151.0 | vision-12 |",
+        "| linear | none | of all at once | off | 140.0 | 150.0 | – | vision-24 |",
+        "| lisa | none | of all at once | off | – | – | 700.0 | none |",
+        "| none | none | freed as used | off | 130.0 | 149.0 | – | vision-24 |",
     ];
     assert_eq!(table(&text, "trained by"), rows);
     assert!(!shown(&[ALL, Run { policy: "linear", ..ALL }]).0.contains("within"), "one model");

@@ -97,6 +97,8 @@ fn reached(found: &Reached, runs: usize) -> String {
 fn verdict(ahead: &Mean) -> String {
     let who = match ahead.error {
         None => "one seed",
+        // Nothing that the figure would show.
+        Some(_) if ahead.mean.abs() < 0.0005 => "even",
         Some(error) if ahead.mean > error => "**wins**",
         Some(error) if ahead.mean < -error => "loses",
         Some(_) => "even",
