@@ -3,6 +3,7 @@
 
 use super::numbers::read_all;
 use super::pieces::ROWS;
+use super::threads::Results;
 use super::{Element, Numbers, NumbersMut, Real, threads, wide};
 
 /// The number of rows per block, for rows of `len` elements.
@@ -20,7 +21,7 @@ pub(crate) fn map_rows<R: Real, S, const N: usize>(
     write: impl Fn(&mut S, usize, &mut [R], [&[R]; N]) + Sync,
 ) {
     let rows = rows_per_block(len, 1);
-    for_blocks(Some(out), operands, rows * len, &|index, out, operands| {
+    each_block(Some(out), operands, rows * len, &|index, out, operands| {
         wide(
             #[inline(always)]
             || {
@@ -45,22 +46,34 @@ pub(crate) fn for_blocks<R: Real, A: Send, const N: usize>(
     block: usize,
     work: &Work<'_, R, A, N>,
 ) -> Vec<A> {
+    let results = Results::of(operands[0].len().div_ceil(block.max(1)));
+    each_block(out, operands, block, &|index, out, operands| {
+        results.put(index, work(index, out, operands));
+    });
+    results.take()
+}
+
+fn each_block<R: Real, const N: usize>(
+    out: Option<NumbersMut<'_, R>>,
+    operands: [Numbers<'_, R>; N],
+    block: usize,
+    work: &Work<'_, R, (), N>,
+) {
     let (block, elements) = (block.max(1), operands[0].len());
-    let mut outs = out.map_or_else(Vec::new, |out| out.chunks(block)).into_iter();
-    let blocks: Vec<_> = (0..elements.div_ceil(block)).map(|index| (index, outs.next())).collect();
-    let run = |(index, out): (usize, Option<NumbersMut<'_, R>>)| {
+    let outs = match out {
+        Some(out) => out.chunks(block),
+        None => {
+            let mut outs = Vec::new();
+            outs.resize_with(elements.div_ceil(block), || NumbersMut::Here(&mut []));
+            outs
+        }
+    };
+    threads::each_if(elements >= ROWS.from, outs.into_iter().enumerate(), |(index, out)| {
         let mut rooms = [const { Vec::new() }; N];
         let range = |_| index * block..elements.min((index + 1) * block);
         let operands = read_all(operands, range, &mut rooms);
-        match out {
-            Some(out) => out.write(|out| work(index, out, operands)),
-            None => work(index, &mut [], operands),
-        }
-    };
-    match elements < ROWS.from {
-        true => blocks.into_iter().map(run).collect(),
-        false => threads::map(blocks.into_iter(), run),
-    }
+        out.write(|out| work(index, out, operands));
+    });
 }
 
 /// Has `write` overwrite each row of `len` of so many elements, with the row's number.
@@ -77,10 +90,7 @@ pub(crate) fn copy_rows<T: Element>(
         }
     };
     let blocks = out.chunks_mut((rows * len).max(1)).enumerate();
-    match elements < ROWS.from {
-        true => blocks.for_each(block),
-        false => threads::each(blocks, block),
-    }
+    threads::each_if(elements >= ROWS.from, blocks, block);
     out
 }
 

@@ -28,10 +28,7 @@ impl Cut {
     where
         I: ExactSizeIterator + DoubleEndedIterator + Send,
     {
-        match elements < self.from {
-            true => pieces.for_each(|piece| run(&work, piece)),
-            false => threads::each(pieces, |piece| run(&work, piece)),
-        }
+        threads::each_if(elements >= self.from, pieces, |piece| run(&work, piece));
     }
 
     /// As [`each`](Self::each); the results in the order of the pieces.
@@ -44,10 +41,7 @@ impl Cut {
     where
         I: ExactSizeIterator + DoubleEndedIterator + Send,
     {
-        match elements < self.from {
-            true => pieces.map(|piece| run(&work, piece)).collect(),
-            false => threads::map(pieces, |piece| run(&work, piece)),
-        }
+        threads::map_if(elements >= self.from, pieces, |piece| run(&work, piece))
     }
 }
 
@@ -81,10 +75,7 @@ pub(crate) fn map_stored<T: Element>(a: &[T], f: impl Fn(T) -> T + Sync) -> Vec<
     let piece = |(out, a): (&mut [T], &[T])| {
         out.iter_mut().zip(a).for_each(|(out, &a)| *out = f(a));
     };
-    match a.len() < MAP.from {
-        true => pieces.for_each(piece),
-        false => threads::each(pieces, piece),
-    }
+    threads::each_if(a.len() >= MAP.from, pieces, piece);
     out
 }
 
@@ -201,8 +192,5 @@ fn write<R: Real, const N: usize>(
         }
     };
     let pieces = out.chunks(MAP.grain).into_iter().enumerate();
-    match elements < MAP.from {
-        true => pieces.for_each(piece),
-        false => threads::each(pieces, piece),
-    }
+    threads::each_if(elements >= MAP.from, pieces, piece);
 }

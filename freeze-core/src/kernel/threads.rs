@@ -18,41 +18,38 @@ pub(crate) fn each<I>(pieces: I, work: impl Fn(I::Item) + Sync)
 where
     I: ExactSizeIterator + DoubleEndedIterator + Send,
 {
-    each_with(pieces, || (), |(), piece| work(piece));
+    each_if(true, pieces, work);
 }
 
-/// As [`each`], with a value for each thread to work with, which it creates when it begins.
+/// As [`each`], but here alone unless there is `enough` work.
+pub(crate) fn each_if<I>(enough: bool, pieces: I, work: impl Fn(I::Item) + Sync)
+where
+    I: ExactSizeIterator + DoubleEndedIterator + Send,
+{
+    each_with(enough, pieces, || (), |(), piece| work(piece));
+}
+
+/// As [`each_if`], with a value for each thread to work with, which it creates when it begins.
 pub(crate) fn each_with<I, S>(
+    enough: bool,
     pieces: I,
     start: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, I::Item) + Sync,
 ) where
     I: ExactSizeIterator + DoubleEndedIterator + Send,
 {
-    let others = match pieces.len() {
-        0 | 1 => 0,
-        len => count().min(len) - 1,
-    };
-    if others == 0 {
-        let mut state = start();
-        return pieces.for_each(|piece| work(&mut state, piece));
-    }
-    let (caller, pieces) = (thread::current().id(), Mutex::new(pieces));
-    helpers().share(others, &|| {
-        let front = thread::current().id() == caller;
-        // The caller begins at the front and the others at the back, so that each works on the
-        // same part of the data from kernel to kernel.
-        let next = || {
-            let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
-            if front { pieces.next() } else { pieces.next_back() }
-        };
-        let Some(first) = next() else { return };
-        let mut state = start();
-        work(&mut state, first);
-        while let Some(piece) = next() {
-            work(&mut state, piece);
+    let (len, pieces) = (pieces.len(), Mutex::new(pieces));
+    share(enough, len, &|front| {
+        let mut state = None;
+        while let Some(piece) = taken(&pieces, front) {
+            work(state.get_or_insert_with(&start), piece);
         }
     });
+}
+
+fn taken<I: DoubleEndedIterator>(pieces: &Mutex<I>, front: bool) -> Option<I::Item> {
+    let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
+    if front { pieces.next() } else { pieces.next_back() }
 }
 
 /// The results of `work` on every piece, in order.
@@ -60,9 +57,62 @@ pub(crate) fn map<I, R: Send>(pieces: I, work: impl Fn(I::Item) -> R + Sync) -> 
 where
     I: ExactSizeIterator + DoubleEndedIterator + Send,
 {
-    let mut results: Vec<Option<R>> = (0..pieces.len()).map(|_| None).collect();
-    each(pieces.zip(&mut results), |(piece, place)| *place = Some(work(piece)));
-    results.into_iter().flatten().collect()
+    map_if(true, pieces, work)
+}
+
+/// As [`map`], but here alone unless there is `enough` work.
+pub(crate) fn map_if<I, R: Send>(
+    enough: bool,
+    pieces: I,
+    work: impl Fn(I::Item) -> R + Sync,
+) -> Vec<R>
+where
+    I: ExactSizeIterator + DoubleEndedIterator + Send,
+{
+    let results = Results::of(pieces.len());
+    each_if(enough, pieces.enumerate(), |(place, piece)| results.put(place, work(piece)));
+    results.take()
+}
+
+/// What comes of pieces that are done in any order.
+pub(crate) struct Results<R>(Mutex<Vec<Option<R>>>);
+
+impl<R> Results<R> {
+    /// Room for so many.
+    pub(crate) fn of(len: usize) -> Self {
+        let mut results = Vec::new();
+        results.resize_with(len, || None);
+        Self(Mutex::new(results))
+    }
+
+    pub(crate) fn put(&self, place: usize, result: R) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)[place] = Some(result);
+    }
+
+    /// All of them, in order.
+    pub(crate) fn take(self) -> Vec<R> {
+        let results = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Vec::with_capacity(results.len());
+        for result in results {
+            all.extend(result);
+        }
+        all
+    }
+}
+
+/// Calls `work` here and, if there is `enough`, on as many threads as so many pieces can occupy. Each call takes
+/// pieces until there are none left: the caller's from the front and the others from the back, so that each works on
+/// the same part of the data from kernel to kernel.
+fn share(enough: bool, pieces: usize, work: &(dyn Fn(bool) + Sync)) {
+    let others = match pieces {
+        len if enough && len > 1 => count().min(len) - 1,
+        _ => 0,
+    };
+    if others == 0 {
+        return work(true);
+    }
+    let caller = thread::current().id();
+    helpers().share(others, &|| work(thread::current().id() == caller));
 }
 
 /// The number of threads that a kernel called here may use, with its caller's: [`wanted`], but no more than
@@ -102,6 +152,7 @@ mod tests {
             assert_eq!(map(0..len, |i| i * i), expected);
             let mut out = vec![0; len];
             each_with(
+                true,
                 out.iter_mut().enumerate(),
                 || 0,
                 |state, (i, out)| {

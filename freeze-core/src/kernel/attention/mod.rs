@@ -37,11 +37,5 @@ fn each_with<I: Send, S>(
     start: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, I) + Sync,
 ) {
-    match sizes.multiplications() < FROM {
-        true => {
-            let mut state = start();
-            pieces.into_iter().for_each(|piece| work(&mut state, piece));
-        }
-        false => threads::each_with(pieces.into_iter(), start, work),
-    }
+    threads::each_with(sizes.multiplications() >= FROM, pieces.into_iter(), start, work);
 }

@@ -26,6 +26,7 @@ pub(crate) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option
     let on = product_threads(g, part);
     let chunks = y.chunks_mut(chunk(part * g.sample_out()));
     threads::each_with(
+        true,
         chunks.zip(x.chunks(chunk(part * g.sample_in()))),
         Buffers::default,
         |buffers, (y, x)| {
@@ -50,6 +51,7 @@ pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T]) ->
     let on = product_threads(g, part);
     let chunks = dx.chunks_mut(chunk(part * g.sample_in()));
     threads::each_with(
+        true,
         chunks.zip(grad.chunks(chunk(part * g.sample_out()))),
         Buffers::default,
         |buffers, (dx, grad)| {
