@@ -84,8 +84,10 @@ fn glance(tensor: &Tensor) -> Result<u64> {
     }
     Ok(by_element!(tensor.dtype(), "glance", T => with(tensor, |elements: &[T]| {
         let step = (elements.len() / GLANCED).max(1);
-        let some = elements.iter().step_by(step).chain(elements.last());
-        let bytes: Vec<u8> = some.flat_map(|element| element.to_f64().to_le_bytes()).collect();
+        let mut bytes = Vec::new();
+        for element in elements.iter().step_by(step).chain(elements.last()) {
+            bytes.extend_from_slice(&element.to_f64().to_le_bytes());
+        }
         Ok(print(0, &bytes))
     }))?)
 }

@@ -1,12 +1,11 @@
 //! candle's storages as slices, and slices as tensors.
 
 use std::borrow::Cow;
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use candle_core::backend::BackendStorage;
 use candle_core::{
-    CpuStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail,
+    CpuStorage, DType, Device, Error, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail,
 };
 
 use super::{Element, Real, real_dtype};
@@ -62,8 +61,7 @@ pub(crate) fn read_mut<'a, T: Element>(
 
 /// Passes a CPU tensor's elements to `f`.
 pub(crate) fn with<T: Element, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
-    let (storage, layout) = tensor.storage_and_layout();
-    f(&on_cpu(&storage, layout)?)
+    with_all([tensor], |[a]| f(a))
 }
 
 /// As [`with`], of what [`read_rows`] finds.
@@ -89,18 +87,57 @@ fn cpu(storage: &Storage) -> Result<&CpuStorage> {
 
 /// As [`with`] for two tensors.
 pub(crate) fn with2<T: Element, R>(
-    [a, b]: [&Tensor; 2],
+    tensors: [&Tensor; 2],
     f: impl FnOnce(&[T], &[T]) -> Result<R>,
 ) -> Result<R> {
-    with(a, |a: &[T]| with(b, |b: &[T]| f(a, b)))
+    with_all(tensors, |[a, b]| f(a, b))
 }
 
 /// As [`with`] for three tensors.
 pub(crate) fn with3<T: Element, R>(
-    [a, b, c]: [&Tensor; 3],
+    tensors: [&Tensor; 3],
     f: impl FnOnce(&[T], &[T], &[T]) -> Result<R>,
 ) -> Result<R> {
-    with(a, |a: &[T]| with2([b, c], |b: &[T], c: &[T]| f(a, b, c)))
+    with_all(tensors, |[a, b, c]| f(a, b, c))
+}
+
+fn with_all<T: Element, R, const N: usize>(
+    tensors: [&Tensor; N],
+    f: impl FnOnce([&[T]; N]) -> Result<R>,
+) -> Result<R> {
+    let (mut f, mut found) = (Some(f), None);
+    lend(tensors, &mut |elements| {
+        if let Some(f) = f.take() {
+            found = Some(f(elements));
+        }
+    })?;
+    match found {
+        Some(found) => found,
+        None => Err(unread()),
+    }
+}
+
+#[cold]
+fn unread() -> Error {
+    Error::Msg("the elements were not read".into())
+}
+
+/// Apart from [`with_all`], because it is the same for all that is done with elements of a type.
+fn lend<T: Element, const N: usize>(
+    tensors: [&Tensor; N],
+    take: &mut dyn FnMut([&[T]; N]),
+) -> Result<()> {
+    let storages = tensors.map(Tensor::storage_and_layout);
+    let mut read = [const { Cow::Borrowed(&[] as &[T]) }; N];
+    for (read, (storage, layout)) in read.iter_mut().zip(&storages) {
+        *read = on_cpu(storage, layout)?;
+    }
+    let mut elements = [&[][..]; N];
+    for (elements, read) in elements.iter_mut().zip(&read) {
+        *elements = read;
+    }
+    take(elements);
+    Ok(())
 }
 
 /// A tensor on the CPU from numbers, without a copy unless `dtype` is a half.
@@ -130,18 +167,18 @@ pub(crate) fn overwrite<T: Element>(
     tensor: &Tensor,
     write: impl Fn(&mut [T]) -> Result<()>,
 ) -> Result<()> {
-    tensor.inplace_op1(&Overwrite(write, PhantomData))
+    tensor.inplace_op1(&Overwrite(&|storage, layout| write(read_mut("tensor", (storage, layout))?)))
 }
 
-struct Overwrite<W, T>(W, PhantomData<T>);
+struct Overwrite<'a>(&'a dyn Fn(&mut CpuStorage, &Layout) -> Result<()>);
 
-impl<T: Element, W: Fn(&mut [T]) -> Result<()>> InplaceOp1 for Overwrite<W, T> {
+impl InplaceOp1 for Overwrite<'_> {
     fn name(&self) -> &'static str {
         "overwrite"
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        (self.0)(read_mut("tensor", (storage, layout))?)
+        (self.0)(storage, layout)
     }
 }
 

@@ -79,18 +79,34 @@ pub(in crate::nn) fn keeping<const N: usize>(
     node: &Tensor,
     gradients: impl FnOnce() -> Result<[Option<Tensor>; N]>,
 ) -> Result<[Option<Tensor>; N]> {
+    let open = reading(&operands)?;
+    let mut gradients = gradients()?;
+    keep(&open, &operands, node, &mut gradients)?;
+    Ok(gradients)
+}
+
+/// The sinks that are open, told of what is read.
+fn reading(operands: &[&Tensor]) -> Result<Vec<Rc<RefCell<dyn Sink>>>> {
     let open = SINKS.with_borrow(Vec::clone);
-    let Some((sink, around)) = open.split_last() else { return gradients() };
     for sink in &open {
         if let Ok(mut sink) = sink.try_borrow_mut() {
-            sink.reads(&operands)?;
+            sink.reads(operands)?;
         }
     }
-    let mut gradients = gradients()?;
+    Ok(open)
+}
+
+fn keep(
+    open: &[Rc<RefCell<dyn Sink>>],
+    operands: &[&Tensor],
+    node: &Tensor,
+    gradients: &mut [Option<Tensor>],
+) -> Result<()> {
+    let Some((sink, around)) = open.split_last() else { return Ok(()) };
     // It is borrowed while it uses a gradient: a backward that runs then does not belong to this
     // one.
-    let Ok(mut sink) = sink.try_borrow_mut() else { return Ok(gradients) };
-    for (operand, gradient) in operands.into_iter().zip(&mut gradients) {
+    let Ok(mut sink) = sink.try_borrow_mut() else { return Ok(()) };
+    for (operand, gradient) in operands.iter().zip(gradients) {
         let Some(gradient) = gradient.take_if(|_| operand.is_variable()) else {
             gradient.iter().for_each(|gradient| sink.returned(gradient));
             continue;
@@ -102,6 +118,5 @@ pub(in crate::nn) fn keeping<const N: usize>(
             }
         }
     }
-    sink.done(node.id())?;
-    Ok(gradients)
+    sink.done(node.id())
 }

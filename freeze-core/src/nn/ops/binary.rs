@@ -1,5 +1,7 @@
 //! Sums and products of two tensors.
 
+use std::borrow::Cow;
+
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
@@ -83,19 +85,28 @@ fn cycles(operand: &[usize], result: &[usize]) -> bool {
 
 /// `f` of each pair of elements of two contiguous operands that broadcast; their order does not matter to it.
 fn zip<T: Element>(
-    [(a, a_l), (b, b_l)]: [Operand<'_, CpuStorage>; 2],
+    operands: [Operand<'_, CpuStorage>; 2],
     shape: &Shape,
     f: impl Fn(T::Real, T::Real) -> T::Real + Sync,
 ) -> Result<Vec<T>> {
+    let [(a, a_l), (b, b_l)] = arranged(operands, shape)?;
+    Ok(zip_map(&read::<T>(a, &a_l)?, &read::<T>(b, &b_l)?, f))
+}
+
+/// The operands so that the first has all elements of the result, and those of the second, again and again, are too.
+fn arranged<'a>(
+    [(a, a_l), (b, b_l)]: [Operand<'a, CpuStorage>; 2],
+    shape: &Shape,
+) -> Result<[(&'a CpuStorage, Cow<'a, Layout>); 2]> {
     let whole = |dims: &[usize]| dims.iter().product::<usize>() == shape.elem_count();
     if whole(a_l.dims()) && cycles(b_l.dims(), shape.dims()) {
-        return Ok(zip_map(&read::<T>(a, a_l)?, &read::<T>(b, b_l)?, f));
+        return Ok([(a, Cow::Borrowed(a_l)), (b, Cow::Borrowed(b_l))]);
     }
     if whole(b_l.dims()) && cycles(a_l.dims(), shape.dims()) {
-        return Ok(zip_map(&read::<T>(b, b_l)?, &read::<T>(a, a_l)?, f));
+        return Ok([(b, Cow::Borrowed(b_l)), (a, Cow::Borrowed(a_l))]);
     }
     let [a_l, b_l] = [a_l.broadcast_as(shape)?, b_l.broadcast_as(shape)?];
-    Ok(zip_map(&read::<T>(a, &a_l)?, &read::<T>(b, &b_l)?, f))
+    Ok([(a, Cow::Owned(a_l)), (b, Cow::Owned(b_l))])
 }
 
 #[inline(always)]

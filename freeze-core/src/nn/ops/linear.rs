@@ -65,28 +65,9 @@ impl<const N: usize> Operation<N> for LinearOp {
     /// candle's own product runs on rayon's threads, which others can block, under the locks of its
     /// operands, and its addition allocates the result a second time.
     fn cpu(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<CpuStorage> {
-        let [(x, x_l), (w, w_l)] = [operands[0], operands[1]];
-        let dtype = x.dtype();
-        check_dtype("linear", dtype, ("the weight", w.dtype()))?;
-        if !OURS {
-            return self.portable(operands);
-        }
-        let (out, inner) = w_l.shape().dims2()?;
-        let rows = leading(x_l).iter().product();
-        let y = by_real!(dtype, T => {
-            let (x, w) = (read::<T>(x, x_l)?, read::<T>(w, w_l)?);
-            let w = Matrix::new(&w, out, inner).transposed();
-            let mut y = Matrix::new(&x, rows, inner).product(w);
-            match operands.get(2) {
-                Some(&(b, b_l)) if T::DTYPE == dtype => add_to_rows(&mut y, &read(b, b_l)?),
-                _ => {}
-            }
-            T::write(y, dtype)
-        });
-        match operands.get(2) {
-            Some(bias) if real_dtype(dtype) != Some(dtype) => add_to_halves(y, *bias),
-            _ => Ok(y),
-        }
+        let (x, w) = (operands[0].0.dtype(), operands[1].0.dtype());
+        check_dtype("linear", x, ("the weight", w))?;
+        if OURS { forward(&operands) } else { self.portable(operands) }
     }
 
     /// The bias is added in place; candle would copy the bias' strides to the card first, and allocate again.
@@ -120,6 +101,26 @@ impl<const N: usize> Operation<N> for LinearOp {
             1 => weight_gradient(&rows(x)?, &grad),
             _ => sum_rows(&grad),
         })
+    }
+}
+
+fn forward(operands: &[Operand<'_, CpuStorage>]) -> Result<CpuStorage> {
+    let [(x, x_l), (w, w_l)] = [operands[0], operands[1]];
+    let (dtype, (out, inner)) = (x.dtype(), w_l.shape().dims2()?);
+    let rows = leading(x_l).iter().product();
+    let y = by_real!(dtype, T => {
+        let (x, w) = (read::<T>(x, x_l)?, read::<T>(w, w_l)?);
+        let w = Matrix::new(&w, out, inner).transposed();
+        let mut y = Matrix::new(&x, rows, inner).product(w);
+        match operands.get(2) {
+            Some(&(b, b_l)) if T::DTYPE == dtype => add_to_rows(&mut y, &read(b, b_l)?),
+            _ => {}
+        }
+        T::write(y, dtype)
+    });
+    match operands.get(2) {
+        Some(bias) if real_dtype(dtype) != Some(dtype) => add_to_halves(y, *bias),
+        _ => Ok(y),
     }
 }
 

@@ -99,7 +99,7 @@ pub fn scaled_dot_product_attention(
     mask: AttentionMask<'_>,
     scale: Option<f64>,
 ) -> Result<Tensor> {
-    attend([q, k, v], None, mask, scale, |_| None)
+    attend([q, k, v], None, mask, scale, drawn_by(None))
 }
 
 /// As [`scaled_dot_product_attention`], of whose probabilities `dropout` drops some, as PyTorch's

@@ -14,7 +14,7 @@ use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, bail};
 use super::on_card;
 use super::portable;
 use crate::kernel::conv::{self, Geometry, Settings};
-use crate::kernel::slices::{read, tensor, with};
+use crate::kernel::slices::{read, tensor, with, with2};
 use crate::kernel::{Real, by_real};
 use crate::nn::ops::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
 use crate::nn::record::{self, Work};
@@ -80,6 +80,19 @@ impl Conv {
     fn geometry(&self, x: &Layout, w: &Layout) -> Result<Geometry> {
         Geometry::new(self.name, x, w, self.settings)
     }
+
+    fn forward(&self, operands: &[Operand<'_, CpuStorage>]) -> Result<CpuStorage> {
+        let ((x, x_l), (w, w_l)) = (operands[0], operands[1]);
+        let (g, dtype) = (self.geometry(x_l, w_l)?, x.dtype());
+        for (parameter, _) in &operands[1..] {
+            check_dtype(self.name, dtype, ("a parameter", parameter.dtype()))?;
+        }
+        by_real!(dtype, T => {
+            let bias = operands.get(2).map(|(b, b_l)| read::<T>(b, b_l)).transpose()?;
+            let (x, w) = (read::<T>(x, x_l)?, read::<T>(w, w_l)?);
+            Ok(T::write(conv::forward(&g, &x, &w, bias.as_deref()), dtype))
+        })
+    }
 }
 
 /// The operands are an input, a weight and, if there are three, a bias.
@@ -93,16 +106,7 @@ impl<const N: usize> Operation<N> for Conv {
     }
 
     fn cpu(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<CpuStorage> {
-        let ((x, x_l), (w, w_l)) = (operands[0], operands[1]);
-        let (g, dtype) = (self.geometry(x_l, w_l)?, x.dtype());
-        for (parameter, _) in &operands[1..] {
-            check_dtype(self.name, dtype, ("a parameter", parameter.dtype()))?;
-        }
-        by_real!(dtype, T => {
-            let bias = operands.get(2).map(|(b, b_l)| read::<T>(b, b_l)).transpose()?;
-            let (x, w) = (read::<T>(x, x_l)?, read::<T>(w, w_l)?);
-            Ok(T::write(conv::forward(&g, &x, &w, bias.as_deref()), dtype))
-        })
+        self.forward(&operands)
     }
 
     #[cfg(feature = "cudnn")]
@@ -155,15 +159,21 @@ impl<const N: usize> Operation<N> for Conv {
                 }
             });
         }
-        by_real!(x.dtype(), T => with(grad, |grad: &[T]| each_wanted(wanted, |place| {
-            let values = match place {
-                0 => with(w, |w: &[T]| Ok(conv::input_gradient(&g, w, grad)))?,
-                1 => with(x, |x: &[T]| Ok(conv::weight_gradient(&g, x, grad)))?,
-                _ => conv::bias_gradient(&g, grad),
-            };
-            tensor(values, operands[place].shape(), x.dtype())
-        })))
+        each_wanted(wanted, |place| gradient(&g, place, [x, w, grad], operands[place].shape()))
     }
+}
+
+/// That of an operand on the CPU.
+fn gradient(g: &Geometry, place: usize, tensors: [&Tensor; 3], shape: &Shape) -> Result<Tensor> {
+    let [x, w, grad] = tensors;
+    by_real!(x.dtype(), T => {
+        let values = match place {
+            0 => with2([w, grad], |w: &[T], grad: &[T]| Ok(conv::input_gradient(g, w, grad)))?,
+            1 => with2([x, grad], |x: &[T], grad: &[T]| Ok(conv::weight_gradient(g, x, grad)))?,
+            _ => with(grad, |grad: &[T]| Ok(conv::bias_gradient(g, grad)))?,
+        };
+        tensor(values, shape, x.dtype())
+    })
 }
 
 /// candle's own convolution, detached.

@@ -51,17 +51,30 @@ fn check_scales(
     Ok(())
 }
 
-/// Which of input, weight and bias are wanted; operands that do not exist are not.
-fn three<const N: usize>(wanted: [bool; N]) -> [bool; 3] {
-    std::array::from_fn(|place| wanted.get(place).is_some_and(|wanted| *wanted))
+/// Which of three operands are wanted; those that do not exist are not.
+fn three(wanted: &[bool]) -> [bool; 3] {
+    let mut three = [false; 3];
+    for (to, wanted) in three.iter_mut().zip(wanted) {
+        *to = *wanted;
+    }
+    three
+}
+
+/// The gradients of as many operands as there are.
+fn of_operands<const N: usize>(mut gradients: [Option<Tensor>; 3]) -> [Option<Tensor>; N] {
+    let mut found = [const { None }; N];
+    for (found, gradient) in found.iter_mut().zip(&mut gradients) {
+        *found = gradient.take();
+    }
+    found
 }
 
 /// The gradients of input, weight and bias, as far as they exist, in the operands' shapes.
-fn tensors<T: Element, const N: usize>(
+fn tensors<T: Element>(
     mut gradients: [Option<Vec<T>>; 3],
-    operands: [&Tensor; N],
-) -> Result<[Option<Tensor>; N]> {
-    let mut tensors = [const { None }; N];
+    operands: &[&Tensor],
+) -> Result<[Option<Tensor>; 3]> {
+    let mut tensors = [const { None }; 3];
     for ((to, operand), elements) in tensors.iter_mut().zip(operands).zip(&mut gradients) {
         let elements = elements.take();
         *to = elements.map(|e| Tensor::from_vec(e, operand.shape(), &Device::Cpu)).transpose()?;

@@ -123,7 +123,7 @@ impl<const N: usize> Operation<N> for PlanesOnCard {
         wanted: [bool; N],
     ) -> Result<[Option<Tensor>; N]> {
         let or_grad = |place| operands.get(place).copied().unwrap_or(grad);
-        let wanted = three(wanted);
+        let wanted = three(&wanted);
         let tensors = [or_grad(0), or_grad(1), or_grad(2), grad];
         let storages = on_card(tensors, |device, [first, second, third, grad]| {
             let given = self.given(&[first, second, third][..N])?;

@@ -3,7 +3,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Tensor, WithDType};
 
-use super::{Affine, plane_sum_op, tensors, three};
+use super::{Affine, of_operands, plane_sum_op, tensors, three};
 use crate::kernel::by_element;
 use crate::kernel::norm::by_planes::ByPlanes;
 use crate::kernel::slices::{read, with2};
@@ -52,6 +52,22 @@ impl<const N: usize> Operation<N> for PlaneNorm {
     }
 
     fn cpu(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<CpuStorage> {
+        self.forward(&operands)
+    }
+
+    fn gradients(
+        &self,
+        operands: [&Tensor; N],
+        _: &Tensor,
+        grad: &Tensor,
+        wanted: [bool; N],
+    ) -> Result<[Option<Tensor>; N]> {
+        self.backward(&operands, grad, three(&wanted)).map(of_operands)
+    }
+}
+
+impl PlaneNorm {
+    fn forward(&self, operands: &[Operand<'_, CpuStorage>]) -> Result<CpuStorage> {
         let (x, layout) = operands[0];
         by_element!(x.dtype(), NAME, T => {
             let channels =
@@ -65,14 +81,13 @@ impl<const N: usize> Operation<N> for PlaneNorm {
         })
     }
 
-    fn gradients(
+    fn backward(
         &self,
-        operands: [&Tensor; N],
-        _: &Tensor,
+        operands: &[&Tensor],
         grad: &Tensor,
-        wanted: [bool; N],
-    ) -> Result<[Option<Tensor>; N]> {
-        let (x, wanted) = (operands[0], three(wanted));
+        wanted: [bool; 3],
+    ) -> Result<[Option<Tensor>; 3]> {
+        let x = operands[0];
         by_element!(x.dtype(), NAME, T => {
             let run = |x: &[T], affine: [Option<&[T]>; 2], grad: &[T]| match self.rectifies {
                 false => self.by.backward(x, affine, grad, wanted),

@@ -6,7 +6,7 @@ use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Device, Layout, Result, Shape, Tensor, WithDType};
 
-use super::Affine;
+use super::{Affine, of_operands, three};
 use crate::kernel::by_element;
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda;
@@ -45,6 +45,22 @@ impl<const N: usize> Operation<N> for PlaneNormSum {
     }
 
     fn cpu(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<CpuStorage> {
+        self.forward(&operands)
+    }
+
+    fn gradients(
+        &self,
+        operands: [&Tensor; N],
+        _: &Tensor,
+        grad: &Tensor,
+        wanted: [bool; N],
+    ) -> Result<[Option<Tensor>; N]> {
+        self.backward(&operands, grad, three(&wanted)).map(of_operands)
+    }
+}
+
+impl PlaneNormSum {
+    fn forward(&self, operands: &[Operand<'_, CpuStorage>]) -> Result<CpuStorage> {
         let [(x, x_l), (residual, residual_l)] = [operands[0], operands[1]];
         by_element!(x.dtype(), NAME, T => {
             let both = operands.get(2).map(|&(s, l)| read::<T>(s, l)).transpose()?;
@@ -55,17 +71,16 @@ impl<const N: usize> Operation<N> for PlaneNormSum {
     }
 
     /// First that of the sum, which is the residual's, and from it the others.
-    fn gradients(
+    fn backward(
         &self,
-        operands: [&Tensor; N],
-        _: &Tensor,
+        operands: &[&Tensor],
         grad: &Tensor,
-        wanted: [bool; N],
-    ) -> Result<[Option<Tensor>; N]> {
+        wanted: [bool; 3],
+    ) -> Result<[Option<Tensor>; 3]> {
         let (x, residual, both) = (operands[0], operands[1], operands.get(2));
-        let scaled = wanted.get(2).is_some_and(|wanted| *wanted);
+        let scaled = wanted[2];
         by_element!(x.dtype(), NAME, T => {
-            let mut gradients = [const { None }; N];
+            let mut gradients = [const { None }; 3];
             let run = |both: Option<&[T]>| {
                 let affine = halves(both);
                 with3([x, residual, grad], |x: &[T], residual: &[T], grad: &[T]| {

@@ -7,7 +7,7 @@ use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, D, Result, Tensor, WithDType};
 
-use super::{check_eps, check_scales, tensors, three};
+use super::{check_eps, check_scales, of_operands, tensors, three};
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::{on_card, operand, rows as card, sums, tensor};
 use crate::kernel::norm::Center;
@@ -95,15 +95,7 @@ impl<const N: usize> Operation<N> for RowNorm {
     }
 
     fn cpu(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<CpuStorage> {
-        let ((x, x_l), (w, w_l)) = (operands[0], operands[1]);
-        by_element!(x.dtype(), NAME, T => {
-            let (x, w) = (read::<T>(x, x_l)?, read::<T>(w, w_l)?);
-            let bias = operands.get(2).map(|(b, b_l)| read::<T>(b, b_l)).transpose()?;
-            let (y, stats) = rows::forward(&x, &w, bias.as_deref(), self.eps, self.center);
-            // Set once: an operation runs forward once.
-            let _ = self.stats.set(stats);
-            Ok(T::to_cpu_storage_owned(y))
-        })
+        self.forward(&operands)
     }
 
     #[cfg(feature = "cuda")]
@@ -124,13 +116,35 @@ impl<const N: usize> Operation<N> for RowNorm {
         grad: &Tensor,
         wanted: [bool; N],
     ) -> Result<[Option<Tensor>; N]> {
-        let (x, w) = (operands[0], operands[1]);
         #[cfg(feature = "cuda")]
         if let Some(stats) = self.on_card.get() {
-            return self.gradients_on_card(operands, grad, stats, three(wanted));
+            return self.gradients_on_card(operands, grad, stats, three(&wanted));
         }
+        self.backward(&operands, grad, three(&wanted)).map(of_operands)
+    }
+}
+
+impl RowNorm {
+    fn forward(&self, operands: &[Operand<'_, CpuStorage>]) -> Result<CpuStorage> {
+        let ((x, x_l), (w, w_l)) = (operands[0], operands[1]);
+        by_element!(x.dtype(), NAME, T => {
+            let (x, w) = (read::<T>(x, x_l)?, read::<T>(w, w_l)?);
+            let bias = operands.get(2).map(|(b, b_l)| read::<T>(b, b_l)).transpose()?;
+            let (y, stats) = rows::forward(&x, &w, bias.as_deref(), self.eps, self.center);
+            // Set once: an operation runs forward once.
+            let _ = self.stats.set(stats);
+            Ok(T::to_cpu_storage_owned(y))
+        })
+    }
+
+    fn backward(
+        &self,
+        operands: &[&Tensor],
+        grad: &Tensor,
+        wanted: [bool; 3],
+    ) -> Result<[Option<Tensor>; 3]> {
+        let (x, w) = (operands[0], operands[1]);
         let stats = self.stats.get().map_or(&[] as &[_], Vec::as_slice);
-        let wanted = three(wanted);
         by_element!(x.dtype(), NAME, T => {
             let found = with3([x, w, grad], |x: &[T], w: &[T], grad: &[T]| {
                 Ok(rows::backward(x, w, grad, stats, self.center, wanted))
