@@ -1,7 +1,6 @@
 //! Policies made of others, from data: what they hold stands under `of`, or under `parts`.
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::{Value, json};
 
 use super::all_trained::AllTrainedSettings;
@@ -65,7 +64,7 @@ pub(in crate::policy) static LISTED: &[Listed] = &[
         "monotone",
         "what a policy froze stays frozen",
         || json!({ "of": { "policy": "linear" } }),
-        |settings, build| Ok(Box::new(build(read::<Of>(settings)?.of)?.monotone())),
+        |mut settings, build| Ok(Box::new(build(read(&mut settings, "of")?)?.monotone())),
     ),
     Listed::combinator(
         "every",
@@ -83,20 +82,17 @@ pub(in crate::policy) static LISTED: &[Listed] = &[
         "early-stop",
         "ends the run when a policy has frozen everything (GradES)",
         || json!({ "of": { "policy": "linear" } }),
-        |settings, build| {
-            Ok(Box::new(build(read::<Of>(settings)?.of)?.early_stop_when_all_frozen()))
+        |mut settings, build| {
+            Ok(Box::new(build(read(&mut settings, "of")?)?.early_stop_when_all_frozen()))
         },
     ),
 ];
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Of {
-    of: Value,
-}
-
-fn read<T: DeserializeOwned>(settings: Value) -> Result<T, Fault> {
-    Ok(serde_json::from_value(settings)?)
+/// Takes a setting. There are no others than those with defaults.
+fn read<T: DeserializeOwned>(settings: &mut Value, name: &'static str) -> Result<T, Fault> {
+    let setting = settings.as_object_mut().and_then(|settings| settings.remove(name));
+    let setting = setting.ok_or_else(|| serde_json::Error::missing_field(name))?;
+    Ok(serde_json::from_value(setting)?)
 }
 
 fn boxed(policy: Result<impl crate::policy::Policy + Send + 'static>) -> Result<Boxed, Fault> {
@@ -104,77 +100,45 @@ fn boxed(policy: Result<impl crate::policy::Policy + Send + 'static>) -> Result<
 }
 
 fn with_share(
-    settings: Value,
+    mut settings: Value,
     build: Build,
     make: fn(Boxed, f64) -> Result<Boxed, Fault>,
 ) -> Result<Boxed, Fault> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Share {
-        share: f64,
-        of: Value,
-    }
-    let Share { share, of } = read(settings)?;
+    let (share, of) = (read(&mut settings, "share")?, read(&mut settings, "of")?);
     make(build(of)?, share)
 }
 
-fn only(settings: Value, build: Build) -> Result<Boxed, Fault> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Pattern {
-        pattern: String,
-        of: Value,
-    }
-    let Pattern { pattern, of } = read(settings)?;
+fn only(mut settings: Value, build: Build) -> Result<Boxed, Fault> {
+    let pattern: String = read(&mut settings, "pattern")?;
+    let of = read(&mut settings, "of")?;
     boxed(build(of)?.only(pattern))
 }
 
-fn every(settings: Value, build: Build) -> Result<Boxed, Fault> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Steps {
-        steps: usize,
-        of: Value,
-    }
-    let Steps { steps, of } = read(settings)?;
+fn every(mut settings: Value, build: Build) -> Result<Boxed, Fault> {
+    let (steps, of) = (read(&mut settings, "steps")?, read(&mut settings, "of")?);
     boxed(build(of)?.every(steps))
 }
 
-fn unfreeze_on(settings: Value, build: Build) -> Result<Boxed, Fault> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct At {
-        at: Vec<f64>,
-        of: Value,
-    }
-    let At { at, of } = read(settings)?;
+fn unfreeze_on(mut settings: Value, build: Build) -> Result<Boxed, Fault> {
+    let at: Vec<f64> = read(&mut settings, "at")?;
+    let of = read(&mut settings, "of")?;
     boxed(build(of)?.unfreeze_on(at))
 }
 
 fn several(
-    settings: Value,
+    mut settings: Value,
     build: Build,
     name: &str,
     join: fn(Boxed, Boxed) -> Boxed,
 ) -> Result<Boxed, Fault> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Several {
-        of: Vec<Value>,
-    }
-    let policies: Vec<Boxed> =
-        read::<Several>(settings)?.of.into_iter().map(build).collect::<Result<_>>()?;
+    let policies: Vec<Value> = read(&mut settings, "of")?;
+    let policies: Vec<Boxed> = policies.into_iter().map(build).collect::<Result<_>>()?;
     let joined = policies.into_iter().reduce(join);
     Ok(joined.ok_or_else(|| Error::policy(name, "`of` is empty; list one policy at least"))?)
 }
 
-fn then(settings: Value, build: Build) -> Result<Boxed, Fault> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Parts {
-        parts: Vec<Value>,
-    }
-    let parts = read::<Parts>(settings)?.parts;
+fn then(mut settings: Value, build: Build) -> Result<Boxed, Fault> {
+    let parts: Vec<Value> = read(&mut settings, "parts")?;
     let (count, mut policies, mut ends) = (parts.len(), Vec::new(), Vec::new());
     for (at, mut part) in parts.into_iter().enumerate() {
         let until = part.as_object_mut().and_then(|part| part.remove("until"));
