@@ -31,10 +31,14 @@ pub trait Settings: Serialize + DeserializeOwned + Default {
 /// `name(setting=value, ..)`, with all settings in alphabetical order, each value as `text` writes it.
 pub(crate) fn described_by<S: Settings>(settings: &S, text: impl Fn(&Value) -> String) -> String {
     let values = serde_json::to_value(settings).unwrap_or_default();
+    with_values(S::NAME, &values, &text)
+}
+
+fn with_values(name: &str, values: &Value, text: &dyn Fn(&Value) -> String) -> String {
     let values = values.as_object().into_iter().flatten();
     let values: Vec<String> =
         values.map(|(name, value)| format!("{name}={}", text(value))).collect();
-    format!("{}({})", S::NAME, values.join(", "))
+    format!("{name}({})", values.join(", "))
 }
 
 /// As [`described_by`], with values as JSON.

@@ -230,7 +230,7 @@ impl Policy for Budget {
     fn load_state(&mut self, state: &Value) -> Result<()> {
         let refuse = |why: String| Error::PolicyState { policy: self.describe(), why };
         let State { costs, rounds, drops } =
-            State::deserialize(state).map_err(|error| refuse(error.to_string()))?;
+            serde_json::from_value(state.clone()).map_err(|error| refuse(error.to_string()))?;
         if rounds == 0 {
             return Err(refuse("it looks in no round".into()));
         }

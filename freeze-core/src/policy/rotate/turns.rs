@@ -1,6 +1,5 @@
 //! Turns of equal length, counted in optimizer steps over the whole run.
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result, at_least_1};
@@ -85,7 +84,8 @@ impl Turns {
     /// else.
     pub(super) fn load(&mut self, state: &Value, policy: impl FnOnce() -> String) -> Result<()> {
         let begun = state.as_object().filter(|state| state.len() == 1);
-        let begun = begun.and_then(|state| Option::deserialize(state.get("begun")?).ok());
+        let begun =
+            begun.and_then(|state| serde_json::from_value(state.get("begun")?.clone()).ok());
         match begun {
             Some(begun) => {
                 self.begun = begun;

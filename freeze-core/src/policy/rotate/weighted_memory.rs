@@ -22,7 +22,8 @@ pub(super) struct Memory {
 impl Memory {
     /// A saved memory, or why it is none.
     pub(super) fn loaded(saved: &Value) -> std::result::Result<Self, String> {
-        let memory = Self::deserialize(saved).map_err(|error| error.to_string())?;
+        let memory: Self =
+            serde_json::from_value(saved.clone()).map_err(|error| error.to_string())?;
         match memory.leaves.iter().find(|(_, score)| **score < 0.0) {
             None => Ok(memory),
             Some((leaf, score)) => Err(format!("the score of leaf {leaf} is {score}")),
