@@ -39,9 +39,10 @@ impl Policy for Led {
     fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
         let Self { policy, group } = self;
         let bytes = group.spread("the decision of the policy", || {
-            to_bytes(&told(policy.decide(at, base)?)?).map_err(Error::training)
+            let decision = policy.decide(at, base)?;
+            to_bytes(&decision).map_err(Error::training)
         })?;
-        understood(from_bytes(&bytes).map_err(Error::training)?)
+        from_bytes(&bytes).map_err(Error::training)
     }
 
     fn describe(&self) -> String {
@@ -55,21 +56,4 @@ impl Policy for Led {
     fn load_state(&mut self, state: &serde_json::Value) -> Result<()> {
         self.policy.load_state(state)
     }
-}
-
-/// A decision as JSON, but for its metrics, which may be NaN.
-type Told = (String, Vec<(String, f64)>);
-
-fn told(mut decision: Decision) -> Result<Told> {
-    let metrics = std::mem::take(&mut decision.metrics).into_iter().collect();
-    Ok((serde_json::to_value(&decision).map_err(unread)?.to_string(), metrics))
-}
-
-fn understood((json, metrics): Told) -> Result<Decision> {
-    let decision: Decision = json.parse().and_then(serde_json::from_value).map_err(unread)?;
-    Ok(Decision { metrics: metrics.into_iter().collect(), ..decision })
-}
-
-fn unread(error: serde_json::Error) -> Error {
-    Error::training(error.to_string())
 }
