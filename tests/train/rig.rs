@@ -8,6 +8,7 @@ use freeze_core::init::Seeded;
 use freeze_core::nn::{BatchNorm, Dropout, batch_norm};
 use freeze_core::optim::{AdamW, GradClip, lr};
 use freeze_core::{Epoch, Freezable, LayerFreezing, Training};
+use proptest::test_runner::{Config, FileFailurePersistence};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -169,5 +170,16 @@ pub fn assert_same(left: &[(String, Vec<u32>)], right: &[(String, Vec<u32>)], co
     assert_eq!(left.len(), right.len(), "{context}");
     for ((name, left), (other, right)) in left.iter().zip(right) {
         assert!(name == other && left == right, "{context}: `{name}` differs");
+    }
+}
+
+/// As many random cases as `PROPTEST_CASES` says, or 48; the seeds of failures are kept in a file beside the test and
+/// tried first.
+pub fn random_cases(seeds: &'static str) -> Config {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
+    Config {
+        cases: cases.unwrap_or(48),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(seeds))),
+        ..Config::default()
     }
 }

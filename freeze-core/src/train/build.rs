@@ -139,7 +139,8 @@ impl<M: Freezable> Training<M> {
         K: MetricSink + 'static,
     {
         let policy = policy.into().boxed(&self.lost);
-        Self { policy: Some(policy), ..self }
+        let clock = Clock { asked: false, ..self.clock };
+        Self { policy: Some(policy), clock, ..self }
     }
 
     /// Sets the share of each optimizer's own learning rate as a function of progress: see

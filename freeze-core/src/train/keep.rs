@@ -110,22 +110,17 @@ impl<M: Freezable> Training<M> {
     }
 
     pub(super) fn save_if_due(&mut self) -> Result<Option<PathBuf>> {
-        self.saved_by_first(Self::saves_now, Self::save_own_if_due)
+        self.saved_by_first(Self::saves_now, |run| match run.manager.clone() {
+            Some(manager) => manager.save(run.parts()).map(Some),
+            None => Ok(None),
+        })
     }
 
     fn saves_now(&self) -> Result<bool> {
         match &self.manager {
+            // The final state is always saved.
             Some(manager) => Ok(self.clock.is_over() || manager.is_due(self.clock.elapsed())?),
             None => Ok(false),
-        }
-    }
-
-    fn save_own_if_due(&mut self) -> Result<Option<PathBuf>> {
-        match self.manager.clone() {
-            // The final state is always saved.
-            Some(manager) if self.clock.is_over() => manager.save(self.parts()).map(Some),
-            Some(manager) => manager.save_if_due(self.parts()),
-            None => Ok(None),
         }
     }
 

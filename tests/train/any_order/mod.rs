@@ -8,19 +8,14 @@ mod real;
 mod turn;
 
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
 
+use crate::rig::random_cases;
 use plain::Plain;
 use real::Real;
 use turn::{Turn, turns};
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(48),
-        // Seeds of failures are kept beside the test and tried first.
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/train/any_order/seeds.txt"))),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(random_cases("tests/train/any_order/seeds.txt"))]
 
     #[test]
     fn any_order_of_turns_is_what_the_plain_run_makes_of_it(turns in turns()) {

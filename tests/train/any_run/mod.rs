@@ -4,19 +4,17 @@
 mod drive;
 mod settings;
 
+use candle_nn::loss::cross_entropy;
+use freeze_core::policy::from_text;
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
 
+use crate::cache::net::{SAMPLES, SIZE, batch};
+use crate::rig::random_cases;
 use drive::{Turn, courses, turns};
 use settings::{POLICIES, Settings, Way, settings, way};
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(48),
-        // Seeds of failures are kept beside the test and tried first.
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/train/any_run/seeds.txt"))),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(random_cases("tests/train/any_run/seeds.txt"))]
 
     #[test]
     fn a_run_that_is_disturbed_anywhere_is_the_run_left_alone(
@@ -56,6 +54,43 @@ fn turns_that_were_hard() {
         let turns = [(0, Turn::FreezeFront(0)), (0, Turn::Save), (0, Turn::Back)];
         check(&by(name), &plain, &turns);
     }
+}
+
+#[test]
+fn an_epoch_without_a_batch_left_comes_once_after_a_resume() -> freeze_core::Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("run");
+    let mut run = settings::run(&Settings::default(), &Way::default(), None, 1)?;
+    let epoch = run.next_epoch()?.expect("an epoch");
+    for which in epoch.shuffled(SAMPLES, SIZE) {
+        let (keys, xs, ys) = batch(&which)?;
+        let scores = run.forward(&keys, xs, &())?;
+        run.step(&cross_entropy(&scores, &ys)?)?;
+    }
+    for _ in 0..2 {
+        let forgotten = run.next_epoch().expect_err("the end is to come").to_string();
+        assert!(forgotten.contains("call `epoch_end`"), "{forgotten}");
+        run.save(&path)?;
+        run.resume_from(&path)?;
+        let same = run.next_epoch()?.expect("the same epoch");
+        assert_eq!((same.index, same.shuffled(SAMPLES, SIZE).count()), (0, 0));
+    }
+    run.epoch_end([])?;
+    assert_eq!(run.next_epoch()?.expect("an epoch").index, 1);
+    Ok(())
+}
+
+#[test]
+fn a_policy_that_replaces_another_before_the_first_step_is_asked() -> freeze_core::Result<()> {
+    let mut run = settings::run(&Settings::default(), &Way::default(), None, 1)?;
+    run.next_epoch()?;
+    assert!(run.freezer().plan().states().iter().all(|state| !state.is_frozen()));
+    let front = r#"freeze-at:milestones=[{"at":{"share":0.0},"freeze":{"up-to":"blocks.0"}}]"#;
+    run = run.policy(from_text(front)?);
+    run.next_epoch()?;
+    let frozen = run.freezer().plan().states().iter().filter(|state| state.is_frozen()).count();
+    assert_eq!(frozen, 2);
+    Ok(())
 }
 
 #[track_caller]

@@ -17,7 +17,7 @@ impl<M: Freezable> Training<M> {
     ) -> Result<Option<PathBuf>> {
         let Some(group) = self.group().cloned() else {
             self.clock.drawn.clear();
-            return save(self);
+            return if due(self)? { save(self) } else { Ok(None) };
         };
         let due = group.spread("whether a checkpoint is due", || Ok(vec![u8::from(due(self)?)]))?;
         if due != [1] {
