@@ -85,6 +85,7 @@ fn half_precision_is_single_precision_rounded() -> Result<()> {
             let mut half_opt = AdamW::new(vec![half.clone()], config.clone())?;
             half_opt.set_master_weights(masters);
             let mut single_opt = AdamW::new(vec![single.clone()], config)?;
+            let mut moved = false;
             for _ in 0..6 {
                 let grad = Tensor::randn(0f32, 1., len, &CPU)?.to_dtype(dtype)?;
                 half_opt.step(&store([(&half, grad.clone())]))?;
@@ -92,11 +93,13 @@ fn half_precision_is_single_precision_rounded() -> Result<()> {
                 if masters == MasterWeights::None {
                     single.set(&single.to_dtype(dtype)?.to_dtype(DType::F32)?)?;
                 }
+                let ours = half.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+                let rounded = single.to_dtype(dtype)?.to_dtype(DType::F32)?;
+                assert_eq!(ours, rounded.to_vec1::<f32>()?, "{len} of {dtype:?}");
+                // One element may come back to where it began.
+                moved |= ours != start.to_dtype(DType::F32)?.to_vec1::<f32>()?;
             }
-            let single = single.to_dtype(dtype)?.to_dtype(DType::F32)?;
-            let half = half.to_dtype(DType::F32)?;
-            assert_eq!(half.to_vec1::<f32>()?, single.to_vec1::<f32>()?, "{len} of {dtype:?}");
-            assert_ne!(half.to_vec1::<f32>()?, start.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+            assert!(moved, "{len} of {dtype:?}");
             assert_eq!(half_opt.state_bytes(), bytes * len, "the moments stand in f32");
         }
     }
