@@ -5,6 +5,7 @@ use std::path::Path;
 use freeze_core::checkpoint::{Checkpoint, Manager, verify};
 use freeze_core::{Elapsed, Freezer, Result};
 
+use crate::craft::Parts;
 use crate::rig::{Kind, Net, Run, When, tensors};
 
 fn net(seed: u64) -> Result<Freezer<Net>> {
@@ -85,6 +86,31 @@ fn what_was_just_saved_is_never_removed() -> Result<()> {
     assert!(manager.resume(Checkpoint::of(&mut run))?.is_none());
     let path = save(&manager, &mut run, Elapsed::new(1, 5))?;
     assert_eq!(manager.latest()?.path, Some(path));
+    Ok(())
+}
+
+/// What is whole, and cannot be read here, is neither passed over nor replaced.
+#[test]
+fn a_run_does_not_begin_anew_beside_what_is_whole() -> Result<()> {
+    for (format, says) in [("99", "format 99"), ("1", "format 1")] {
+        let dir = used()?;
+        let manager = Manager::new(dir.path())?;
+        let last = manager.checkpoints()?.pop().expect("a checkpoint");
+        let mut parts = Parts::of(&std::fs::read(&last).expect("a file"));
+        parts.set("freeze.format", format.to_string());
+        std::fs::write(&last, parts.to_bytes()).expect("a file");
+        let mut run = net(2)?;
+        let before = tensors(run.whole())?;
+        assert_says(manager.resume(Checkpoint::of(&mut run)), says);
+        assert_eq!(tensors(run.whole())?, before);
+    }
+    // What cannot be read at all: passed over if another is whole.
+    let dir = tempfile::tempdir().expect("a folder");
+    let (manager, mut run) = (Manager::new(dir.path())?, net(2)?);
+    let path = dir.path().join("epoch-000002-step-0000000000.safetensors");
+    std::fs::create_dir(path).expect("a folder");
+    assert_says(manager.resume(Checkpoint::of(&mut run)), "cannot read");
+    save(&manager.clone().replace_later(), &mut run, Elapsed::new(1, 9))?;
     Ok(())
 }
 

@@ -1,9 +1,9 @@
 //! Ranks that differ, fail or leave: an error on every rank that names the one.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::ParamsAdamW;
 use freeze_core::optim::{AdamW, GradClip, ParamsSgd, Sgd};
-use freeze_core::parallel::Group;
+use freeze_core::parallel::{Group, Parallel};
 use freeze_core::train::OnNonFinite;
 use freeze_core::{Error, FreezePlan, LayerFreezing, Result, Training};
 
@@ -150,11 +150,16 @@ fn a_rank_that_ends_early_leaves_or_panics_is_named() {
         ),
         (|_| panic!("on purpose"), "", "rank 1: it left the others: it panicked"),
     ];
-    for (act, own, others) in rows {
+    for ((act, own, others), within) in rows.into_iter().flat_map(|row| [(row, false), (row, true)])
+    {
         let said = on_ranks(3, |group| {
             let rank = group.rank();
             let all = || {
-                let mut run = plain(DType::F32)?.parallel(group);
+                let mut ranks = Parallel::new(group);
+                if within {
+                    ranks = ranks.within_backward(100)?;
+                }
+                let mut run = plain(DType::F32)?.parallel(ranks);
                 drive(&mut run, |run| {
                     if rank == 1 && run.elapsed().step == 3 {
                         act(run)?;
@@ -167,7 +172,26 @@ fn a_rank_that_ends_early_leaves_or_panics_is_named() {
         });
         for (rank, said) in said.iter().enumerate() {
             let words = if rank == 1 { own } else { others };
-            assert!(said.contains(words), "rank {rank}: {said}");
+            assert!(said.contains(words), "rank {rank}, within the backward: {within}: {said}");
+        }
+    }
+}
+
+/// As alone: a loss of which no rank reaches anything.
+#[test]
+fn a_loss_that_reaches_nothing_on_any_rank_is_an_error_on_all() {
+    type Change = fn(Parallel) -> Result<Parallel>;
+    let rows: [(usize, Change); 3] = [(1, Ok), (2, Ok), (1, |ranks| ranks.within_backward(100))];
+    for (accumulate, change) in rows {
+        let said = errors(2, |group| {
+            let ranks = change(Parallel::new(group))?;
+            let mut run = plain(DType::F32)?.accumulate(accumulate)?.parallel(ranks);
+            run.next_epoch()?;
+            let apart = Tensor::new(1f32, &Device::Cpu)?;
+            (0..accumulate).try_for_each(|_| run.step(&apart).map(drop))
+        });
+        for said in said {
+            assert!(said.contains("no gradient reached"), "{accumulate}: {said}");
         }
     }
 }

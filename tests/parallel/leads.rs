@@ -80,6 +80,22 @@ fn the_decision_of_rank_0_is_that_of_all() -> Result<()> {
     Ok(())
 }
 
+/// A policy that comes when the ranks have met.
+#[test]
+fn rank_0_is_asked_of_a_policy_that_replaces_another() -> Result<()> {
+    let ends: Vec<Result<_>> = on_ranks(2, |group| {
+        let mut first = run(&group, 100)?.policy(LayerFreezing::new(0.5, 0.0)?);
+        first.next_epoch()?;
+        let mut run = first.policy(OfItsOwn { rank: group.rank(), seen: 0, fails_at: 100 });
+        drive(&mut run, |_| Ok(true))?;
+        Ok(run.freezer().plan().frozen_leaves())
+    });
+    for end in ends {
+        assert_eq!(end?, 1);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_policy_that_fails_on_rank_0_fails_everywhere() {
     for (rank, end) in

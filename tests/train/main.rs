@@ -3,6 +3,7 @@
 mod any_order;
 mod any_run;
 mod cache;
+mod changed;
 mod compare;
 mod decide;
 mod equal;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device};
-use candle_nn::{Linear, VarBuilder, linear};
+use candle_nn::{Linear, Optimizer, VarBuilder, linear};
 use freeze_core::checkpoint::Manager;
 use freeze_core::init::Seeded;
 use freeze_core::optim::{AdamW, PerParam};
@@ -170,5 +170,34 @@ fn a_model_without_parameters_and_a_policy_with_nothing_to_freeze() -> Result<()
     let alone = candle_core::Tensor::new(1f32, &Device::Cpu)?;
     let error = run.step(&alone).expect_err("nothing to train").to_string();
     assert!(error.contains("no variables at all"), "{error}");
+    Ok(())
+}
+
+/// A penalty on all weights gives frozen ones a gradient, and candle's optimizer knows no plan.
+#[test]
+fn what_is_frozen_stays_whatever_the_optimizer() -> Result<()> {
+    let rows: [fn(Training<Net>) -> Training<Net>; 2] = [|run| run, Training::update_in_backward];
+    for change in rows {
+        let run = Training::new(Net::new(1)?)?
+            .optimizer(|vars| {
+                let vars = vars.into_iter().map(|var| var.var).collect();
+                Ok(candle_nn::SGD::new(vars, 0.1)?)
+            })?
+            .length(1, 2)?;
+        let mut run = change(run);
+        run.freeze_front(1)?;
+        run.next_epoch()?;
+        let before = weights(&run);
+        for which in [[0, 1], [2, 3]] {
+            let mut sum = loss(&run, &which)?;
+            for (_, var) in run.freezer().named_vars() {
+                sum = (sum + var.sqr()?.sum_all()?)?;
+            }
+            run.step(&sum)?;
+        }
+        let after = weights(&run);
+        assert_eq!(after[..2], before[..2], "the stem");
+        assert_ne!(after.last(), before.last(), "the head");
+    }
     Ok(())
 }

@@ -162,11 +162,14 @@ fn optimizers_by_pattern_share_one_clip_and_keep_their_own_rates() -> Result<()>
 
 #[test]
 fn a_leaf_that_the_loss_does_not_reach_is_found_once() -> Result<()> {
-    for policy in [false, true] {
+    for policy in ["none", "at epochs", "between steps"] {
         let mut run = plain()?;
-        if policy {
-            run = run.policy(LayerFreezing::new(0.9, 0.0)?);
-        }
+        let linear = LayerFreezing::new(0.9, 0.0)?;
+        run = match policy {
+            "none" => run,
+            "at epochs" => run.policy(linear),
+            _ => run.policy(linear.every_steps(1)?),
+        };
         let mut findings = Vec::new();
         while let Some(epoch) = run.next_epoch()? {
             for _ in epoch.in_order(SAMPLES, SIZE) {

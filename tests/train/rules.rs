@@ -303,6 +303,16 @@ fn before_the_first_step_it_sees_tensors_a_probe_and_costs() -> Result {
     assert_same(&weights(&with_costs), &weights(&plain), "after a calibration");
     assert_eq!(updates(&with_costs)?, updates(&plain)?);
 
+    // An optimizer of which this loss reaches nothing has no update to measure.
+    let optimizer = |vars| AdamW::with_names(vars, params());
+    let mut parts = Training::new(Net::new(1)?)?
+        .optimizer_for("head", optimizer)?
+        .optimizer(optimizer)?
+        .policy(Starts(Needs::COSTS, Arc::default()))
+        .costs_of(|net| net.head.weight().sqr()?.sum_all())
+        .length(1, BATCHES)?;
+    assert!(parts.next_epoch()?.is_some());
+
     let mut without = run()?.policy(Starts(Needs::OUTPUTS, Arc::default()));
     let error = without.next_epoch().expect_err("no probe").to_string();
     assert!(error.contains("give the run one by `probe`"), "{error}");

@@ -125,3 +125,40 @@ fn a_batch_left_between_its_losses_is_not_gone_past() -> Result<()> {
     run.epoch_end([])?;
     Ok(())
 }
+
+/// The loss of a part that is frozen whole reaches nothing, and the other part trains on.
+#[test]
+fn a_part_that_is_frozen_takes_its_turn_without_an_update() -> Result<()> {
+    type Change = fn(Training<Gan>) -> Result<Training<Gan>>;
+    let rows: [Change; 3] = [Ok, |run| run.accumulate(2), |run| Ok(run.update_in_backward())];
+    let noise = Tensor::new(&[[0.3f32, -0.2], [0.1, 0.4]], &Device::Cpu)?;
+    for change in rows {
+        let run = Training::new(gan()?)?.optimizer(|vars| AdamW::with_names(vars, params()))?;
+        let mut run = change(run.turns(2)?.length(1, 4)?)?;
+        run.freeze_front(1)?;
+        let before = bits(&run);
+        let mut updates = Vec::new();
+        while let Some(epoch) = run.next_epoch()? {
+            for _ in epoch.remaining(0..4) {
+                let of_generator = run.model().generator.forward(&noise)?.sqr()?.mean_all()?;
+                updates.push(run.step(&of_generator)?.updated);
+                let fake = run.model().generator.forward(&noise)?;
+                let loss = run.model().discriminator.forward(&fake)?.sqr()?.mean_all()?;
+                updates.push(run.step(&loss)?.updated);
+            }
+            run.epoch_end([])?;
+        }
+        let after = bits(&run);
+        assert_eq!(after[..2], before[..2]);
+        assert!(after[2] != before[2] && after[3] != before[3]);
+        assert!(updates.iter().step_by(2).all(|updated| !updated) && updates[7], "{updates:?}");
+    }
+    // With nothing frozen it is a mistake.
+    let mut run = Training::new(gan()?)?
+        .optimizer(|vars| AdamW::with_names(vars, params()))?
+        .turns(2)?
+        .length(1, 4)?;
+    run.next_epoch()?;
+    assert!(run.step(&noise.mean_all()?).is_err());
+    Ok(())
+}

@@ -1,12 +1,12 @@
 //! Manages a folder of checkpoints: when to save, which to keep, which to resume from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::best::{Best, Goal};
 use super::due::{Every, counts_steps};
 use super::folder::{Folder, Position};
-use super::verify::verify_alone;
+use super::verify::{progress_of, verify_alone};
 use super::{Checkpoint, Resumed};
 use crate::error::{Error, Result, at_least_1};
 use crate::model::Freezable;
@@ -171,6 +171,23 @@ impl Manager {
         }
     }
 
+    /// An error if a run that goes back to the checkpoint `file` could not save what comes next.
+    pub(crate) fn check_goes_back(&self, file: &Path) -> Result<()> {
+        let at = Position::of(progress_of(file)?);
+        let stands = *self.stands.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = || self.folder.checkpoints().map(|all| all.last().map(|(last, _)| *last));
+        let there = stands.map_or_else(last, |stands| Ok(Some(stands)))?;
+        match there.filter(|there| *there > at && !self.replaces_later) {
+            Some(there) => Err(Error::training(format!(
+                "`{}` is of {at}, and `{}` has {there}, which the run would come to again; say \
+                 `replace_later` to go back, or name another folder",
+                file.display(),
+                self.folder.0.display()
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Whether [`save_if_due`](Self::save_if_due) would save now.
     pub(crate) fn is_due(&self, progress: Elapsed) -> Result<bool> {
         self.every.is_due(progress)
@@ -210,13 +227,24 @@ impl Manager {
         Ok(Latest { path: None, skipped })
     }
 
-    /// Resumes the run from the latest complete checkpoint; `None` if there is none.
+    /// Resumes the run from the latest complete checkpoint; `None` if there is none. What is damaged is
+    /// passed over.
     ///
     /// # Errors
     ///
-    /// As [`latest`](Self::latest) and [`Checkpoint::resume`].
+    /// As [`latest`](Self::latest) and [`Checkpoint::resume`]; or a later checkpoint is of another version's
+    /// format, or there are only such that cannot be read: the run would go on without them, and replace
+    /// them.
     pub fn resume<M: Freezable>(&self, run: Checkpoint<'_, M>) -> Result<Option<Resumed>> {
-        let latest = self.latest()?.path;
+        let Latest { path: latest, skipped } = self.latest()?;
+        let is_whole = |error: &Error| match error {
+            Error::NewerFormat { .. } | Error::OlderFormat { .. } => true,
+            Error::File { .. } => latest.is_none(),
+            _ => false,
+        };
+        if let Some((_, error)) = skipped.into_iter().find(|(_, error)| is_whole(error)) {
+            return Err(error);
+        }
         let at = latest.as_deref().and_then(Position::of_file).unwrap_or_default();
         let resumed = latest.map(|path| run.resume(path)).transpose()?;
         *self.stands.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);

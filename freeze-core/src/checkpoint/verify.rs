@@ -33,6 +33,11 @@ pub(super) fn verify_alone(path: &Path) -> Result<()> {
     verify(path).map(drop)
 }
 
+/// The progress of the run in a checkpoint; reads only the header.
+pub(super) fn progress_of(path: &Path) -> Result<Elapsed> {
+    Ok(read(&Archive::open(path)?)?.progress)
+}
+
 /// The latest value of a metric in a checkpoint's history; reads only the header.
 pub(super) fn last_metric(path: &Path, metric: &str) -> Result<Option<f64>> {
     let state = read(&Archive::open(path)?)?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use candle_core::TensorId;
 
-use super::clock::{Clock, Length};
+use super::clock::Clock;
 use super::driven::{Driven, TrainOptimizer};
 use super::generator::Shared;
 use super::metrics::{Lasting, Lost};
@@ -17,7 +17,7 @@ use super::stop::{EarlyStop, OnNonFinite};
 use super::training::Training;
 use crate::cache::{ActivationCache, CacheStats};
 use crate::checkpoint::{Manager, MetricHistory, Resumable};
-use crate::error::{Error, Result, at_least_1};
+use crate::error::{Error, Result};
 use crate::model::{Freezable, Freezer};
 use crate::nn::Buffers;
 use crate::optim::{GradAccumulator, GradClip, check_clip};
@@ -45,6 +45,7 @@ impl<M: Freezable> Training<M> {
             freezer,
             optimizers: Vec::new(),
             trained: Vec::new(),
+            frozen: Vec::new(),
             policy: None,
             shows: Shows::default(),
             audited: Audited::default(),
@@ -74,6 +75,7 @@ impl<M: Freezable> Training<M> {
             came_back: false,
             finished: false,
             told: false,
+            found: Vec::new(),
             weighed: false,
             began: Instant::now(),
         }
@@ -138,7 +140,7 @@ impl<M: Freezable> Training<M> {
         P: Policy + Send + 'static,
         K: MetricSink + 'static,
     {
-        let policy = policy.into().boxed(&self.lost);
+        let policy = self.led(policy.into().boxed(&self.lost));
         let clock = Clock { asked: false, ..self.clock };
         Self { policy: Some(policy), clock, ..self }
     }
@@ -155,32 +157,10 @@ impl<M: Freezable> Training<M> {
     /// # Errors
     ///
     /// The bound is not a finite number above 0.
-    pub fn clip(self, clip: GradClip) -> Result<Self> {
+    pub fn clip(mut self, clip: GradClip) -> Result<Self> {
         check_clip(clip)?;
+        self.clip_outside()?;
         Ok(Self { clip, ..self })
-    }
-
-    /// Makes one update per `batches` batches, with the mean of their gradients. The last step of
-    /// an epoch uses the batches that are left.
-    ///
-    /// # Errors
-    ///
-    /// `batches` is 0.
-    pub fn accumulate(mut self, batches: usize) -> Result<Self> {
-        self.clock.length.accumulate = at_least_1("accumulate", batches)?;
-        Ok(self)
-    }
-
-    /// Takes `losses` losses for each batch, one after the other, for models whose parts train in
-    /// turns, such as GANs. Each updates only the parameters that it reaches; an optimizer without
-    /// such a parameter makes no step.
-    ///
-    /// # Errors
-    ///
-    /// `losses` is 0.
-    pub fn turns(mut self, losses: usize) -> Result<Self> {
-        self.clock.length.turns = at_least_1("turns", losses)?;
-        Ok(self)
     }
 
     /// Also passes every metric to `sink`; all are kept in the [`history`](Self::history) in any
@@ -239,22 +219,5 @@ impl<M: Freezable> Training<M> {
     pub fn seed(mut self, seed: u64) -> Self {
         self.clock.seed = seed;
         self
-    }
-
-    /// Sets the length of the run: the number of epochs, and of batches in each. A run can be made
-    /// longer between epochs.
-    ///
-    /// # Errors
-    ///
-    /// A number is 0, or an epoch is in progress.
-    pub fn length(mut self, epochs: usize, batches: usize) -> Result<Self> {
-        if self.clock.losses > 0 {
-            return Err(Error::training("an epoch is under way; end it before its length changes"));
-        }
-        let epochs = at_least_1("epochs", epochs)?;
-        let batches = at_least_1("batches", batches)?;
-        self.clock.length = Length { epochs, batches, ..self.clock.length };
-        self.finished = false;
-        Ok(self)
     }
 }

@@ -27,6 +27,7 @@ pub(super) struct Eager {
     buffers: Option<Buffers>,
     /// The trained variables, with their full names.
     trained: HashMap<TensorId, (Arc<str>, Var)>,
+    frozen: Vec<Var>,
     /// Complete gradients that wait for others, and their bytes.
     waiting: (GradStore, usize),
     /// The largest number of bytes that wait.
@@ -77,6 +78,7 @@ impl Eager {
 
     fn update(&mut self, mut grads: GradStore) -> Result<()> {
         let start = Instant::now();
+        self.frozen.iter().for_each(|var| drop(grads.remove(var)));
         let reached = grads.get_ids().filter_map(|id| self.trained.get(id));
         let (names, vars): (Vec<Arc<str>>, Vec<Var>) = reached.cloned().unzip();
         let look = self.clipping.clip(&names, &vars, &mut grads)?;
@@ -109,6 +111,7 @@ impl<'a> Lent<'a> {
         home: &'a mut Vec<Driven>,
         clipping: Clipping,
         trained: &[(Arc<str>, Var)],
+        frozen: &[Var],
         buffers: Option<Buffers>,
     ) -> Self {
         let largest = trained.iter().map(|(_, var)| bytes_of(var)).max().unwrap_or(0);
@@ -118,6 +121,7 @@ impl<'a> Lent<'a> {
             clipping,
             buffers,
             trained: trained.collect(),
+            frozen: frozen.to_vec(),
             waiting: Default::default(),
             room: largest.min(TOGETHER),
             updated: HashSet::new(),

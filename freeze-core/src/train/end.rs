@@ -89,6 +89,7 @@ impl<M: Freezable> Training<M> {
             }
             report.frozen = Some(frozen);
         }
+        report.findings.splice(0..0, self.found.drain(..));
         report.findings.extend(self.audited.report());
         self.check_equal()?;
         self.clock = next;

@@ -52,6 +52,10 @@ impl<M: Freezable> Training<M> {
             if due { self.exchanged(own)? } else { own? }
         };
         let Some(mut grads) = gathered else {
+            // That no rank's loss reaches anything is known only now.
+            if due && batch.loss.is_finite() && self.group().is_some() {
+                self.check_reached(&GradStore::default())?;
+            }
             return Ok(Stepped { update: None, look, observed: None });
         };
         let (update, observed) = self.timed_update(&mut grads)?;

@@ -103,7 +103,8 @@ impl<M: Freezable> Training<M> {
         self.set_rates()?;
         let clipping = self.clipping();
         let buffers = self.free_buffers();
-        let lent = Lent::new(&mut self.optimizers, clipping, &self.trained, buffers.clone());
+        let lent =
+            Lent::new(&mut self.optimizers, clipping, &self.trained, &self.frozen, buffers.clone());
         let eager = lent.eager.clone();
         let receive = move |id, gradient| eager.borrow_mut().receive(id, gradient);
         let rest = hand_over(loss, &ready, buffers.as_ref(), Box::new(receive));

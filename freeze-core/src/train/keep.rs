@@ -64,12 +64,14 @@ impl<M: Freezable> Training<M> {
     ///
     /// # Errors
     ///
-    /// As [`Checkpoint::resume`], or the checkpoint is beyond the run's length; nothing has changed
-    /// then. Sinks as for [`resume`](Self::resume).
+    /// As [`Checkpoint::resume`], the checkpoint is beyond the run's length, or the manager's folder has
+    /// later ones, so that it would refuse to save what comes next; nothing has changed then. Sinks as for [`resume`](Self::resume).
     pub fn resume_from(&mut self, path: impl AsRef<Path>) -> Result<Resumed> {
         let ready = self.ready();
         self.join(ready)?;
+        let path = path.as_ref();
         let resumed = self.resumed_by_first(|run| {
+            run.manager.as_ref().map_or(Ok(()), |manager| manager.check_goes_back(path))?;
             let resumed = run.parts().resume(path)?;
             run.went_back();
             Ok(Some(resumed))

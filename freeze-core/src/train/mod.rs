@@ -62,6 +62,7 @@ mod gradients;
 mod hook;
 mod in_backward;
 mod keep;
+mod length;
 mod metrics;
 mod next;
 mod parallel;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
 
-use super::driven::as_plan;
+use super::driven::{Driven, as_plan};
 use super::shows::Loss;
 use super::training::Training;
 use crate::error::{Error, Result};
@@ -120,9 +120,12 @@ impl<M: Freezable> Training<M> {
         let Ok(saved) = saved.collect::<Result<Vec<_>>>() else {
             return calibrate(&self.freezer, |model| loss(model));
         };
-        let optimizers = &mut self.optimizers;
+        let (optimizers, trained) = (&mut self.optimizers, &self.trained);
         let update = |grads: &GradStore| {
-            optimizers.iter_mut().try_for_each(|driven| driven.update(grads).map_err(Into::into))
+            let reached = trained.iter().map(|(_, var)| var).filter(|var| grads.get(var).is_some());
+            let reached: Vec<Var> = reached.cloned().collect();
+            let update = |driven: &mut Driven| driven.update_reached(&reached, grads).map(drop);
+            optimizers.iter_mut().try_for_each(update).map_err(Into::into)
         };
         let costs = calibrate_with_update(&self.freezer, |model| loss(model), update);
         let pairs = self.optimizers.iter_mut().zip(&saved);

@@ -2,7 +2,7 @@
 
 use std::slice::from_ref;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::driven::as_plan;
 use super::gradients::{Stepped, audited};
@@ -158,6 +158,7 @@ impl<M: Freezable> Training<M> {
             report.frozen = frozen?;
         }
         if let Some(frozen) = &report.frozen {
+            self.found.extend_from_slice(&frozen.findings);
             self.record_frozen(frozen, elapsed);
             if frozen.ends_run {
                 self.clock.stopped = Some(Stopped::Policy);
@@ -181,5 +182,7 @@ fn scalar(loss: &Tensor) -> Result<f64> {
             loss.dims()
         )));
     }
-    Ok(loss.detach().to_dtype(DType::F64)?.flatten_all()?.get(0)?.to_scalar()?)
+    // Metal has no F64.
+    let loss = loss.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+    Ok(loss.flatten_all()?.get(0)?.to_scalar()?)
 }

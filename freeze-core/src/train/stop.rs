@@ -51,8 +51,13 @@ impl EarlyStop {
 
     /// Takes the metric's value at an epoch's end and returns whether to stop.
     pub(super) fn says_stop(&self, patience: &mut Patience, value: f64) -> bool {
+        let goes_by = self.goes_by();
+        if patience.is_of_another(&goes_by) {
+            *patience = Patience::default();
+        }
+        patience.goes_by = Some(goes_by);
         if self.goal.is_better(value, patience.best, self.min_delta) {
-            *patience = Patience { best: Some(value), stale: 0 };
+            (patience.best, patience.stale) = (Some(value), 0);
         } else {
             patience.stale += 1;
         }
@@ -60,7 +65,11 @@ impl EarlyStop {
     }
 
     pub(super) fn is_exhausted(&self, patience: &Patience) -> bool {
-        patience.stale >= self.patience
+        patience.stale >= self.patience && !patience.is_of_another(&self.goes_by())
+    }
+
+    fn goes_by(&self) -> String {
+        format!("{} {:?}", self.metric, self.goal)
     }
 }
 
@@ -69,6 +78,15 @@ impl EarlyStop {
 pub(super) struct Patience {
     best: Option<f64>,
     stale: usize,
+    /// The metric and its goal.
+    #[serde(default)]
+    goes_by: Option<String>,
+}
+
+impl Patience {
+    fn is_of_another(&self, goes_by: &str) -> bool {
+        self.goes_by.as_deref().is_some_and(|own| own != goes_by)
+    }
 }
 
 /// What a run does with a loss or a gradient that is infinite or NaN. Weights and optimizer state

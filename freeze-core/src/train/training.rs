@@ -16,6 +16,7 @@ use super::seen::{Graphs, InBackward};
 use super::shows::Shows;
 use super::stop::{EarlyStop, OnNonFinite, Stopped};
 use super::upcoming::Upcoming;
+use crate::audit::Finding;
 use crate::cache::{ActivationCache, CacheStats};
 use crate::checkpoint::{Manager, MetricHistory};
 use crate::error::Result;
@@ -37,6 +38,7 @@ pub struct Training<M> {
     pub(super) optimizers: Vec<Driven>,
     /// The trained variables, with their full names.
     pub(super) trained: Vec<(Arc<str>, Var)>,
+    pub(super) frozen: Vec<Var>,
     pub(super) policy: Option<BoxedHook>,
     pub(super) shows: Shows<M>,
     /// The record of checked steps, if there is no policy to hold it.
@@ -74,6 +76,8 @@ pub struct Training<M> {
     pub(super) finished: bool,
     /// Whether the sinks know the plan.
     pub(super) told: bool,
+    /// What was found in checked steps of the epoch, and told where the policy acted.
+    pub(super) found: Vec<Finding>,
     /// Whether the bytes that a batch's graph holds under the plan were taken.
     pub(super) weighed: bool,
     /// When the current epoch began.

@@ -39,6 +39,7 @@ impl<M: Freezable> Training<M> {
         }
         let plan = self.freezer.plan().clone();
         self.freezer.refine(&plan, &mut as_plan(&mut self.optimizers))?;
+        self.clip_outside()?;
         // Where ranks share the state, an optimizer sees a part of the gradients.
         let shards = self.shards_state();
         self.clip_within = match &mut self.optimizers[..] {
@@ -51,13 +52,24 @@ impl<M: Freezable> Training<M> {
         self.check_in_backward()
     }
 
-    /// Updates the list of trained variables.
+    /// Ends what an optimizer clips for the run by itself.
+    pub(super) fn clip_outside(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.clip_within)
+            && let Some(first) = self.optimizers.first_mut()
+        {
+            first.as_plan().clip_within_step(GradClip::None)?;
+        }
+        Ok(())
+    }
+
+    /// Updates the lists of trained and frozen variables.
     pub(super) fn planned(&mut self) {
         let mut vars = self.freezer.planned_vars();
         (self.told, self.weighed) = (false, false);
         self.sums.follow(&vars);
         self.buffers.clear();
-        vars.retain(|var| var.state != LeafState::Frozen);
+        let frozen = vars.extract_if(.., |var| var.state == LeafState::Frozen);
+        self.frozen = frozen.map(|var| var.var).collect();
         self.trained = vars.into_iter().map(|var| (var.name, var.var)).collect();
         self.note_plan();
     }
@@ -68,12 +80,18 @@ impl<M: Freezable> Training<M> {
             return Ok(());
         }
         let owned = self.optimizers.iter().map(|driven| driven.owned_ids().len()).sum();
+        // All that a turn's loss depends on may be frozen.
+        if self.clock.length.turns > 1 && self.trained.len() < owned {
+            return Ok(());
+        }
         reached_nothing(owned, self.trained.len())
     }
 
     /// Clips and updates. Gradients are checked before anything changes.
     pub(super) fn update(&mut self, grads: &mut GradStore) -> Result<(Update, Option<Observed>)> {
         self.check_reached(grads)?;
+        // Of a penalty on all weights; not every optimizer knows the plan.
+        self.frozen.iter().for_each(|var| drop(grads.remove(var)));
         let reached = self.trained.iter().filter(|(_, var)| grads.get(var).is_some());
         let (names, vars): (Vec<Arc<str>>, Vec<Var>) = reached.cloned().unzip();
         let grad_norm = match self.clipping().clip(&names, &vars, grads)? {

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::model::Freezable;
 use crate::policy::Boxed;
 use crate::train::Training;
+use crate::train::hook::BoxedHook;
 
 impl<M: Freezable> Training<M> {
     /// Before anything is done together: compares the ranks' settings, and lets rank 0 decide, write and save for
@@ -28,11 +29,20 @@ impl<M: Freezable> Training<M> {
             self.policy = self.policy.take().map(|hook| hook.silent(&self.lost));
         }
         if self.ranks.as_ref().is_some_and(|ranks| !ranks.led) {
-            let led = |policy| -> Boxed { Box::new(Led::new(policy, &group)) };
-            self.policy = self.policy.take().map(|hook| hook.within(led));
             self.ranks.iter_mut().for_each(|ranks| ranks.led = true);
+            self.policy = self.policy.take().map(|policy| self.led(policy));
         }
         Ok(())
+    }
+
+    /// A policy of which rank 0 is asked for all, once the ranks have come together.
+    pub(in crate::train) fn led(&self, policy: BoxedHook) -> BoxedHook {
+        match &self.ranks {
+            Some(ranks) if ranks.led => {
+                policy.within(|policy| -> Boxed { Box::new(Led::new(policy, &ranks.group)) })
+            }
+            _ => policy,
+        }
     }
 
     /// Before the first step: all ranks take the state of rank 0, unless they have resumed it together.

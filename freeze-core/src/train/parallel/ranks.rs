@@ -12,11 +12,12 @@ use crate::parallel::{Group, Parallel, Traffic};
 /// The ranks of a run.
 #[derive(Debug)]
 pub(in crate::train) struct Ranks {
+    /// Who sends gradients within the backward, after the first. Its thread has a handle to the group and
+    /// ends first, so that the group ends on the rank's own.
+    pub(super) courier: Option<Courier>,
     pub(super) group: Group,
     pub(super) halves: bool,
     pub(super) bucket: Option<usize>,
-    /// Who sends gradients within the backward, after the first.
-    pub(super) courier: Option<Courier>,
     pub(super) shards: bool,
     /// Which rank updates which variable, if they share the optimizer state.
     pub(super) owners: Option<HashMap<TensorId, usize>>,
@@ -36,10 +37,10 @@ impl Ranks {
     pub(super) fn new(parallel: Parallel) -> Self {
         let Parallel { group, halves, bucket, shards } = parallel;
         Self {
+            courier: None,
             group,
             halves,
             bucket,
-            courier: None,
             shards,
             owners: None,
             begun: false,
