@@ -51,8 +51,11 @@ fn compile(pattern: &str) -> Result<GlobSet> {
         let escape = if opened { "; `[[]` and `[{]` stand for `[` and `{` themselves" } else { "" };
         Error::Pattern { pattern: pattern.to_string(), why: format!("{}{escape}", why.kind()) }
     };
-    let glob = |text: &str| GlobBuilder::new(text).literal_separator(true).build().map_err(fault);
-    let slashed = pattern.replace('.', "/");
+    let glob = |text: &str| {
+        let mut builder = GlobBuilder::new(text);
+        builder.literal_separator(true).empty_alternates(true).build().map_err(fault)
+    };
+    let slashed = open_ended(&pattern.replace('.', "/"));
     let mut set = GlobSetBuilder::new();
     // globset's trailing `/**` leaves out the path itself; ours may match no segment at all.
     if let Some(stem) = slashed.strip_suffix("/**") {
@@ -60,4 +63,41 @@ fn compile(pattern: &str) -> Result<GlobSet> {
     }
     set.add(glob(&slashed)?);
     set.build().map_err(fault)
+}
+
+/// `pattern` in which a `/**` that ends an alternative may match nothing, too.
+fn open_ended(pattern: &str) -> String {
+    let (mut text, mut rest, mut depth) = (String::new(), pattern, 0_usize);
+    while let Some(first) = rest.chars().next() {
+        let behind = rest.strip_prefix("/**").filter(|behind| behind.starts_with([',', '}']));
+        if let Some(behind) = behind
+            && depth > 0
+        {
+            text.push_str("{,/**}");
+            rest = behind;
+            continue;
+        }
+        let len = match first {
+            '[' => class_len(rest),
+            '\\' => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            _ => first.len_utf8(),
+        };
+        match first {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        let (token, behind) = rest.split_at(len);
+        text.push_str(token);
+        rest = behind;
+    }
+    text
+}
+
+/// The length of the class that `text` begins with; of all of it if nothing closes the class.
+fn class_len(text: &str) -> usize {
+    let inside = if text[1..].starts_with(['!', '^']) { 2 } else { 1 };
+    // A `]` in the first place stands for itself.
+    let from = inside + usize::from(text[inside..].starts_with(']'));
+    text[from..].find(']').map_or(text.len(), |end| from + end + 1)
 }
