@@ -286,3 +286,51 @@ fn a_constructor_that_draws_is_found_out() {
     let error = build(false).verified(failing).map(|_| ()).expect_err("fails");
     assert!(error.to_string().contains("no forward"), "{error}");
 }
+
+/// A weight that the constructor computes does not follow what it is computed from.
+#[test]
+fn a_constructor_that_computes_a_weight_is_found_out() {
+    struct WeightNorm {
+        v: Tensor,
+        g: Tensor,
+        computed: Option<Tensor>,
+    }
+    impl WeightNorm {
+        fn weight(&self) -> Result<Tensor> {
+            let norm = self.v.sqr()?.sum_keepdim(1)?.sqrt()?;
+            self.v.broadcast_mul(&self.g.div(&norm)?)
+        }
+    }
+    impl Module for WeightNorm {
+        fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+            let weight = self.computed.clone().map_or_else(|| self.weight(), Ok)?;
+            xs.matmul(&weight.t()?)
+        }
+    }
+    let [v, g] = [("v".to_string(), randn((2, 3))), ("g".to_string(), randn((2, 1)))];
+    let values = std::collections::HashMap::from([v, g]);
+    let build = |at_once: bool| {
+        let vb = VarBuilder::from_tensors(values.clone(), DType::F32, &Device::Cpu);
+        Rebuilt::new(vb, move |vb: VarBuilder<'static>| {
+            let (v, g) = (vb.get((2, 3), "v")?, vb.get((2, 1), "g")?);
+            let layer = WeightNorm { v, g, computed: None };
+            let computed = at_once.then(|| layer.weight()).transpose()?;
+            Ok(WeightNorm { computed, ..layer })
+        })
+        .expect("a layer")
+    };
+    let xs = randn((4, 3));
+    for trains in [false, true] {
+        let layer = |at_once| match trains {
+            true => build(at_once).into_trainable().expect("variables"),
+            false => build(at_once),
+        };
+        let same = layer(false).verified(|layer| layer.forward(&xs)).expect("computed each time");
+        for (name, tensor) in same.named_tensors().expect("tensors") {
+            assert_eq!(bits(&tensor), bits(&values[&name]), "{name} is as it was");
+        }
+        let error = layer(true).verified(|layer| layer.forward(&xs)).map(|_| ());
+        let error = error.expect_err("computed once").to_string();
+        assert!(error.contains("a weight is computed in the constructor"), "{error}");
+    }
+}

@@ -13,6 +13,7 @@ mod leaf;
 mod leaf_tree;
 pub(crate) mod mapped;
 pub(crate) mod mapper;
+pub(crate) mod nudged;
 mod plans;
 mod rebuilt;
 pub mod recursion;

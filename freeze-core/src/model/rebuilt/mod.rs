@@ -3,6 +3,7 @@
 
 mod record;
 mod replay;
+mod verify;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -11,7 +12,6 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use candle_nn::{Module, VarBuilder};
 
-use crate::bits::bits;
 use crate::error::{Error, Result};
 use crate::model::{BatchNormPolicy, Freezable, LeafTree, Mapper};
 use replay::{Build, Recording, replay};
@@ -23,7 +23,9 @@ use replay::{Build, Recording, replay};
 /// again, over the recorded or replaced tensors, for the layer itself and for each view; queries
 /// about the model do not run it. It must therefore ask for the same names every time, build the
 /// same layer from them, and have no side effects. Constants that it draws at random, such as
-/// Fourier features, would be different in each view. [`verified`](Self::verified) checks this.
+/// Fourier features, would be different in each view. A weight that it computes from others, as for
+/// weight normalisation, would keep the value that it had then, whatever training does to those:
+/// compute it in the forward. [`verified`](Self::verified) checks all this.
 /// Settings changed later through `DerefMut` are not in the views; make them in the constructor.
 /// Derefs to the layer.
 ///
@@ -104,7 +106,8 @@ impl<L> Rebuilt<L> {
 
 impl<L> Rebuilt<L> {
     /// Builds the layer once more and compares the results of `forward` on both, which must depend
-    /// on the layer alone.
+    /// on the layer alone; then builds it over copies of its tensors, moves these a little in place
+    /// and compares with the layer that the constructor builds from what they are now.
     ///
     /// ```
     /// # use candle_core::{DType, Device, Tensor};
@@ -121,22 +124,13 @@ impl<L> Rebuilt<L> {
     ///
     /// The outputs differ in a bit or a shape, or `forward` failed.
     pub fn verified(self, forward: impl Fn(&L) -> candle_core::Result<Tensor>) -> Result<Self> {
-        let again = replay(&self.recording, self.build.as_ref())?;
-        let computed = |layer: &L| -> candle_core::Result<(Vec<usize>, Vec<u64>)> {
-            let ys = forward(layer)?;
-            Ok((ys.dims().to_vec(), bits(&ys)?))
-        };
-        if computed(&self.layer)? == computed(&again)? {
-            return Ok(self);
+        match verify::fault(&self.layer, &self.recording, self.build.as_ref(), forward)? {
+            None => Ok(self),
+            Some(why) => {
+                let (path, kind) = (String::new(), short_name::<L>());
+                Err(Error::Rebuild { path, kind, why: why.to_string() })
+            }
         }
-        Err(Error::Rebuild {
-            path: String::new(),
-            kind: short_name::<L>(),
-            why:
-                "built once more over the same tensors, it computes something else; draw constants \
-                  once, before, and hand them to the constructor, or get them from the builder"
-                    .to_string(),
-        })
     }
 }
 
