@@ -20,7 +20,12 @@ use crate::plan::{FreezePlan, LeafState};
 /// How often each part is measured, after one warm-up step.
 const ROUNDS: usize = 5;
 
-type Update<'a> = &'a mut dyn FnMut(&GradStore) -> candle_core::Result<()>;
+/// An optimizer's step, which is timed.
+pub(super) struct Update<'a> {
+    pub(super) run: &'a mut dyn FnMut(&GradStore) -> candle_core::Result<()>,
+    /// What it updates: what trains under this plan.
+    pub(super) plan: FreezePlan,
+}
 
 /// The times of one round.
 struct Round {
@@ -33,16 +38,16 @@ struct Round {
 pub(super) fn measure<M: Freezable>(
     freezer: &Freezer<M>,
     loss: impl Fn(&mut M) -> candle_core::Result<Tensor>,
-    mut update: Option<Update<'_>>,
+    mut timed: Option<Update<'_>>,
 ) -> Result<Calibration> {
     let [plan, frozen] =
         [LeafState::TRAINED, LeafState::Frozen].map(|state| freezer.plan().all(state));
     let leaves = freezer.leaves()?;
     let holders = holders(&leaves);
-    let saved = update.is_some().then(|| Saved::new(freezer.vars())).transpose()?;
+    let saved = timed.is_some().then(|| Saved::new(freezer.vars())).transpose()?;
     let prober = Prober::new(freezer, loss)?;
     let mut step = |part| {
-        let run = |view: &mut M| run(&prober, view, part, &mut update);
+        let run = |view: &mut M| run(&prober, view, part, &mut timed);
         prober.through(&plan, BatchNormPolicy::AsCaller, run)?.1
     };
     // Frozen operations keep no results, which makes their forward faster.
@@ -94,7 +99,8 @@ pub(super) fn measure<M: Freezable>(
         known: !leaf.is_trainable() || seen.contains(&leaf.index),
     };
     let leaves = leaves.iter().map(leaf).collect();
-    let update = update.mul_f64(updated(freezer.plan(), &vars)) + release;
+    let of_all = timed.map_or(1.0, |timed| updated(&timed.plan, &vars));
+    let update = update.mul_f64(of_all) + release;
     Ok(Calibration { leaves, calls, vars, template: plan, heads, update, moments: 2 })
 }
 
@@ -179,7 +185,7 @@ where
     let (step, calls) = record(Detail::Costs(part), step);
     let (device, grads, start, began, ended) = step?;
     if let Some(update) = update {
-        update(&grads)?;
+        (update.run)(&grads)?;
     }
     let updated = now(&device)?;
     drop(grads);

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::model::{Freezable, Freezer};
 use crate::plan::{FreezePlan, LeafState};
+use calibration::Update;
 use costs::{Call, Heads, LeafCost};
 pub(crate) use price::{Front, Price};
 pub use stages::{StageCost, StageCosts, stages};
@@ -106,9 +107,9 @@ pub fn calibrate<M: Freezable>(
     calibration::measure(freezer, |model| loss(model), None)
 }
 
-/// As [`calibrate`], including the time of `update`, an optimizer's step. Use a separate optimizer
-/// over [`Freezer::vars`], because the rounds change the optimizer's state. The variables are
-/// restored.
+/// As [`calibrate`], including the time of `update`, the step of an optimizer that updates all of
+/// [`Freezer::vars`], whatever the freezer's plan. Use a separate one, because the rounds change its
+/// state. The variables are restored.
 ///
 /// # Errors
 ///
@@ -118,7 +119,19 @@ pub fn calibrate_with_update<M: Freezable>(
     loss: impl Fn(&M) -> candle_core::Result<Tensor>,
     mut update: impl FnMut(&GradStore) -> candle_core::Result<()>,
 ) -> Result<Calibration> {
-    calibration::measure(freezer, |model| loss(model), Some(&mut update))
+    let plan = freezer.plan().all(LeafState::TRAINED);
+    calibration::measure(freezer, |model| loss(model), Some(Update { run: &mut update, plan }))
+}
+
+/// As [`calibrate_with_update`] for optimizers that follow the freezer's plan, so that the timed
+/// update is of what trains under it.
+pub(crate) fn calibrate_with_planned_update<M: Freezable>(
+    freezer: &Freezer<M>,
+    loss: impl Fn(&M) -> candle_core::Result<Tensor>,
+    mut update: impl FnMut(&GradStore) -> candle_core::Result<()>,
+) -> Result<Calibration> {
+    let plan = freezer.plan().clone();
+    calibration::measure(freezer, |model| loss(model), Some(Update { run: &mut update, plan }))
 }
 
 impl Calibration {

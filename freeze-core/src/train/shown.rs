@@ -9,7 +9,7 @@ use super::driven::{Driven, as_plan};
 use super::shows::Loss;
 use super::training::Training;
 use crate::error::{Error, Result};
-use crate::forecast::{Calibration, calibrate, calibrate_with_update};
+use crate::forecast::{Calibration, calibrate, calibrate_with_planned_update};
 use crate::model::Freezable;
 use crate::plan::Prepared;
 use crate::policy::{Elapsed, Needs, Output, Shown};
@@ -127,7 +127,7 @@ impl<M: Freezable> Training<M> {
             let update = |driven: &mut Driven| driven.update_reached(&reached, grads).map(drop);
             optimizers.iter_mut().try_for_each(update).map_err(Into::into)
         };
-        let costs = calibrate_with_update(&self.freezer, |model| loss(model), update);
+        let costs = calibrate_with_planned_update(&self.freezer, |model| loss(model), update);
         let pairs = self.optimizers.iter_mut().zip(&saved);
         let restored = pairs.map(|(driven, saved)| driven.prepare_state(saved, &vars));
         restored.collect::<Result<Vec<_>>>()?.into_iter().for_each(Prepared::commit);

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device::Cpu, Module, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 
 use super::plan;
-use crate::forecast::{calibrate, calibrate_with_update};
+use crate::forecast::{calibrate, calibrate_with_planned_update, calibrate_with_update};
 use crate::model::{Freezable, Freezer};
 use crate::nn::{
     Conv2d, Conv2dConfig, Embedding, LSTMConfig, Linear, Lstm, RNN, conv2d, embedding, linear,
@@ -114,6 +115,22 @@ fn a_models_operations_and_bytes_are_counted() {
     assert!(costs.to_string().contains("unknown"));
     // Every part of the backward was timed: no call is without one.
     assert!(costs.calls.iter().all(|call| call.both > Duration::ZERO));
+}
+
+#[test]
+fn a_timed_update_counts_for_what_it_covers() {
+    let mut net = net();
+    net.freeze_front(3, &mut []).expect("a plan");
+    let pause = Duration::from_millis(5);
+    let update = |_: &GradStore| -> Result<()> {
+        std::thread::sleep(pause);
+        Ok(())
+    };
+    let of_all = calibrate_with_update(&net, loss, update).expect("costs").update;
+    let of_trained = calibrate_with_planned_update(&net, loss, update).expect("costs").update;
+    // Of 647 elements, 12 train.
+    assert!(of_all >= pause && of_all < 30 * pause, "{of_all:?}");
+    assert!(of_trained >= 50 * pause, "{of_trained:?}");
 }
 
 #[derive(Debug)]
