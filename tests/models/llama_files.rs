@@ -69,6 +69,24 @@ fn settings_are_those_of_the_file() {
     }
 }
 
+/// New versions of `transformers` write both names.
+#[test]
+fn of_an_old_name_and_a_new_one_the_new_one_counts() {
+    let linear = RopeScaling { rope_type: RopeType::Linear, factor: 2.0, ..Default::default() };
+    for json in [
+        r#"{"rope_scaling": {"type": "linear", "rope_type": "linear", "factor": 2}}"#,
+        r#"{"rope_scaling": {"rope_type": "linear", "type": "yarn", "factor": 2}}"#,
+        r#"{"rope_parameters": {"type": "linear", "factor": 2}, "rope_scaling": {"type": "yarn"}}"#,
+        r#"{"rope_scaling": null, "rope_parameters": {"rope_type": "linear", "factor": 2}}"#,
+        r#"{"rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": null}"#,
+    ] {
+        let config = Config::from_json(json).expect(json);
+        assert_eq!(config.rope_scaling.as_ref(), Some(&linear), "{json}");
+        let saved = serde_json::to_string(&config).expect("JSON");
+        assert_eq!(Config::from_json(&saved).expect("settings"), config);
+    }
+}
+
 #[test]
 fn what_cannot_be_used_is_named() {
     for (json, expected) in [

@@ -58,6 +58,7 @@
 //! ```
 
 mod config;
+mod keys;
 mod layers;
 mod rotary;
 

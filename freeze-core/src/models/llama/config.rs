@@ -26,7 +26,7 @@ pub enum ModelType {
 
 /// The settings, by default those of Llama 2 7B.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct Config {
     /// Which model.
     pub model_type: ModelType,
@@ -56,7 +56,8 @@ pub struct Config {
     pub tie_word_embeddings: Option<bool>,
     /// The base of the rotary embedding's wavelengths; 10 000 unless set, for SmolLM3 2 000 000.
     pub rope_theta: Option<f64>,
-    /// How wavelengths are stretched for long texts, `rope_parameters` in new files.
+    /// How wavelengths are stretched for long texts; `rope_parameters` in new files, which counts
+    /// where a file has both.
     #[serde(alias = "rope_parameters")]
     pub rope_scaling: Option<RopeScaling>,
     /// Whether the linear layers of attention have biases; Qwen2's have some, whatever is set.
@@ -79,9 +80,9 @@ pub struct Config {
 
 /// How the wavelengths of the rotary embedding are stretched.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct RopeScaling {
-    /// The rule.
+    /// The rule; `type` in old files, which does not count where a file has both.
     #[serde(alias = "type")]
     pub rope_type: RopeType,
     /// By how much, at most.
