@@ -333,6 +333,27 @@ fn the_boundary_is_the_first_stage_that_moves() {
     }
 }
 
+#[derive(Freezable)]
+#[freeze(stages)]
+struct Adapted {
+    body: Linear,
+    #[freeze(unit)]
+    adapter: Option<Linear>,
+    head: Linear,
+}
+
+/// The leaf of a unit is there without its tensors, too.
+#[test]
+fn a_unit_that_is_absent_moves_nothing() {
+    use AdaptedStage::{Adapter, Head};
+    for (adapter, expected) in [(None, Head), (Some(linear(2)), Adapter)] {
+        let net = Adapted { body: linear(1), adapter, head: linear(3) };
+        assert_eq!(net.leaves().expect("leaves").len(), 3);
+        let plan = FreezePlan::front_frozen(&net, 1).expect("a plan");
+        assert_eq!(net.frozen_boundary(&plan).expect("of this model"), Some(expected));
+    }
+}
+
 #[test]
 fn the_boundary_of_another_models_plan_is_an_error() {
     let plan = FreezePlan::all_trained(&tied(true)).expect("a plan");

@@ -43,7 +43,9 @@ pub(super) fn first_moving(
     let heads = visit(walk, |at, tensor| tensors.push((at.leaf, StorageId::of(tensor))))?;
     let paths: Vec<String> = heads.into_iter().map(|head| head.path).collect();
     plan.check_paths(&paths)?;
-    let mut moves: Vec<bool> = plan.states().iter().map(|state| !state.is_frozen()).collect();
+    // What has no tensors, such as a unit that is absent, does not move.
+    let mut moves = vec![false; paths.len()];
+    tensors.iter().for_each(|(leaf, _)| moves[*leaf] = !plan.states()[*leaf].is_frozen());
     // A frozen leaf changes with the trained one that it is tied to.
     let moved: HashSet<StorageId> =
         tensors.iter().filter(|(leaf, _)| moves[*leaf]).map(|(_, storage)| *storage).collect();
