@@ -53,6 +53,11 @@ fn what_cannot_be_used_is_named() {
             "`num_attention_heads` is 5, expected a divisor of the size of a token's vector",
         ),
         (r#"{"vocab_size": "many"}"#, "invalid type"),
+        (
+            r#"{"position_embedding_type": "relative_key"}"#,
+            "`position_embedding_type` is `relative_key`; positions here are `absolute`",
+        ),
+        (r#"{"is_decoder": true}"#, "`is_decoder` is set; a token here sees the whole text"),
     ] {
         let error = Config::from_json(json).expect_err(json).to_string();
         assert!(error.contains(expected), "{error}");

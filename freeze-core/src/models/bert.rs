@@ -69,7 +69,7 @@ use super::attention::check_heads;
 use super::config::PretrainedConfig;
 use super::context::TextContext;
 use super::fresh::Dropouts;
-use crate::error::at_least_1;
+use crate::error::{Error, at_least_1, cut};
 use crate::model::Staged;
 use crate::nn::Dropout;
 pub use heads::{
@@ -108,6 +108,10 @@ pub struct Config {
     pub initializer_range: f64,
     /// The epsilon of layer norms.
     pub layer_norm_eps: f64,
+    /// How positions enter: `absolute` is all that there is.
+    pub position_embedding_type: String,
+    /// Whether a token sees only what comes before it, which is refused.
+    pub is_decoder: bool,
     /// What the generators of the dropouts are seeded with; no part of published files.
     pub seed: u64,
 }
@@ -128,6 +132,8 @@ impl Default for Config {
             type_vocab_size: 2,
             initializer_range: 0.02,
             layer_norm_eps: 1e-12,
+            position_embedding_type: "absolute".into(),
+            is_decoder: false,
             seed: 0,
         }
     }
@@ -141,7 +147,16 @@ impl PretrainedConfig for Config {
         check_heads(
             ("hidden_size", self.hidden_size),
             ("num_attention_heads", self.num_attention_heads),
-        )
+        )?;
+        let why = if self.position_embedding_type != "absolute" {
+            let kind = cut(&self.position_embedding_type);
+            format!("`position_embedding_type` is `{kind}`; positions here are `absolute`")
+        } else if self.is_decoder {
+            "`is_decoder` is set; a token here sees the whole text".into()
+        } else {
+            return Ok(());
+        };
+        Err(Error::ModelConfig { of: "bert".into(), why })
     }
 }
 
