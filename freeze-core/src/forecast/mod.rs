@@ -53,7 +53,7 @@ pub struct Calibration {
 pub struct Forecast {
     /// The time of a step, as a share of one that trains everything. `None` if the first trained
     /// leaf is one of the [`unknown`](Self::unknown) ones, because it is then unknown how far the
-    /// backward goes.
+    /// backward goes. It may be too high for a model with branches, as [`calibrate`] says.
     pub step_ratio: Option<f64>,
     /// Floating-point operations of the layers that are recorded. Products count a multiplication
     /// and an addition each, anything else one per element.
@@ -71,6 +71,9 @@ pub struct Forecast {
 /// Measures ten forward passes with everything frozen and sixteen steps that train everything on
 /// the batch of `loss`, alternating and without an update. The median time of each part is used. As
 /// in [`audit`](fn@crate::audit::audit), the model is not changed.
+///
+/// An operation that runs after the first trained one is counted with its backward, also where it does
+/// not depend on what trains: of a model with branches, a forecast may be too high.
 ///
 /// ```
 /// use candle_core::{DType, Device, Module, Tensor};
