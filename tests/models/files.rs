@@ -129,15 +129,32 @@ fn old_names_and_parts_are_read() -> Result<()> {
     let index = serde_json::json!({ "metadata": {}, "weight_map": map });
     let path = folder.path().join("model.safetensors.index.json");
     std::fs::write(&path, index.to_string()).expect("written");
-    let (_, _, into) = classifier(3)?;
-    let loaded = load_pretrained(&into, folder.path())?;
-    assert!(loaded.is_complete(), "{loaded}");
-    for ((name, found), (_, expected)) in into.named_tensors()?.iter().zip(from.named_tensors()?) {
-        assert_eq!(numbers(found), numbers(&expected), "{name}");
+    for at in [folder.path(), &path] {
+        let (_, _, into) = classifier(3)?;
+        let loaded = load_pretrained(&into, at)?;
+        assert!(loaded.is_complete(), "{loaded}");
+        let pairs = into.named_tensors()?.into_iter().zip(from.named_tensors()?);
+        for ((name, found), (_, expected)) in pairs {
+            assert_eq!(numbers(&found), numbers(&expected), "{name}");
+        }
     }
     std::fs::write(&path, "{}").expect("written");
-    let error = load_pretrained(&into, folder.path()).expect_err("no map").to_string();
-    assert!(error.contains("`weight_map` names no file"), "{error}");
+    for at in [folder.path(), &path] {
+        let error = load_pretrained(&from, at).expect_err("no map").to_string();
+        assert!(error.contains("`weight_map` names no file"), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_of_another_kind_is_said_to_be_one() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("pytorch_model.bin");
+    std::fs::write(&file, b"PK\x03\x04 as a file of PyTorch begins").expect("written");
+    let (_, _, net) = classifier(1)?;
+    let error = load_pretrained(&net, &file).expect_err("no safetensors").to_string();
+    assert!(error.contains("no safetensors file or not all of one"), "{error}");
+    assert!(error.contains("is damaged"), "{error}");
     Ok(())
 }
 

@@ -43,7 +43,7 @@ impl Archive {
         if claimed > (len - 8).min(MAX_HEADER) {
             return Err(damaged(format!(
                 "its header claims {claimed} bytes, the file has {} left and a header may have \
-                 {MAX_HEADER}",
+                 {MAX_HEADER}, so it is no safetensors file or not all of one",
                 len - 8
             )));
         }

@@ -288,7 +288,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file is not a whole safetensors file, or its bytes have changed since it was written.
-    #[error("`{path}` is damaged: {why}; take an older one")]
+    #[error("`{path}` is damaged: {why}; take an older one, or fetch it again")]
     Damaged {
         /// The file.
         path: String,

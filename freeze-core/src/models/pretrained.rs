@@ -12,8 +12,8 @@ use crate::error::{Result, listed};
 use crate::load::{Load, Loaded};
 use crate::model::{Freezable, Whole};
 
-/// Loads published weights, a safetensors file or the folder that has it, in one part or several, into the
-/// variables of the same names. What the file does not have, such as a new head, stays as it is and is reported as
+/// Loads published weights, a safetensors file, the `.index.json` of several or the folder that has either, into
+/// the variables of the same names. What the file does not have, such as a new head, stays as it is and is reported as
 /// missing.
 ///
 /// Files of the bare model and of one with a head differ by a prefix (`bert.`), and old files call the tensors of
@@ -54,7 +54,8 @@ pub fn load_pretrained<T: Whole>(model: &T, path: impl AsRef<Path>) -> Result<Lo
 /// The files with the weights.
 fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
-        return Ok(vec![path.to_path_buf()]);
+        let is_index = path.extension().is_some_and(|extension| extension == "json");
+        return if is_index { parts(path) } else { Ok(vec![path.to_path_buf()]) };
     }
     let index = path.join("model.safetensors.index.json");
     if index.is_file() {
