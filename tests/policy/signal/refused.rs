@@ -44,6 +44,7 @@ fn patterns_that_match_nothing_are_refused() {
         r#"{"policy": "rgn", "exclude": ["nothing"]}"#,
         r#"{"policy": "snr", "exclude": ["nothing"]}"#,
         r#"{"policy": "spectrum", "always": ["nothing"]}"#,
+        r#"{"policy": "grad-es", "taus": [["nothing", 0.1]]}"#,
         r#"{"policy": "auto-freeze", "by": {"patterns": ["nothing"]}}"#,
     ] {
         let mut policy = policy(settings);

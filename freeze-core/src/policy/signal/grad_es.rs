@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::memory::{ByLeaf, by_leaf, counted, frozen, percent, settings_and_memory};
 use super::quiet::interpolated;
 use crate::error::{Error, Result, at_least_1, check_positive, check_share, check_unit};
-use crate::plan::{FreezePlan, LeafState, matching};
+use crate::plan::{FreezePlan, LeafState, matching_any};
 use crate::policy::{Decision, Elapsed, Family, Moment, Needs, Observation, Policy, Settings};
 
 /// Freezes each leaf whose weights hardly change any more, wherever it is in the model, and ends the
@@ -161,7 +161,7 @@ impl GradEs {
     fn taus(&self, base: &FreezePlan) -> Result<Vec<f64>> {
         let mut taus = vec![self.settings.tau; base.len()];
         for (pattern, tau) in self.settings.taus.iter().rev() {
-            for leaf in matching(pattern, base.paths().iter().map(String::as_str))? {
+            for leaf in matching_any(pattern, base.paths())? {
                 taus[leaf] = *tau;
             }
         }
