@@ -97,10 +97,8 @@ impl CacheContext for Tensor {
     }
 
     fn see(&self, seen: &mut Seen) -> Result<()> {
-        match goes_with_samples(self, seen.batch())? {
-            true => seen.samples(self),
-            false => seen.shared(self),
-        }
+        goes_with_samples(self, seen.batch())?;
+        seen.samples(self)
     }
 }
 

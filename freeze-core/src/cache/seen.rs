@@ -22,13 +22,18 @@ impl Seen {
         self.rows.len()
     }
 
-    /// Adds each sample's row of a tensor whose first dimension is the batch.
+    /// Adds each sample's row of a tensor whose first dimension is the batch; a single row is that of all
+    /// samples, and adds the same in a batch of one as in a larger one.
     ///
     /// # Errors
     ///
     /// Its elements cannot be read.
     pub fn samples(&mut self, tensor: &Tensor) -> Result<()> {
-        self.rows(&tensor.to_rows()?);
+        let rows = tensor.to_rows()?;
+        match rows.len() {
+            1 => self.rows.iter_mut().for_each(|before| *before = print(*before, rows.row(0))),
+            _ => self.rows(&rows),
+        }
         Ok(())
     }
 

@@ -202,6 +202,22 @@ fn contexts_go_with_the_samples() -> Result<()> {
     Ok(())
 }
 
+/// A row that all samples share is the same row where a batch has one sample.
+#[test]
+fn a_shared_row_is_the_same_for_one_sample() -> Result<()> {
+    let odd = frozen(Does::AddsTheContext, 2)?;
+    let (xs, (own, all)) = (input()?, context()?);
+    let shared =
+        |row: usize| -> Result<(Tensor, Shared)> { Ok((own.narrow(0, row, 1)?, all.clone())) };
+    let mut cache = ActivationCache::new();
+    cache.forward(&odd, &[0, 1, 2, 3], xs.clone(), &shared(2)?)?;
+    let one = xs.narrow(0, 1, 1)?;
+    cache.forward(&odd, &[1], one.clone(), &shared(2)?)?;
+    assert_eq!((cache.stats().hits, cache.stats().misses), (1, 4));
+    refused(cache.forward(&odd, &[1], one, &shared(0)?), &["key 1"]);
+    Ok(())
+}
+
 #[test]
 fn what_a_context_selects() -> Result<()> {
     let own = Tensor::new(&[1u32, 2, 3], &Device::Cpu)?;
