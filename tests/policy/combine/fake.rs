@@ -122,6 +122,43 @@ impl Policy for Looks {
     }
 }
 
+/// Freezes everything, and is due once after each observation.
+#[derive(Default)]
+pub struct OnNews {
+    is_new: bool,
+}
+
+impl Policy for OnNews {
+    fn is_due(&self, _: Elapsed, moment: Moment) -> bool {
+        moment != Moment::Start && self.is_new
+    }
+
+    fn observe(&mut self, _: &Observation) -> Result<()> {
+        self.is_new = true;
+        Ok(())
+    }
+
+    fn decide(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
+        let mut plan = base.clone();
+        plan.freeze("**")?;
+        self.is_new = false;
+        Ok(Decision::new(plan))
+    }
+
+    fn describe(&self) -> String {
+        "on-news".into()
+    }
+
+    fn state(&self) -> Value {
+        self.is_new.into()
+    }
+
+    fn load_state(&mut self, state: &Value) -> Result<()> {
+        self.is_new = state.as_bool().expect("a flag");
+        Ok(())
+    }
+}
+
 /// Looks at the sum of gradients after every so many steps.
 pub struct Sums {
     pub every: usize,

@@ -1,6 +1,6 @@
 //! What remembers: a cap on each round, what froze stays, a slower rhythm.
 
-use freeze_core::policy::{Linear, Moment, Policy, PolicyExt};
+use freeze_core::policy::{Linear, Moment, Observation, Policy, PolicyExt};
 use freeze_core::{Decision, Elapsed, LeafState};
 
 use super::fake::*;
@@ -62,6 +62,19 @@ fn a_cap_counts_rounds_and_not_questions() {
     ] {
         let decision = linear.decide(at, &plan(9)).expect("decided");
         assert_eq!(decision.plan.frozen_leaves(), expected, "{at:?}");
+    }
+}
+
+/// A policy that is due when there is something new has nothing new once it has decided.
+#[test]
+fn a_cap_counts_the_rounds_of_a_policy_that_is_due_on_news() {
+    let mut policy = OnNews::default().at_most_per_round(0.5).expect("a share");
+    for (step, is_new, expected) in [(1, true, 6), (2, false, 6), (3, true, 9), (3, false, 9)] {
+        if is_new {
+            policy.observe(&Observation::after_step(at(step), 1.0)).expect("observed");
+        }
+        let decision = policy.decide(at(step), &plan(12)).expect("decided");
+        assert_eq!(decision.plan.frozen_leaves(), expected, "{step}");
     }
 }
 

@@ -7,7 +7,7 @@ use super::rounds::Rounds;
 use super::ruled::{Asked, Rule};
 use super::share::at_least;
 use crate::error::Result;
-use crate::policy::Decision;
+use crate::policy::{Decision, Elapsed, Policy};
 
 /// In each round, which is each point at which the policy is due, at most this share of the leaves that
 /// still train is frozen, rounded up; those nearest to the front first:
@@ -42,12 +42,17 @@ impl PerRound {
 impl Rule for PerRound {
     type Memory = Held;
 
+    fn begins(&self, policy: &dyn Policy, at: Elapsed) -> bool {
+        self.held.asked.begins(policy, at)
+    }
+
     fn apply(&mut self, asked: &Asked<'_>, decision: Decision) -> Result<Decision> {
         let base = asked.base.states();
         let states = decision.plan.states().iter().zip(base).enumerate();
         let froze = states.filter(|(_, (state, base))| state.is_frozen() && !base.is_frozen());
         let wanted: BTreeSet<usize> = froze.map(|(leaf, _)| leaf).collect();
-        if self.held.asked.begins(asked.policy, asked.at) {
+        self.held.asked.note(asked.at);
+        if asked.begins {
             self.held.frozen.retain(|leaf| wanted.contains(leaf));
             let trained = base.iter().filter(|state| !state.is_frozen()).count();
             let left = trained - self.held.frozen.len();

@@ -22,6 +22,13 @@ pub(super) trait Rule {
     /// What the rule remembers.
     type Memory: Serialize + DeserializeOwned;
 
+    /// Whether a round of the policy begins at `at`, for rules that count rounds. It is asked before the
+    /// policy decides.
+    fn begins(&self, policy: &dyn Policy, at: Elapsed) -> bool {
+        let _ = (policy, at);
+        false
+    }
+
     /// The decision that the rule allows.
     fn apply(&mut self, asked: &Asked<'_>, decision: Decision) -> Result<Decision>;
 
@@ -38,7 +45,8 @@ pub(super) trait Rule {
 /// What a policy was asked.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
-    pub(super) policy: &'a dyn Policy,
+    /// Whether a round [begins](Rule::begins).
+    pub(super) begins: bool,
     pub(super) at: Elapsed,
     pub(super) base: &'a FreezePlan,
 }
@@ -68,8 +76,9 @@ impl<P: Policy, R: Rule> Policy for Ruled<P, R> {
     }
 
     fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
+        let begins = self.rule.begins(&self.policy, at);
         let decision = self.policy.decide(at, base)?;
-        self.rule.apply(&Asked { policy: &self.policy, at, base }, decision)
+        self.rule.apply(&Asked { begins, at, base }, decision)
     }
 
     fn describe(&self) -> String {
