@@ -1,12 +1,13 @@
 //! Policies one after the other, and one that starts again.
 
 use freeze_core::policy::{
-    Linear, Moment, Needs, Observation, Policy, PolicyExt, Seen, all_trained,
+    Linear, Moment, Needs, Observation, Policy, PolicyExt, Seen, all_trained, from_value,
 };
 use freeze_core::{Elapsed, LeafState, Norms};
 use serde_json::json;
 
 use super::fake::*;
+use crate::data::script::Script;
 
 #[test]
 fn each_part_sees_a_run_of_its_own() {
@@ -151,6 +152,19 @@ fn a_restart_forgets() {
         policy.decide(at(step), &plan(2)).expect("decided");
     }
     assert_eq!(policy.state(), json!({ "own": 1, "inner": [1] }));
+}
+
+/// Weights and costs are shown once, at the start of the run.
+#[test]
+fn a_restart_keeps_what_only_the_start_shows() {
+    let costs = Script::new(4, 1, 40).with_costs();
+    for of in [json!("spectrum"), json!({ "policy": "budget", "time": 1.0 })] {
+        let settings = json!({ "policy": "unfreeze-on", "at": [0.5], "of": of });
+        let mut policy = from_value(settings).expect("a policy");
+        let decisions = costs.again().play(&mut policy, &mut |_, _, _| Ok(())).expect("decided");
+        let last = decisions.last().expect("a decision");
+        assert_eq!(last.metrics["unfreeze_on/part"], 1.0, "{of}");
+    }
 }
 
 #[test]

@@ -10,12 +10,13 @@ use crate::policy::{Decision, Elapsed, Moment, Needs, Observation, Policy};
 
 /// A policy that starts again, with everything thawed, at given shares of the run: those at which the
 /// learning rate drops, since layers that had settled move again then. Between two of them the policy sees
-/// a run of its own. Source: Egeria, arXiv:2201.06227.
+/// a run of its own. A policy that needs the weights or the costs at the start of the run, which are not shown
+/// again, keeps its state at a drop. Source: Egeria, arXiv:2201.06227.
 #[derive(Debug)]
 pub struct UnfreezeOn<P> {
     policy: P,
-    /// The policy's state before it was ever asked.
-    fresh: Value,
+    /// The policy's state before it was ever asked; `None` if it keeps its state at a drop.
+    fresh: Option<Value>,
     at: Vec<f64>,
     /// How many of the shares were reached when it decided last.
     part: usize,
@@ -24,7 +25,10 @@ pub struct UnfreezeOn<P> {
 impl<P: Policy> UnfreezeOn<P> {
     pub(super) fn new(policy: P, at: Vec<f64>) -> Result<Self> {
         check_ends("at", &at)?;
-        Ok(Self { fresh: policy.state(), policy, at, part: 0 })
+        let needs = policy.needs(Elapsed::new(0, 1).at_step(0, 1));
+        let keeps = needs.contains(Needs::TENSORS) || needs.contains(Needs::COSTS);
+        let fresh = (!keeps).then(|| policy.state());
+        Ok(Self { fresh, policy, at, part: 0 })
     }
 }
 
@@ -50,7 +54,9 @@ impl<P: Policy> Policy for UnfreezeOn<P> {
     fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
         let (part, span) = Span::at(&self.at, at)?;
         if part != self.part {
-            self.policy.load_state(&self.fresh)?;
+            if let Some(fresh) = &self.fresh {
+                self.policy.load_state(fresh)?;
+            }
             self.part = part;
         }
         let own = span.own(at);
