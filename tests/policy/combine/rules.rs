@@ -1,7 +1,7 @@
 //! Rules: floor, ceiling, one pattern, two policies, all frozen.
 
-use freeze_core::policy::{Policy, PolicyExt};
-use freeze_core::{Decision, LeafState};
+use freeze_core::policy::{Boxed, Policy, PolicyExt, all_trained};
+use freeze_core::{Decision, LeafState, Result};
 
 use super::fake::*;
 
@@ -133,12 +133,38 @@ fn the_run_ends_when_all_that_trained_is_frozen() {
     }
 }
 
+#[test]
+fn the_run_goes_on_where_something_trains_on() -> Result<()> {
+    let ends = || Fake::new(&[&[0, 1, 2]]).early_stop_when_all_frozen();
+    let rows: [(Boxed, usize, bool); 14] = [
+        (Box::new(ends().with_ceiling(0.5)?), 1, false),
+        (Box::new(ends().with_ceiling(1.0)?), 1, true),
+        (Box::new(ends().with_floor(0.5)?), 1, true),
+        (Box::new(ends().monotone()), 1, true),
+        (Box::new(ends().only("[01]")?), 1, false),
+        (Box::new(ends().only("**")?), 1, true),
+        (Box::new(ends().at_most_per_round(0.5)?), 1, false),
+        (Box::new(ends().at_most_per_round(1.0)?), 1, true),
+        (Box::new(ends().then(0.5, all_trained(0.1)?)?), 1, false),
+        (Box::new(ends().then(0.5, ends())?), 1, false),
+        (Box::new(ends().then(0.5, ends())?), 6, true),
+        (Box::new(all_trained(0.1)?.then(0.5, ends())?), 6, true),
+        (Box::new(ends().unfreeze_on([0.5])?), 1, false),
+        (Box::new(ends().unfreeze_on([0.5])?), 6, true),
+    ];
+    for (mut policy, step, expected) in rows {
+        let decision = policy.decide(at(step), &plan(3))?;
+        assert_eq!(decision.ends_run, expected, "{} after step {step}", policy.describe());
+    }
+    Ok(())
+}
+
 /// Of two that would end the run, `min` waits for both.
 #[test]
 fn a_pair_ends_the_run_as_it_freezes() {
     let ends = || Fake::new(&[&[0, 1]]).early_stop_when_all_frozen();
     let goes = || Fake::new(&[&[0]]);
-    let ended = |decision: freeze_core::Result<Decision>| decision.expect("decided").ends_run;
+    let ended = |decision: Result<Decision>| decision.expect("decided").ends_run;
     for (least, most, expected) in [
         (
             ended(ends().min(ends()).decide(at(1), &plan(2))),

@@ -7,7 +7,8 @@ use crate::plan::LeafState;
 use crate::policy::Decision;
 
 /// The decision with other states for some leaves, each with the reason, if it has one, in place of the
-/// policy's. The policy's own count of frozen leaves is left out: it is no longer right.
+/// policy's. The policy's own count of frozen leaves is left out: it is no longer right. Where a leaf that the
+/// policy froze trains, the run goes on.
 pub(super) fn overrule(
     mut decision: Decision,
     leaves: HashMap<usize, (LeafState, Option<String>)>,
@@ -23,6 +24,8 @@ pub(super) fn overrule(
     let mut leaves: Vec<_> = leaves.into_iter().collect();
     leaves.sort_by_key(|(leaf, _)| *leaf);
     for (leaf, (state, text)) in leaves {
+        let froze = decision.plan.state(leaf).is_some_and(|state| state.is_frozen());
+        decision.ends_run &= !froze || state.is_frozen();
         decision.plan.set(leaf, state)?;
         if let (Some(text), Some(path)) = (text, decision.plan.paths().get(leaf).cloned()) {
             decision = decision.because(path, text);

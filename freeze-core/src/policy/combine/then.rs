@@ -12,7 +12,8 @@ use crate::policy::{Boxed, Decision, Elapsed, Moment, Needs, Observation, Policy
 ///
 /// Each sees its part as a run of its own: its time begins with the part's first step and ends with
 /// its last, so a schedule that would freeze half of the way through the run freezes half of the way through
-/// its part. At a change the next policy is asked at once, and begins from the base plan.
+/// its part. At a change the next policy is asked at once, and begins from the base plan. Only the last can end
+/// the run.
 pub struct Then {
     policies: Vec<Boxed>,
     /// Where each but the last ends, as a share of the run.
@@ -63,7 +64,8 @@ impl Policy for Then {
 
     fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
         let (part, _, own) = self.turn(at)?;
-        let decision = self.policies[part].decide(own, base)?;
+        let mut decision = self.policies[part].decide(own, base)?;
+        decision.ends_run &= part + 1 == self.policies.len();
         self.part = part;
         Ok(decision.metric("then/part", part as f64))
     }

@@ -11,7 +11,7 @@ use crate::policy::{Decision, Elapsed, Moment, Needs, Observation, Policy};
 /// A policy that starts again, with everything thawed, at given shares of the run: those at which the
 /// learning rate drops, since layers that had settled move again then. Between two of them the policy sees
 /// a run of its own. A policy that needs the weights or the costs at the start of the run, which are not shown
-/// again, keeps its state at a drop. Source: Egeria, arXiv:2201.06227.
+/// again, keeps its state at a drop. It can end the run after the last. Source: Egeria, arXiv:2201.06227.
 #[derive(Debug)]
 pub struct UnfreezeOn<P> {
     policy: P,
@@ -61,6 +61,7 @@ impl<P: Policy> Policy for UnfreezeOn<P> {
         }
         let own = span.own(at);
         let mut decision = self.policy.decide(own, base)?;
+        decision.ends_run &= part == self.at.len();
         if part > 0 && (own.epoch, own.step) == (0, 0) {
             let of = self.at.len();
             let text = format!("thawed: the learning rate drops, which is {part} of {of} times");
