@@ -30,6 +30,23 @@ impl Span {
         Self::at(ends, seen.asked_at())
     }
 
+    /// The point at which the part number `index` of a run like that of `at` begins, as progress of the part;
+    /// `None` if the next begins at once.
+    pub(super) fn beginning(ends: &[f64], index: usize, at: Elapsed) -> Result<Option<Elapsed>> {
+        let from = index.checked_sub(1).and_then(|before| ends.get(before));
+        let from = from.copied().unwrap_or(0.0);
+        let begins = match at.steps {
+            0 => Elapsed { epoch: at_least(from, at.epochs), ..at },
+            steps => {
+                let step = at_least(from, steps);
+                let epoch = step as u128 * at.epochs as u128 / steps as u128;
+                Elapsed { epoch: epoch as usize, step, ..at }
+            }
+        };
+        let (part, span) = Self::at(ends, begins)?;
+        Ok((part == index).then(|| span.own(begins)))
+    }
+
     /// The progress of the run as progress of the part.
     pub(super) fn own(self, at: Elapsed) -> Elapsed {
         if (self.from, self.to) == (0.0, 1.0) {
@@ -92,6 +109,24 @@ mod tests {
             assert_eq!((index, span.own(at)), (part, expected), "{ends:?} {at:?}");
         }
         assert!(Span::at(&[0.5], Elapsed::new(5, 4)).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_part_begins_with_nothing_completed() -> Result<()> {
+        let (steps, epochs) = (Elapsed::new(3, 5).at_step(30, 50), Elapsed::new(1, 4));
+        let own = |epochs, steps| Some(Elapsed::new(0, epochs).at_step(0, steps));
+        for (ends, part, at, expected) in [
+            (&[][..], 0, steps, own(5, 50)),
+            (&[0.5], 0, steps, own(3, 25)),
+            (&[0.5], 1, steps, own(3, 25)),
+            (&[0.99], 1, steps, own(0, 1)),
+            // Both end with step 21.
+            (&[0.415, 0.418], 1, steps, None),
+            (&[0.5], 1, epochs, Some(Elapsed::new(0, 2))),
+        ] {
+            assert_eq!(Span::beginning(ends, part, at)?, expected, "{ends:?} {part}");
+        }
         Ok(())
     }
 

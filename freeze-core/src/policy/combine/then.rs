@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::memory::Saved;
 use super::span::{Span, check_ends};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::FreezePlan;
 use crate::policy::{Boxed, Decision, Elapsed, Moment, Needs, Observation, Policy};
 
@@ -14,18 +14,22 @@ use crate::policy::{Boxed, Decision, Elapsed, Moment, Needs, Observation, Policy
 /// its last, so a schedule that would freeze half of the way through the run freezes half of the way through
 /// its part. At a change the next policy is asked at once, and begins from the base plan. Only the last can end
 /// the run.
+///
+/// The first decision tries the parts to come: what one of them would refuse when it begins is an error then.
 pub struct Then {
     policies: Vec<Boxed>,
     /// Where each but the last ends, as a share of the run.
     ends: Vec<f64>,
     /// The part that decided last.
     part: usize,
+    /// Whether the parts to come were tried.
+    tried: bool,
 }
 
 impl Then {
     pub(super) fn new(policies: Vec<Boxed>, ends: Vec<f64>) -> Result<Self> {
         check_ends("until", &ends)?;
-        Ok(Self { policies, ends, part: 0 })
+        Ok(Self { policies, ends, part: 0, tried: false })
     }
 
     /// The last policy ends at the share `until` of the run, and `next` follows.
@@ -44,13 +48,29 @@ impl Then {
         let (part, span) = Span::at(&self.ends, at)?;
         Ok((part, &self.policies[part], span.own(at)))
     }
+
+    /// Asks each part after `part` for its first decision, which it then forgets.
+    fn try_after(&mut self, part: usize, at: Elapsed, base: &FreezePlan) -> Result<()> {
+        let Self { policies, ends, .. } = self;
+        for (later, policy) in policies.iter_mut().enumerate().skip(part + 1) {
+            let Some(own) = Span::beginning(ends, later, at)? else { continue };
+            let before = policy.state();
+            let decided = policy.decide(own, base);
+            let restored = policy.load_state(&before);
+            decided.and(restored).map_err(|error| {
+                let from = ends.get(later - 1).copied().unwrap_or_default();
+                Error::policy("then", format!("part {later}, from {from} of the run on: {error}"))
+            })?;
+        }
+        Ok(())
+    }
 }
 
 impl Policy for Then {
     fn is_due(&self, at: Elapsed, moment: Moment) -> bool {
         // What is wrong with the progress is said by the decision.
         let Ok((part, policy, own)) = self.turn(at) else { return true };
-        part != self.part || policy.is_due(own, moment)
+        moment == Moment::Start || part != self.part || policy.is_due(own, moment)
     }
 
     fn needs(&self, at: Elapsed) -> Needs {
@@ -64,6 +84,10 @@ impl Policy for Then {
 
     fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
         let (part, _, own) = self.turn(at)?;
+        if !self.tried {
+            self.try_after(part, at, base)?;
+            self.tried = true;
+        }
         let mut decision = self.policies[part].decide(own, base)?;
         decision.ends_run &= part + 1 == self.policies.len();
         self.part = part;
