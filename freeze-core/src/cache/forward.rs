@@ -23,6 +23,10 @@ impl ActivationCache {
     /// for bit where the model treats the samples of a batch alike whatever their number (see
     /// `docs/CACHE.md`), else up to rounding.
     ///
+    /// A stage is tried once, and a record is read whether the context says training or evaluation: use one mode
+    /// in all forwards through a cache, or
+    /// [`BatchNormPolicy::Inference`](crate::BatchNormPolicy::Inference) and no dropout in the frozen front.
+    ///
     /// # Errors
     ///
     /// The number of keys is not the number of samples; the input or context of a key has changed; the input

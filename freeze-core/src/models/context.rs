@@ -81,7 +81,9 @@ impl TextContext {
     }
 }
 
-/// Whether dropout is on does not tell records apart: below the boundary there is none that drops.
+/// Whether dropout is on does not tell records apart: a record made without it is read with it on. So use one
+/// mode in all forwards through a cache, or [`BatchNormPolicy::Inference`](crate::BatchNormPolicy::Inference) and
+/// no dropout in the frozen front.
 impl CacheContext for TextContext {
     fn select(&self, rows: &[u32], batch: usize) -> crate::error::Result<Self> {
         let mask = self.mask.select(rows, batch)?;
@@ -101,7 +103,8 @@ pub struct ImageContext {
     pub train: bool,
 }
 
-/// Whether the run trains does not tell records apart: below the boundary nothing asks.
+/// Whether the run trains does not tell records apart: use one mode in all forwards through a cache, or
+/// [`BatchNormPolicy::Inference`](crate::BatchNormPolicy::Inference) and no dropout in the frozen front.
 impl CacheContext for ImageContext {
     fn select(&self, _: &[u32], _: usize) -> crate::error::Result<Self> {
         Ok(*self)
