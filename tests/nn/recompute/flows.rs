@@ -58,7 +58,7 @@ fn wastes(layer: &Linear, mut xs: Hidden) -> Result<Hidden> {
 }
 
 /// Whole numbers from -1 to 1.
-fn random(seed: u64, shape: impl Into<Shape>, dtype: DType) -> Tensor {
+pub(super) fn random(seed: u64, shape: impl Into<Shape>, dtype: DType) -> Tensor {
     (fractions(seed, shape, dtype) * 1.5).and_then(|x| x.round()).expect("numbers")
 }
 
@@ -77,13 +77,13 @@ fn uses_states(xs: &Hidden) -> Result<Tensor> {
     xs.states.sqr()?.sum_all()
 }
 
-struct Rig {
-    front: Linear,
-    layer: Linear,
-    vars: Vec<Var>,
+pub(super) struct Rig {
+    pub(super) front: Linear,
+    pub(super) layer: Linear,
+    pub(super) vars: Vec<Var>,
 }
 
-fn rig() -> Result<Rig> {
+pub(super) fn rig() -> Result<Rig> {
     let var = |seed, shape: &[usize]| Var::from_tensor(&random(seed, shape, DType::F32));
     let vars = vec![var(1, &[4, 4])?, var(2, &[4])?, var(3, &[4, 4])?, var(4, &[4])?];
     let layer = |at: usize| {
@@ -92,7 +92,7 @@ fn rig() -> Result<Rig> {
     Ok(Rig { front: layer(0), layer: layer(2), vars })
 }
 
-type Grads = Vec<Option<Vec<f64>>>;
+pub(super) type Grads = Vec<Option<Vec<f64>>>;
 
 /// The loss and each variable's gradient.
 fn step(

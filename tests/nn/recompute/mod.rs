@@ -4,3 +4,4 @@ mod chain;
 mod equal;
 mod faults;
 mod flows;
+mod passes;

@@ -3,6 +3,7 @@
 mod buffers;
 mod hand_over;
 mod part;
+mod pass;
 mod sink;
 mod sums;
 mod survey;
@@ -16,6 +17,7 @@ use candle_core::{Result, Tensor};
 pub(crate) use buffers::Buffers;
 pub(crate) use hand_over::hand_over;
 pub(super) use part::backward_of_part;
+pub(super) use pass::Pass;
 use sink::with_sink;
 pub(super) use sink::{buffer, keeping};
 use sums::Sums;

@@ -5,6 +5,8 @@ use std::rc::Rc;
 
 use candle_core::{DType, Result, Tensor, TensorId};
 
+use super::pass::Pass;
+
 /// Receives gradients of variables from operations, which do not return them to candle.
 pub(super) trait Sink {
     /// Receives a gradient of a variable.
@@ -44,7 +46,7 @@ thread_local! {
     static SINKS: RefCell<Vec<Rc<RefCell<dyn Sink>>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `run` with the sink open, and closes it afterwards, also if `run` panics.
+/// Runs `run` as a pass with the sink open, and closes it afterwards, also if `run` panics.
 pub(super) fn with_sink<R>(sink: Rc<RefCell<dyn Sink>>, run: impl FnOnce() -> R) -> R {
     struct Close;
     impl Drop for Close {
@@ -54,7 +56,7 @@ pub(super) fn with_sink<R>(sink: Rc<RefCell<dyn Sink>>, run: impl FnOnce() -> R)
     }
     SINKS.with_borrow_mut(|sinks| sinks.push(sink));
     let _close = Close;
-    run()
+    Pass::begin(run)
 }
 
 /// Whether a backward with a sink is running on this thread.

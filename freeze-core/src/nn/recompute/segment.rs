@@ -11,7 +11,7 @@ use super::nodes::{self, Arrived};
 use super::passage::Passage;
 use super::same::{changed, check_same};
 use crate::model::{Flat, Notes};
-use crate::nn::backward::backward_of_part;
+use crate::nn::backward::{Pass, backward_of_part};
 
 pub(super) type Run = Box<dyn Fn(Flat) -> Result<Flat> + Send + Sync>;
 
@@ -107,11 +107,17 @@ impl Segment {
 
     /// Runs the stage again and its backward, for the gradients of all operands.
     fn backward(&self) -> Result<Vec<Option<Tensor>>> {
+        let arrived = self.passage.take_arrived();
+        // What the stage captured may lead through other stages, in which gradients of the pass around this one wait.
+        Pass::begin(|| self.backward_of(arrived))
+    }
+
+    fn backward_of(&self, arrived: Vec<(usize, Arrived)>) -> Result<Vec<Option<Tensor>>> {
         let entry = Entry::of(&self.inputs)?;
         let outputs = self.notes.replay(|| again(|| (self.run)(entry.flat.clone())))?;
         // In the order of the forward's walk through the graph, which meets the last first.
         let mut root = None;
-        for (place, Arrived { y, grad }) in self.passage.take_arrived() {
+        for (place, Arrived { y, grad }) in arrived {
             let output = outputs.tensors().nth(place).ok_or_else(changed)?;
             check_same(&y, output)?;
             let chain = match root {
