@@ -31,11 +31,11 @@ impl Generator {
     }
 
     pub(crate) fn state(&self) -> DropoutState {
-        *self.lock()
+        self.with(|state| *state)
     }
 
     pub(crate) fn set_state(&self, state: DropoutState) {
-        *self.lock() = state;
+        self.with(|now| *now = state);
     }
 
     /// Whether both are the same generator.
@@ -45,11 +45,23 @@ impl Generator {
 
     /// Returns the current state and moves it on by `words`, which the caller draws.
     pub(crate) fn advance(&self, words: usize) -> DropoutState {
-        let mut state = self.lock();
-        let start = *state;
+        let start = self.with(|state| {
+            let start = *state;
+            state.position = start.position.wrapping_add(words as u64);
+            start
+        });
         remember(self, start);
-        state.position = state.position.wrapping_add(words as u64);
         start
+    }
+
+    /// `f` of the state; where this thread repeats draws, of the state that it has come to.
+    fn with<R>(&self, f: impl FnOnce(&mut DropoutState) -> R) -> R {
+        REPEATED.with_borrow_mut(|repeated| {
+            match repeated.iter_mut().find(|(generator, _)| generator.is(self)) {
+                Some((_, state)) => f(state),
+                None => f(&mut self.lock()),
+            }
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, DropoutState> {
@@ -64,6 +76,9 @@ type Drawn = Vec<(Generator, DropoutState)>;
 thread_local! {
     /// The draws on this thread, while a [`Rewind`] lives.
     static DRAWN: RefCell<Option<Drawn>> = const { RefCell::new(None) };
+
+    /// The generators whose draws this thread repeats, with the state of each here: their own stays as it is.
+    static REPEATED: RefCell<Vec<(Generator, DropoutState)>> = const { RefCell::new(Vec::new()) };
 }
 
 fn remember(generator: &Generator, start: DropoutState) {

@@ -6,7 +6,7 @@ use std::thread;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Module, Result, Tensor, Var};
-use freeze_core::nn::ops::relu;
+use freeze_core::nn::{Dropout, ops::relu};
 use freeze_core::{backward, recompute};
 
 use super::flows::{Grads, Rig, random, rig};
@@ -45,12 +45,13 @@ fn heads_on_one_stage_go_back_at_the_same_time() -> Result<()> {
     let found = |again: bool| -> Result<Vec<Grads>> {
         let Rig { front, layer, vars } = rig()?;
         let (runs, both) = (AtomicUsize::new(0), Barrier::new(2));
+        let dropout = Dropout::new(0.5, 3)?;
         let trunk = move |xs: Tensor| -> Result<Tensor> {
             // Run again, it waits until it is for the other head, too.
             if runs.fetch_add(1, Ordering::Relaxed) > 0 {
                 both.wait();
             }
-            front.forward(&xs)
+            dropout.forward(&front.forward(&xs)?, true)
         };
         let xs = random(7, (30, 4), DType::F32);
         let ys = if again { recompute(xs, trunk)? } else { trunk(xs)? };

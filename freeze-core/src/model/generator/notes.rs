@@ -1,7 +1,7 @@
 //! The states of generators before a part of a forward drew from them, so that the part can run
 //! again with the same draws.
 
-use super::{DRAWN, Drawn, Generator, Rewind};
+use super::{DRAWN, Drawn, Generator, REPEATED, Rewind};
 use crate::model::DropoutState;
 
 /// The state of each generator before the first draw from it.
@@ -25,12 +25,24 @@ impl Notes {
         (result, Self(notes))
     }
 
-    /// Runs `run` from the recorded states; afterwards every generator has its previous state
-    /// again.
+    /// Runs `run`, whose draws on this thread begin at the recorded states. The generators stay where they are, so other
+    /// threads may draw from them, or repeat draws, at the same time.
     pub(crate) fn replay<R>(&self, run: impl FnOnce() -> R) -> R {
-        let _rewind = Rewind::start(self.0.iter().map(|(generator, _)| generator));
-        self.0.iter().for_each(|(generator, state)| generator.set_state(*state));
+        let _repetition = Repetition { outer: REPEATED.replace(self.0.clone()) };
+        // Of generators that had no draw when the states were recorded.
+        let _rewind = Rewind::start([]);
         run()
+    }
+}
+
+/// Ends a repetition and goes on with the one around it, also after a panic.
+struct Repetition {
+    outer: Vec<(Generator, DropoutState)>,
+}
+
+impl Drop for Repetition {
+    fn drop(&mut self) {
+        REPEATED.set(std::mem::take(&mut self.outer));
     }
 }
 
