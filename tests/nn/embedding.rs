@@ -31,6 +31,16 @@ fn the_rows_are_candles() {
 }
 
 #[test]
+fn indices_made_of_what_is_tracked_have_no_gradient() {
+    let (table, x) = (random(1, (5, 3), DType::F64), random(2, 4, DType::F64));
+    let x = Var::from_tensor(&(x + 1.5).unwrap()).unwrap();
+    for indices in [x.to_dtype(DType::U32).unwrap(), x.ge(1.5f64).unwrap()] {
+        assert!(indices.track_op());
+        check(std::slice::from_ref(&table), |t| Embedding::new(t[0].clone(), 3).forward(&indices));
+    }
+}
+
+#[test]
 fn no_indices_no_gradient_and_clear_refusals() {
     let table = random(1, (5, 3), DType::F32);
     let none = Tensor::zeros((2, 0), DType::U32, &Device::Cpu).unwrap();

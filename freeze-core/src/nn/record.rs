@@ -158,6 +158,12 @@ where
         Work::Inputs(_) => N,
         _ => 1,
     };
+    // Integers have no gradient, whatever they were made of.
+    let operands = operands.map(|operand| match operand.dtype().is_int() {
+        true => operand.detach(),
+        false => operand.clone(),
+    });
+    let operands = operands.each_ref();
     let (inputs, weights) = operands.split_at(count);
     match detail() {
         Some(Detail::Costs(part)) => timed(inputs, weights, work, |call| {
