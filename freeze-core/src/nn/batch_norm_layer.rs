@@ -205,8 +205,8 @@ impl BatchNorm {
     ///
     /// # Errors
     ///
-    /// As [`ops::batch_norm`](super::ops::batch_norm), or fewer than two values per channel, which
-    /// have no unbiased variance (candle's layer then sets its statistics to NaN).
+    /// As [`ops::batch_norm`](super::ops::batch_norm), or fewer than two values per channel, on all ranks
+    /// together, which have no unbiased variance (candle's layer then sets its statistics to NaN).
     pub fn forward_train(&self, x: &Tensor) -> Result<Tensor> {
         self.training_then(x, Then::Nothing)
     }
@@ -245,15 +245,13 @@ impl BatchNorm {
         }
         let ranks = self.across.as_ref().map(sum_over);
         let (affine, over) = (self.weight_and_bias(), Over::Batch);
-        let own = x.elem_count() as f64 / features as f64;
-        if own < 2.0 && ranks.is_none() {
-            candle_core::bail!(
-                "the input has shape {:?}: training needs at least two values per channel",
-                x.dims()
-            )
+        if ranks.is_none() {
+            check_count(x, x.elem_count() as f64 / features as f64)?;
         }
         let (y, batch) =
             by_channel::by_input(x, over, self.center, affine, self.eps, then, ranks.as_ref())?;
+        // The same number on all ranks, which refuse it together.
+        check_count(x, batch.count)?;
         if is_again() {
             return Ok(y);
         }
@@ -283,6 +281,17 @@ impl BatchNorm {
     fn running_then(&self, x: &Tensor, then: Then<'_>) -> Result<Tensor> {
         let running = [self.running_mean(), self.running_var()];
         normalize_by_then(x, running, self.weight_and_bias(), self.eps, then)
+    }
+}
+
+/// An error for too few values in each channel of a batch: they have no unbiased variance.
+fn check_count(x: &Tensor, count: f64) -> Result<()> {
+    match count < 2.0 {
+        false => Ok(()),
+        true => candle_core::bail!(
+            "the input has shape {:?}: training needs at least two values per channel",
+            x.dims()
+        ),
     }
 }
 

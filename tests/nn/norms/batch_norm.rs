@@ -4,6 +4,7 @@ use candle_core::{DType, Device, ModuleT, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use freeze_core::load::load_into;
 use freeze_core::nn::{self, BatchNorm, BatchNormConfig};
+use freeze_core::parallel::{Group, Threads};
 use freeze_core::{BatchNormPolicy, Freezable, Freezer};
 use proptest::prelude::*;
 
@@ -181,11 +182,15 @@ fn wrong_numbers_and_shapes_are_errors() {
         assert!(error.contains(text), "{error}");
     }
     let layer = new(1e-5, 0.1, 4).unwrap();
-    let one = layer.forward_train(&Tensor::ones((1, 4), DType::F32, &Device::Cpu).unwrap());
-    assert!(one.unwrap_err().to_string().contains("at least two values per channel"));
-    let wide = layer.forward_train(&Tensor::ones((2, 5), DType::F32, &Device::Cpu).unwrap());
-    assert!(wide.unwrap_err().to_string().contains("expected 4 channels"));
-    assert_eq!(flat(layer.running_mean()), [1.0; 4]);
+    let alone = Group::new(Threads::ranks(1).unwrap().remove(0));
+    for layer in [layer.clone(), layer.across(&alone)] {
+        let one = layer.forward_train(&Tensor::ones((1, 4), DType::F32, &Device::Cpu).unwrap());
+        assert!(one.unwrap_err().to_string().contains("at least two values per channel"));
+        let wide = layer.forward_train(&Tensor::ones((2, 5), DType::F32, &Device::Cpu).unwrap());
+        assert!(wide.unwrap_err().to_string().contains("expected 4 channels"));
+        assert_eq!(flat(layer.running_mean()), [1.0; 4]);
+        assert_eq!(flat(layer.running_var()), [1.0; 4]);
+    }
 }
 
 /// A layer whose tensors are all of `dtype`, with candle's names.
