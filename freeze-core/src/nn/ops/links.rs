@@ -4,21 +4,23 @@
 //! all are done. So of an operation on the CPU candle's graph has a *stand-in*, whose value is one number;
 //! the result hangs on it, as a node of its own. The next operation takes the stand-in for its operand and
 //! puts the gradient into the stand-in's *inbox*, under a number. Numbers are what candle adds up; their
-//! sum says what of an inbox belongs to this backward.
+//! sum says what of an inbox belongs to this backward. A pass takes what was put in by itself alone.
 //!
 //! On a CUDA card each of candle's zeros and sums is a launch, even of one number, so there a stand-in has no
 //! elements at all, which candle neither fills nor adds. Of an inbox the newest letter of each sender counts
-//! then: what a backward left behind that failed is older.
+//! then: what a backward left behind that failed is older. After candle's own `loss.backward()` has failed the
+//! graph has to be made again, since another loss of it may not come to all of those senders, whose letters would
+//! count. A pass of [`backward`](crate::nn::backward()) takes no letters of another.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
 
 use candle_core::{Device, Result, Tensor, TensorId, bail};
 
 use crate::kernel::slices::{tensor, with2};
 use crate::kernel::{by_real, sum, zip_map};
+use crate::nn::backward::Pass;
 
 /// What stands for a result in candle's graph.
 #[derive(Clone)]
@@ -57,8 +59,7 @@ struct Letter {
     number: u64,
     /// The node whose operand the result is, and which one.
     sender: (TensorId, usize),
-    /// Backwards of one graph may run on several threads at a time.
-    thread: ThreadId,
+    pass: Pass,
     gradient: Tensor,
 }
 
@@ -72,8 +73,8 @@ impl Inbox {
     ) -> Result<Tensor> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        let (thread, gradient) = (thread::current().id(), gradient.detach());
-        self.letters().push(Letter { number, sender, thread, gradient });
+        let (pass, gradient) = (Pass::now(), gradient.detach());
+        self.letters().push(Letter { number, sender, pass, gradient });
         match stand_in.device() {
             Device::Cpu => Tensor::new(number as f64, &Device::Cpu),
             _ => Ok(stand_in.detach()),
@@ -95,14 +96,14 @@ impl Inbox {
         }
     }
 
-    /// The newest gradients of this thread with numbers up to a sum, and the rest of the sum. What a
+    /// The newest gradients of this pass with numbers up to a sum, and the rest of the sum. What a
     /// backward left behind that failed is older.
     fn chosen(&self, mut missing: f64) -> (Vec<Tensor>, f64) {
-        let (mut letters, this) = (self.letters(), thread::current().id());
+        let (mut letters, this) = (self.letters(), Pass::now());
         let mut chosen = Vec::new();
         for place in (0..letters.len()).rev() {
-            let Letter { number, thread, .. } = letters[place];
-            if thread == this && number as f64 <= missing {
+            let Letter { number, pass, .. } = letters[place];
+            if pass == this && number as f64 <= missing {
                 missing -= number as f64;
                 chosen.push(letters.remove(place).gradient);
             }
@@ -110,10 +111,10 @@ impl Inbox {
         (chosen, missing)
     }
 
-    /// The newest gradient of each sender, of this thread; all of its letters go.
+    /// The newest gradient of each sender, of this pass; all of its letters go.
     fn newest(&self) -> Vec<Tensor> {
-        let (mut letters, this) = (self.letters(), thread::current().id());
-        let (own, others) = letters.drain(..).rev().partition(|letter| letter.thread == this);
+        let (mut letters, this) = (self.letters(), Pass::now());
+        let (own, others) = letters.drain(..).rev().partition(|letter| letter.pass == this);
         *letters = others;
         letters.reverse();
         let (own, mut senders): (Vec<Letter>, HashSet<_>) = (own, HashSet::new());
@@ -136,4 +137,32 @@ fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         })?;
         tensor(sum, a.shape(), a.dtype())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A letter waits while a pass within puts in two and takes them: what that one took, and what the one around it
+    /// takes then.
+    fn nested(take: fn(&Inbox, &Tensor) -> Result<Tensor>) -> Result<[f64; 2]> {
+        let (inbox, stand_in) = (Inbox::default(), Tensor::new(0f64, &Device::Cpu)?);
+        let put = |sender: usize, gradient: f64| {
+            inbox.put((stand_in.id(), sender), &Tensor::new(gradient, &Device::Cpu)?, &stand_in)
+        };
+        let outer = put(0, 1.0)?;
+        let inner = Pass::begin(|| take(&inbox, &(put(0, 2.0)? + put(1, 4.0)?)?))?;
+        Ok([inner.to_scalar()?, take(&inbox, &outer)?.to_scalar()?])
+    }
+
+    #[test]
+    fn a_pass_leaves_the_letters_of_the_one_around_it() -> Result<()> {
+        let newest = |inbox: &Inbox, _: &Tensor| {
+            let letters = inbox.newest();
+            letters.iter().try_fold(Tensor::new(0f64, &Device::Cpu)?, |sum, next| sum + next)
+        };
+        assert_eq!(nested(newest)?, [6.0, 1.0]);
+        assert_eq!(nested(Inbox::take)?, [6.0, 1.0]);
+        Ok(())
+    }
 }
