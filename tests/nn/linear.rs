@@ -105,7 +105,13 @@ fn shapes_that_do_not_fit_are_named() {
     let scalar = Tensor::new(1f32, &Device::Cpu).unwrap();
     assert!(refusal(ops::linear(&scalar, &w, None)).contains("does not end in 4"));
     assert!(ops::linear(&x, &w.to_dtype(DType::F64).unwrap(), None).is_err());
-    assert!(ops::linear(&x, &w, Some(&b.to_dtype(DType::F64).unwrap())).is_err());
+    for dtype in [DType::F64, DType::F16, DType::BF16] {
+        let text = refusal(ops::linear(&x, &w, Some(&b.to_dtype(dtype).unwrap())));
+        assert!(
+            text.starts_with(&format!("linear: the input is F32, the bias {dtype:?}")),
+            "{text}"
+        );
+    }
     let text = refusal(ops::add_bias(&x, &wrong));
     assert!(text.starts_with("add_bias: the bias has shape [5]"), "{text}");
 }

@@ -65,8 +65,10 @@ impl<const N: usize> Operation<N> for LinearOp {
     /// candle's own product runs on rayon's threads, which others can block, under the locks of its
     /// operands, and its addition allocates the result a second time.
     fn cpu(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<CpuStorage> {
-        let (x, w) = (operands[0].0.dtype(), operands[1].0.dtype());
-        check_dtype("linear", x, ("the weight", w))?;
+        let x = operands[0].0.dtype();
+        for (what, (parameter, _)) in ["the weight", "the bias"].into_iter().zip(&operands[1..]) {
+            check_dtype("linear", x, (what, parameter.dtype()))?;
+        }
         if OURS { forward(&operands) } else { self.portable(operands) }
     }
 
