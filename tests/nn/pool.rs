@@ -83,11 +83,24 @@ fn a_strided_input_and_halves_and_nothing() {
 #[test]
 fn windows_that_do_not_fit_are_named() {
     let x = random(1, (1, 1, 4, 3), DType::F32);
+    let [no_rows, no_columns] = [(0, 4), (4, 0)].map(|(h, w)| random(1, (1, 1, h, w), DType::F32));
     for (found, start) in [
         (ops::max_pool2d(&x, (2, 4)), "max_pool2d: windows of 2 x 4, 2 x 4 apart, on 4 x 3"),
         (ops::avg_pool2d(&x, 0), "avg_pool2d: windows of 0 x 0"),
         (ops::max_pool2d_with_stride(&x, 2, (1, 0)), "max_pool2d: windows of 2 x 2, 1 x 0 apart"),
         (ops::max_pool2d(&x.squeeze(0).unwrap(), 2), "max_pool2d: the input has shape [1, 4, 3]"),
+        (
+            ops::max_pool2d_padded(&no_rows, 2, 1, 1),
+            "max_pool2d: windows of 2 x 2, 1 x 1 apart, on 0 x 4",
+        ),
+        (
+            ops::max_pool2d_padded(&no_columns, 2, 1, 1),
+            "max_pool2d: windows of 2 x 2, 1 x 1 apart, on 4 x 0",
+        ),
+        (
+            ops::max_pool2d_padded(&x, usize::MAX, 1, usize::MAX / 2),
+            "max_pool2d: windows of 18446744073709551615 x 18446744073709551615, 1 x 1 apart",
+        ),
     ] {
         let text = refusal(found);
         assert!(text.starts_with(start), "{text}");
@@ -152,7 +165,7 @@ fn a_padding_shows_what_is_not_a_number() {
 #[test]
 fn a_padding_of_more_than_half_is_refused() {
     let x = random(1, (1, 1, 4, 4), DType::F32);
-    for padding in [(2, 0), (0, 2), (2, 2)] {
+    for padding in [(2, 0), (0, 2), (2, 2), (usize::MAX, 0), (0, usize::MAX / 2 + 1)] {
         let text = refusal(ops::max_pool2d_padded(&x, 3, 1, padding));
         assert!(text.contains("for windows of 3 x 3, expected at most half"), "{text}");
     }

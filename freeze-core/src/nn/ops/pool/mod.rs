@@ -54,7 +54,7 @@ pub fn max_pool2d_with_stride(
 ///
 /// # Errors
 ///
-/// As [`max_pool2d_with_stride`], or a padding of more than half of the window.
+/// As [`max_pool2d_with_stride`], an input without rows or columns, or a padding of more than half of the window.
 pub fn max_pool2d_padded(
     x: &Tensor,
     kernel: impl ToUsize2,
@@ -63,7 +63,7 @@ pub fn max_pool2d_padded(
 ) -> Result<Tensor> {
     let (kernel, stride) = (kernel.to_usize2(), stride.to_usize2());
     let (rows, columns) = padding.to_usize2();
-    if 2 * rows > kernel.0 || 2 * columns > kernel.1 {
+    if rows > kernel.0 / 2 || columns > kernel.1 / 2 {
         bail!(
             "max_pool2d: a padding of {rows} x {columns} for windows of {} x {}, expected at most half of them",
             kernel.0,
@@ -145,19 +145,24 @@ impl Pool {
             bail!("{}: the input has shape {dims:?}, expected [n, c, h, w]", self.name());
         };
         let ((kh, kw), (sh, sw)) = (self.kernel, self.stride);
-        let padded = (height + 2 * self.padding.0, width + 2 * self.padding.1);
-        if [kh, kw, sh, sw].contains(&0) || kh > padded.0 || kw > padded.1 {
+        // Padding is at most half of a window, so only the sum can be too large.
+        let count = |input: usize, padding: usize, kernel: usize, stride: usize| {
+            let padded = input.checked_add(2 * padding).filter(|_| input > 0 && kernel > 0)?;
+            Some(padded.checked_sub(kernel)?.checked_div(stride)? + 1)
+        };
+        let (Some(rows), Some(columns)) =
+            (count(height, self.padding.0, kh, sh), count(width, self.padding.1, kw, sw))
+        else {
             bail!(
                 "{}: windows of {kh} x {kw}, {sh} x {sw} apart, on {height} x {width}; expected at \
                  least 1 x 1 and at most the input",
                 self.name()
             );
-        }
-        let output = ((padded.0 - kh) / sh + 1, (padded.1 - kw) / sw + 1);
+        };
         Ok(Windows {
             planes: (n, c),
             input: (height, width),
-            output,
+            output: (rows, columns),
             kernel: self.kernel,
             stride: self.stride,
             padding: self.padding,
