@@ -121,7 +121,7 @@ fn a_models_operations_and_bytes_are_counted() {
 fn a_timed_update_counts_for_what_it_covers() {
     let mut net = net();
     net.freeze_front(3, &mut []).expect("a plan");
-    let pause = Duration::from_millis(5);
+    let pause = Duration::from_millis(20);
     let update = |_: &GradStore| -> Result<()> {
         std::thread::sleep(pause);
         Ok(())
