@@ -97,6 +97,18 @@ fn rank_0_is_asked_of_a_policy_that_replaces_another() -> Result<()> {
 }
 
 #[test]
+fn ranks_that_replace_others_are_refused() {
+    for end in on_ranks(2, |group| {
+        let mut first = run(&group, 100)?;
+        first.next_epoch()?;
+        first.parallel(group).next_epoch().map(drop)
+    }) {
+        let said = end.expect_err("an error").to_string();
+        assert!(said.contains("after the ranks had met"), "{said}");
+    }
+}
+
+#[test]
 fn a_policy_that_fails_on_rank_0_fails_everywhere() {
     for (rank, end) in
         on_ranks(2, |group| drive(&mut run(&group, 2)?, |_| Ok(true))).iter().enumerate()

@@ -3,7 +3,7 @@
 use freeze_core::checkpoint::{Goal, Manager};
 use freeze_core::optim::{AdamW, GradClip};
 use freeze_core::train::Stopped;
-use freeze_core::{EarlyStop, LayerFreezing, Result, Training};
+use freeze_core::{EarlyStop, Epoch, LayerFreezing, Result, Training};
 
 use crate::rig::*;
 
@@ -86,6 +86,35 @@ fn lengths_change_between_epochs() -> Result<()> {
     Ok(())
 }
 
+/// The order of an epoch that is under way stays, also for a run that is resumed within it.
+#[test]
+fn a_seed_is_of_the_next_epoch() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("run");
+    let order = |epoch: Epoch| -> Vec<Vec<u32>> { epoch.shuffled(SAMPLES, SIZE).collect() };
+    let mut run = plain()?;
+    let epoch = run.next_epoch()?.expect("an epoch");
+    run.step(&loss(&run, &[0, 1])?)?;
+    let expected = order(epoch)[1..].to_vec();
+    let mut run = run.seed(9);
+    run.save(&path)?;
+    let mut resumed = plain()?;
+    resumed.resume_from(&path)?;
+    let mut of_nine = plain()?.seed(9);
+    let epoch = of_nine.next_epoch()?.expect("an epoch");
+    drive_epoch(&mut of_nine, &epoch)?;
+    of_nine.epoch_end([])?;
+    let second = order(of_nine.next_epoch()?.expect("an epoch"));
+    for mut run in [run, resumed] {
+        assert_eq!(order(run.next_epoch()?.expect("the epoch")), expected);
+        let rest = run.next_epoch()?.expect("the epoch");
+        drive_epoch(&mut run, &rest)?;
+        run.epoch_end([])?;
+        assert_eq!(order(run.next_epoch()?.expect("an epoch")), second);
+    }
+    Ok(())
+}
+
 /// A refusal for want of an optimizer, which has shown the first one how the run clips.
 #[test]
 fn an_optimizer_that_comes_later_shares_the_clipping() -> Result<()> {
@@ -147,6 +176,14 @@ fn going_back_behind_the_managers_checkpoints_is_refused() -> Result<()> {
     back.resume_from(&second)?;
     drive(&mut back)?;
     assert_same(&weights(&back), &weights(&runs[1]), "the same run again");
+    // A manager that comes when the run has begun.
+    let mut late = plain()?;
+    late.resume_from(&second)?;
+    let mut late = late.checkpoints(manager()?);
+    let error = late.next_epoch().expect_err("later ones are there").to_string();
+    assert!(error.contains("say `replace_later` to go back"), "{error}");
+    let mut late = late.checkpoints(Manager::new(folder.path().join("another"))?);
+    drive(&mut late)?;
     // From the last one it goes on.
     let last = manager()?.checkpoints()?.pop().expect("a checkpoint");
     let mut longer = plain()?.length(EPOCHS + 1, BATCHES)?.checkpoints(manager()?);

@@ -1,12 +1,12 @@
 //! Manages a folder of checkpoints: when to save, which to keep, which to resume from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::best::{Best, Goal};
 use super::due::{Every, counts_steps};
 use super::folder::{Folder, Position};
-use super::verify::{progress_of, verify_alone};
+use super::verify::verify_alone;
 use super::{Checkpoint, Resumed};
 use crate::error::{Error, Result, at_least_1};
 use crate::model::Freezable;
@@ -171,17 +171,16 @@ impl Manager {
         }
     }
 
-    /// An error if a run that goes back to the checkpoint `file` could not save what comes next.
-    pub(crate) fn check_goes_back(&self, file: &Path) -> Result<()> {
-        let at = Position::of(progress_of(file)?);
+    /// An error if there are checkpoints behind `at`, from where a run goes on: it would come to them again.
+    pub(crate) fn check_goes_on(&self, at: Elapsed) -> Result<()> {
+        let at = Position::of(at);
         let stands = *self.stands.lock().unwrap_or_else(PoisonError::into_inner);
         let last = || self.folder.checkpoints().map(|all| all.last().map(|(last, _)| *last));
         let there = stands.map_or_else(last, |stands| Ok(Some(stands)))?;
         match there.filter(|there| *there > at && !self.replaces_later) {
             Some(there) => Err(Error::training(format!(
-                "`{}` is of {at}, and `{}` has {there}, which the run would come to again; say \
+                "the run goes on from {at}, and `{}` has {there}, which it would come to again; say \
                  `replace_later` to go back, or name another folder",
-                file.display(),
                 self.folder.0.display()
             ))),
             None => Ok(()),

@@ -120,6 +120,7 @@ pub(crate) use random::{Registered, from_bytes, to_bytes};
 pub use resume::Resumed;
 pub use run::Checkpoint;
 pub(crate) use save::checksum_of;
+pub(crate) use verify::progress_of;
 pub use verify::verify;
 pub(crate) use weight_file::WeightFile;
 pub use weights::{Weights, load_weights, save_weights};

@@ -34,7 +34,7 @@ pub(super) fn verify_alone(path: &Path) -> Result<()> {
 }
 
 /// The progress of the run in a checkpoint; reads only the header.
-pub(super) fn progress_of(path: &Path) -> Result<Elapsed> {
+pub(crate) fn progress_of(path: &Path) -> Result<Elapsed> {
     Ok(read(&Archive::open(path)?)?.progress)
 }
 

@@ -72,6 +72,7 @@ impl<M: Freezable> Training<M> {
             clock: Clock::default(),
             spent: Spent::default(),
             begun: false,
+            came_later: false,
             came_back: false,
             finished: false,
             told: false,
@@ -113,6 +114,7 @@ impl<M: Freezable> Training<M> {
         pattern: Option<&str>,
         build: impl FnOnce(Vec<PlannedVar>) -> Result<O>,
     ) -> Result<Self> {
+        self.clip_outside()?;
         let taken: HashSet<TensorId> =
             self.optimizers.iter().flat_map(|driven| driven.owned_ids().iter().copied()).collect();
         let mut vars = self.freezer.planned_vars();
@@ -178,7 +180,7 @@ impl<M: Freezable> Training<M> {
     /// Saves to the manager's folder when it is due, and once more when the run is over;
     /// [`resume`](Self::resume) reads from it.
     pub fn checkpoints(self, manager: Manager) -> Self {
-        Self { manager: Some(manager), ..self }
+        Self { manager: Some(manager), came_later: self.begun, ..self }
     }
 
     /// Stops the run when a metric stops improving.
@@ -215,9 +217,12 @@ impl<M: Freezable> Training<M> {
     }
 
     /// Sets the seed of the order of samples: see [`Epoch`](super::Epoch). A resumed run keeps the
-    /// seed that it was saved with.
+    /// seed that it was saved with. An epoch that is under way keeps its order.
     pub fn seed(mut self, seed: u64) -> Self {
-        self.clock.seed = seed;
+        match self.clock.within {
+            true => self.clock.next_seed = Some(seed),
+            false => self.clock.seed = seed,
+        }
         self
     }
 }

@@ -26,6 +26,9 @@ pub(super) struct Clock {
     /// Losses and updates that were skipped, over the whole run.
     pub(super) left_out: u64,
     pub(super) seed: u64,
+    /// That of the epochs to come, if it is another.
+    #[serde(default)]
+    pub(super) next_seed: Option<u64>,
     pub(super) patience: Patience,
     pub(super) stopped: Option<Stopped>,
     /// Whether the policy was asked before the first step.
@@ -152,6 +155,7 @@ impl Clock {
 
     pub(super) fn end_epoch(&mut self) {
         self.epoch += 1;
+        self.seed = self.next_seed.take().unwrap_or(self.seed);
         self.step_at_epoch = self.step;
         (self.within, self.losses, self.finite, self.loss_sum) = (false, 0, 0, 0.0);
     }

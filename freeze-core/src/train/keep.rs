@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::clock::Clock;
 use super::stop::{EarlyStop, Stopped};
 use super::training::Training;
-use crate::checkpoint::{Checkpoint, Registered, Resumed, from_bytes, to_bytes};
+use crate::checkpoint::{Checkpoint, Registered, Resumed, from_bytes, progress_of, to_bytes};
 use crate::error::{Error, Result};
 use crate::model::Freezable;
 use crate::plan::Prepared;
@@ -64,14 +64,16 @@ impl<M: Freezable> Training<M> {
     ///
     /// # Errors
     ///
-    /// As [`Checkpoint::resume`], the checkpoint is beyond the run's length, or the manager's folder has
-    /// later ones, so that it would refuse to save what comes next; nothing has changed then. Sinks as for [`resume`](Self::resume).
+    /// As [`Checkpoint::resume`], the checkpoint is beyond the run's length, or the manager has later
+    /// ones and was not told [`replace_later`](Manager::replace_later); nothing has changed then. Sinks as for [`resume`](Self::resume).
     pub fn resume_from(&mut self, path: impl AsRef<Path>) -> Result<Resumed> {
         let ready = self.ready();
         self.join(ready)?;
         let path = path.as_ref();
         let resumed = self.resumed_by_first(|run| {
-            run.manager.as_ref().map_or(Ok(()), |manager| manager.check_goes_back(path))?;
+            if let Some(manager) = &run.manager {
+                manager.check_goes_on(progress_of(path)?)?;
+            }
             let resumed = run.parts().resume(path)?;
             run.went_back();
             Ok(Some(resumed))
@@ -79,17 +81,23 @@ impl<M: Freezable> Training<M> {
         resumed.ok_or_else(|| Error::training("rank 0 has resumed nothing"))
     }
 
-    /// Before the first epoch of a run that was not resumed: reports now what would make the first
-    /// save fail after an epoch's work.
+    /// Before the first epoch of a run that was not resumed, or with a new manager: reports now what would
+    /// make the first save fail after an epoch's work.
     pub(super) fn check_begin(&mut self) -> Result<()> {
-        if self.begun {
-            return Ok(());
-        }
-        if let Some(manager) = self.manager.clone() {
+        if !self.begun
+            && let Some(manager) = self.manager.clone()
+        {
             manager.check_begin()?;
             self.parts().check()?;
         }
-        self.begun = true;
+        if self.begun
+            && self.came_later
+            && let Some(manager) = self.manager.clone()
+        {
+            manager.check_goes_on(self.clock.elapsed())?;
+            self.parts().check()?;
+        }
+        (self.begun, self.came_later) = (true, false);
         Ok(())
     }
 

@@ -33,7 +33,8 @@ impl<M: Freezable> Training<M> {
 
     /// Takes `losses` losses for each batch, one after the other, for models whose parts train in
     /// turns, such as GANs. Each updates only the parameters that it reaches, none if a plan froze them
-    /// all; an optimizer without such a parameter makes no step.
+    /// all; an optimizer without such a parameter makes no step. With [`accumulate`](Self::accumulate) all
+    /// losses of a step count alike, so give them as many samples.
     ///
     /// # Errors
     ///

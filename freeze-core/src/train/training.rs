@@ -70,6 +70,8 @@ pub struct Training<M> {
     pub(super) spent: Spent,
     /// Whether it has been checked that the run can be saved, or the run was resumed.
     pub(super) begun: bool,
+    /// Whether the manager came when the run had begun.
+    pub(super) came_later: bool,
     /// Whether the run was resumed since it last gave an epoch.
     pub(super) came_back: bool,
     /// Whether `finish` of the sinks has been called.

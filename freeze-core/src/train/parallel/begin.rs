@@ -2,7 +2,7 @@
 
 use super::led::Led;
 use crate::checkpoint::Manager;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Freezable;
 use crate::policy::Boxed;
 use crate::train::Training;
@@ -14,7 +14,8 @@ impl<M: Freezable> Training<M> {
     pub(in crate::train) fn join(&mut self, ready: Result<()>) -> Result<()> {
         let Some(group) = self.group().cloned() else { return ready };
         let version = env!("CARGO_PKG_VERSION");
-        let words = ready.and_then(|()| self.share_state());
+        let words = ready.and_then(|()| self.check_first_ranks());
+        let words = words.and_then(|()| self.share_state());
         let words = words.and_then(|()| self.setup_in_words(version));
         let by_steps = self.manager.as_ref().is_some_and(Manager::counts_steps);
         let what = "the beginning of an epoch, or of a resumed run";
@@ -33,6 +34,17 @@ impl<M: Freezable> Training<M> {
             self.policy = self.policy.take().map(|policy| self.led(policy));
         }
         Ok(())
+    }
+
+    /// The policy, and who owns what, are of the ranks that met first.
+    fn check_first_ranks(&self) -> Result<()> {
+        match &self.ranks {
+            Some(ranks) if ranks.come_late => Err(Error::training(
+                "`parallel` was called again after the ranks had met; save the run, and resume it in one that \
+                 is built with the other ranks",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// A policy of which rank 0 is asked for all, once the ranks have come together.

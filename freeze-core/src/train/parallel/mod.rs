@@ -73,7 +73,8 @@ impl<M: Freezable> Training<M> {
     /// # Ok::<(), freeze_core::Error>(())
     /// ```
     pub fn parallel(self, ranks: impl Into<Parallel>) -> Self {
-        Self { ranks: Some(Ranks::new(ranks.into())), ..self }
+        let met = self.ranks.as_ref().is_some_and(|ranks| ranks.led || ranks.come_late);
+        Self { ranks: Some(Ranks { come_late: met, ..Ranks::new(ranks.into()) }), ..self }
     }
 
     /// The ranks that the run is shared by.

@@ -23,6 +23,8 @@ pub(in crate::train) struct Ranks {
     pub(super) owners: Option<HashMap<TensorId, usize>>,
     /// Whether the ranks have begun with the same state.
     pub(super) begun: bool,
+    /// Whether they replace others that had met.
+    pub(super) come_late: bool,
     /// Whether the policy is asked on rank 0 for all.
     pub(super) led: bool,
     /// Whether rank 0 saves between steps.
@@ -44,6 +46,7 @@ impl Ranks {
             shards,
             owners: None,
             begun: false,
+            come_late: false,
             led: false,
             saves_by_steps: false,
             plan: 0,
