@@ -1,7 +1,5 @@
 //! SlimFit's inter-layer scheduling: in each step what changed most trains.
 
-use std::collections::BTreeSet;
-
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -22,9 +20,8 @@ use crate::policy::{
 /// ```
 ///
 /// The tensors of a leaf count as one, by their elements. Leaves that have not trained yet come first,
-/// in an order drawn from `seed`; a leaf that is frozen keeps its `d`, and one that has no gradient in its
-/// first turn, such as a spare head, has `d = 0`. Optimizer state of frozen leaves is kept, since they take
-/// turns.
+/// in an order drawn from `seed`; a leaf that is frozen keeps its `d`. Optimizer state of frozen leaves
+/// is kept, since they take turns.
 ///
 /// ```
 /// use freeze_core::Policy;
@@ -44,8 +41,8 @@ use crate::policy::{
 /// (there they always train).
 ///
 /// Limits: something is frozen and thawed in every step, so that an activation cache finds nothing. A leaf
-/// without a gradient has its first turn nevertheless: where so much is frozen that it trains alone, no gradient
-/// reaches anything in that step, so freeze it by hand.
+/// that never trains, since no loss reaches it or something else freezes it, keeps its place among those that
+/// train: freeze it by hand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ils {
     settings: IlsSettings,
@@ -88,9 +85,6 @@ impl Settings for IlsSettings {
 struct Memory {
     /// The relative change of each leaf in the last step in which it trained.
     changes: ByLeaf,
-    /// The leaves that the last decision trained.
-    #[serde(default)]
-    trained: BTreeSet<usize>,
 }
 
 /// The score of a leaf that has not trained, above that of any that has.
@@ -140,13 +134,7 @@ impl Policy for Ils {
     }
 
     fn observe(&mut self, seen: &Observation) -> Result<()> {
-        if seen.is_at_start() {
-            return Ok(());
-        }
         self.memory.changes.extend(mean_by_leaf(seen, Seen::mean_relative_update)?);
-        for &leaf in &self.memory.trained {
-            self.memory.changes.entry(leaf).or_insert(0.0);
-        }
         Ok(())
     }
 
@@ -166,8 +154,6 @@ impl Policy for Ils {
         }
         let mut decision =
             frozen(base, least.iter().map(|&at| (free[at], std::mem::take(&mut why[at]))))?;
-        let trains = |at: &usize| least.binary_search(at).is_err();
-        self.memory.trained = (0..free.len()).filter(trains).map(|at| free[at]).collect();
         for (&leaf, text) in free.iter().zip(why).filter(|(_, text)| !text.is_empty()) {
             decision = decision.because(&base.paths()[leaf], text);
         }
