@@ -6,3 +6,4 @@ mod laws;
 mod parts;
 mod rules;
 mod run;
+mod tried;

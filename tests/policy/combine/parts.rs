@@ -4,7 +4,7 @@ use freeze_core::policy::{
     Linear, Moment, Needs, Observation, Policy, PolicyExt, Seen, all_trained, from_value,
 };
 use freeze_core::{Elapsed, LeafState, Norms};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::fake::*;
 use crate::data::script::Script;
@@ -54,37 +54,6 @@ fn a_part_begins_at_once_whatever_its_rhythm() {
         assert_eq!(rates, states, "step {step}");
     }
     assert_eq!(policy.describe(), "then(fake until 0.3, all-trained(scale=0.1) until 0.75, fake)");
-}
-
-/// What a later part would refuse when it begins is said at once; what it decides then is forgotten.
-#[test]
-fn parts_to_come_are_tried_at_the_start() {
-    let decided = |later: &Value| {
-        let parts = json!([{ "policy": "linear", "until": 0.5 }, later]);
-        let settings = json!({ "policy": "then", "parts": parts });
-        let mut policy = from_value(settings).expect("a policy");
-        assert!(policy.is_due(at(0), Moment::Start));
-        let before = policy.state();
-        let decided = policy.decide(at(0), &plan(4));
-        assert_eq!(policy.state(), before, "{later}");
-        decided.map_err(|error| error.to_string())
-    };
-    let late = json!([{ "at": { "epoch": 1 }, "freeze": { "leaves": 1 } }]);
-    for (later, expected) in [
-        (json!({ "policy": "phases", "phases": [{ "train": ["hed"] }] }), "no leaf matches `hed`"),
-        (json!({ "policy": "freeze-at", "milestones": late }), "the run has 1: no step would"),
-        (json!("gradual-unfreezing"), "`steps` is 5"),
-        (json!("spectrum"), "it has not seen the weights"),
-        (json!("budget"), "it has no costs to go by"),
-    ] {
-        let error = decided(&later).expect_err("a refusal");
-        let part = "the policy `then`: part 1, from 0.5 of the run on: ";
-        assert!(error.starts_with(part) && error.contains(expected), "{error}");
-    }
-    let fit = ["auto-freeze", "grad-es", "ils", "plasticity", "rgn", "snr", "lisa", "weighted"];
-    for later in fit {
-        assert_eq!(decided(&json!(later)).err(), None, "{later}");
-    }
 }
 
 #[test]

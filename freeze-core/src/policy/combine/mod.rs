@@ -17,6 +17,7 @@ mod share;
 mod span;
 mod stop;
 mod then;
+mod trial;
 mod unfreeze_on;
 
 pub use all_trained::{AllTrained, AllTrainedSettings, all_trained};

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::memory::Saved;
 use super::span::{Span, check_ends};
-use crate::error::{Error, Result};
+use super::trial::Trial;
+use crate::error::Result;
 use crate::plan::FreezePlan;
 use crate::policy::{Boxed, Decision, Elapsed, Moment, Needs, Observation, Policy};
 
@@ -22,14 +23,15 @@ pub struct Then {
     ends: Vec<f64>,
     /// The part that decided last.
     part: usize,
-    /// Whether the parts to come were tried.
-    tried: bool,
+    /// The length of the run, in epochs and steps, whose parts to come were tried. Within another policy
+    /// each part has its own.
+    tried: Option<(usize, usize)>,
 }
 
 impl Then {
     pub(super) fn new(policies: Vec<Boxed>, ends: Vec<f64>) -> Result<Self> {
         check_ends("until", &ends)?;
-        Ok(Self { policies, ends, part: 0, tried: false })
+        Ok(Self { policies, ends, part: 0, tried: None })
     }
 
     /// The last policy ends at the share `until` of the run, and `next` follows.
@@ -49,19 +51,18 @@ impl Then {
         Ok((part, &self.policies[part], span.own(at)))
     }
 
-    /// Asks each part after `part` for its first decision, which it then forgets.
+    /// Tries each part after `part`, once for each length of the run.
     fn try_after(&mut self, part: usize, at: Elapsed, base: &FreezePlan) -> Result<()> {
-        let Self { policies, ends, .. } = self;
-        for (later, policy) in policies.iter_mut().enumerate().skip(part + 1) {
-            let Some(own) = Span::beginning(ends, later, at)? else { continue };
-            let before = policy.state();
-            let decided = policy.decide(own, base);
-            let restored = policy.load_state(&before);
-            decided.and(restored).map_err(|error| {
-                let from = ends.get(later - 1).copied().unwrap_or_default();
-                Error::policy("then", format!("part {later}, from {from} of the run on: {error}"))
-            })?;
+        let length = Some((at.epochs, at.steps));
+        if self.tried == length {
+            return Ok(());
         }
+        let trial = Trial { name: "then", ends: &self.ends, at, base };
+        for (later, policy) in self.policies.iter_mut().enumerate().skip(part + 1) {
+            let fresh = policy.state();
+            trial.ask(later, policy, &fresh)?;
+        }
+        self.tried = length;
         Ok(())
     }
 }
@@ -84,10 +85,7 @@ impl Policy for Then {
 
     fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
         let (part, _, own) = self.turn(at)?;
-        if !self.tried {
-            self.try_after(part, at, base)?;
-            self.tried = true;
-        }
+        self.try_after(part, at, base)?;
         let mut decision = self.policies[part].decide(own, base)?;
         decision.ends_run &= part + 1 == self.policies.len();
         self.part = part;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::memory::Saved;
 use super::span::{Span, check_ends};
+use super::trial::Trial;
 use crate::error::Result;
 use crate::plan::FreezePlan;
 use crate::policy::{Decision, Elapsed, Moment, Needs, Observation, Policy};
@@ -12,6 +13,9 @@ use crate::policy::{Decision, Elapsed, Moment, Needs, Observation, Policy};
 /// learning rate drops, since layers that had settled move again then. Between two of them the policy sees
 /// a run of its own. A policy that needs the weights or the costs at the start of the run, which are not shown
 /// again, keeps its state at a drop. It can end the run after the last. Source: Egeria, arXiv:2201.06227.
+///
+/// The first decision tries the parts to come: what the policy would refuse at a drop is an error then, unless
+/// it keeps its state.
 #[derive(Debug)]
 pub struct UnfreezeOn<P> {
     policy: P,
@@ -20,6 +24,8 @@ pub struct UnfreezeOn<P> {
     at: Vec<f64>,
     /// How many of the shares were reached when it decided last.
     part: usize,
+    /// The length of the run, in epochs and steps, whose parts to come were tried.
+    tried: Option<(usize, usize)>,
 }
 
 impl<P: Policy> UnfreezeOn<P> {
@@ -28,7 +34,21 @@ impl<P: Policy> UnfreezeOn<P> {
         let needs = policy.needs(Elapsed::new(0, 1).at_step(0, 1));
         let keeps = needs.contains(Needs::TENSORS) || needs.contains(Needs::COSTS);
         let fresh = (!keeps).then(|| policy.state());
-        Ok(Self { fresh, policy, at, part: 0 })
+        Ok(Self { fresh, policy, at, part: 0, tried: None })
+    }
+
+    /// Tries each part after `part`, once for each length of the run.
+    fn try_after(&mut self, part: usize, at: Elapsed, base: &FreezePlan) -> Result<()> {
+        let length = Some((at.epochs, at.steps));
+        let Some(fresh) = self.fresh.as_ref().filter(|_| self.tried != length) else {
+            return Ok(());
+        };
+        let trial = Trial { name: "unfreeze-on", ends: &self.at, at, base };
+        for later in part + 1..=self.at.len() {
+            trial.ask(later, &mut self.policy, fresh)?;
+        }
+        self.tried = length;
+        Ok(())
     }
 }
 
@@ -36,7 +56,7 @@ impl<P: Policy> Policy for UnfreezeOn<P> {
     fn is_due(&self, at: Elapsed, moment: Moment) -> bool {
         // What is wrong with the progress is said by the decision.
         let Ok((part, span)) = Span::at(&self.at, at) else { return true };
-        part != self.part || self.policy.is_due(span.own(at), moment)
+        moment == Moment::Start || part != self.part || self.policy.is_due(span.own(at), moment)
     }
 
     fn needs(&self, at: Elapsed) -> Needs {
@@ -53,6 +73,7 @@ impl<P: Policy> Policy for UnfreezeOn<P> {
 
     fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
         let (part, span) = Span::at(&self.at, at)?;
+        self.try_after(part, at, base)?;
         if part != self.part {
             if let Some(fresh) = &self.fresh {
                 self.policy.load_state(fresh)?;
