@@ -1,8 +1,8 @@
 //! Backward passes that go through one stage within each other, or at the same time on several threads.
 
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Module, Result, Tensor, Var};
@@ -44,12 +44,17 @@ fn what_a_stage_captures_of_another_is_used_outside_too() -> Result<()> {
 fn heads_on_one_stage_go_back_at_the_same_time() -> Result<()> {
     let found = |again: bool| -> Result<Vec<Grads>> {
         let Rig { front, layer, vars } = rig()?;
-        let (runs, both) = (AtomicUsize::new(0), Barrier::new(2));
+        let (runs, another) = (Mutex::new(0), Condvar::new());
         let dropout = Dropout::new(0.5, 3)?;
         let trunk = move |xs: Tensor| -> Result<Tensor> {
-            // Run again, it waits until it is for the other head, too.
-            if runs.fetch_add(1, Ordering::Relaxed) > 0 {
-                both.wait();
+            let mut count = runs.lock().expect("no panic");
+            *count += 1;
+            another.notify_all();
+            // Run again, it waits until it is for the other head, too, which may have failed before.
+            let alone = |count: &mut i32| *count == 2;
+            let waited = another.wait_timeout_while(count, Duration::from_secs(10), alone);
+            if waited.expect("no panic").1.timed_out() {
+                candle_core::bail!("the trunk ran again for one head alone");
             }
             dropout.forward(&front.forward(&xs)?, true)
         };
