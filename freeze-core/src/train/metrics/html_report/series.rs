@@ -67,10 +67,11 @@ impl Series {
             return;
         };
         let first = place(first);
-        let span = (place(&last) - first).max(1);
+        let span = place(&last).saturating_sub(first).max(1);
         // So that what is kept is about half: two values of each.
         let stretches = MOST / 4;
-        let stretch = |point: &Point| (place(point) - first) * stretches / (span + 1);
+        // A point with steps may stand before one without.
+        let stretch = |point: &Point| place(point).saturating_sub(first) * stretches / (span + 1);
         let mut kept = Vec::with_capacity(MOST / 2 + 1);
         for part in self.points.chunk_by(|a, b| stretch(a) == stretch(b)) {
             let by_value = |a: &usize, b: &usize| part[*a].value.total_cmp(&part[*b].value);
@@ -141,6 +142,14 @@ mod tests {
     fn a_single_point_in_time_is_thinned_too() {
         let mut series = Series::new("loss");
         (0..5000).for_each(|value| series.push(At(0, 0), f64::from(value)));
+        assert!(series.points.len() <= MOST);
+    }
+
+    #[test]
+    fn points_that_go_back_are_thinned_too() {
+        let mut series = Series::new("loss");
+        series.push(At(0, 500), 0.0);
+        (0..5000).for_each(|value| series.push(At(1, 0), f64::from(value)));
         assert!(series.points.len() <= MOST);
     }
 }
