@@ -42,6 +42,11 @@ pub(crate) fn say(bar: &ProgressBar, line: &str) {
     bar.suspend(|| println!("{line}"));
 }
 
+/// As [`say`], to standard error.
+pub(crate) fn complain(bar: &ProgressBar, line: &str) {
+    bar.suspend(|| eprintln!("{line}"));
+}
+
 /// Prints the line of an epoch where no bar is drawn, as in a pipe; where there is one, only that of the
 /// `last` epoch stays, in place of the bar.
 pub(crate) fn epoch(bar: &ProgressBar, last: bool, line: &str) {

@@ -107,10 +107,9 @@ fn train(args: &Args) -> Result<()> {
                 break;
             }
         }
-        if run.stopped().is_none() {
-            let right = run.evaluate(|net| accuracy(net, &data.test))?;
-            run.epoch_end([("test/accuracy", right)])?;
-        }
+        let right = run.evaluate(|net| accuracy(net, &data.test))?;
+        let report = run.epoch_end([("test/accuracy", right)])?;
+        report.unrecorded.iter().for_each(|lost| progress::complain(&bar, lost));
     }
     bar.finish_and_clear();
     let right = 100.0 * run.evaluate(|net| accuracy(net, &data.test))?;

@@ -70,11 +70,12 @@ fn process(row: &Row, how: &How) -> Result<Found> {
         .stderr(Stdio::piped())
         .spawn()?;
     let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        let why = String::from_utf8_lossy(&output.stderr);
-        let why = why.trim().trim_start_matches("error: ");
+        let why = said.trim().trim_start_matches("error: ");
         return Err(format!("{}: {why}", output.status).into());
     }
+    eprint!("{said}");
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 

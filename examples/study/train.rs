@@ -70,7 +70,8 @@ fn run<J: Job>(row: &Row, job: &J, places: &Places, page: Option<&Path>) -> Resu
         found.seconds += run.spent().training.as_secs_f64();
         found.valid_accuracy = accuracy(&run, job, Part::Valid)?;
         found.curve.0.push((found.seconds, found.valid_accuracy));
-        run.epoch_end([("valid/accuracy", found.valid_accuracy)])?;
+        let report = run.epoch_end([("valid/accuracy", found.valid_accuracy)])?;
+        report.unrecorded.iter().for_each(|lost| eprintln!("{lost}"));
     }
     if row.test > 0 {
         found.test_accuracy = Some(accuracy(&run, job, Part::Test)?);

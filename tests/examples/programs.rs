@@ -201,6 +201,17 @@ fn policies_shows_who_trained_when() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn policies_says_that_its_report_cannot_be_written() {
+    // No file can be created there.
+    let args = ["--limit=64", "--epochs=2", "--report=/proc/self/run.html"];
+    let output = example("policies", &args);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stderr.matches("a sink could not record").count(), 1, "{stderr}");
+}
+
+#[test]
 fn transfer_moves_what_the_plan_trains_and_nothing_else() {
     let output = example("transfer", &["--epochs=1", "--limit=200"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -185,6 +185,20 @@ fn a_row_that_fails_is_told_of_and_the_others_go_on() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_page_that_cannot_be_written_is_told_of() {
+    let (task, _) = TINY.split_once("row = [").unwrap();
+    let task = task.replace("epochs = 3", "epochs = 1").replace("[1, 2]", "[1]");
+    let folder = Folder::new(&format!("{task}row = [{{}}]\n"));
+    // No file can be created there.
+    let output = folder.run(&["--pages=/proc/self"]);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("a sink could not record").count(), 1, "{said}");
+    assert_eq!(exact(&folder.csv()).len(), 1);
+}
+
+#[test]
 fn another_table_is_no_csv_of_a_study() {
     let folder = Folder::new(TINY);
     fs::write(folder.path("results.csv"), "epoch,name\n1,loss\n").unwrap();

@@ -207,6 +207,12 @@ fn reports_of_nothing_and_of_other_runs() -> Result<()> {
     second.record("of the other", 1.0, at)?;
     second.flush()?;
     assert!(page(&path).contains("of the other") && !page(&path).contains("of the one"));
+    // In folders that are not there, and where there can be none.
+    let deep = dir.path().join("runs/today/run.html");
+    drop(HtmlReport::create(&deep)?);
+    HtmlReport::create(&deep)?.finish()?;
+    assert!(deep.exists());
+    HtmlReport::create(path.join("run.html")).expect_err("a file is no folder");
     // Not ours.
     let other = dir.path().join("other.html");
     fs::write(&other, "<p>mine</p>").expect("written");

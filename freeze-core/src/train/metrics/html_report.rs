@@ -55,14 +55,16 @@ pub struct HtmlReport {
 }
 
 impl HtmlReport {
-    /// A report at `path`. A report that is there is kept until the end of the first epoch.
+    /// A report at `path`, whose folder is created unless it is there. A report that is there is kept until the end of
+    /// the first epoch.
     ///
     /// # Errors
     ///
-    /// The file that is there cannot be read, or is no report.
+    /// The file that is there cannot be read, or is no report; or the folder cannot be created.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let before = saved::read(&path)?;
+        saved::create_folder_of(&path)?;
         Ok(Self { path, record: Record::default(), before, behind: false })
     }
 

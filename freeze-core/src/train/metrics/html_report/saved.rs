@@ -24,6 +24,14 @@ pub(super) fn write(path: &Path, record: &Record) -> Result<()> {
     replace_file(path, write, |_| Ok(()))
 }
 
+/// Creates the folder of a file, unless it is there.
+pub(super) fn create_folder_of(path: &Path) -> Result<()> {
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(folder).map_err(|source| file_error(folder, "create", source))
+}
+
 /// The record of a file that has to be there.
 pub(super) fn read_existing(path: &Path) -> Result<Record> {
     let absent = || file_error(path, "read", io::Error::from(io::ErrorKind::NotFound));
