@@ -2,8 +2,10 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Linear, Module, Optimizer, ParamsAdamW, VarBuilder, VarMap, linear};
-use freeze_core::optim::{AdamW, Fused, Momentum, ParamsSgd, Sgd, StatePolicy, UpdateRule};
-use freeze_core::{Error, Freezable, Freezer, Result};
+use freeze_core::optim::{
+    AdamW, Fused, Momentum, ParamsSgd, PerParam, Sgd, StatePolicy, UpdateRule,
+};
+use freeze_core::{Error, Freezable, Freezer, PlanOptimizer, Result};
 
 use super::{CPU, bits, store};
 
@@ -65,6 +67,28 @@ fn freezing_lets_go_of_what_the_policy_says() -> Result<()> {
         assert_eq!(opt.state_bytes(), 2 * LAYER + HEAD);
         assert_eq!(opt.updates(&front), Some(updates), "{policy:?}");
     }
+    Ok(())
+}
+
+/// What an optimizer says of its state after a step, and after a layer froze.
+fn told<O: Optimizer + PlanOptimizer>(
+    build: impl FnOnce(Vec<Var>) -> candle_core::Result<O>,
+) -> Result<[Option<usize>; 2]> {
+    let mut net = net()?;
+    let mut opt = build(net.vars())?;
+    train(&net, &mut opt)?;
+    let before = PlanOptimizer::state_bytes(&opt);
+    net.freeze_front(1, &mut [&mut opt])?;
+    Ok([before, PlanOptimizer::state_bytes(&opt)])
+}
+
+#[test]
+fn optimizers_tell_the_bytes_of_their_state() -> Result<()> {
+    let moments = [Some(2 * LAYER + HEAD), Some(LAYER + HEAD)];
+    let adamw = told(|vars| AdamW::new(vars, ParamsAdamW::default()))?;
+    let candles = told(|vars| PerParam::<candle_nn::AdamW>::new(vars, ParamsAdamW::default()))?;
+    assert_eq!((adamw, candles), (moments, moments));
+    assert_eq!(told(|vars| candle_nn::SGD::new(vars, 0.1))?, [Some(0); 2]);
     Ok(())
 }
 

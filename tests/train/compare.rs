@@ -110,7 +110,8 @@ fn what_is_no_report_is_refused() -> Result<()> {
 }
 
 #[test]
-fn a_report_has_the_parts_of_the_time_and_the_bytes_of_gradients_and_activations() -> Result<()> {
+fn a_report_has_the_parts_of_the_time_and_the_bytes_of_state_gradients_and_activations()
+-> Result<()> {
     let dir = tempfile::tempdir().expect("a folder");
     let [_, freezing] = reports(dir.path())?;
     let page = fs::read_to_string(freezing).expect("a page");
@@ -121,7 +122,7 @@ fn a_report_has_the_parts_of_the_time_and_the_bytes_of_gradients_and_activations
     let data: serde_json::Value =
         serde_json::from_str(data.split_once("</script>").expect("its end").0).expect("JSON");
     let series = data["series"].as_array().expect("metrics");
-    for name in ["gradients/bytes", "activations/bytes"] {
+    for name in ["state/bytes", "gradients/bytes", "activations/bytes"] {
         let bytes = series.iter().find(|series| series["name"] == name).expect(name);
         let bytes: Vec<f64> = (bytes["points"].as_array().expect("points").iter())
             .map(|point| point["value"].as_f64().expect("a number"))

@@ -27,6 +27,10 @@ impl PlanOptimizer for SGD {
         true
     }
 
+    fn state_bytes(&self) -> Option<usize> {
+        Some(0)
+    }
+
     fn kind(&self) -> &'static str {
         "candle_nn::SGD"
     }

@@ -68,6 +68,10 @@ impl<R: UpdateRule> PlanOptimizer for Fused<R> {
         true
     }
 
+    fn state_bytes(&self) -> Option<usize> {
+        Some(self.slots.iter().map(Slot::state_bytes).sum())
+    }
+
     fn kind(&self) -> &'static str {
         R::KIND
     }

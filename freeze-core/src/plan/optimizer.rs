@@ -136,6 +136,11 @@ pub trait PlanOptimizer {
         false
     }
 
+    /// The bytes of state that it holds now, on all devices; `None` if it cannot tell.
+    fn state_bytes(&self) -> Option<usize> {
+        None
+    }
+
     /// The optimizer's type name, for messages and saved state.
     fn kind(&self) -> &'static str;
 

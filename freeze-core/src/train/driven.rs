@@ -110,6 +110,10 @@ impl PlanOptimizer for Driven {
         self.optimizer.prepare_plan(vars)
     }
 
+    fn state_bytes(&self) -> Option<usize> {
+        self.optimizer.state_bytes()
+    }
+
     fn kind(&self) -> &'static str {
         self.optimizer.kind()
     }

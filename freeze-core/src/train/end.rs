@@ -152,10 +152,12 @@ impl<M: Freezable> Training<M> {
         }
         let policy = self.policy.as_ref().map(|hook| hook.policy().describe());
         let plan = self.freezer.plan().clone();
+        let state_bytes = self.optimizers.iter().map(|driven| driven.state_bytes()).sum();
         let gradient_bytes = Some(self.trained_bytes());
         let cached = self.cached_leaves();
         let now = PlanNow {
             policy,
+            state_bytes,
             gradient_bytes,
             activation_bytes,
             ..PlanNow::of(&plan).cached(cached)

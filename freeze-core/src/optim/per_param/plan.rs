@@ -54,6 +54,13 @@ where
         true
     }
 
+    fn state_bytes(&self) -> Option<usize> {
+        let per_byte = state_bytes_per_byte::<O>()?;
+        let held = |slot: &&Slot<O>| slot.optimizer.is_some() || slot.resting.is_some();
+        let bytes: usize = self.slots.iter().filter(held).map(|slot| bytes_of(&slot.var)).sum();
+        Some(per_byte * bytes)
+    }
+
     fn kind(&self) -> &'static str {
         std::any::type_name::<Self>()
     }

@@ -25,6 +25,9 @@ pub struct PlanNow<'a> {
     pub cached: usize,
     /// What the run's policy says of itself, if there is one.
     pub policy: Option<String>,
+    /// The bytes of state that all optimizers hold; `None` if one of them cannot tell. Where ranks share the state,
+    /// those of this rank.
+    pub state_bytes: Option<usize>,
     /// The bytes of the variables that train, which are those of a step's gradients.
     pub gradient_bytes: Option<usize>,
     /// The bytes of the results that the graph of the batch's loss holds until its backward. What needs no gradient,
@@ -36,7 +39,14 @@ pub struct PlanNow<'a> {
 impl<'a> PlanNow<'a> {
     /// Of a plan, without cache and policy.
     pub fn of(plan: &'a FreezePlan) -> Self {
-        Self { plan, cached: 0, policy: None, gradient_bytes: None, activation_bytes: None }
+        Self {
+            plan,
+            cached: 0,
+            policy: None,
+            state_bytes: None,
+            gradient_bytes: None,
+            activation_bytes: None,
+        }
     }
 
     /// Sets how many leaves the activation cache stands for: at most those that are frozen from the front.

@@ -141,8 +141,11 @@ impl Record {
         if now.policy.is_some() {
             self.policy.clone_from(&now.policy);
         }
-        let bytes =
-            [("gradients/bytes", now.gradient_bytes), ("activations/bytes", now.activation_bytes)];
+        let bytes = [
+            ("state/bytes", now.state_bytes),
+            ("gradients/bytes", now.gradient_bytes),
+            ("activations/bytes", now.activation_bytes),
+        ];
         for (name, bytes) in bytes {
             if let Some(bytes) = bytes {
                 self.change(name, bytes as f64, elapsed);
