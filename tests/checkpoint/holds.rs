@@ -30,7 +30,7 @@ const PARTS: [(&str, &str); 29] = [
     ("`optimizer.N/master/NAME`", "the `f32` copy of a parameter in half precision"),
     (
         "`random/NAME`",
-        "a generator that was named, as MessagePack; `freeze.training`: a `Training`'s place, seed and patience, and how far each rank has drawn; `freeze.observer`: copies and sums that its policy needs",
+        "a generator that was named, as MessagePack; `freeze.training`: a `Training`'s place, seed and patience, the time of its epoch, and how far each rank has drawn; `freeze.observer`: copies and sums that its policy needs",
     ),
     ("`history/value`", "every recorded value of every metric"),
     ("`history/metric`", "which metric each value is of"),

@@ -114,6 +114,35 @@ fn a_longer_run_goes_on_and_a_shorter_one_is_refused() -> Result {
 }
 
 #[test]
+fn the_time_of_an_epoch_goes_on_where_it_was_left() -> Result {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("run.safetensors");
+    let mut run = plain()?;
+    let epoch = run.next_epoch()?.expect("an epoch");
+    for which in epoch.shuffled(SAMPLES, SIZE).take(3) {
+        run.step(&loss(&run, &which)?)?;
+    }
+    let before = run.spent();
+    assert!(!before.training.is_zero());
+    run.save(&path)?;
+    let mut resumed = plain()?;
+    resumed.resume_from(&path)?;
+    assert_eq!(resumed.spent(), before);
+    // The one was resumed, the other left its loop.
+    for mut run in [resumed, run] {
+        let epoch = run.next_epoch()?.expect("the same epoch");
+        assert_eq!((run.spent(), epoch.done), (before, 3));
+        drive_epoch(&mut run, &epoch)?;
+        let spent = run.epoch_end([])?.spent;
+        assert!(spent.training > before.training && spent.backward > before.backward);
+        assert!(spent.training >= spent.backward + spent.update);
+        run.next_epoch()?;
+        assert_eq!(run.spent(), Default::default(), "another epoch");
+    }
+    Ok(())
+}
+
+#[test]
 fn within_an_epoch_the_batches_must_be_cut_alike() -> Result {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("run.safetensors");

@@ -78,7 +78,7 @@ impl<M: Freezable> Training<M> {
             told: false,
             found: Vec::new(),
             weighed: false,
-            began: Instant::now(),
+            counted: Instant::now(),
         }
     }
 

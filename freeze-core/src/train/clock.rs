@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::report::Spent;
 use super::stop::{Patience, Stopped};
 use crate::error::{Error, Result};
 use crate::policy::Elapsed;
@@ -23,6 +24,9 @@ pub(super) struct Clock {
     /// The number of finite losses in the epoch, and their sum.
     pub(super) finite: usize,
     pub(super) loss_sum: f64,
+    /// The time of the epoch up to its last loss.
+    #[serde(default)]
+    pub(super) spent: Spent,
     /// Losses and updates that were skipped, over the whole run.
     pub(super) left_out: u64,
     pub(super) seed: u64,
@@ -158,6 +162,7 @@ impl Clock {
         self.seed = self.next_seed.take().unwrap_or(self.seed);
         self.step_at_epoch = self.step;
         (self.within, self.losses, self.finite, self.loss_sum) = (false, 0, 0, 0.0);
+        self.spent = Spent::default();
     }
 
     /// The saved clock under the length of this run.

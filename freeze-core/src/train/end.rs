@@ -41,7 +41,7 @@ impl<M: Freezable> Training<M> {
             frozen: None,
             saved: None,
             stopped: self.clock.stopped,
-            spent: self.spent,
+            spent: self.clock.spent,
             cache: self.cache.as_ref().map(|cache| cache.stats().since(&self.cached)),
             traffic: self.traffic(),
             findings: Vec::new(),

@@ -1,6 +1,7 @@
 //! Saves and resumes a run.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::clock::Clock;
 use super::stop::{EarlyStop, Stopped};
@@ -112,6 +113,7 @@ impl<M: Freezable> Training<M> {
             self.clock.stopped = None;
         }
         self.finished = false;
+        (self.counted, self.spent) = (Instant::now(), self.clock.spent);
         self.mend();
         self.recheck_cache();
         self.planned();

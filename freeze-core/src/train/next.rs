@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::epoch::Epoch;
-use super::report::Spent;
 use super::training::Training;
 use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
@@ -39,7 +38,7 @@ impl<M: Freezable> Training<M> {
         self.told = false;
         // Within an epoch it was done before the run was cut, by a batch that may have had another size.
         self.weighed = self.clock.batches_done() > 0;
-        (self.began, self.spent) = (Instant::now(), Spent::default());
+        (self.counted, self.spent) = (Instant::now(), self.clock.spent);
         self.came_back = false;
         let length = self.clock.length;
         Ok(Some(Epoch {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::stop::Stopped;
 use crate::audit::Finding;
 use crate::cache::CacheStats;
@@ -74,8 +76,10 @@ pub struct Progress {
 }
 
 /// How the time of an epoch was spent. It does not wait for devices that work asynchronously. What is left of the
-/// whole is the code between the calls: batches, losses, a forward of your own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// whole is the code between the calls: batches, losses, a forward of your own. A run that goes on within an epoch,
+/// from a checkpoint or after its loop was left, counts on from the last step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Spent {
     /// In the stages that [`Training::forward`](super::Training::forward) ran; a forward by

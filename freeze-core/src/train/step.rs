@@ -1,6 +1,7 @@
 //! One batch: backward, update, policy.
 
 use std::slice::from_ref;
+use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -85,7 +86,7 @@ impl<M: Freezable> Training<M> {
         }
         self.clock.took(finite.then_some(report.loss));
         self.clock.step += usize::from(due);
-        self.spent.training = self.began.elapsed();
+        self.count_time();
         self.look(report.loss);
         if report.updated {
             self.after_update(observed, report.loss)?;
@@ -132,6 +133,13 @@ impl<M: Freezable> Training<M> {
     fn stop(&mut self, report: Step) -> Step {
         self.clock.stopped = Some(Stopped::NonFinite);
         Step { stopped: self.clock.stopped, ..report }
+    }
+
+    /// Counts the time since it was counted last.
+    fn count_time(&mut self) {
+        let now = Instant::now();
+        self.spent.training += now.duration_since(self.counted);
+        (self.counted, self.clock.spent) = (now, self.spent);
     }
 
     fn look(&mut self, loss: f64) {

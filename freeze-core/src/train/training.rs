@@ -67,6 +67,7 @@ pub struct Training<M> {
     pub(super) recompute: Option<Recompute>,
     pub(super) ranks: Option<Ranks>,
     pub(super) clock: Clock,
+    /// What the epoch has taken, with what came after its last loss.
     pub(super) spent: Spent,
     /// Whether it has been checked that the run can be saved, or the run was resumed.
     pub(super) begun: bool,
@@ -82,8 +83,8 @@ pub struct Training<M> {
     pub(super) found: Vec<Finding>,
     /// Whether the bytes that a batch's graph holds under the plan were taken.
     pub(super) weighed: bool,
-    /// When the current epoch began.
-    pub(super) began: Instant,
+    /// Up to when the time of the epoch is counted.
+    pub(super) counted: Instant,
 }
 
 /// A function that is called after every batch.
