@@ -198,8 +198,12 @@ fn reports_of_nothing_and_of_other_runs() -> Result<()> {
     assert!(!path.exists(), "nothing to say");
     HtmlReport::create(&path)?.finish()?;
     assert!(page(&path).contains("Nothing has been recorded."));
-    // Dropped within an epoch.
+    // Dropped within its first epoch, where another run stands.
     let at = Elapsed::new(0, 1);
+    HtmlReport::create(&path)?.record("of none", 1.0, at)?;
+    assert!(!page(&path).contains("of none"));
+    // And where nothing stands.
+    fs::remove_file(&path).expect("removed");
     HtmlReport::create(&path)?.record("of the one", 1.0, at)?;
     assert!(page(&path).contains("of the one"));
     // Another run that does not resume.

@@ -50,6 +50,8 @@ pub struct HtmlReport {
     record: Record,
     /// What the file held, until it is known whether the run resumes.
     before: Option<Record>,
+    /// Whether the file holds another run, which stays until this one writes.
+    holds_another: bool,
     /// Whether the file lacks something.
     behind: bool,
 }
@@ -65,7 +67,8 @@ impl HtmlReport {
         let path = path.as_ref().to_path_buf();
         let before = saved::read(&path)?;
         saved::create_folder_of(&path)?;
-        Ok(Self { path, record: Record::default(), before, behind: false })
+        let holds_another = before.is_some();
+        Ok(Self { path, record: Record::default(), before, holds_another, behind: false })
     }
 
     /// Sets the heading of the page.
@@ -89,7 +92,7 @@ impl HtmlReport {
 
     fn write(&mut self) -> Result<()> {
         saved::write(&self.path, &self.record)?;
-        self.behind = false;
+        (self.holds_another, self.behind) = (false, false);
         Ok(())
     }
 }
@@ -123,6 +126,7 @@ impl MetricSink for HtmlReport {
         if let Some(before) = self.before.take() {
             self.record.go_on_from(before);
         }
+        self.holds_another = false;
         self.record.forget_after(at);
         Ok(())
     }
@@ -133,10 +137,11 @@ impl MetricSink for HtmlReport {
     }
 }
 
-/// Writes what came since the last epoch's end.
+/// Writes what came since the last epoch's end; within the first epoch not over another run.
 impl Drop for HtmlReport {
     fn drop(&mut self) {
         if self.behind
+            && !self.holds_another
             && let Err(error) = self.write()
         {
             tracing::warn!("the last part of a report is lost: {error}");
