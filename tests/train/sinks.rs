@@ -29,19 +29,28 @@ pub(crate) fn cut_and_resumed(
     let mut whole = run("whole")?;
     drive(&mut whole)?;
     let expected = read(&dir.path().join("whole"));
-    for epochs in 1..EPOCHS {
-        let name = format!("cut{epochs}");
+    for (epochs, killed) in (1..EPOCHS).flat_map(|epochs| [(epochs, false), (epochs, true)]) {
+        let name = format!("cut{epochs}-{killed}");
         let mut cut = run(&name)?;
         for _ in 0..epochs {
             let epoch = cut.next_epoch()?.expect("an epoch");
             drive_epoch(&mut cut, &epoch)?;
             cut.epoch_end([])?;
         }
-        drop(cut);
+        if killed {
+            // Within the next epoch, behind a checkpoint, and nothing is written any more.
+            let epoch = cut.next_epoch()?.expect("an epoch");
+            for which in epoch.shuffled(SAMPLES, SIZE).take(3) {
+                cut.step(&loss(&cut, &which)?)?;
+            }
+            std::mem::forget(cut);
+        } else {
+            drop(cut);
+        }
         let mut again = run(&name)?;
         again.resume()?.expect("a checkpoint");
         drive(&mut again)?;
-        assert_eq!(read(&dir.path().join(&name)), expected, "cut after {epochs} epochs");
+        assert_eq!(read(&dir.path().join(&name)), expected, "{epochs} epochs, killed: {killed}");
     }
     Ok(())
 }

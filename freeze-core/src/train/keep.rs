@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::clock::Clock;
+use super::metrics::Lasting;
 use super::stop::{EarlyStop, Stopped};
 use super::training::Training;
 use crate::checkpoint::{Checkpoint, Registered, Resumed, from_bytes, progress_of, to_bytes};
@@ -33,7 +34,11 @@ impl<M: Freezable> Training<M> {
         self.check_whole()?;
         self.check_nothing_waits()?;
         let path = path.as_ref();
-        self.saved_by_first(|_| Ok(true), |run| run.parts().save(path).map(|()| None)).map(|_| ())
+        let save = |run: &mut Self| {
+            run.each_sink(Lasting::flush);
+            run.parts().save(path).map(|()| None)
+        };
+        self.saved_by_first(|_| Ok(true), save).map(|_| ())
     }
 
     /// Resumes from the latest complete checkpoint of the manager; `None` if there is none, or no
@@ -122,9 +127,13 @@ impl<M: Freezable> Training<M> {
     }
 
     pub(super) fn save_if_due(&mut self) -> Result<Option<PathBuf>> {
-        self.saved_by_first(Self::saves_now, |run| match run.manager.clone() {
-            Some(manager) => manager.save(run.parts()).map(Some),
-            None => Ok(None),
+        self.saved_by_first(Self::saves_now, |run| {
+            let Some(manager) = run.manager.clone() else { return Ok(None) };
+            // At the end of an epoch they have written.
+            if run.clock.within {
+                run.each_sink(Lasting::flush);
+            }
+            manager.save(run.parts()).map(Some)
         })
     }
 

@@ -93,7 +93,8 @@ pub trait MetricSink: Send {
         Ok(())
     }
 
-    /// Called at the end of every epoch, once its values are recorded.
+    /// Called at the end of every epoch, once its values are recorded, and before a checkpoint is saved at any other
+    /// time: a run that goes on from there does not record again what came before.
     ///
     /// # Errors
     ///

@@ -25,10 +25,10 @@ pub use compare::Comparison;
 /// Writes a run as one HTML file that needs no network and runs no script: which leaves trained, froze and came from
 /// the cache, as a picture over time; every metric as a chart; each decision with its reason; settings and machine.
 ///
-/// The file is rewritten at the end of every epoch, whole or not at all, and reloads itself in a browser until the run
-/// ends. It holds what a resumed run goes on from: no value comes twice. A run that is not resumed begins it again.
-/// What was recorded since the last epoch's end is lost if the process is killed. A series keeps at most 1024 values:
-/// of longer ones the smallest and the largest of each stretch of time.
+/// The file is rewritten at the end of every epoch and with every checkpoint, whole or not at all, and reloads itself
+/// in a browser until the run ends. It holds what a resumed run goes on from: no value comes twice, and none is missing
+/// that came before the checkpoint. A run that is not resumed begins it again. A series keeps at most 1024 values: of
+/// longer ones the smallest and the largest of each stretch of time.
 ///
 /// Metrics named alike share a chart: `train/loss` with `valid/loss`, and what has the same name before the last `/` and
 /// the same unit (`bytes`, `seconds`, or shares such as `percentage`, as words of the name).
@@ -58,7 +58,7 @@ pub struct HtmlReport {
 
 impl HtmlReport {
     /// A report at `path`, whose folder is created unless it is there. A report that is there is kept until the end of
-    /// the first epoch.
+    /// the first epoch or the first checkpoint.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ impl MetricSink for HtmlReport {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.write()
+        if self.behind { self.write() } else { Ok(()) }
     }
 
     fn resume(&mut self, at: Elapsed) -> Result<()> {
@@ -137,7 +137,7 @@ impl MetricSink for HtmlReport {
     }
 }
 
-/// Writes what came since the last epoch's end; within the first epoch not over another run.
+/// Writes what came since it was last written; before the first time not over another run.
 impl Drop for HtmlReport {
     fn drop(&mut self) {
         if self.behind
