@@ -94,6 +94,21 @@ fn files_that_are_gone_or_empty_are_begun_again() -> Result<()> {
     Ok(())
 }
 
+/// It may be of other runs, and is not known to be this one's.
+#[test]
+fn what_is_in_a_file_stays_where_there_is_no_checkpoint_to_resume() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("run.jsonl");
+    for kept in ["one", "other"] {
+        let manager = Manager::new(dir.path().join(kept))?;
+        let mut run = plain()?.metrics(JsonLines::create(&path)?).checkpoints(manager);
+        assert!(run.resume()?.is_none());
+        drive(&mut run)?;
+    }
+    assert_eq!(lines(&path).len(), 2 * EPOCHS);
+    Ok(())
+}
+
 /// As TensorBoard reads a folder: what a session begins with drops what came from its step on.
 fn board(folder: &Path) -> Vec<String> {
     let files = fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").path());
