@@ -191,6 +191,32 @@ fn names_are_text() -> Result<()> {
 }
 
 #[test]
+fn the_last_decisions_are_kept_and_the_others_are_counted() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("run.html");
+    let mut report = HtmlReport::create(&path)?;
+    for step in 1..=1500 {
+        let reason = Reason { leaf: "stem".to_string(), text: format!("froze at {step}") };
+        report.reason(&reason, Elapsed::new(0, 1).at_step(step, 1500))?;
+    }
+    report.finish()?;
+    drop(report);
+    let check = || {
+        let page = page(&path);
+        assert!(page.contains("<p>1000 earlier ones are not shown.</p>"));
+        assert_eq!(page.matches("<td>froze at ").count(), 500);
+        assert_eq!(page.matches("\"froze at ").count(), 1024, "in the data");
+        assert!(page.contains("\"froze at 477\"") && !page.contains("\"froze at 476\""));
+    };
+    check();
+    let mut again = HtmlReport::create(&path)?;
+    again.resume(Elapsed::new(0, 1).at_step(1500, 1500))?;
+    again.finish()?;
+    check();
+    Ok(())
+}
+
+#[test]
 fn reports_of_nothing_and_of_other_runs() -> Result<()> {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("run.html");

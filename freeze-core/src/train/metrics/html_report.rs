@@ -28,7 +28,7 @@ pub use compare::Comparison;
 /// The file is rewritten at the end of every epoch and with every checkpoint, whole or not at all, and reloads itself
 /// in a browser until the run ends. It holds what a resumed run goes on from: no value comes twice, and none is missing
 /// that came before the checkpoint. A run that is not resumed begins it again. A series keeps at most 1024 values: of
-/// longer ones the smallest and the largest of each stretch of time.
+/// longer ones the smallest and the largest of each stretch of time. Of the decisions the last 1024 are kept.
 ///
 /// Metrics named alike share a chart: `train/loss` with `valid/loss`, and what has the same name before the last `/` and
 /// the same unit (`bytes`, `seconds`, or shares such as `percentage`, as words of the name).

@@ -9,8 +9,9 @@ const MOST: usize = 500;
 
 /// The reasons by time, those of one time together.
 pub(super) fn decisions(record: &Record) -> Markup {
-    let left_out = record.decisions.len().saturating_sub(MOST);
-    let shown = &record.decisions[left_out..];
+    let first = record.decisions.len().saturating_sub(MOST);
+    let shown = &record.decisions[first..];
+    let left_out = record.earlier_decisions + first;
     let together = |a: &Decided, b: &Decided| a.at == b.at;
     html! {
         section {

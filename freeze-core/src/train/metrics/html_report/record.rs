@@ -20,7 +20,11 @@ pub(super) struct Record {
     pub(super) plans: Vec<Planned>,
     /// The metrics, in the order in which they came.
     pub(super) series: Vec<Series>,
+    /// The last decisions.
     pub(super) decisions: Vec<Decided>,
+    /// How many decisions came before those.
+    #[serde(default)]
+    pub(super) earlier_decisions: usize,
     /// Seconds of training up to the end of each epoch. Reports of an earlier version have none.
     #[serde(default = "seconds")]
     pub(super) seconds: Series,
@@ -68,6 +72,7 @@ impl Default for Record {
             plans: Vec::new(),
             series: Vec::new(),
             decisions: Vec::new(),
+            earlier_decisions: 0,
             seconds: seconds(),
             reached: Elapsed::default(),
             ended: false,
@@ -107,6 +112,10 @@ impl Record {
     pub(super) fn decision(&mut self, reason: &Reason, elapsed: Elapsed) {
         let Reason { leaf, text } = reason.clone();
         self.decisions.push(Decided { at: At::of(elapsed), leaf, why: text });
+        if self.decisions.len() > MOST {
+            self.decisions.remove(0);
+            self.earlier_decisions += 1;
+        }
     }
 
     /// Takes how the time of an epoch was spent, which ends at `elapsed`.
