@@ -6,6 +6,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 use candle_nn::{Linear, VarBuilder, linear};
+use freeze_core::checkpoint::Manager;
 use freeze_core::{
     Elapsed, Error, Freezable, FreezePlan, HtmlReport, LayerFreezing, LeafState, MetricSink,
     PlanNow, Reason, Result,
@@ -187,6 +188,27 @@ fn names_are_text() -> Result<()> {
     again.resume(at)?;
     again.finish()?;
     assert_eq!(data(&path), before);
+    Ok(())
+}
+
+/// Also by a program that is started again and sets the plan before it resumes.
+#[test]
+fn a_plan_by_hand_is_told_of_once() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("run.html");
+    for epochs in 1..=2 {
+        let manager = Manager::new(dir.path().join("kept"))?;
+        let mut run = plain()?.metrics(HtmlReport::create(&path)?).checkpoints(manager);
+        run.freeze_front(2)?;
+        assert_eq!(run.resume()?.is_some(), epochs == 2);
+        let epoch = run.next_epoch()?.expect("an epoch");
+        drive_epoch(&mut run, &epoch)?;
+        run.epoch_end([])?;
+        let page = page(&path);
+        assert!(page.contains(&format!("epoch {epochs} of {EPOCHS}, step {}", epochs * BATCHES)));
+        assert_eq!(page.matches("<td>set by hand</td>").count(), 2, "the stem and the norm");
+        assert!(page.contains("<th rowspan=\"2\">step 0, epoch 0</th><td><code>stem</code>"));
+    }
     Ok(())
 }
 

@@ -76,6 +76,7 @@ impl<M: Freezable> Training<M> {
             came_back: false,
             finished: false,
             told: false,
+            set_by_hand: Vec::new(),
             found: Vec::new(),
             weighed: false,
             counted: Instant::now(),

@@ -9,7 +9,7 @@ use crate::cache::CacheStats;
 use crate::error::{Error, Result};
 use crate::kernel::bytes_of;
 use crate::model::Freezable;
-use crate::policy::Elapsed;
+use crate::policy::{Elapsed, Reason};
 use crate::train::hook::Report;
 
 /// The metric of an epoch's mean loss.
@@ -17,6 +17,9 @@ const LOSS: &str = "train/loss";
 
 /// The metric of the bytes of gradients that a rank sent in an epoch.
 const REDUCED: &str = "parallel/reduced_bytes";
+
+/// Why a leaf changed that no policy did.
+const BY_HAND: &str = "set by hand";
 
 impl<M: Freezable> Training<M> {
     /// Ends the epoch: asks the policy, records the mean loss as `train/loss` together with
@@ -144,8 +147,8 @@ impl<M: Freezable> Training<M> {
         }
     }
 
-    /// Tells all sinks which leaves train and, once that is known, how many bytes the graph of a batch holds, unless they
-    /// know.
+    /// Tells all sinks which leaves train, which of them were set by hand and, once that is known, how many bytes the graph
+    /// of a batch holds, unless they know.
     pub(super) fn tell_plan(&mut self, activation_bytes: Option<usize>) {
         if std::mem::replace(&mut self.told, true) && activation_bytes.is_none() {
             return;
@@ -163,7 +166,12 @@ impl<M: Freezable> Training<M> {
             ..PlanNow::of(&plan).cached(cached)
         };
         let elapsed = self.clock.elapsed();
-        self.each_sink(|sink| sink.plan(&now, elapsed));
+        let reason = |leaf| Reason { leaf, text: BY_HAND.to_string() };
+        let by_hand: Vec<Reason> = self.set_by_hand.drain(..).map(reason).collect();
+        self.each_sink(|sink| {
+            by_hand.iter().for_each(|reason| sink.reason(reason, elapsed));
+            sink.plan(&now, elapsed);
+        });
     }
 
     fn trained_bytes(&self) -> usize {

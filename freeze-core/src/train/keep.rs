@@ -118,6 +118,7 @@ impl<M: Freezable> Training<M> {
             self.clock.stopped = None;
         }
         self.finished = false;
+        self.set_by_hand.clear();
         (self.counted, self.spent) = (Instant::now(), self.clock.spent);
         self.mend();
         self.recheck_cache();

@@ -61,7 +61,8 @@ pub trait MetricSink: Send {
     /// [`LayerFreezing`](crate::LayerFreezing) alone returns the error, and what it has frozen stays so.
     fn record(&mut self, name: &str, value: f64, elapsed: Elapsed) -> Result<()>;
 
-    /// Records why a leaf froze, thawed or trains at another rate; ignored by default.
+    /// Records why a leaf froze, thawed or trains at another rate; ignored by default. Of a leaf that was set by hand, by
+    /// [`Training::apply`](crate::Training::apply) for instance, it comes with the plan, before the next step.
     ///
     /// # Errors
     ///

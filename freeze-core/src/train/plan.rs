@@ -3,8 +3,8 @@
 use super::driven::as_plan;
 use super::training::Training;
 use crate::error::Result;
-use crate::model::{BatchNormPolicy, Freezable};
-use crate::plan::{Change, FreezePlan};
+use crate::model::{BatchNormPolicy, Freezable, Freezer};
+use crate::plan::{Change, FreezePlan, PlanOptimizer};
 
 impl<M: Freezable> Training<M> {
     /// Applies a plan to model and optimizers: see [`Freezer::apply`](crate::Freezer::apply). The
@@ -14,9 +14,7 @@ impl<M: Freezable> Training<M> {
     ///
     /// As [`Freezer::apply`](crate::Freezer::apply); nothing has changed then.
     pub fn apply(&mut self, plan: &FreezePlan) -> Result<Change> {
-        let change = self.freezer.apply(plan, &mut as_plan(&mut self.optimizers))?;
-        self.planned();
-        Ok(change)
+        self.by_hand(|freezer, optimizers| freezer.apply(plan, optimizers))
     }
 
     /// Freezes the first `n` leaves and trains all others as declared: see
@@ -26,9 +24,7 @@ impl<M: Freezable> Training<M> {
     ///
     /// As [`apply`](Self::apply), or `n` is larger than the number of leaves.
     pub fn freeze_front(&mut self, n: usize) -> Result<Change> {
-        let change = self.freezer.freeze_front(n, &mut as_plan(&mut self.optimizers))?;
-        self.planned();
-        Ok(change)
+        self.by_hand(|freezer, optimizers| freezer.freeze_front(n, optimizers))
     }
 
     /// Trains every leaf: see [`Freezer::thaw`](crate::Freezer::thaw).
@@ -37,8 +33,24 @@ impl<M: Freezable> Training<M> {
     ///
     /// As [`apply`](Self::apply).
     pub fn thaw(&mut self) -> Result<Change> {
-        let change = self.freezer.thaw(&mut as_plan(&mut self.optimizers))?;
+        self.by_hand(|freezer, optimizers| freezer.thaw(optimizers))
+    }
+
+    /// Changes the plan, and keeps which leaves it changed for the sinks.
+    fn by_hand(
+        &mut self,
+        change: impl FnOnce(&mut Freezer<M>, &mut [&mut dyn PlanOptimizer]) -> Result<Change>,
+    ) -> Result<Change> {
+        let before = self.freezer.plan().clone();
+        let change = change(&mut self.freezer, &mut as_plan(&mut self.optimizers))?;
         self.planned();
+        let plan = self.freezer.plan();
+        let states = before.states().iter().zip(plan.states());
+        for (leaf, (before, now)) in plan.paths().iter().zip(states) {
+            if before != now && !self.set_by_hand.contains(leaf) {
+                self.set_by_hand.push(leaf.clone());
+            }
+        }
         Ok(change)
     }
 

@@ -79,6 +79,8 @@ pub struct Training<M> {
     pub(super) finished: bool,
     /// Whether the sinks know the plan.
     pub(super) told: bool,
+    /// The leaves that plans by hand changed, until the sinks know.
+    pub(super) set_by_hand: Vec<String>,
     /// What was found in checked steps of the epoch, and told where the policy acted.
     pub(super) found: Vec<Finding>,
     /// Whether the bytes that a batch's graph holds under the plan were taken.
