@@ -100,6 +100,18 @@ impl Row {
         Self { seed: 0, ..self.clone() }
     }
 
+    /// The row with no stage run again and no gradient freed early.
+    pub(crate) fn plain(&self) -> Self {
+        Self { recompute: 0, release: false, ..self.clone() }
+    }
+
+    /// Whether both train one model on the same samples, and save memory in the same way.
+    pub(crate) fn is_comparable(&self, other: &Self) -> bool {
+        let samples = |row: &Self| (row.model, row.batch, row.train, row.valid, row.test);
+        let memory = |row: &Self| (row.recompute, row.release);
+        samples(self) == samples(other) && memory(self) == memory(other)
+    }
+
     /// Whether all layers train.
     pub(crate) fn trains_all(&self) -> bool {
         self.policy == "none"

@@ -17,6 +17,7 @@ struct Run {
     cache: &'static str,
     epochs: usize,
     rate: f64,
+    train: usize,
     recompute: usize,
     release: bool,
     seed: u64,
@@ -31,6 +32,7 @@ const ALL: Run = Run {
     cache: "off",
     epochs: 3,
     rate: 0.25,
+    train: 9,
     recompute: 0,
     release: false,
     seed: 1,
@@ -42,11 +44,11 @@ const ALL: Run = Run {
 impl Run {
     fn line(&self) -> String {
         let Self { model, policy, cache, epochs, rate, recompute, release, seed, .. } = self;
-        let Self { valid, seconds, .. } = self;
+        let Self { train, valid, seconds, .. } = self;
         let (test, bytes) = (valid - 0.01, self.megabytes * 1_000_000);
         format!(
-            "task,{policy},{model},{policy},{cache},cosine,{epochs},{rate},32,9,9,9,{recompute},\
-             {release},{seed},{valid},{test},{seconds},1,{bytes},0,1,2,{seconds}:{valid}\n"
+            "task,{policy},{model},{policy},{cache},cosine,{epochs},{rate},32,{train},9,9,\
+             {recompute},{release},{seed},{valid},{test},{seconds},1,{bytes},0,1,2,{seconds}:{valid}\n"
         )
     }
 }
@@ -107,6 +109,35 @@ fn a_sweep_counts_all_runs_and_the_one_that_fills_the_cache() {
     }
     let text = shown(&runs).0;
     assert!(!text.contains(first), "nothing is kept between runs: {text}");
+}
+
+#[test]
+fn a_policy_is_compared_with_all_layers_on_the_same_samples_and_seeds() {
+    let run = |policy, epochs, seconds, valid| Run { policy, epochs, seconds, valid, ..ALL };
+    let beside = |runs: &[Run], name: &str| -> String {
+        let (text, begins) = (shown(runs).0, format!("| {name} |"));
+        let rows = table(&text, "trained by");
+        let row = rows.iter().find(|row| row.starts_with(&begins)).unwrap();
+        row.trim_end_matches(" |").rsplit_once("| ").unwrap().1.to_string()
+    };
+    let mut runs =
+        vec![run("none", 1, 4.0, 0.7), run("none", 3, 12.0, 0.8), run("linear", 3, 4.0, 0.75)];
+    assert_eq!(beside(&runs, "linear"), "+5.0, one seed");
+
+    let other = run("none", 2, 4.0, 0.9);
+    runs.push(Run { train: 99, ..other });
+    runs.push(Run { recompute: 2, ..other });
+    runs.push(Run { release: true, ..other });
+    runs.push(Run { recompute: 2, ..run("lisa", 2, 4.0, 0.95) });
+    assert_eq!(beside(&runs, "linear"), "+5.0, one seed");
+    assert_eq!(beside(&runs, "lisa"), "+5.0, one seed", "with what runs as many stages again");
+
+    let second = |run: Run| Run { seed: 2, ..run };
+    runs.push(second(run("none", 1, 4.0, 0.7)));
+    runs.push(second(run("linear", 3, 12.0, 0.85)));
+    assert_eq!(beside(&runs, "linear"), "+5.0, one seed", "one schedule lacks the second");
+    runs.push(second(run("none", 3, 12.0, 0.8)));
+    assert_eq!(beside(&runs, "linear"), "+5.0 ± 0.0, **wins**");
 }
 
 #[test]

@@ -96,11 +96,19 @@ impl<'a> Group<'a> {
 }
 
 impl<'a> Task<'a> {
-    /// Training all layers, one group for each number of epochs, from few to many: of several learning rates
-    /// the one that validation chose.
-    pub(super) fn baseline(&self) -> Vec<&Group<'a>> {
-        let mut all: Vec<&Group<'a>> =
-            self.groups.iter().filter(|group| group.row.trains_all()).collect();
+    /// The row whose baseline a target goes by and a picture shows: the first that trains all layers plainly, or
+    /// else the first of all.
+    pub(super) fn own(&self) -> Row {
+        let plain = |group: &&Group<'_>| group.row.trains_all() && group.row == group.row.plain();
+        // A task has a group.
+        self.groups.iter().find(plain).unwrap_or(&self.groups[0]).row.plain()
+    }
+
+    /// Training all layers with the model and the samples of `row` and the memory that it saves, one group for
+    /// each number of epochs, from few to many: of several learning rates the one that validation chose.
+    pub(super) fn baseline(&self, row: &Row) -> Vec<&Group<'a>> {
+        let same = |group: &&Group<'a>| group.row.trains_all() && group.row.is_comparable(row);
+        let mut all: Vec<&Group<'a>> = self.groups.iter().filter(same).collect();
         let valid = |group: &Group<'_>| group.mean(|found| found.valid_accuracy).mean;
         all.sort_by(|a, b| a.row.epochs.cmp(&b.row.epochs).then(valid(b).total_cmp(&valid(a))));
         all.dedup_by_key(|group| group.row.epochs);
@@ -110,23 +118,24 @@ impl<'a> Task<'a> {
     /// What a time counts until: the final validation accuracy of the longest training of all layers less one
     /// standard error; `None` with fewer than two seeds.
     pub(super) fn target(&self) -> Option<f64> {
-        let last = self.baseline().last()?.mean(|found| found.valid_accuracy);
+        let last = self.baseline(&self.own()).last()?.mean(|found| found.valid_accuracy);
         Some(last.mean - last.error?)
     }
 
     /// What a group is ahead, in accuracy, of training all layers for as many epochs as take the same time:
     /// the straight line between the schedules next to it, of the same seed. Where it takes less time than the
-    /// shortest of them it is compared with that, which had more.
+    /// shortest of them it is compared with that, which had more. A seed that not all of them have does not count.
     pub(super) fn ahead(&self, group: &Group<'a>) -> Option<Mean> {
-        let baseline = self.baseline();
+        let baseline = self.baseline(&group.row);
         let ahead = |line: &&Line| {
             let of_seed = |group: &&Group<'a>| {
                 let line = group.lines.iter().find(|other| other.0.seed == line.0.seed)?;
                 Some((line.1.seconds, result(&line.1)))
             };
-            let mut points: Vec<(f64, f64)> = baseline.iter().filter_map(of_seed).collect();
+            let points: Option<Vec<(f64, f64)>> = baseline.iter().map(of_seed).collect();
+            let mut points = points.filter(|points| !points.is_empty())?;
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            (!points.is_empty()).then(|| result(&line.1) - between(&points, line.1.seconds))
+            Some(result(&line.1) - between(&points, line.1.seconds))
         };
         let all: Vec<f64> = group.lines.iter().filter_map(ahead).collect();
         (!all.is_empty()).then(|| Mean::of(all.into_iter()))

@@ -42,10 +42,9 @@ fn of(task: &Task<'_>) -> String {
 
 fn table(task: &Task<'_>) -> String {
     let mut text = header(&HEADER);
-    let whole = task.baseline().last().map(|group| group.mean(|found| found.seconds).mean);
     let target = task.target();
     for group in &task.groups {
-        text += &row(cells(task, group, whole, target).iter().map(String::as_str));
+        text += &row(cells(task, group, target).iter().map(String::as_str));
     }
     if let Some(target) = target {
         text += &format!("\nThe target is a validation accuracy of {}.\n", percent(target));
@@ -53,12 +52,9 @@ fn table(task: &Task<'_>) -> String {
     text
 }
 
-fn cells(
-    task: &Task<'_>,
-    group: &Group<'_>,
-    whole: Option<f64>,
-    target: Option<f64>,
-) -> Vec<String> {
+fn cells(task: &Task<'_>, group: &Group<'_>, target: Option<f64>) -> Vec<String> {
+    let all = task.baseline(&group.row.plain());
+    let whole = all.last().map(|all| all.mean(|found| found.seconds).mean);
     let seconds = group.mean(|found| found.seconds).mean;
     let peak = group.mean_of_known(|found| found.peak_bytes.map(|bytes| bytes as f64));
     let processor = group.mean_of_known(|found| found.processor_seconds);

@@ -40,12 +40,14 @@ impl Scale {
     }
 }
 
-/// The picture of a task.
+/// The picture of a task; what trains another model or on other samples is left out.
 pub(super) fn draw(task: &Task<'_>) -> String {
     let place = |group: &Group<'_>| (group.mean(|found| found.seconds).mean, group.accuracy().mean);
-    let all: Vec<(f64, f64)> = task.baseline().into_iter().map(place).collect();
-    let policies: Vec<&Group<'_>> =
-        task.groups.iter().filter(|group| !group.row.trains_all()).collect();
+    let own = task.own();
+    let all: Vec<(f64, f64)> = task.baseline(&own).into_iter().map(place).collect();
+    let drawn =
+        |group: &&Group<'_>| !group.row.trains_all() && group.row.plain().is_comparable(&own);
+    let policies: Vec<&Group<'_>> = task.groups.iter().filter(drawn).collect();
     let points: Vec<(f64, f64)> = policies.iter().map(|group| place(group)).collect();
     let every = || all.iter().chain(&points);
     let worst = all.iter().chain(&points[..points.len().min(usize::from(all.is_empty()))]);

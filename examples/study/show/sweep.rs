@@ -31,8 +31,12 @@ pub(super) fn table(task: &Task<'_>) -> Option<String> {
     let kept = task.groups.iter().any(|group| group.row.cache == Cache::Kept);
     kept.then(|| {
         let sweeps = sweeps(task);
-        let all = sweeps.iter().find(|sweep| sweep.row.trains_all());
-        let rows = sweeps.iter().map(|sweep| row(sweep.cells(all).iter().map(String::as_str)));
+        let rows = sweeps.iter().map(|sweep| {
+            let plain = sweep.row.plain();
+            let mut all = sweeps.iter().filter(|all| all.row.trains_all());
+            let all = all.find(|all| all.row.is_comparable(&plain));
+            row(sweep.cells(all).iter().map(String::as_str))
+        });
         header(&HEADER) + &rows.collect::<String>() + NOTE
     })
 }
