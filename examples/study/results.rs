@@ -1,7 +1,7 @@
 //! The CSV: a line for each run that has ended.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::common::Result;
@@ -38,7 +38,7 @@ const COLUMNS: [&str; 24] = [
 /// A run and what came of it.
 pub(crate) type Line = (Row, Found);
 
-/// A file that grows by lines.
+/// A file that grows by lines, and that no other process opens meanwhile.
 pub(crate) struct Results {
     path: PathBuf,
     file: File,
@@ -50,25 +50,25 @@ impl Results {
     ///
     /// # Errors
     ///
-    /// It cannot be written, or is no table of this study.
+    /// It cannot be written, another process has it open, or it is no table of this study.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let fault = |error: std::io::Error| format!("{}: {error}", path.display());
-        let open = || {
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)?;
-            let mut text = String::new();
-            file.read_to_string(&mut text)?;
-            let whole = text.rfind('\n').map_or(0, |end| end + 1);
-            file.set_len(whole as u64)?;
-            file.seek(SeekFrom::End(0))?;
-            text.truncate(whole);
-            std::io::Result::Ok((file, text))
-        };
-        let (file, text) = open().map_err(fault)?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true);
+        let mut file = options.open(path).map_err(fault)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let other = "another `study run` appends to it; let that end, or name another CSV";
+                return Err(format!("{}: {other}", path.display()).into());
+            }
+            Err(TryLockError::Error(error)) => return Err(fault(error).into()),
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(fault)?;
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        file.set_len(whole as u64).map_err(fault)?;
+        text.truncate(whole);
         let mut results = Self { path: path.to_path_buf(), file, lines: Vec::new() };
         match text.is_empty() {
             true => results.write(COLUMNS)?,

@@ -199,6 +199,18 @@ fn a_page_that_cannot_be_written_is_told_of() {
 }
 
 #[test]
+fn one_process_at_a_time_appends_to_a_csv() {
+    let folder = Folder::new(TINY);
+    let csv = fs::File::create(folder.path("results.csv")).unwrap();
+    csv.try_lock().unwrap();
+    let output = folder.run(&[]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("results.csv: another `study run` appends to it; "), "{said}");
+    assert_eq!(folder.csv(), "");
+}
+
+#[test]
 fn another_table_is_no_csv_of_a_study() {
     let folder = Folder::new(TINY);
     fs::write(folder.path("results.csv"), "epoch,name\n1,loss\n").unwrap();
