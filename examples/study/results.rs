@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::common::Result;
-use crate::row::{Found, Row};
+use crate::row::{Curve, Found, Row};
 
 /// The columns, in the order of the fields of [`Row`] and [`Found`].
 const COLUMNS: [&str; 24] = [
@@ -46,7 +46,8 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Opens or creates the file at `path`. A last line that was not written whole is dropped.
+    /// Opens or creates the file at `path`. A last line that was not written whole is dropped; a file that is no
+    /// table of this study stays as it is.
     ///
     /// # Errors
     ///
@@ -66,13 +67,19 @@ impl Results {
         }
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(fault)?;
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        file.set_len(whole as u64).map_err(fault)?;
-        text.truncate(whole);
         let mut results = Self { path: path.to_path_buf(), file, lines: Vec::new() };
-        match text.is_empty() {
-            true => results.write(COLUMNS)?,
-            false => results.lines = parse(path, &text)?,
+        let header = line_of(COLUMNS)?;
+        if let Some(rest) = header.strip_prefix(&*text) {
+            results.write(rest)?;
+            return Ok(results);
+        }
+        let (whole, rest) = text.split_at(text.rfind('\n').map_or(0, |end| end + 1));
+        results.lines = parse(path, whole)?;
+        if let Some(line) = last(rest) {
+            results.write("\n")?;
+            results.lines.push(line);
+        } else if !rest.is_empty() {
+            results.file.set_len(whole.len() as u64).map_err(fault)?;
         }
         Ok(results)
     }
@@ -83,18 +90,22 @@ impl Results {
     ///
     /// It cannot be written.
     pub(crate) fn append(&mut self, line: Line) -> Result<()> {
-        self.write(&line)?;
+        self.write(&line_of(&line)?)?;
         self.lines.push(line);
         Ok(())
     }
 
-    fn write(&mut self, line: impl serde::Serialize) -> Result<()> {
-        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
-        writer.serialize(line)?;
-        let bytes = writer.into_inner().map_err(|error| error.to_string())?;
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+    fn write(&mut self, text: &str) -> Result<()> {
+        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(|error| format!("{}: {error}", self.path.display()).into())
     }
+}
+
+fn line_of(values: impl serde::Serialize) -> Result<String> {
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    writer.serialize(values)?;
+    let bytes = writer.into_inner().map_err(|error| error.to_string())?;
+    Ok(String::from_utf8(bytes)?)
 }
 
 /// The lines of a file that is only read.
@@ -122,4 +133,14 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Line>> {
         line.map_err(|error| fault(format!("line {}: {error}", at + 2)).into())
     };
     records.enumerate().map(line).collect()
+}
+
+/// What stands behind the last end of a line, if only that end is missing: the curve, which stands last, ends with
+/// the result.
+fn last(rest: &str) -> Option<Line> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(rest.as_bytes());
+    let record = reader.records().next()?.ok()?;
+    let line: Line = record.deserialize(None).ok()?;
+    let end = String::from(Curve(vec![(line.1.seconds, line.1.valid_accuracy)]));
+    rest.ends_with(&end).then_some(line)
 }

@@ -7,6 +7,7 @@ mod markdown;
 mod picture;
 mod sweep;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -97,8 +98,12 @@ fn find<'a>(tasks: &'a [Task<'a>], name: &str) -> Result<&'a Task<'a>> {
 fn replace(path: &Path, tables: &str) -> Result<()> {
     let [begin, end] = MARKS;
     let between = format!("{begin}\n\n{tables}\n{end}");
-    let Ok(text) = std::fs::read_to_string(path) else {
-        return write(path, &format!("# Results\n\n{between}\n"));
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return write(path, &format!("# Results\n\n{between}\n"));
+        }
+        Err(error) => return Err(format!("{}: {error}", path.display()).into()),
     };
     let parts =
         text.split_once(begin).and_then(|(front, rest)| Some((front, rest.split_once(end)?.1)));

@@ -110,11 +110,14 @@ fn a_study_that_is_killed_goes_on_to_the_same_results() {
     assert!(killed.run(&[]).status.success());
     assert_eq!(exact(&killed.csv()), exact(&whole.csv()));
 
-    // Once more there is nothing to do.
+    // Once more there is nothing to do, also where the last line lacks its end.
     let before = whole.csv();
-    let again = whole.run(&[]);
-    assert!(again.status.success() && again.stdout.is_empty(), "{}", text(&again.stdout));
-    assert_eq!(whole.csv(), before);
+    for csv in [&*before, before.trim_end()] {
+        fs::write(whole.path("results.csv"), csv).unwrap();
+        let again = whole.run(&[]);
+        assert!(again.status.success() && again.stdout.is_empty(), "{}", text(&again.stdout));
+        assert_eq!(whole.csv(), before);
+    }
 
     // A cache changes no accuracy.
     let cached = |on: &str| -> Vec<String> {
@@ -213,11 +216,13 @@ fn one_process_at_a_time_appends_to_a_csv() {
 #[test]
 fn another_table_is_no_csv_of_a_study() {
     let folder = Folder::new(TINY);
-    fs::write(folder.path("results.csv"), "epoch,name\n1,loss\n").unwrap();
-    for output in [folder.run(&[]), folder.show(&[])] {
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("it has other columns; name a CSV"), "{said}");
+    for other in ["epoch,name\n1,loss\n", "epoch,name\n1,loss", "a note"] {
+        fs::write(folder.path("results.csv"), other).unwrap();
+        for output in [folder.run(&[]), folder.show(&[])] {
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains("it has other columns; name a CSV"), "{said}");
+        }
+        assert_eq!(folder.csv(), other);
     }
-    assert_eq!(folder.csv(), "epoch,name\n1,loss\n");
 }

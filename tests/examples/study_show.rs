@@ -186,6 +186,20 @@ fn what_lies_below_the_picture_is_told_and_not_drawn() {
 }
 
 #[test]
+fn a_markdown_file_that_cannot_be_read_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let [csv, markdown] = ["results.csv", "page.md"].map(|name| folder.path().join(name));
+    fs::write(&csv, HEADER.to_string() + &ALL.line()).unwrap();
+    fs::write(&markdown, b"caf\xe9").unwrap();
+    let onto = format!("--markdown={}", markdown.display());
+    let output = example("study", &["show", &csv.display().to_string(), &onto]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("page.md: "), "{said}");
+    assert_eq!(fs::read(&markdown).unwrap(), b"caf\xe9");
+}
+
+#[test]
 fn a_task_that_is_not_there_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let [csv, markdown, picture] =
