@@ -1,5 +1,7 @@
 //! All runs of a study that its CSV lacks, one after another, each in a process of its own.
 
+use std::fmt::Display;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -38,16 +40,18 @@ pub(crate) fn drive(planned: &[Planned], results: &mut Results, how: &How) -> Re
             continue;
         }
         if how.at_most.is_some_and(|limit| began.elapsed() > limit) {
-            println!("{} of {} rows are left for later", planned.len() - at, planned.len());
+            let left = planned.len() - at;
+            say(&format_args!("{left} of {} rows are left for later", planned.len()));
             break;
         }
         match process(row, how) {
             Ok(found) => {
-                println!("{} of {}: {row}: {}", at + 1, planned.len(), told(&found));
+                let told = told(&found);
                 results.append((row.clone(), found))?;
+                say(&format_args!("{} of {}: {row}: {told}", at + 1, planned.len()));
             }
             Err(why) => {
-                eprintln!("{place}: {row}: {why}");
+                let _ = writeln!(std::io::stderr(), "{place}: {row}: {why}");
                 failed += 1;
             }
         }
@@ -58,25 +62,42 @@ pub(crate) fn drive(planned: &[Planned], results: &mut Results, how: &How) -> Re
     }
 }
 
-/// Trains in a process of its own, whose peak of memory is that of the run.
+/// Prints a line. Whether somebody still reads it is nothing to the runs.
+fn say(line: &dyn Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Trains in a process of its own, whose peak of memory is that of the run, and which ends with this one.
 fn process(row: &Row, how: &How) -> Result<Found> {
     let page = how.pages.as_ref().map(|folder| format!("--page={}", page(folder, row).display()));
-    let child = Command::new(std::env::current_exe()?)
+    let mut child = Command::new(std::env::current_exe()?)
         .arg("row")
         .arg(serde_json::to_string(row)?)
         .args(&how.arguments)
         .args(page)
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
+    // Held open as long as this process lives: see `end_with_study`.
+    let stdin = child.stdin.take();
     let output = child.wait_with_output()?;
     let said = String::from_utf8_lossy(&output.stderr);
+    drop(stdin);
     if !output.status.success() {
         let why = said.trim().trim_start_matches("error: ");
         return Err(format!("{}: {why}", output.status).into());
     }
     eprint!("{said}");
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// In the process of a row: ends it as soon as the study that holds the other end of its input has ended.
+pub(crate) fn end_with_study() {
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(1);
+    });
 }
 
 /// The file of a run's page: a name that tells runs apart.

@@ -129,6 +129,7 @@ impl Run {
 
 impl One {
     fn run(self) -> Result<()> {
+        driver::end_with_study();
         let row = serde_json::from_str(&self.row)?;
         let Data { images, texts } = self.data;
         let places = Places { images, texts, kept: self.kept };

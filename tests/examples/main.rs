@@ -14,5 +14,6 @@ mod progress;
 mod rated;
 mod sentiment;
 mod study;
+mod study_ends;
 mod study_show;
 mod study_text;

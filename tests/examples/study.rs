@@ -27,16 +27,16 @@ row = [
 "#;
 
 /// Files of a study in a folder.
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new(rows: &str) -> Self {
+    pub(crate) fn new(rows: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("rows.toml"), rows).unwrap();
         Self(folder)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -51,7 +51,7 @@ impl Folder {
         example("study", &[&["show", results.to_str().unwrap()], more].concat())
     }
 
-    fn csv(&self) -> String {
+    pub(crate) fn csv(&self) -> String {
         fs::read_to_string(self.path("results.csv")).unwrap()
     }
 }
