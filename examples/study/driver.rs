@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use twox_hash::XxHash3_128;
+
 use crate::common::Result;
 use crate::plan::Planned;
 use crate::results::Results;
-use crate::row::{Found, Row};
+use crate::row::{Cache, Found, Row};
 
 /// How the runs are done.
 pub(crate) struct How {
@@ -21,6 +23,8 @@ pub(crate) struct How {
     pub(crate) at_most: Option<Duration>,
     /// Where each run is written as a page.
     pub(crate) pages: Option<PathBuf>,
+    /// Where caches that outlive a run are kept.
+    pub(crate) kept: PathBuf,
 }
 
 /// Runs what is missing. A run that fails is told of, and the others go on.
@@ -44,7 +48,7 @@ pub(crate) fn drive(planned: &[Planned], results: &mut Results, how: &How) -> Re
             say(&format_args!("{left} of {} rows are left for later", planned.len()));
             break;
         }
-        match process(row, how) {
+        match kept(row, results, how).and_then(|kept| process(row, how, &kept)) {
             Ok(found) => {
                 let told = told(&found);
                 results.append((row.clone(), found))?;
@@ -68,12 +72,13 @@ fn say(line: &dyn Display) {
 }
 
 /// Trains in a process of its own, whose peak of memory is that of the run, and which ends with this one.
-fn process(row: &Row, how: &How) -> Result<Found> {
+fn process(row: &Row, how: &How, kept: &Path) -> Result<Found> {
     let page = how.pages.as_ref().map(|folder| format!("--page={}", page(folder, row).display()));
     let mut child = Command::new(std::env::current_exe()?)
         .arg("row")
         .arg(serde_json::to_string(row)?)
         .args(&how.arguments)
+        .arg(format!("--kept={}", kept.display()))
         .args(page)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -100,13 +105,32 @@ pub(crate) fn end_with_study() {
     });
 }
 
+/// Where the runs of a row's sweep keep what their frozen front puts out. Before the first of them it is removed:
+/// a run that did not end may have left a part there, with which the one that fills the cache is too short.
+fn kept(row: &Row, results: &Results, how: &How) -> Result<PathBuf> {
+    let sweep = row.sweep();
+    let name = XxHash3_128::oneshot(serde_json::to_string(&sweep)?.as_bytes());
+    let folder = how.kept.join(plain(&row.task)).join(format!("{name:032x}"));
+    let is_first = results.lines.iter().all(|(done, _)| done.sweep() != sweep);
+    if row.cache == Cache::Kept && is_first && folder.exists() {
+        std::fs::remove_dir_all(&folder)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    Ok(folder)
+}
+
 /// The file of a run's page: a name that tells runs apart.
 fn page(folder: &Path, row: &Row) -> PathBuf {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let Row { task, name, model, cache, epochs, rate, recompute, release, seed, .. } = row;
     let name =
         format!("{task} {name} {model} {cache} {epochs} {rate} {recompute} {release} {seed}");
-    folder.join(name.chars().map(plain).collect::<String>() + ".html")
+    folder.join(plain(&name) + ".html")
+}
+
+/// A text as the name of a file.
+fn plain(text: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    text.chars().map(plain).collect()
 }
 
 fn told(found: &Found) -> String {

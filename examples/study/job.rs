@@ -16,7 +16,7 @@ pub(crate) struct Places {
     pub(crate) images: Option<PathBuf>,
     /// What `examples/finetune/fetch.sh` fetched.
     pub(crate) texts: PathBuf,
-    /// Where caches that outlive a run are kept.
+    /// Where the runs of the row's sweep keep what their frozen front puts out.
     pub(crate) kept: PathBuf,
 }
 

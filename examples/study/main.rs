@@ -116,13 +116,11 @@ impl Run {
         let planned = plan::read(&self.rows)?;
         let mut results = Results::open(&self.results)?;
         let option = |name: &str, path: PathBuf| format!("--{name}={}", path.display());
-        let mut arguments = vec![
-            option("texts", self.data.texts),
-            option("kept", self.results.with_extension("kept")),
-        ];
+        let mut arguments = vec![option("texts", self.data.texts)];
         arguments.extend(self.data.images.map(|folder| option("images", folder)));
         let at_most = self.minutes.map(|minutes| Duration::from_secs(60 * minutes));
-        let how = How { arguments, only: self.only, at_most, pages: self.pages };
+        let kept = self.results.with_extension("kept");
+        let how = How { arguments, only: self.only, at_most, pages: self.pages, kept };
         driver::drive(&planned, &mut results, &how)
     }
 }

@@ -100,6 +100,11 @@ impl Row {
         Self { seed: 0, ..self.clone() }
     }
 
+    /// The row with one rate and one seed for all: runs that differ by these alone are a sweep.
+    pub(crate) fn sweep(&self) -> Self {
+        Self { rate: 0.0, ..self.without_seed() }
+    }
+
     /// The row with no stage run again and no gradient freed early.
     pub(crate) fn plain(&self) -> Self {
         Self { recompute: 0, release: false, ..self.clone() }

@@ -116,7 +116,7 @@ fn set_up<J: Job>(
     run = match row.cache {
         Cache::Off => run,
         Cache::On => run.cache(ActivationCache::new().memory(ROOM)),
-        Cache::Kept => run.cache(ActivationCache::new().kept(places.kept.join(&row.task), ROOM)),
+        Cache::Kept => run.cache(ActivationCache::new().kept(&places.kept, ROOM)),
     };
     run = match row.release {
         true => run.update_in_backward(),

@@ -76,7 +76,19 @@ fn sentences_of_both_classes_are_taken_and_a_kept_cache_changes_nothing() {
             .collect()
     };
     assert_eq!((of("kept"), of("kept").len()), (of("off"), 2));
-    assert!(path("results.kept/sweep").is_dir(), "kept beside the CSV");
+
+    // What is kept goes before the first run of a sweep, and not before others.
+    let mut sweeps = fs::read_dir(path("results.kept/sweep")).unwrap();
+    let mark = sweeps.next().unwrap().unwrap().path().join("mark");
+    fs::write(&mark, "").unwrap();
+    assert!(run(&ROWS.replace("[1, 2]", "[1, 2, 3]")).status.success());
+    assert!(mark.exists(), "a further seed");
+    let csv = fs::read_to_string(path("results.csv")).unwrap();
+    let others = csv.lines().filter(|line| !line.contains(",kept,"));
+    fs::write(path("results.csv"), others.map(|line| format!("{line}\n")).collect::<String>())
+        .unwrap();
+    assert!(run(ROWS).status.success());
+    assert!(!mark.exists(), "what no line of the CSV has filled");
 
     let output = run(&ROWS.replace("train = 40", "train = 4000"));
     let said = String::from_utf8_lossy(&output.stderr);

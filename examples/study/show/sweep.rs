@@ -44,7 +44,7 @@ pub(super) fn table(task: &Task<'_>) -> Option<String> {
 fn sweeps<'a>(task: &'a Task<'_>) -> Vec<Sweep<'a>> {
     let mut sweeps: Vec<Sweep<'_>> = Vec::new();
     for group in &task.groups {
-        let row = Row { rate: 0.0, ..group.row.clone() };
+        let row = group.row.sweep();
         match sweeps.iter_mut().find(|sweep| sweep.row == row) {
             Some(sweep) => sweep.rates.push(group),
             None => sweeps.push(Sweep { row, rates: vec![group] }),
