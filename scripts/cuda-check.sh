@@ -72,8 +72,12 @@ shutil.copyfileobj(lzma.open(sys.argv[1]), open(sys.argv[2], "wb"))' "$here/cuda
 
 tests() { # in pieces of a module, each of which is kept when it has passed
     unpack test
+    # What the loader says where a library is missing, too.
+    listed=$("$unpacked/cuda-test" --list 2>&1) || { echo "the tests cannot start: $listed"; return 1; }
+    modules=$(echo "$listed" | sed -nE 's/^([a-z_]+)::.*: test$/\1/p' | sort -u)
+    [ -n "$modules" ] || { echo "there are no tests: $listed"; return 1; }
     failed=0
-    for module in $("$unpacked/cuda-test" --list 2>/dev/null | sed -nE 's/^([a-z_]+)::.*: test$/\1/p' | sort -u); do
+    for module in $modules; do
         [ ! -e "$logs/tests/$module.passed" ] || continue
         mkdir -p "$logs/tests"
         if "$unpacked/cuda-test" "$module::" --test-threads=8 --nocapture >"$logs/tests/$module.txt" 2>&1; then
