@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 use freeze_core::checkpoint::save_weights;
 use freeze_core::init::Seeded;
+use freeze_core::load::Loaded;
 use freeze_core::models::bert::{BertForSequenceClassification, Config};
 use freeze_core::models::{Pooling, PretrainedConfig, load_pretrained};
 use freeze_core::{Freezable, Whole};
@@ -91,26 +92,46 @@ impl Folder {
     ///
     /// The weights cannot be read or are those of another model.
     pub(crate) fn net(&self, classes: usize, pooling: Pooling, seed: u64) -> Result<(Net, String)> {
+        let (net, loaded) = self.load(classes, pooling, seed)?;
+        let said = match loaded {
+            None => format!("{}, random", self.name),
+            Some(Loaded { loaded, missing, .. }) => {
+                let new = if missing.is_empty() { "nothing".to_string() } else { quoted(&missing) };
+                format!("{}, {} tensors; new: {new}", self.name, loaded.len())
+            }
+        };
+        Ok((net, said))
+    }
+
+    /// The model with its weights, for guesses.
+    ///
+    /// # Errors
+    ///
+    /// As [`net`](Self::net), or the folder does not have all of them.
+    pub(crate) fn trained_net(&self, classes: usize, pooling: Pooling) -> Result<Net> {
+        let (net, loaded) = self.load(classes, pooling, 0)?;
+        match loaded {
+            Some(Loaded { missing, .. }) if missing.is_empty() => Ok(net),
+            Some(Loaded { missing, .. }) => {
+                let found = format!("{}: its weights lack {}", self.name, quoted(&missing));
+                Err(format!("{found}; train first, or name a fine-tuned model by --model").into())
+            }
+            None => Err(format!("{}: its weights are random; train first", self.name).into()),
+        }
+    }
+
+    /// The model, and what of it was loaded; `None` where there are no weights.
+    fn load(&self, classes: usize, pooling: Pooling, seed: u64) -> Result<(Net, Option<Loaded>)> {
         let config = Config { seed, ..self.config.clone() };
         let vb = Seeded::builder(seed, DType::F32, &Device::Cpu);
         let net = Net::new(&config, classes, pooling, vb)?;
-        let said = match &self.weights {
-            None => format!("{}, random", self.name),
-            Some(path) => {
-                let loaded = load_pretrained(&net, path)?;
-                if loaded.loaded.is_empty() || !loaded.misshaped.is_empty() {
-                    return Err(format!(
-                        "{}: not the weights of its config.json: {loaded}",
-                        self.name
-                    )
-                    .into());
-                }
-                let new = loaded.missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
-                let new = if new.is_empty() { "nothing".to_string() } else { new.join(", ") };
-                format!("{}, {} tensors; new: {new}", self.name, loaded.loaded.len())
-            }
-        };
-        Ok((net.into_trainable()?, said))
+        let Some(path) = &self.weights else { return Ok((net.into_trainable()?, None)) };
+        let loaded = load_pretrained(&net, path)?;
+        if loaded.loaded.is_empty() || !loaded.misshaped.is_empty() {
+            let found = format!("{}: not the weights of its config.json: {loaded}", self.name);
+            return Err(found.into());
+        }
+        Ok((net.into_trainable()?, Some(loaded)))
     }
 
     /// Writes the folder `out` with the weights of `net`: it can be a `--model`, and other programs read it.
@@ -172,4 +193,8 @@ impl Folder {
         };
         Ok((classes.filter(|classes| !classes.is_empty()).ok_or_else(none)?, pooling))
     }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

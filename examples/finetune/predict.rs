@@ -16,7 +16,7 @@ use crate::tokens::Encoded;
 ///
 /// # Errors
 ///
-/// The folder has no fine-tuned model, or there is no text.
+/// The folder has no fine-tuned model, or not all of its weights, or there is no text.
 pub(crate) fn predict(folder: &Path, texts: Vec<String>, longest: usize) -> Result<()> {
     if !folder.is_dir() {
         let found = format!("{}: no fine-tuned model", folder.display());
@@ -26,7 +26,7 @@ pub(crate) fn predict(folder: &Path, texts: Vec<String>, longest: usize) -> Resu
     }
     let folder = Folder::open(folder)?;
     let (classes, pooling) = folder.classes()?;
-    let (net, _) = folder.net(classes.len(), pooling, 0)?;
+    let net = folder.trained_net(classes.len(), pooling)?;
     let samples: Vec<Sample> = texts.into_iter().map(|text| Sample { text, class: 0 }).collect();
     let encoded = folder.tokens(longest)?.encode(&samples)?;
     let net = net.freeze_upto(net.leaves()?.len())?;

@@ -106,9 +106,9 @@ pub(crate) fn fine_tune(
 ///
 /// # Errors
 ///
-/// The weights cannot be read.
+/// The weights cannot be read, or are not all there.
 pub(crate) fn test(args: &Args, folder: &Folder, task: &Task, out: &Path) -> Result<Vec<u32>> {
-    let (net, _) = Folder::open(out)?.net(task.classes.len(), args.pooling.into(), args.seed)?;
+    let net = Folder::open(out)?.trained_net(task.classes.len(), args.pooling.into())?;
     println!("\nthe best weights are in {}", out.display());
     let test = folder.tokens(args.max_length)?.encode(&task.test)?;
     let view = net.freeze_upto(net.leaves()?.len())?;

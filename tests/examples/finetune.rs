@@ -11,7 +11,7 @@ use freeze_core::checkpoint::load_weights;
 use crate::programs::{example, lines};
 
 /// A run of the tiny model that saves to `out`.
-fn tiny(out: &Path, args: &[&str]) -> Output {
+pub(crate) fn tiny(out: &Path, args: &[&str]) -> Output {
     let out = format!("--out={}", out.display());
     example("finetune", &[&["--tiny", "--lr=3e-3", &out], args].concat())
 }
@@ -29,7 +29,7 @@ fn weights(path: &Path) -> HashMap<String, Vec<u32>> {
     load_weights(path).unwrap().into_iter().map(|(name, tensor)| (name, bits(tensor))).collect()
 }
 
-fn saved(folder: &Path) -> HashMap<String, Vec<u32>> {
+pub(crate) fn saved(folder: &Path) -> HashMap<String, Vec<u32>> {
     weights(&folder.join("model.safetensors"))
 }
 

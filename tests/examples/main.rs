@@ -6,6 +6,7 @@ mod common;
 
 mod dataset;
 mod finetune;
+mod finetune_kept;
 mod idx;
 mod language;
 mod parallel;
