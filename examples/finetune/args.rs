@@ -98,7 +98,7 @@ pub(crate) struct Args {
     /// Keep no activations of so many layers in a row, and run them again in the backward
     #[arg(long, value_name = "LAYERS", num_args = 0..=1, default_missing_value = "1", value_parser = count())]
     pub(crate) recompute: Option<usize>,
-    /// Folder to keep checkpoints in, after every epoch
+    /// Folder to keep checkpoints in, after every epoch, and the best weights
     #[arg(long, value_name = "DIR")]
     pub(crate) checkpoint_dir: Option<PathBuf>,
     /// Keep one after so many steps, too

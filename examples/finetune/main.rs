@@ -6,6 +6,7 @@
 mod args;
 mod bag;
 mod batches;
+mod best;
 #[allow(dead_code, reason = "each example uses a part of it")]
 #[path = "../common/mod.rs"]
 mod common;

@@ -13,6 +13,7 @@ use indicatif::ProgressBar;
 
 use crate::args::Args;
 use crate::batches::{self, Batch};
+use crate::best::Best;
 use crate::common::ranks::Ranks;
 use crate::common::{Result, progress};
 use crate::folder::{Folder, Net};
@@ -55,8 +56,12 @@ pub(crate) fn fine_tune(
         of_typical.loss(&scores, &typical.classes)
     });
     run = ranks.shared(run);
+    let weights = Best::new(out, args.checkpoint_dir.as_deref());
     if args.resume {
         run.resume()?;
+        if ranks.leads() && best(&run).is_some() {
+            weights.restore()?;
+        }
     }
     while let Some(epoch) = run.next_epoch()? {
         let order = batches::shuffled(&train, args.batch_size, &mut epoch.rng());
@@ -78,7 +83,7 @@ pub(crate) fn fine_tune(
         let found = run.evaluate(|net| probabilities(net, &valid))?;
         let accuracy = share_right(&guesses(&found), &valid.classes);
         if ranks.leads() && best(&run).is_none_or(|best| accuracy > best) {
-            folder.save(out, &run, &task.classes, args.pooling.into())?;
+            weights.save(folder, &run, &task.classes, args.pooling.into())?;
         }
         let what = frozen(&run);
         let report = run.epoch_end([(ACCURACY, accuracy)])?;

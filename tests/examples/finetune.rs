@@ -152,8 +152,8 @@ fn finetune_goes_on_where_it_was_cut_off() {
     let whole = tiny(&out, &args);
     assert_eq!(epochs(&whole).len(), 3);
     let files = || {
-        let mut files: Vec<_> =
-            fs::read_dir(&kept).unwrap().map(|file| file.unwrap().path()).collect();
+        let all = fs::read_dir(&kept).unwrap().map(|file| file.unwrap().path());
+        let mut files: Vec<_> = all.filter(|path| path.is_file()).collect();
         files.sort();
         files
     };

@@ -1,8 +1,10 @@
 //! The example `finetune`: which weights are scored and predict, and what a run goes on with.
 
+use std::fs;
+
 use candle_core::{Device, safetensors};
 
-use crate::finetune::tiny;
+use crate::finetune::{saved, tiny};
 use crate::programs::example;
 
 #[test]
@@ -20,4 +22,25 @@ fn finetune_predicts_with_no_random_head() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("out: its weights lack `classifier.weight`; train first"), "{said}");
     assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn finetune_goes_on_with_its_own_best_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let [out, kept] = ["out", "kept"].map(|name| folder.path().join(name));
+    let keep = format!("--checkpoint-dir={}", kept.display());
+    assert!(tiny(&out, &["--epochs=1", &keep]).status.success());
+    let best = saved(&out);
+    assert!(tiny(&out, &["--epochs=1", "--seed=7"]).status.success());
+    assert!(saved(&out) != best, "another run saves to the same folder");
+    let args = ["--epochs=1", &keep, "--resume"];
+    let resumed = tiny(&out, &args);
+    assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
+    assert!(saved(&out) == best);
+
+    fs::remove_dir_all(kept.join("best")).unwrap();
+    let lost = tiny(&out, &args);
+    let said = String::from_utf8_lossy(&lost.stderr);
+    assert_eq!(lost.status.code(), Some(1), "{said}");
+    assert!(said.contains("put the best weights so far back"), "{said}");
 }
