@@ -59,7 +59,9 @@ pub(crate) fn fine_tune(
     let weights = Best::new(out, args.checkpoint_dir.as_deref());
     if args.resume {
         run.resume()?;
-        if ranks.leads() && best(&run).is_some() {
+        check_front(&run, args)?;
+        // One that its policy ended within the first epoch has no accuracy in its history.
+        if ranks.leads() && (best(&run).is_some() || run.stopped().is_some()) {
             weights.restore()?;
         }
     }
@@ -161,18 +163,31 @@ fn set_up(args: &Args, net: Net, bar: &ProgressBar) -> Result<Training<Net>> {
         });
     }
     if let Some(layers) = args.frozen {
-        let leaf = match run.freezer().leaf_before(&format!("bert.encoder.layer.{layers}")) {
-            Ok(leaf) => leaf,
-            Err(_) => {
-                return Err(format!(
-                    "--frozen {layers}: the model has no layer behind; take fewer"
-                )
-                .into());
-            }
-        };
+        let leaf = front(&run, layers)?;
         run.freeze_front(leaf)?;
     }
     Ok(run)
+}
+
+/// The leaves of the embeddings and so many layers.
+fn front(run: &Training<Net>, layers: usize) -> Result<usize> {
+    let leaf = run.freezer().leaf_before(&format!("bert.encoder.layer.{layers}"));
+    let none = |_| format!("--frozen {layers}: the model has no layer behind; take fewer");
+    Ok(leaf.map_err(none)?)
+}
+
+/// An error if a run that goes on trains what `--frozen` names: its plan is the one that it was saved with.
+fn check_front(run: &Training<Net>, args: &Args) -> Result<()> {
+    let Some(layers) = args.frozen else { return Ok(()) };
+    let states = run.freezer().plan().states();
+    match states[..front(run, layers)?].iter().all(|state| state.is_frozen()) {
+        true => Ok(()),
+        false => Err(format!(
+            "--frozen {layers}: the run to go on with trains these layers; leave that out, or begin anew in \
+             another folder"
+        )
+        .into()),
+    }
 }
 
 /// What is frozen, in words.

@@ -44,3 +44,24 @@ fn finetune_goes_on_with_its_own_best_weights() {
     assert_eq!(lost.status.code(), Some(1), "{said}");
     assert!(said.contains("put the best weights so far back"), "{said}");
 }
+
+#[test]
+fn finetune_goes_on_with_a_frozen_front_or_says_that_it_trains() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let run = |kept: &str, args: &[&str]| {
+        let keep = format!("--checkpoint-dir={}", folder.path().join(kept).display());
+        tiny(&out, &[args, &[&keep]].concat())
+    };
+    assert!(run("trained", &["--epochs=1"]).status.success());
+    let before = saved(&out);
+    let refused = run("trained", &["--epochs=2", "--resume", "--frozen=1"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("--frozen 1: the run to go on with trains these layers"), "{said}");
+    assert!(saved(&out) == before);
+
+    assert!(run("frozen", &["--epochs=1", "--frozen=1"]).status.success());
+    let on = run("frozen", &["--epochs=2", "--resume", "--frozen=1"]);
+    assert!(on.status.success(), "{}", String::from_utf8_lossy(&on.stderr));
+}
