@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use freeze_core::checkpoint::MetricHistory;
 use freeze_core::{Freezer, Training, optim::AdamW};
+use serde::{Deserialize, Serialize};
 
 use crate::net::Net;
 
@@ -15,6 +16,7 @@ pub(crate) struct Run {
 }
 
 /// One epoch: what trained during it, and its cost.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Epoch {
     /// Leaves, counted from the front, that were frozen throughout the epoch.
     pub(crate) depth: usize,

@@ -1,5 +1,7 @@
 //! One run.
 
+use std::path::{Path, PathBuf};
+
 use candle_core::{DType, Device};
 use candle_nn::ParamsAdamW;
 use freeze_core::checkpoint::Manager;
@@ -7,6 +9,7 @@ use freeze_core::nn::cross_entropy;
 use freeze_core::{ActivationCache, Training, init::Seeded, optim::AdamW, optim::lr};
 
 use crate::Args;
+use crate::beside::{self, ENDED};
 use crate::common::dataset::Dataset;
 use crate::common::ranks::Ranks;
 use crate::common::{Result, accuracy, progress};
@@ -49,12 +52,19 @@ pub(crate) fn train(
             run = run.cache(ActivationCache::new());
         }
     }
-    if let Some(manager) = checkpoints(args, &format!("{name}, seed {seed}"))? {
-        run = run.checkpoints(manager);
+    let folder = args.checkpoint_dir.as_ref().map(|all| folder_of(all, name, seed));
+    if let Some(folder) = &folder {
+        run = run.checkpoints(checkpoints(folder, args)?);
     }
     run = ranks.shared(run);
+    let mut ended: Option<Epoch> = None;
     if args.resume {
         run.resume()?;
+        // Within an epoch it is the policy alone that ends a run.
+        let within = run.stopped().is_some() && !run.elapsed().step.is_multiple_of(steps);
+        if let Some(folder) = folder.as_ref().filter(|_| within && ranks.leads()) {
+            ended = Some(beside::read(folder, ENDED)?);
+        }
     }
 
     let bar =
@@ -64,41 +74,54 @@ pub(crate) fn train(
         let mut record = Epoch::new(run.freezer());
         for which in epoch.shuffled(data.train.len(), args.batch_size) {
             let which = ranks.share(&which);
-            if which.is_empty() {
-                run.step_without_batch()?;
-                continue;
-            }
-            let (images, classes) = data.train.pick(which)?;
-            let keys: Vec<u64> = which.iter().copied().map(u64::from).collect();
-            let scores = timed(&mut record.forward, || run.forward(&keys, images, &()))?;
-            let loss = cross_entropy(&scores, &classes, None)?;
-            run.step_of(&loss, which.len())?;
+            let step = if which.is_empty() {
+                run.step_without_batch()?
+            } else {
+                let (images, classes) = data.train.pick(which)?;
+                let keys: Vec<u64> = which.iter().copied().map(u64::from).collect();
+                let scores = timed(&mut record.forward, || run.forward(&keys, images, &()))?;
+                let loss = cross_entropy(&scores, &classes, None)?;
+                run.step_of(&loss, which.len())?
+            };
             progress::step(&bar, run.freezer().plan());
+            if step.stopped.is_some() {
+                break;
+            }
         }
+        let within = run.stopped().is_some();
         record.take(&run);
         record.accuracy = run.evaluate(|net| accuracy(net, &data.test))?;
         record.loss = run.epoch_end(record.metrics())?.loss;
         let at = format!("seed {seed}: {name}, epoch {} of {epochs}", epoch.index + 1);
         if ranks.leads() {
-            progress::epoch(&bar, epoch.index + 1 == epochs, &format!("{at}: {record}"));
+            let last = epoch.index + 1 == epochs || run.stopped().is_some();
+            progress::epoch(&bar, last, &format!("{at}: {record}"));
+            if let Some(folder) = folder.as_ref().filter(|_| within) {
+                beside::write(folder, ENDED, &record)?;
+            }
         }
+        ended = within.then_some(record);
     }
     bar.finish_and_clear();
-    let leaves = run.freezer().plan().len();
-    Ok(Run { name: name.to_string(), epochs: Epoch::all(run.history(), leaves) })
+    let mut all = Epoch::all(run.history(), run.freezer().plan().len());
+    all.extend(ended);
+    Ok(Run { name: name.to_string(), epochs: all })
 }
 
-/// A manager that keeps the two latest checkpoints of the run called `name`, if a folder is given.
-fn checkpoints(args: &Args, name: &str) -> Result<Option<Manager>> {
-    let Some(folder) = &args.checkpoint_dir else { return Ok(None) };
-    let manager =
-        Manager::new(folder.join(name.replace(", ", "-").replace(' ', "-")))?.keep_last(2)?;
+/// The folder of a run among those of all.
+fn folder_of(all: &Path, name: &str, seed: u64) -> PathBuf {
+    all.join(format!("{name}, seed {seed}").replace(", ", "-").replace(' ', "-"))
+}
+
+/// A manager that keeps the two latest checkpoints of a run in its folder.
+fn checkpoints(folder: &Path, args: &Args) -> Result<Manager> {
+    let manager = Manager::new(folder)?.keep_last(2)?;
     match manager.latest()?.path {
         Some(path) if !args.resume => Err(format!(
             "{} is there already; go on from it with --resume, or name another folder",
             path.display()
         )
         .into()),
-        _ => Ok(Some(manager)),
+        _ => Ok(manager),
     }
 }

@@ -5,6 +5,7 @@
 mod common;
 
 mod dataset;
+mod fashion;
 mod finetune;
 mod finetune_kept;
 mod idx;

@@ -1,0 +1,37 @@
+//! Files that lie beside the checkpoints of a run.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::common::Result;
+
+/// The epoch within which the policy ended the run: no history has it.
+pub(crate) const ENDED: &str = "ended.json";
+
+/// Writes a value as the file called `name`.
+///
+/// # Errors
+///
+/// The file cannot be written.
+pub(crate) fn write(folder: &Path, name: &str, value: &impl Serialize) -> Result<()> {
+    let path = folder.join(name);
+    let text = serde_json::to_string_pretty(value)?;
+    std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+/// Reads what [`write`] wrote.
+///
+/// # Errors
+///
+/// The file is not there, or holds something else.
+pub(crate) fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<T> {
+    let path = folder.join(name);
+    let fault = |error: &dyn std::fmt::Display| {
+        let found = format!("{}: {error}", path.display());
+        format!("{found}; without it the run cannot go on, name another folder")
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| fault(&error))?;
+    Ok(serde_json::from_str(&text).map_err(|error| fault(&error))?)
+}
