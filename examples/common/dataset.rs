@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use twox_hash::XxHash3_128;
 
 use super::Result;
 use super::idx::{self, SIDE};
@@ -63,6 +64,16 @@ impl Dataset {
         Ok(Self { train: self.train.limited(limit)?, test: self.test.limited(limit)? })
     }
 
+    /// A text by which sets are told apart.
+    ///
+    /// # Errors
+    ///
+    /// candle failed.
+    pub(crate) fn checksum(&self) -> Result<String> {
+        let bytes = [self.train.bytes()?, self.test.bytes()?].concat();
+        Ok(format!("{:032x}", XxHash3_128::oneshot(&bytes)))
+    }
+
     /// Only the images of the given classes, which are renumbered from 0 in the order given.
     ///
     /// # Errors
@@ -111,6 +122,13 @@ impl Images {
         // To mean 0 and standard deviation 1, by those of Fashion-MNIST: 0.286 and 0.353 of 255.
         let images = pixels.affine(1.0 / (255.0 * 0.353), -0.286 / 0.353)?;
         Ok((images, self.labels.index_select(&picked, 0)?))
+    }
+
+    /// Pixels and classes.
+    fn bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = self.pixels.flatten_all()?.to_vec1::<u8>()?;
+        bytes.extend(self.labels.to_vec1::<u32>()?.into_iter().flat_map(u32::to_le_bytes));
+        Ok(bytes)
     }
 
     fn limited(&self, limit: usize) -> Result<Self> {

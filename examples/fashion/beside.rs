@@ -4,8 +4,12 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::common::Result;
+
+/// What the run is trained with.
+pub(crate) const SETTINGS: &str = "settings.json";
 
 /// The epoch within which the policy ended the run: no history has it.
 pub(crate) const ENDED: &str = "ended.json";
@@ -34,4 +38,23 @@ pub(crate) fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<T> 
     };
     let text = std::fs::read_to_string(&path).map_err(|error| fault(&error))?;
     Ok(serde_json::from_str(&text).map_err(|error| fault(&error))?)
+}
+
+/// An error that names what differs from the settings that the run was begun with.
+///
+/// # Errors
+///
+/// Something differs, or as [`read`].
+pub(crate) fn check(folder: &Path, settings: &Value) -> Result<()> {
+    let begun: Value = read(folder, SETTINGS)?;
+    let differs = settings.as_object().into_iter().flatten().filter_map(|(name, now)| {
+        let was = &begun[name.as_str()];
+        (was != now).then(|| format!("{name} was {was} and is {now}"))
+    });
+    let differs: Vec<String> = differs.collect();
+    if differs.is_empty() {
+        return Ok(());
+    }
+    let (folder, differs) = (folder.display(), differs.join(", "));
+    Err(format!("{folder}: {differs}; go on with the same, or name another folder").into())
 }

@@ -75,7 +75,7 @@ struct Args {
     /// Compute the outputs of frozen layers again in every epoch instead of storing them
     #[arg(long)]
     no_cache: bool,
-    /// Go on from the latest checkpoints of the folder
+    /// Go on from the latest checkpoints of the folder, with the settings that its runs have
     #[arg(long, requires = "checkpoint_dir")]
     resume: bool,
 }

@@ -6,10 +6,11 @@ use candle_core::{DType, Device};
 use candle_nn::ParamsAdamW;
 use freeze_core::checkpoint::Manager;
 use freeze_core::nn::cross_entropy;
-use freeze_core::{ActivationCache, Training, init::Seeded, optim::AdamW, optim::lr};
+use freeze_core::{ActivationCache, Policy, Training, init::Seeded, optim::AdamW, optim::lr};
+use serde_json::{Value, json};
 
 use crate::Args;
-use crate::beside::{self, ENDED};
+use crate::beside::{self, ENDED, SETTINGS};
 use crate::common::dataset::Dataset;
 use crate::common::ranks::Ranks;
 use crate::common::{Result, accuracy, progress};
@@ -54,7 +55,8 @@ pub(crate) fn train(
     }
     let folder = args.checkpoint_dir.as_ref().map(|all| folder_of(all, name, seed));
     if let Some(folder) = &folder {
-        run = run.checkpoints(checkpoints(folder, args)?);
+        let settings = settings(&layers, epochs, args, data)?;
+        run = run.checkpoints(checkpoints(folder, args.resume, &settings, ranks.leads())?);
     }
     run = ranks.shared(run);
     let mut ended: Option<Epoch> = None;
@@ -113,15 +115,37 @@ fn folder_of(all: &Path, name: &str, seed: u64) -> PathBuf {
     all.join(format!("{name}, seed {seed}").replace(", ", "-").replace(' ', "-"))
 }
 
-/// A manager that keeps the two latest checkpoints of a run in its folder.
-fn checkpoints(folder: &Path, args: &Args) -> Result<Manager> {
+/// What a run comes to another result with.
+fn settings(layers: &Layers, epochs: usize, args: &Args, data: &Dataset) -> Result<Value> {
+    let policy = match layers {
+        Layers::Trained => "none".to_string(),
+        Layers::Freezing => args.freezing()?.describe(),
+    };
+    Ok(json!({
+        "policy": policy,
+        "epochs": epochs,
+        "lr": args.lr,
+        "batch size": args.batch_size,
+        "training images": data.train.len(),
+        "test images": data.test.len(),
+        "checksum of images": data.checksum()?,
+    }))
+}
+
+/// A manager that keeps the two latest checkpoints of a run in its folder; the rank that `leads` notes the settings.
+fn checkpoints(folder: &Path, resumes: bool, settings: &Value, leads: bool) -> Result<Manager> {
     let manager = Manager::new(folder)?.keep_last(2)?;
     match manager.latest()?.path {
-        Some(path) if !args.resume => Err(format!(
-            "{} is there already; go on from it with --resume, or name another folder",
-            path.display()
-        )
-        .into()),
-        _ => Ok(manager),
+        Some(path) if !resumes => {
+            return Err(format!(
+                "{} is there already; go on from it with --resume, or name another folder",
+                path.display()
+            )
+            .into());
+        }
+        Some(_) => beside::check(folder, settings)?,
+        None if leads => beside::write(folder, SETTINGS, settings)?,
+        None => {}
     }
+    Ok(manager)
 }

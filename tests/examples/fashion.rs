@@ -57,3 +57,27 @@ fn fashion_counts_the_epoch_in_which_its_policy_ends_the_run() {
     assert_eq!(lines(&resumed, ", epoch "), Vec::<String>::new());
     assert_eq!(rows(&resumed), rows(&output));
 }
+
+#[test]
+fn fashion_does_not_go_on_with_other_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let keep = format!("--checkpoint-dir={}", folder.path().display());
+    let run = |args: &[&str]| example("fashion", &[&["--seeds=1", &*keep], args].concat());
+    let begun = run(&["--epochs=2", "--limit=64"]);
+    assert!(begun.status.success(), "{}", String::from_utf8_lossy(&begun.stderr));
+    for (args, expected) in [
+        (["--epochs=2", "--limit=64", "--lr=0.01"], "seed-42: lr was 0.004 and is 0.01; go on"),
+        (["--epochs=2", "--limit=64", "--batch-size=16"], ": batch size was 32 and is 16; go on"),
+        (["--epochs=3", "--limit=64", "--no-cache"], ": epochs was 2 and is 3; go on"),
+        (["--epochs=2", "--limit=96", "--no-cache"], "training images was 64 and is 96"),
+        (["--epochs=2", "--limit=64", "--policy=linear"], ": policy was "),
+    ] {
+        let output = run(&[&args[..], &["--resume"]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{args:?}: {said}");
+        assert!(said.contains(expected), "{args:?}: {said}");
+    }
+    // A cache changes nothing.
+    let on = run(&["--epochs=2", "--limit=64", "--no-cache", "--resume"]);
+    assert_eq!(rows(&on), rows(&begun));
+}
