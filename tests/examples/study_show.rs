@@ -141,6 +141,17 @@ fn a_policy_is_compared_with_all_layers_on_the_same_samples_and_seeds() {
 }
 
 #[test]
+fn a_share_is_of_the_time_of_the_same_seeds() {
+    let run = |policy, seed, seconds| Run { policy, seed, seconds, ..ALL };
+    let runs = [run("none", 1, 10.0), run("none", 2, 20.0), run("linear", 2, 10.0)];
+    let text = shown(&runs).0;
+    let rows = table(&text, "trained by");
+    let cells =
+        |row: &str| row.split(" | ").skip(7).take(2).map(str::to_string).collect::<Vec<_>>();
+    assert_eq!([cells(rows[0]), cells(rows[1])], [["15.0", "1.00"], ["10.0", "0.50"]], "{text}");
+}
+
+#[test]
 fn of_models_of_several_sizes_the_bytes_count() {
     let run =
         |policy, model, recompute, megabytes| Run { policy, model, recompute, megabytes, ..ALL };

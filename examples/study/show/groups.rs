@@ -122,6 +122,18 @@ impl<'a> Task<'a> {
         Some(last.mean - last.error?)
     }
 
+    /// The time of a group as a share of that of all layers in the most epochs, with the seeds that both have.
+    pub(super) fn share(&self, group: &Group<'a>) -> Option<f64> {
+        let all = *self.baseline(&group.row.plain()).last()?;
+        let both = |line: &&Line| {
+            let other = all.lines.iter().find(|other| other.0.seed == line.0.seed)?;
+            Some((line.1.seconds, other.1.seconds))
+        };
+        let both = group.lines.iter().filter_map(both);
+        let (own, whole) = both.fold((0.0, 0.0), |sum, both| (sum.0 + both.0, sum.1 + both.1));
+        (whole > 0.0).then(|| own / whole)
+    }
+
     /// What a group is ahead, in accuracy, of training all layers for as many epochs as take the same time:
     /// the straight line between the schedules next to it, of the same seed. Where it takes less time than the
     /// shortest of them it is compared with that, which had more. A seed that not all of them have does not count.

@@ -53,8 +53,6 @@ fn table(task: &Task<'_>) -> String {
 }
 
 fn cells(task: &Task<'_>, group: &Group<'_>, target: Option<f64>) -> Vec<String> {
-    let all = task.baseline(&group.row.plain());
-    let whole = all.last().map(|all| all.mean(|found| found.seconds).mean);
     let seconds = group.mean(|found| found.seconds).mean;
     let peak = group.mean_of_known(|found| found.peak_bytes.map(|bytes| bytes as f64));
     let processor = group.mean_of_known(|found| found.processor_seconds);
@@ -67,7 +65,7 @@ fn cells(task: &Task<'_>, group: &Group<'_>, target: Option<f64>) -> Vec<String>
         points(&group.mean(|found| found.valid_accuracy)),
         or_dash(group.mean_of_known(|found| found.test_accuracy).map(|mean| points(&mean))),
         format!("{seconds:.1}"),
-        or_dash(whole.map(|whole| format!("{:.2}", seconds / whole))),
+        or_dash(task.share(group).map(|share| format!("{share:.2}"))),
         or_dash(processor.map(|mean| format!("{:.1}", mean.mean))),
         or_dash(target.map(|target| reached(&group.reached(target), group.runs()))),
         or_dash(peak.map(|mean| megabytes(mean.mean))),
