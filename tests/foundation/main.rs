@@ -2,6 +2,7 @@
 //! reference over the recordings in tests/data.
 
 mod asked;
+mod by_hand;
 mod decision;
 mod effects;
 mod follow;

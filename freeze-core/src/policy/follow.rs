@@ -67,7 +67,7 @@ impl<M: Freezable> Freezer<M> {
     }
 
     /// Freezes what the user froze, and trains the last leaf that can if nothing else does.
-    fn keep_rules(&self, decision: &mut Decision, floor: Floor) -> Result<()> {
+    pub(crate) fn keep_rules(&self, decision: &mut Decision, floor: Floor) -> Result<()> {
         let plan = &mut decision.plan;
         plan.check_paths(self.base.paths())?;
         plan.freeze_as(&self.base);

@@ -3,10 +3,12 @@
 use crate::error::Result;
 use crate::model::{Freezable, Freezer};
 use crate::plan::PlanOptimizer;
-use crate::policy::Linear;
+use crate::policy::{Floor, Linear};
 
 /// The functional form of the reference: applies the linear schedule at `current_duration`, the
-/// completed share of the run in [0, 1], and returns depth and percentage.
+/// completed share of the run in [0, 1], and returns depth and percentage. As under
+/// [`Freezer::follow`], leaves that the base plan freezes stay frozen, and the last leaf that it
+/// trains goes on training if nothing else does.
 ///
 /// # Errors
 ///
@@ -19,7 +21,8 @@ pub fn freeze_layers<M: Freezable>(
     freeze_level: f64,
 ) -> Result<(usize, f64)> {
     let schedule = Linear::new(freeze_start, freeze_level)?;
-    let decision = schedule.refined(current_duration, freezer.base())?;
+    let mut decision = schedule.refined(current_duration, freezer.base())?;
+    freezer.keep_rules(&mut decision, Floor::LastLeaf)?;
     freezer.refine(&decision.plan, optimizers)?;
     Ok((decision.depth(), decision.percentage()))
 }
