@@ -1,8 +1,47 @@
 //! The hook in a loop that is written by hand.
 
-use freeze_core::{Elapsed, Freezer, LayerFreezing, LeafState, Result, freeze_layers};
+use candle_nn::{Module, Optimizer, SGD};
+use freeze_core::policy::{Needs, Observation};
+use freeze_core::{
+    Decision, Elapsed, FreezePlan, Freezer, LayerFreezing, LeafState, Policy, Result, freeze_layers,
+};
 
-use crate::support::Mlp;
+use crate::support::{Mlp, randn, square_loss};
+
+/// Needs the same at every step, and remembers what it saw.
+struct Watch {
+    needs: Needs,
+    seen: Vec<Observation>,
+}
+
+impl Watch {
+    fn hook(needs: Needs) -> LayerFreezing<Self> {
+        LayerFreezing::with_policy(Self { needs, seen: Vec::new() })
+    }
+}
+
+impl Policy for Watch {
+    fn needs(&self, _: Elapsed) -> Needs {
+        self.needs
+    }
+
+    fn observe(&mut self, seen: &Observation) -> Result<()> {
+        self.seen.push(seen.clone());
+        Ok(())
+    }
+
+    fn decide(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
+        Ok(Decision::new(base.clone()))
+    }
+
+    fn describe(&self) -> String {
+        "watch".into()
+    }
+}
+
+fn at(step: usize) -> Elapsed {
+    Elapsed::new(0, 1).at_step(step, 10)
+}
 
 #[test]
 fn the_functional_form_trains_the_last_leaf_that_can() -> Result<()> {
@@ -15,5 +54,23 @@ fn the_functional_form_trains_the_last_leaf_that_can() -> Result<()> {
     assert_eq!(net.plan().frozen_leaves(), 2);
     LayerFreezing::new(0.0, 1.0)?.epoch_end(&mut net, &mut [], Elapsed::new(1, 1))?;
     assert_eq!(net.plan(), &plan, "as the hook");
+    Ok(())
+}
+
+#[test]
+fn an_optimizer_that_the_hook_is_not_given_is_measured_from_outside() -> Result<()> {
+    let mut net = Freezer::new(Mlp::new(2, 2)?)?;
+    let mut opt = SGD::new(net.vars(), 0.1)?;
+    let mut hook = Watch::hook(Needs::GRADIENT | Needs::UPDATE);
+    let grads = square_loss(&net.forward(&randn((4, 2)))?)?.backward()?;
+    let seen = hook.before_update(&net, &mut [], &grads, at(0))?;
+    opt.step(&grads)?;
+    hook.after_update(seen, &mut [], 1.0, at(1))?;
+    hook.step_end(&mut net, &mut [], at(1))?;
+    let [step] = &hook.policy().seen[..] else { panic!("one step was observed") };
+    assert_eq!(step.tensors().len(), 4, "two weights and two biases");
+    for seen in step.tensors() {
+        assert!(seen.gradient()?.is_some() && seen.update()?.is_some(), "{}", seen.name());
+    }
     Ok(())
 }

@@ -50,9 +50,9 @@ impl Look {
 struct Before {
     trained: Trained,
     seen: Seen,
-    /// The weight, if its optimizer does not measure and it has to be compared.
+    /// The weight, if no optimizer measures it and it has to be compared.
     weight: Option<Tensor>,
-    /// Whether its optimizer measures.
+    /// Whether an optimizer measures it.
     measured: bool,
 }
 
@@ -69,14 +69,14 @@ impl Observer {
         optimizers: &mut [&mut dyn PlanOptimizer],
         grads: &GradStore,
     ) -> Result<Option<Look>> {
-        let outside = self.ask(needs.measures(), optimizers);
+        let within = self.ask(needs.measures(), optimizers);
         if needs.is_empty() {
             return Ok(None);
         }
         let mut seen = Vec::new();
         for trained in self.trained(freezer) {
             let Some(grad) = grads.get(&trained.var) else { continue };
-            let measured = !outside.contains(&trained.var.id());
+            let measured = within.contains(&trained.var.id());
             let before = self.held.look(needs, trained, grad, measured)?;
             seen.push(before);
         }
@@ -95,17 +95,20 @@ impl Observer {
         freezer: &Freezer<M>,
         optimizers: &mut [&mut dyn PlanOptimizer],
     ) -> Result<Option<Look>> {
-        let outside = self.ask(needs.measures(), optimizers);
+        let within = self.ask(needs.measures(), optimizers);
         if needs.is_empty() {
             return Ok(None);
         }
-        if !Needs::IN_BACKWARD.contains(needs) || !outside.is_empty() {
+        let trained = self.trained(freezer);
+        let outside = |trained: &Trained| !within.contains(&trained.var.id());
+        let measured = needs.measures().is_empty() || !trained.iter().any(outside);
+        if !Needs::IN_BACKWARD.contains(needs) || !measured {
             let why = "the policy needs gradients of the whole step, which updates within the backward \
                        free at once; leave out `update_in_backward`, or use optimizers of \
                        `freeze_core::optim` on the CPU";
             return Err(Error::training(why));
         }
-        let seen = self.trained(freezer).into_iter().map(|trained| {
+        let seen = trained.into_iter().map(|trained| {
             let seen = Seen::new(trained.leaf, trained.name.clone(), trained.var.elem_count());
             Before { trained, seen, weight: None, measured: true }
         });
@@ -162,7 +165,7 @@ impl Observer {
         })
     }
 
-    /// Asks the optimizers to measure; returns the variables of those that cannot.
+    /// Asks the optimizers to measure; returns the variables of those that do.
     fn ask(
         &mut self,
         measures: Measures,
@@ -172,13 +175,13 @@ impl Observer {
             return HashSet::new();
         }
         self.asked = measures;
-        let mut outside = HashSet::new();
+        let mut within = HashSet::new();
         for optimizer in optimizers {
-            if !optimizer.measure_within_step(measures) {
-                outside.extend(optimizer.owned());
+            if optimizer.measure_within_step(measures) && !measures.is_empty() {
+                within.extend(optimizer.owned());
             }
         }
-        outside
+        within
     }
 
     /// The variables that train, in the order of the leaves.
