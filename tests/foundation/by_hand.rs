@@ -1,7 +1,7 @@
 //! The hook in a loop that is written by hand.
 
 use candle_nn::{Module, Optimizer, SGD};
-use freeze_core::policy::{Needs, Observation};
+use freeze_core::policy::{Needs, Observation, Output, Shown};
 use freeze_core::{
     Decision, Elapsed, FreezePlan, Freezer, LayerFreezing, LeafState, Policy, Result, freeze_layers,
 };
@@ -70,7 +70,26 @@ fn an_optimizer_that_the_hook_is_not_given_is_measured_from_outside() -> Result<
     let [step] = &hook.policy().seen[..] else { panic!("one step was observed") };
     assert_eq!(step.tensors().len(), 4, "two weights and two biases");
     for seen in step.tensors() {
-        assert!(seen.gradient()?.is_some() && seen.update()?.is_some(), "{}", seen.name());
+        assert!(seen.gradient_norms()?.is_some() && seen.update_norms()?.is_some(), "{}", seen.name());
     }
+    Ok(())
+}
+
+#[test]
+fn outputs_that_are_needed_have_to_be_shown() -> Result<()> {
+    let net = Freezer::new(Mlp::new(2, 2)?)?;
+    let mut hook = Watch::hook(Needs::OUTPUTS);
+    let ys = net.forward(&randn((4, 2)))?;
+    let grads = square_loss(&ys)?.backward()?;
+    let seen = hook.before_update(&net, &mut [], &grads, at(0))?;
+    let refused = hook.after_update(seen, &mut [], 1.0, at(1));
+    let refused = refused.expect_err("nothing was shown").to_string();
+    assert!(refused.contains("show them by `showing`"), "{refused}");
+    assert!(hook.policy().seen.is_empty());
+    let seen = hook.before_update(&net, &mut [], &grads, at(0))?;
+    let outputs = vec![Output { leaves: 2, tensor: ys.detach() }];
+    let seen = seen.showing(Shown { outputs, costs: None });
+    hook.after_update(seen, &mut [], 1.0, at(1))?;
+    assert_eq!(hook.policy().seen.len(), 1);
     Ok(())
 }

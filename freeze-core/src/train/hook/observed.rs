@@ -2,7 +2,7 @@
 
 use candle_core::backprop::GradStore;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Freezable, Freezer};
 use crate::plan::PlanOptimizer;
 use crate::policy::{Elapsed, Look, Needs, Observer, Policy, Shown};
@@ -90,8 +90,9 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
     ///
     /// # Errors
     ///
-    /// The policy refuses what it sees, such as a number that is NaN, or a device failed. The update
-    /// has been made then, and the policy has not changed.
+    /// The policy needs outputs that were not [shown](Observed::showing), it refuses what it sees, such
+    /// as a number that is NaN, or a device failed. The update has been made then, and the policy has
+    /// not changed.
     pub fn after_update(
         &mut self,
         observed: Observed,
@@ -100,6 +101,10 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
         elapsed: Elapsed,
     ) -> Result<()> {
         let Observed { look: Some(look), shown } = observed else { return Ok(()) };
+        if look.needs().contains(Needs::OUTPUTS) && shown.outputs.is_empty() {
+            let why = "the policy compares outputs of a probe batch; show them by `showing`";
+            return Err(Error::training(why));
+        }
         let seen = self.observer.after(look, optimizers, loss, elapsed)?;
         self.policy.observe(&seen.shown(shown))
     }
