@@ -70,7 +70,11 @@ fn an_optimizer_that_the_hook_is_not_given_is_measured_from_outside() -> Result<
     let [step] = &hook.policy().seen[..] else { panic!("one step was observed") };
     assert_eq!(step.tensors().len(), 4, "two weights and two biases");
     for seen in step.tensors() {
-        assert!(seen.gradient_norms()?.is_some() && seen.update_norms()?.is_some(), "{}", seen.name());
+        assert!(
+            seen.gradient_norms()?.is_some() && seen.update_norms()?.is_some(),
+            "{}",
+            seen.name()
+        );
     }
     Ok(())
 }
@@ -91,5 +95,22 @@ fn outputs_that_are_needed_have_to_be_shown() -> Result<()> {
     let seen = seen.showing(Shown { outputs, costs: None });
     hook.after_update(seen, &mut [], 1.0, at(1))?;
     assert_eq!(hook.policy().seen.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn gradients_that_are_no_numbers_are_not_kept() -> Result<()> {
+    let net = Freezer::new(Mlp::new(2, 2)?)?;
+    let mut hook = Watch::hook(Needs::GRADIENT_CHANGE | Needs::SUM_GRADIENTS);
+    for (step, factor) in [(0, 1.0), (1, f64::NAN), (2, 1.0)] {
+        let loss = (square_loss(&net.forward(&randn((4, 2)))?)? * factor)?;
+        let seen = hook.before_update(&net, &mut [], &loss.backward()?, at(step))?;
+        // An optimizer would skip the second step.
+        hook.after_update(seen, &mut [], 1.0, at(step + 1))?;
+    }
+    let [_, last] = &hook.policy().seen[..] else { panic!("two steps were observed") };
+    for seen in last.tensors() {
+        assert!(seen.gradient_change_norms()?.is_some(), "{}", seen.name());
+    }
     Ok(())
 }

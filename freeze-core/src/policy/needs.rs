@@ -81,6 +81,11 @@ impl Needs {
         Self(self.0 & other.0)
     }
 
+    /// Whether something of a step's gradients is kept for later steps.
+    pub(crate) fn keeps_gradients(self) -> bool {
+        !self.and(Self::SUM_GRADIENTS | Self::GRADIENT_CHANGE | Self::LOSS_DROP).is_empty()
+    }
+
     /// What an optimizer can measure within its update.
     pub(crate) fn measures(self) -> Measures {
         Measures {

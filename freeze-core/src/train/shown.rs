@@ -63,7 +63,8 @@ impl<M: Freezable> Training<M> {
         let elapsed = self.clock.elapsed();
         let Some(policy) = &mut self.policy else { return Ok(None) };
         let mut optimizers = as_plan(&mut self.optimizers);
-        let observed = policy.before_update(&self.freezer, &mut optimizers, grads, elapsed)?;
+        let observed =
+            policy.before_checked_update(&self.freezer, &mut optimizers, grads, elapsed)?;
         match observed.needs().is_empty() || !self.shards_state() {
             true => Ok(Some(observed)),
             false => Err(Error::training(

@@ -11,6 +11,7 @@ use candle_core::{Tensor, TensorId, Var};
 
 use super::{Elapsed, Needs, Observation, Seen};
 use crate::error::{Error, Result};
+use crate::kernel::reduce::all_finite;
 use crate::model::{Freezable, Freezer, Revision};
 use crate::plan::{Measured, Measures, PlanOptimizer};
 pub(crate) use held::Held;
@@ -57,6 +58,26 @@ struct Before {
 }
 
 impl Observer {
+    /// Whether nothing that is kept for later steps would be infinite or NaN by these gradients.
+    ///
+    /// # Errors
+    ///
+    /// A device failed.
+    pub(crate) fn can_keep<M: Freezable>(
+        &mut self,
+        needs: Needs,
+        freezer: &Freezer<M>,
+        grads: &GradStore,
+    ) -> Result<bool> {
+        if !needs.keeps_gradients() {
+            return Ok(true);
+        }
+        let trained = self.trained(freezer);
+        let grads: Vec<&Tensor> =
+            trained.iter().filter_map(|trained| grads.get(&trained.var)).collect();
+        Ok(all_finite(&grads)?)
+    }
+
     /// Looks at the gradients of a step before its update; `None` if nothing is needed.
     ///
     /// # Errors

@@ -59,10 +59,27 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
     /// # Ok::<(), freeze_core::Error>(())
     /// ```
     ///
+    /// A step with a gradient that is infinite or NaN is left out if the policy keeps gradients for
+    /// later steps, as if it needed nothing: an optimizer may skip such a step.
+    ///
     /// # Errors
     ///
     /// A device failed.
     pub fn before_update<M: Freezable>(
+        &mut self,
+        freezer: &Freezer<M>,
+        optimizers: &mut [&mut dyn PlanOptimizer],
+        grads: &GradStore,
+        elapsed: Elapsed,
+    ) -> Result<Observed> {
+        match self.observer.can_keep(self.policy.needs(elapsed), freezer, grads)? {
+            true => self.before_checked_update(freezer, optimizers, grads, elapsed),
+            false => Ok(Observed { look: None, shown: Shown::default() }),
+        }
+    }
+
+    /// As [`before_update`](Self::before_update) with gradients that are known to be finite.
+    pub(crate) fn before_checked_update<M: Freezable>(
         &mut self,
         freezer: &Freezer<M>,
         optimizers: &mut [&mut dyn PlanOptimizer],
