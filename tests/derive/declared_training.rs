@@ -119,6 +119,35 @@ fn a_resumed_run_begins_as_it_was_left() {
     assert_eq!(later.plan().states(), [TRAINED, FROZEN, FROZEN, FROZEN]);
 }
 
+/// `Net` before its attribute.
+#[derive(Freezable)]
+struct Undeclared {
+    embed: Linear,
+    stem: Linear,
+    body: Linear,
+    head: Linear,
+}
+
+#[test]
+fn what_is_always_trained_is_the_models_to_say() {
+    let of = || Undeclared { embed: linear(1), stem: linear(2), body: linear(3), head: linear(4) };
+    let mut before = Freezer::new(of()).unwrap();
+    let plan = before.plan().clone();
+    assert!(!plan.is_always(0));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run.safetensors");
+    Checkpoint::of(&mut before).progress(Elapsed::new(1, 2)).save(&path).unwrap();
+    let (mut applied, mut resumed) = (net(), net());
+    applied.apply(&plan, &mut []).unwrap();
+    Checkpoint::of(&mut resumed).resume(&path).unwrap();
+    for net in [&mut applied, &mut resumed] {
+        assert!(net.plan().is_always(0) && net.base().is_always(0));
+        let mut hook = LayerFreezing::new(0.0, 1.0).unwrap();
+        hook.epoch_end(net, &mut [], Elapsed::new(1, 1)).unwrap();
+        assert_eq!(net.plan().states(), [TRAINED, FROZEN, FROZEN, TRAINED]);
+    }
+}
+
 #[test]
 fn what_is_said_by_hand_goes_on_top() {
     let mut net = net();

@@ -152,7 +152,7 @@ impl<M: Freezable> Freezer<M> {
     }
 
     /// Applies a plan made by hand to model and optimizers. It becomes the base plan that schedules
-    /// refine.
+    /// refine. Which leaves are declared `always`, the model says, not the plan.
     ///
     /// # Errors
     ///
@@ -166,6 +166,7 @@ impl<M: Freezable> Freezer<M> {
         optimizers: &mut [&mut dyn PlanOptimizer],
     ) -> Result<Change> {
         plan.check_paths(&self.inventory.paths)?;
+        let plan = &plan.declared_as(&self.base);
         let immovable = self.inventory.immovable(plan);
         if !immovable.is_empty() {
             return Err(Error::NoVariables { names: listed(immovable) });

@@ -10,6 +10,12 @@ impl FreezePlan {
         self.state(index).is_some_and(|state| !state.is_frozen()) && !self.is_always(index)
     }
 
+    /// The states of this plan with the declarations of `model`, a plan of the same leaves.
+    pub(crate) fn declared_as(&self, model: &Self) -> Self {
+        let (paths, always) = (model.paths.clone(), model.always.clone());
+        Self { paths, always, states: self.states.clone() }
+    }
+
     /// This plan, but every leaf declared `always` that it freezes has its state from `base`, a
     /// plan of the same leaves. A leaf that `base` freezes stays frozen.
     pub(crate) fn keeping_always(&self, base: &Self) -> Cow<'_, Self> {
