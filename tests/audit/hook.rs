@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use candle_nn::LayerNorm;
+use freeze_core::policy::{GradualUnfreezingSettings, Settings};
 use freeze_core::{Elapsed, LayerFreezing};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
@@ -93,6 +94,7 @@ fn runs_on_the_first_step_after_a_change_and_warns() {
     assert!(again.is_some());
 
     its_backward_reports_findings();
+    a_start_that_was_missed_is_warned_of();
 }
 
 /// What the backward saw, once for each plan.
@@ -116,4 +118,25 @@ fn its_backward_reports_findings() {
     }
     // Depths 0, 0, 0, 1: the fourth epoch trains under another plan.
     assert_eq!(reported, [1, 0, 0, 1]);
+}
+
+/// Once, and not where the hook was told of the start.
+fn a_start_that_was_missed_is_warned_of() {
+    for (begins, expected) in [(false, 1), (true, 0)] {
+        let mut net = freezer(Normed::<LayerNorm>::new());
+        let policy = GradualUnfreezingSettings::default().policy().expect("a policy");
+        let mut hook = LayerFreezing::with_policy(policy);
+        let warnings = Warnings::default();
+        tracing::subscriber::with_default(warnings.clone(), || {
+            if begins {
+                hook.begin(&mut net, &mut [], Elapsed::new(0, 8)).expect("begun");
+            }
+            for epoch in 1..=2 {
+                hook.epoch_end(&mut net, &mut [], Elapsed::new(epoch, 8)).expect("a report");
+            }
+        });
+        let warned = warnings.0.lock().expect("a lock");
+        let of_begin = warned.iter().filter(|warning| warning.contains("hook's `begin`")).count();
+        assert_eq!(of_begin, expected, "{warned:?}");
+    }
 }

@@ -2,6 +2,7 @@
 //! optimizers.
 
 mod audited;
+mod begun;
 mod checked;
 mod functional;
 mod observed;
@@ -18,6 +19,7 @@ use crate::policy::{
 use crate::train::metrics::{Lasting, Lost};
 use crate::train::{MetricSink, PlanNow};
 pub(crate) use audited::Audited;
+use begun::Begun;
 pub use functional::freeze_layers;
 pub use observed::Observed;
 pub use report::Report;
@@ -36,6 +38,7 @@ pub struct LayerFreezing<P = Linear, K = ()> {
     every: Every,
     floor: Floor,
     sink: K,
+    begun: Begun,
     progress: Progress,
     audited: Audited,
     observer: Observer,
@@ -73,6 +76,7 @@ impl<P: Policy> LayerFreezing<P> {
             every: Every::Due,
             floor: Floor::default(),
             sink: (),
+            begun: Begun::default(),
             progress: Progress::default(),
             audited: Audited::default(),
             observer: Observer::default(),
@@ -107,8 +111,8 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
     /// `layer_freezing/layers_frozen` and `layer_freezing/percentage_frozen`, named as the reference
     /// names them, and what else the policy [reports](Decision::metrics).
     pub fn with_sink<N: MetricSink>(self, sink: N) -> LayerFreezing<P, N> {
-        let Self { policy, every, floor, sink: _, progress, audited, observer } = self;
-        LayerFreezing { policy, every, floor, sink, progress, audited, observer }
+        let Self { policy, every, floor, sink: _, begun, progress, audited, observer } = self;
+        LayerFreezing { policy, every, floor, sink, begun, progress, audited, observer }
     }
 
     /// The same hook, whatever its types; that its sink fails is told of in `lost`.
@@ -117,9 +121,10 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
         P: Send + 'static,
         K: 'static,
     {
-        let Self { policy, every, floor, sink, progress, audited, observer } = self;
+        let Self { policy, every, floor, sink, begun: _, progress, audited, observer } = self;
         let (policy, sink): (Boxed, _) = (Box::new(policy), Lasting::new(sink, lost));
-        LayerFreezing { policy, every, floor, sink, progress, audited, observer }
+        let begun = Begun::told();
+        LayerFreezing { policy, every, floor, sink, begun, progress, audited, observer }
     }
 
     /// The policy.
@@ -160,6 +165,7 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
         elapsed: Elapsed,
         shown: Shown,
     ) -> Result<Option<Report>> {
+        self.begun = Begun::told();
         let needs = self.needs_at_start(elapsed);
         if !needs.is_empty() {
             let seen = self.observer.at_start(needs, freezer, elapsed);
@@ -185,6 +191,7 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
         optimizers: &mut [&mut dyn PlanOptimizer],
         elapsed: Elapsed,
     ) -> Result<Report> {
+        self.settle_begin(elapsed, elapsed.epoch <= 1);
         if self.policy.is_due(elapsed, Moment::Epoch) || self.is_multiple(elapsed) {
             return self.apply(freezer, optimizers, elapsed);
         }
@@ -214,11 +221,18 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
         if elapsed.steps > 0 {
             elapsed.fraction()?;
         }
+        self.settle_begin(elapsed, elapsed.step <= 1);
         if self.policy.is_due(elapsed, Moment::Step) || self.is_multiple(elapsed) {
             return self.apply(freezer, optimizers, elapsed).map(Some);
         }
         self.progress = self.progress.at(elapsed)?;
         Ok(None)
+    }
+
+    /// Warns if `begin` never came, this is the run's first step or epoch, and the policy was due before.
+    fn settle_begin(&mut self, elapsed: Elapsed, is_first: bool) {
+        let (start, policy) = (Elapsed { epoch: 0, step: 0, ..elapsed }, &self.policy);
+        self.begun.settle(|| is_first && policy.is_due(start, Moment::Start));
     }
 
     fn is_multiple(&self, elapsed: Elapsed) -> bool {
