@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use candle_nn::LayerNorm;
-use freeze_core::policy::{GradualUnfreezingSettings, Settings};
+use freeze_core::policy::{FreezeAtSettings, Settings};
 use freeze_core::{Elapsed, LayerFreezing};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
@@ -124,7 +124,7 @@ fn its_backward_reports_findings() {
 fn a_start_that_was_missed_is_warned_of() {
     for (begins, expected) in [(false, 1), (true, 0)] {
         let mut net = freezer(Normed::<LayerNorm>::new());
-        let policy = GradualUnfreezingSettings::default().policy().expect("a policy");
+        let policy = FreezeAtSettings::default().policy().expect("a policy");
         let mut hook = LayerFreezing::with_policy(policy);
         let warnings = Warnings::default();
         tracing::subscriber::with_default(warnings.clone(), || {
