@@ -6,7 +6,7 @@ use freeze_core::{
     Decision, Elapsed, FreezePlan, Freezer, LayerFreezing, LeafState, Policy, Result, freeze_layers,
 };
 
-use crate::support::{Mlp, randn, square_loss};
+use crate::support::{Mlp, bits, randn, square_loss};
 
 /// Needs the same at every step, and remembers what it saw.
 struct Watch {
@@ -112,5 +112,18 @@ fn gradients_that_are_no_numbers_are_not_kept() -> Result<()> {
     for seen in last.tensors() {
         assert!(seen.gradient_change_norms()?.is_some(), "{}", seen.name());
     }
+    Ok(())
+}
+
+#[test]
+fn a_penalty_moves_no_frozen_weight() -> Result<()> {
+    let mut net = Freezer::new(Mlp::new(2, 2)?)?;
+    let mut opt = SGD::new(net.vars(), 0.1)?;
+    net.freeze_front(1, &mut [&mut opt])?;
+    let before = bits(net.whole().layers[0].weight());
+    let penalty = net.whole().layers[0].weight().sqr()?.sum_all()?;
+    let loss = (square_loss(&net.forward(&randn((4, 2)))?)? + penalty)?;
+    opt.step(&LayerFreezing::new(0.0, 1.0)?.backward(&net, &loss)?)?;
+    assert_eq!(bits(net.whole().layers[0].weight()), before);
     Ok(())
 }

@@ -9,6 +9,9 @@ use super::rule::check_for;
 use crate::error::{Error, Result, listed};
 use crate::plan::{LeafState, OptimizerState, PlanOptimizer, PlannedVar, Prepared, Released};
 
+/// It moves whatever has a gradient. [`Training`](crate::Training) and
+/// [`LayerFreezing::backward`](crate::LayerFreezing::backward) leave none of frozen parameters; a `backward` of
+/// your own may, if a penalty reaches them.
 impl PlanOptimizer for SGD {
     fn owned(&mut self) -> Vec<TensorId> {
         vars(self).iter().map(|var| var.id()).collect()

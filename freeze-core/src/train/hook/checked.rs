@@ -15,7 +15,8 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
     /// [`backward`](crate::backward). On the first step, and on the first after leaves froze or thawed, it also
     /// looks whether gradients arrived where they should ([`glance`](crate::audit::glance)), which takes about as long as a
     /// walk through the graph; every finding is warned of through `tracing` and is in the next
-    /// [`Report`](crate::Report).
+    /// [`Report`](crate::Report). Frozen parameters have no gradient in the result, not even of a penalty on
+    /// all weights, because not every optimizer knows the plan.
     ///
     /// # Errors
     ///
@@ -25,8 +26,12 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
         freezer: &Freezer<M>,
         loss: &Tensor,
     ) -> Result<GradStore> {
-        let grads = backward(loss)?;
+        let mut grads = backward(loss)?;
         self.audited.look(freezer, loss, &grads)?;
+        if freezer.plan().frozen_leaves() > 0 {
+            let frozen = freezer.planned_vars().into_iter().filter(|var| var.state.is_frozen());
+            frozen.for_each(|var| drop(grads.remove(&var.var)));
+        }
         Ok(grads)
     }
 
