@@ -130,8 +130,9 @@ struct Undeclared {
 
 #[test]
 fn what_is_always_trained_is_the_models_to_say() {
-    let of = || Undeclared { embed: linear(1), stem: linear(2), body: linear(3), head: linear(4) };
-    let mut before = Freezer::new(of()).unwrap();
+    let net_before =
+        Undeclared { embed: linear(1), stem: linear(2), body: linear(3), head: linear(4) };
+    let mut before = Freezer::new(net_before).unwrap();
     let plan = before.plan().clone();
     assert!(!plan.is_always(0));
     let dir = tempfile::tempdir().unwrap();
