@@ -371,6 +371,26 @@ fn a_run_that_a_step_left_in_part_goes_on_from_a_checkpoint_alone() -> freeze_co
 }
 
 #[test]
+fn a_graph_that_failed_is_analysed_before_it_is_taken_again() -> freeze_core::Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("run.safetensors");
+    for failing in [with_penalty as Loss, read_again] {
+        let mut run = run(adam_w, DType::F32)?.update_in_backward();
+        run.next_epoch()?;
+        let loss = perceptron(run.model())?;
+        run.step(&loss)?;
+        run.save(&path)?;
+        let loss = failing(run.model())?;
+        run.step(&loss).expect_err("another graph");
+        run.resume_from(&path)?;
+        run.next_epoch()?;
+        let loss = failing(run.model())?;
+        assert!(run.step(&loss)?.updated);
+    }
+    Ok(())
+}
+
+#[test]
 fn an_error_before_anything_moved_leaves_the_run_whole() -> freeze_core::Result<()> {
     let mut run = run(adam_w, DType::F32)?.update_in_backward();
     run.next_epoch()?;

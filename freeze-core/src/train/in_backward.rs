@@ -8,7 +8,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Tensor, TensorId};
 
 use super::eager::Lent;
-use super::seen::InBackward;
+use super::seen::{Graphs, InBackward};
 use super::stop::OnNonFinite;
 use super::training::Training;
 use super::update::Update;
@@ -114,6 +114,10 @@ impl<M: Freezable> Training<M> {
             (std::mem::take(&mut eager.updated), eager.took)
         };
         drop(lent);
+        // The graph may be another than the ones that were analysed.
+        if done.is_err() {
+            self.graphs = Graphs::default();
+        }
         self.spent.update += took;
         self.spent.backward += start.elapsed().saturating_sub(took);
         self.done(done, updated)

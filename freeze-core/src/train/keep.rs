@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::clock::Clock;
 use super::metrics::Lasting;
+use super::seen::Graphs;
 use super::stop::{EarlyStop, Stopped};
 use super::training::Training;
 use crate::checkpoint::{Checkpoint, Registered, Resumed, from_bytes, progress_of, to_bytes};
@@ -119,6 +120,8 @@ impl<M: Freezable> Training<M> {
         }
         self.finished = false;
         self.set_by_hand.clear();
+        self.found.clear();
+        self.graphs = Graphs::default();
         (self.counted, self.spent) = (Instant::now(), self.clock.spent);
         self.mend();
         self.recheck_cache();

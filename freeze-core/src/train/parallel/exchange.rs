@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::model::Freezable;
 use crate::nn::hand_over;
 use crate::train::Training;
+use crate::train::seen::Graphs;
 
 impl<M: Freezable> Training<M> {
     /// The mean of the ranks' gradients; `None` if no rank has any. The ranks bring one buffer: all trained variables,
@@ -80,6 +81,8 @@ impl<M: Freezable> Training<M> {
         };
         let mut travelled = courier.all()?;
         if put.is_err() {
+            // The graph may be another than the ones that were analysed.
+            self.graphs = Graphs::default();
             // The others are at the next bucket.
             self.all_can("the gradients of a step", put)?;
         }
