@@ -1,5 +1,6 @@
 //! Runs of several ranks with a cache, with losses in turns, with a rank that is late, one after the other.
 
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use candle_nn::{Module, ParamsAdamW, VarBuilder, loss::mse};
 use freeze_core::init::Seeded;
 use freeze_core::nn::{Linear, linear};
 use freeze_core::optim::AdamW;
-use freeze_core::parallel::Group;
+use freeze_core::parallel::{Group, Numbers, Threads};
 use freeze_core::{ActivationCache, Freezable, Result, Staged, Training};
 
 use crate::net::{BATCHES, EPOCHS, Net, SIZE, distance, drive, loss, on_ranks, share, weights};
@@ -153,4 +154,20 @@ fn a_late_rank_is_waited_for_and_a_group_serves_one_run_after_the_other() -> Res
     let ends: Vec<Vec<Vec<f64>>> = ends.into_iter().collect::<Result<_>>()?;
     assert!(ends.iter().flatten().all(|end| *end == ends[0][0]));
     Ok(())
+}
+
+#[test]
+fn ranks_end_on_one_thread_and_on_one_that_another_waits_for() {
+    let (done, ended) = mpsc::channel();
+    thread::spawn(move || {
+        let mut groups: Vec<Group> =
+            Threads::ranks(3).expect("ranks").into_iter().map(Group::new).collect();
+        let last = groups.pop();
+        thread::spawn(move || drop(last)).join().expect("no panic");
+        let error = groups[0].sum("numbers", Numbers::F32(&mut [1.0])).expect_err("one has left");
+        drop(groups);
+        done.send(error.to_string())
+    });
+    let said = ended.recv_timeout(Duration::from_secs(20)).expect("nobody waits");
+    assert_eq!(said, "rank 2: it left the others: its run was dropped");
 }

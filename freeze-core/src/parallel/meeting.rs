@@ -157,6 +157,9 @@ impl Drop for Ranks {
             (false, Some(failed)) => failed,
             (false, None) => "its run was dropped".to_string(),
         };
+        if self.collective.leave(&why) {
+            return;
+        }
         let words = || vec![("left".to_string(), why.clone())];
         let _ = self.exchange(Notice::new(Status::Left, "", 0, [0; 2]), &words);
     }

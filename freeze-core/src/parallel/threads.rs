@@ -48,8 +48,8 @@ struct Round {
     all: Option<Arc<Vec<Brought>>>,
     /// Ranks that have yet to go.
     to_go: usize,
-    /// A rank that is no more.
-    gone: Option<usize>,
+    /// The first rank that is no more, and why.
+    gone: Option<(usize, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -95,11 +95,20 @@ impl Threads {
                 }
                 return Ok(all);
             }
-            if let Some(rank) = round.gone {
-                return Err(Error::rank(rank, "its thread has ended"));
+            if let Some((rank, why)) = &round.gone {
+                return Err(Error::rank(*rank, why.as_str()));
             }
             round = self.table.wait(round);
         }
+    }
+
+    /// Ends every call that is not complete: what all have brought can still be read.
+    fn comes_no_more(&self, why: String) {
+        let mut round = self.table.lock();
+        if round.gone.is_none() {
+            round.gone = Some((self.rank, why));
+        }
+        self.table.moved.notify_all();
     }
 }
 
@@ -115,8 +124,7 @@ impl Table {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        self.table.lock().gone = Some(self.rank);
-        self.table.moved.notify_all();
+        self.comes_no_more("its thread has ended".to_string());
     }
 }
 
@@ -167,6 +175,11 @@ impl Collective for Threads {
             place.copy_from_slice(same(brought.bytes(), bytes.len(), rank)?);
         }
         Ok(())
+    }
+
+    fn leave(&self, why: &str) -> bool {
+        self.comes_no_more(format!("it left the others: {why}"));
+        true
     }
 }
 

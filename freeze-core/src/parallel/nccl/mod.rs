@@ -99,6 +99,10 @@ impl Collective for Nccl {
     fn barrier(&self) -> Result<()> {
         self.ranks.barrier()
     }
+
+    fn leave(&self, why: &str) -> bool {
+        self.ranks.leave(why)
+    }
 }
 
 #[cfg(test)]
