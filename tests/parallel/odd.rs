@@ -171,3 +171,37 @@ fn ranks_end_on_one_thread_and_on_one_that_another_waits_for() {
     let said = ended.recv_timeout(Duration::from_secs(20)).expect("nobody waits");
     assert_eq!(said, "rank 2: it left the others: its run was dropped");
 }
+
+/// Weights after a run of two batches for each update, in which the backward of one batch fails on rank 1 first.
+fn accumulated(failing: Option<usize>) -> Result<Vec<Vec<f64>>> {
+    let ends = on_ranks(2, |group| {
+        let rank = group.rank();
+        let mut run = Training::new(Net::new(0, DType::F64)?)?
+            .optimizer(|vars| AdamW::with_names(vars, ParamsAdamW::default()))?
+            .accumulate(2)?
+            .length(1, 4)?
+            .parallel(group);
+        run.next_epoch()?;
+        for batch in 0..4 {
+            let good = loss(&run, batch, share(rank, 2, SIZE))?;
+            if failing == Some(batch) {
+                // What is rounded up has no backward.
+                let bad = if rank == 1 { good.ceil()? } else { good.clone() };
+                run.step(&bad).expect_err("no backward on rank 1");
+            }
+            run.step(&good)?;
+        }
+        Ok(weights(&run)?)
+    });
+    ends.into_iter().collect()
+}
+
+#[test]
+fn a_batch_whose_backward_fails_on_one_rank_is_accumulated_on_none() -> Result<()> {
+    let whole = accumulated(None)?;
+    assert_eq!(accumulated(Some(0))?, whole);
+    // Of an update that fails, what was accumulated is lost.
+    let [first, second] = &accumulated(Some(3))?[..] else { panic!("two ranks") };
+    assert!(first == second && *first != whole[0]);
+    Ok(())
+}

@@ -49,7 +49,12 @@ impl<M: Freezable> Training<M> {
             mean
         } else {
             let own = self.own_gradients(loss, batch, due, &mut look);
-            if due { self.exchanged(own)? } else { own? }
+            let gathered = if due { self.exchanged(own) } else { own };
+            // What ranks have gathered is lost on all of them, also on the one that failed before it took it.
+            if due && gathered.is_err() && self.group().is_some() {
+                self.sums.clear();
+            }
+            gathered?
         };
         let Some(mut grads) = gathered else {
             // That no rank's loss reaches anything is known only now.
@@ -70,15 +75,16 @@ impl<M: Freezable> Training<M> {
         due: bool,
         look: &mut Option<Look>,
     ) -> Result<Option<GradStore>> {
-        let grads = match loss {
-            Some(loss) => {
-                let grads;
-                (grads, *look) = self.backward(loss, batch.scale)?;
+        let own = match loss {
+            Some(loss) => self.backward(loss, batch.scale).map(|(grads, found)| {
+                *look = found;
                 Some(grads)
-            }
+            }),
             // A rank without a share counts in the mean of what is accumulated.
-            None => batch.loss.is_finite().then(GradStore::default),
+            None => Ok(batch.loss.is_finite().then(GradStore::default)),
         };
+        // A batch is accumulated on all ranks or on none.
+        let grads = if due { own? } else { self.all_can("the gradients of a batch", own)? };
         self.gathered(grads, batch.total, due)
     }
 
