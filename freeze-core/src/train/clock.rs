@@ -169,11 +169,11 @@ impl Clock {
     ///
     /// # Errors
     ///
-    /// The run is shorter than what is already done, or its epochs have different lengths and one
-    /// is in progress.
+    /// The run is shorter than what is already done, its epochs have different lengths and one is in
+    /// progress, or the counts cannot be those of a run.
     pub(super) fn resumed(&self, saved: Self) -> std::result::Result<Self, String> {
         let (ours, theirs) = (self.length, saved.length);
-        if saved.epoch + usize::from(saved.losses > 0) > ours.epochs {
+        if saved.epoch.saturating_add(usize::from(saved.losses > 0)) > ours.epochs {
             let (done, epochs) = (saved.epoch, ours.epochs);
             return Err(format!(
                 "{done} epochs and {} losses are done, the run has a length of {epochs}",
@@ -192,7 +192,34 @@ impl Clock {
                 ours.turns
             ));
         }
+        if saved.losses > ours.losses() || saved.finite > saved.losses {
+            return Err(format!(
+                "{} losses of an epoch are done, {} of them finite, of {}; the file was not written by \
+                 a run",
+                saved.losses,
+                saved.finite,
+                ours.losses()
+            ));
+        }
         let stopped = saved.stopped.filter(|stopped| *stopped != Stopped::NonFinite);
         Ok(Self { length: ours, stopped, ..saved })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_that_no_run_has_are_refused() {
+        let length = Length { epochs: usize::MAX, batches: 3, ..Length::default() };
+        let clock = Clock { length, ..Clock::default() };
+        let at = |epoch, losses, finite| Clock { epoch, losses, finite, ..clock.clone() };
+        assert!(clock.resumed(at(1, 3, 2)).is_ok());
+        for saved in [at(usize::MAX, 0, 1), at(1, 4, 1), at(1, 2, 3)] {
+            assert!(clock.resumed(saved.clone()).is_err(), "{saved:?}");
+        }
+        let short = Clock { length: Length { epochs: 2, ..length }, ..Clock::default() };
+        assert!(short.resumed(at(usize::MAX, 1, 1)).is_err());
     }
 }
