@@ -141,9 +141,18 @@ fn leftovers_of_a_killed_process_go_and_nothing_else() -> Result<()> {
     let dir = tempfile::tempdir().expect("a folder");
     let left = dir.path().join(".epoch-000001-step-0000000000.safetensors.Ab12.partial");
     let mine = dir.path().join("mine.partial");
-    fs::write(&left, b"half").and_then(|()| fs::write(&mine, b"mine")).expect("files");
-    Manager::new(dir.path())?;
-    assert!(!left.exists() && mine.exists());
+    let mut net = Freezer::new(Net::new(3, 1)?)?;
+    for saves in [false, true] {
+        fs::write(&left, b"half").and_then(|()| fs::write(&mine, b"mine")).expect("files");
+        let manager = Manager::new(dir.path())?;
+        manager.latest()?;
+        assert!(left.exists(), "of a process that may still write it");
+        match saves {
+            true => drop(manager.save(Checkpoint::of(&mut net).progress(Elapsed::new(1, 2)))?),
+            false => assert!(manager.resume(Checkpoint::of(&mut net))?.is_none()),
+        }
+        assert!(!left.exists() && mine.exists());
+    }
     Ok(())
 }
 

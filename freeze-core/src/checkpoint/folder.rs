@@ -23,17 +23,22 @@ pub(super) struct Position {
 }
 
 impl Folder {
-    /// Creates the folder if there is none, and removes partial files that a killed process left.
+    /// Creates the folder if there is none.
     pub(super) fn open(path: PathBuf) -> Result<Self> {
         fs::create_dir_all(&path).map_err(|error| file_error(&path, "make the folder", error))?;
         let this = Self(path);
-        for path in this.entries()? {
+        this.entries()?;
+        Ok(this)
+    }
+
+    /// Removes partial files that a killed process left, of a folder in which nobody else writes.
+    pub(super) fn clean(&self) {
+        for path in self.entries().unwrap_or_default() {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.starts_with(".epoch-") && name.ends_with(PARTIAL) {
                 remove(&path);
             }
         }
-        Ok(this)
     }
 
     /// Every checkpoint, the earliest first.

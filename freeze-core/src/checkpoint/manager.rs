@@ -56,9 +56,10 @@ pub struct Latest {
 }
 
 impl Manager {
-    /// A manager of `folder`, which is created if there is none and belongs to one run at a time:
-    /// partial files that a killed process left are removed. By default it saves after every epoch
-    /// and keeps all checkpoints.
+    /// A manager of `folder`, which is created if there is none and belongs to one run at a time: the
+    /// first [`save`](Self::save) or [`resume`](Self::resume) removes partial files that a killed
+    /// process left. Before that nothing is removed, so that another process may look at the
+    /// checkpoints of a run that goes on. By default it saves after every epoch and keeps all.
     ///
     /// # Errors
     ///
@@ -136,6 +137,9 @@ impl Manager {
         let mut stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = counts_steps(progress);
         let later = self.folder.in_the_way(at, *stands, counted, self.replaces_later)?;
+        if stands.is_none() {
+            self.folder.clean();
+        }
         let path = self.folder.0.join(at.file_name());
         run.save(&path)?;
         *stands = Some(at);
@@ -246,7 +250,10 @@ impl Manager {
         }
         let at = latest.as_deref().and_then(Position::of_file).unwrap_or_default();
         let resumed = latest.map(|path| run.resume(path)).transpose()?;
-        *self.stands.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+        let mut stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
+        if stands.replace(at).is_none() {
+            self.folder.clean();
+        }
         Ok(resumed)
     }
 
