@@ -1,7 +1,7 @@
 //! What ends a run early, and what does not.
 
 use candle_core::Tensor;
-use freeze_core::checkpoint::Goal;
+use freeze_core::checkpoint::{Goal, Manager};
 use freeze_core::optim::GradClip;
 use freeze_core::train::{OnNonFinite, Stopped};
 use freeze_core::{EarlyStop, Error, Result, Training};
@@ -94,6 +94,25 @@ fn what_is_left_out_is_not_in_the_mean() -> Result<()> {
     let mean = finite.iter().sum::<f64>() / finite.len() as f64;
     assert_eq!(run.epoch_end([])?.loss, mean);
     assert_eq!(run.history().last("train/loss"), Some(mean));
+    Ok(())
+}
+
+#[test]
+fn a_run_that_a_loss_stopped_is_saved_where_it_is() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut run =
+        plain()?.on_non_finite(OnNonFinite::Stop).checkpoints(Manager::new(folder.path())?);
+    let epoch = run.next_epoch()?.expect("an epoch");
+    let batches: Vec<Vec<u32>> = epoch.shuffled(SAMPLES, SIZE).collect();
+    run.step(&loss(&run, &batches[0])?)?;
+    run.step(&bad_loss(&run, &batches[1], Bad::Value(f64::NAN))?)?;
+    let saved = run.epoch_end([])?.saved.expect("a checkpoint");
+    assert!(run.epoch_end([])?.saved.is_none(), "once");
+    let mut later = plain()?;
+    later.resume_from(saved)?;
+    assert_eq!(later.elapsed(), run.elapsed());
+    assert_same(&weights(&later), &weights(&run), "resumed");
+    assert_eq!(later.next_epoch()?.map(|epoch| epoch.done), Some(1));
     Ok(())
 }
 

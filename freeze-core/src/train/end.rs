@@ -26,8 +26,9 @@ impl<M: Freezable> Training<M> {
     /// `metrics`, and with a cache its counts in the epoch, its size and the seconds saved as
     /// `activation_cache/hits`, `extended`, `misses`, `records`, `memory_bytes`, `device_bytes`, `disk_bytes`
     /// and `seconds_saved`, with several ranks the bytes that each added up with the others as
-    /// `parallel/reduced_bytes`; stops early and saves if due. Does nothing if the run was stopped within the
-    /// epoch.
+    /// `parallel/reduced_bytes`; stops early and saves if due. Of a run that was stopped within the epoch nothing is
+    /// asked or recorded; the first call saves it if [`OnNonFinite::Stop`](super::OnNonFinite) stopped it, unless a batch
+    /// is between two of its [`turns`](Self::turns), or gradients of several ranks wait for an update.
     ///
     /// # Errors
     ///
@@ -51,7 +52,9 @@ impl<M: Freezable> Training<M> {
             unrecorded: Vec::new(),
         };
         if report.stopped.is_some() {
+            let saved = self.save_if_unfit();
             self.finish_sinks();
+            report.saved = saved?;
             report.unrecorded = self.lost.take();
             return Ok(report);
         }

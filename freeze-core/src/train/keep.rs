@@ -141,6 +141,15 @@ impl<M: Freezable> Training<M> {
         })
     }
 
+    /// Saves a run that a loss or a gradient stopped within the epoch, once: a policy that stops it saves by itself.
+    pub(super) fn save_if_unfit(&mut self) -> Result<Option<PathBuf>> {
+        let stopped = self.clock.stopped == Some(Stopped::NonFinite) && !self.finished;
+        if stopped && self.clock.batch_is_whole() && self.check_nothing_waits().is_ok() {
+            return self.save_if_due();
+        }
+        Ok(None)
+    }
+
     fn saves_now(&self) -> Result<bool> {
         match &self.manager {
             // The final state is always saved.

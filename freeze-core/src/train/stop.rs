@@ -100,7 +100,8 @@ pub enum OnNonFinite {
     /// The loss is skipped and counted as done. If the gradients were at fault, the update is
     /// skipped too.
     Skip,
-    /// The run ends: no further loss is taken, and there is no further epoch.
+    /// The run ends: no further loss is taken, and there is no further epoch. The next
+    /// [`epoch_end`](super::Training::epoch_end) saves it; when it is resumed, the loss can come again.
     Stop,
 }
 
