@@ -1,6 +1,10 @@
 //! When a run freezes: the reference's schedule by epoch and by step, and one with a memory.
 
-use freeze_core::policy::Linear as LinearSchedule;
+use candle_core::{DType, Device, ModuleT, Tensor};
+use candle_nn::Optimizer;
+use freeze_core::checkpoint::Checkpoint;
+use freeze_core::optim::{ParamsSgd, Sgd};
+use freeze_core::policy::{Linear as LinearSchedule, Needs, Observation};
 use freeze_core::{
     Decision, Elapsed, FreezePlan, Freezer, LayerFreezing, PlanOptimizer, Policy, Result,
 };
@@ -98,4 +102,66 @@ impl Hook {
             Self::OneMore(hook) => hook.epoch_end(net, &mut [opt], elapsed).map(drop),
         }
     }
+}
+
+/// Remembers how far the first weight went in each step, which takes a copy of it before.
+#[derive(Default)]
+struct Watch {
+    went: Vec<Option<f64>>,
+}
+
+impl Policy for Watch {
+    fn needs(&self, _: Elapsed) -> Needs {
+        Needs::WEIGHT_CHANGE
+    }
+
+    fn observe(&mut self, seen: &Observation) -> Result<()> {
+        self.went.push(seen.tensors()[0].weight_change_norms()?.map(|norms| norms.l2));
+        Ok(())
+    }
+
+    fn decide(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
+        Ok(Decision::new(base.clone()))
+    }
+
+    fn describe(&self) -> String {
+        "watch".into()
+    }
+}
+
+/// What the policy saw in a loop by hand, whose hook is another from behind a step on.
+fn watched(cut: Option<usize>) -> Result<Vec<Option<f64>>> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("run.safetensors");
+    let mut net = Freezer::new(Net::new(3, 1)?)?;
+    net.vars().iter().try_for_each(|var| var.set(&(var.ones_like()? * 0.1)?))?;
+    let params = ParamsSgd { lr: 0.1, ..Default::default() };
+    let mut opt = Sgd::with_names(net.planned_vars(), params)?;
+    let mut hook = LayerFreezing::with_policy(Watch::default());
+    let x = Tensor::ones((2, 5), DType::F32, &Device::Cpu)?;
+    let mut went = Vec::new();
+    for step in 0..4 {
+        let loss = net.forward_t(&x, false)?.sqr()?.mean_all()?;
+        let grads = hook.backward(&net, &loss)?;
+        let before = Elapsed::new(0, 1).at_step(step, 4);
+        let seen = hook.before_update(&net, &mut [&mut opt], &grads, before)?;
+        opt.step(&grads)?;
+        hook.after_update(seen, &mut [&mut opt], 0.0, before.at_step(step + 1, 4))?;
+        if cut == Some(step) {
+            hook.registered_in(Checkpoint::of(&mut net).optimizer(&mut opt)).save(&path)?;
+            went.append(&mut hook.policy_mut().went);
+            hook = LayerFreezing::with_policy(Watch::default());
+            hook.registered_in(Checkpoint::of(&mut net).optimizer(&mut opt)).resume(&path)?;
+        }
+    }
+    went.append(&mut hook.policy_mut().went);
+    Ok(went)
+}
+
+#[test]
+fn what_a_hook_keeps_for_its_policy_is_saved_in_a_loop_by_hand() -> Result<()> {
+    let whole = watched(None)?;
+    assert!(whole[1..].iter().all(|went| went.is_some_and(|went| went > 0.0)), "{whole:?}");
+    assert_eq!(watched(Some(1))?, whole);
+    Ok(())
 }

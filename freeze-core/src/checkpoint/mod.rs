@@ -42,10 +42,10 @@
 //!     }
 //!
 //!     fn checkpoint(&mut self) -> Checkpoint<'_, Net> {
-//!         Checkpoint::of(&mut self.net)
+//!         let parts = Checkpoint::of(&mut self.net)
 //!             .optimizer(&mut self.opt)
-//!             .policy(self.hook.policy_mut())
-//!             .random("shuffle", &mut self.shuffle)
+//!             .random("shuffle", &mut self.shuffle);
+//!         self.hook.registered_in(parts)
 //!     }
 //! }
 //!

@@ -42,8 +42,8 @@ impl<'a, M: Freezable> Checkpoint<'a, M> {
         self
     }
 
-    /// Adds the policy; that of a hook is its
-    /// [`schedule_mut`](crate::LayerFreezing::policy_mut).
+    /// Adds the policy. For that of a hook call [`registered_in`](crate::LayerFreezing::registered_in) of
+    /// the hook instead, which also adds what it keeps for its policy between steps.
     pub fn policy(self, policy: &'a mut dyn Policy) -> Self {
         Self { parts: Parts { policy: Some(policy), ..self.parts } }
     }

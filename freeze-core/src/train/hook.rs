@@ -7,6 +7,7 @@ mod checked;
 mod functional;
 mod observed;
 mod report;
+mod saved;
 
 use std::fmt;
 

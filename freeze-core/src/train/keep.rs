@@ -12,10 +12,6 @@ use crate::checkpoint::{Checkpoint, Registered, Resumed, from_bytes, progress_of
 use crate::error::{Error, Result};
 use crate::model::Freezable;
 use crate::plan::Prepared;
-use crate::policy::{Held, Observer};
-
-/// The name under which what is kept for the policy between steps is saved.
-const OBSERVER: &str = "freeze.observer";
 
 /// The name under which the run's position is saved.
 const CLOCK: &str = "freeze.training";
@@ -166,8 +162,7 @@ impl<M: Freezable> Training<M> {
             parts = parts.optimizer(driven);
         }
         if let Some(policy) = &mut self.policy {
-            let (policy, observer) = policy.saved_parts();
-            parts = parts.policy(policy).registered(OBSERVER, Box::new(Watching(observer)));
+            parts = policy.registered_in(parts);
         }
         for (name, generator) in &mut self.generators {
             parts = parts.registered(name, Box::new(&mut **generator));
@@ -188,19 +183,5 @@ impl Registered for Place<'_> {
     fn prepare(&mut self, bytes: &[u8]) -> std::result::Result<Prepared<'_, ()>, String> {
         let clock = self.0.resumed(from_bytes(bytes)?)?;
         Ok(Prepared::new(move || *self.0 = clock))
-    }
-}
-
-/// What is kept for the policy between steps.
-struct Watching<'a>(&'a mut Observer);
-
-impl Registered for Watching<'_> {
-    fn save(&self) -> std::result::Result<Vec<u8>, String> {
-        self.0.save().map_err(|error| error.to_string())
-    }
-
-    fn prepare(&mut self, bytes: &[u8]) -> std::result::Result<Prepared<'_, ()>, String> {
-        let held = Held::read(bytes).map_err(|error| error.to_string())?;
-        Ok(Prepared::new(move || self.0.load(held)))
     }
 }

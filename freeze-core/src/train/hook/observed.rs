@@ -5,7 +5,7 @@ use candle_core::backprop::GradStore;
 use crate::error::{Error, Result};
 use crate::model::{Freezable, Freezer};
 use crate::plan::PlanOptimizer;
-use crate::policy::{Elapsed, Look, Needs, Observer, Policy, Shown};
+use crate::policy::{Elapsed, Look, Needs, Policy, Shown};
 use crate::train::MetricSink;
 use crate::train::hook::LayerFreezing;
 
@@ -129,10 +129,5 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
     /// What the policy needs before the first step.
     pub(crate) fn needs_at_start(&self, elapsed: Elapsed) -> Needs {
         self.policy.needs(elapsed).and(Needs::AT_START)
-    }
-
-    /// The policy, and what is kept for it between steps.
-    pub(crate) fn saved_parts(&mut self) -> (&mut dyn Policy, &mut Observer) {
-        (&mut self.policy, &mut self.observer)
     }
 }
