@@ -153,3 +153,37 @@ fn only_rank_0_writes_and_watches() -> Result<()> {
     }
     Ok(())
 }
+
+/// Wants the costs of a run.
+struct Costly;
+
+impl Policy for Costly {
+    fn needs(&self, _: Elapsed) -> Needs {
+        Needs::COSTS
+    }
+
+    fn decide(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
+        Ok(Decision::new(base.clone()))
+    }
+
+    fn describe(&self) -> String {
+        "costly".into()
+    }
+}
+
+#[test]
+fn what_rank_0_fails_with_before_the_first_step_is_told_to_all() {
+    let said = on_ranks(2, |group| {
+        let run = || -> Result<Training<Net>> {
+            Training::new(Net::new(0, DType::F32)?)?
+                .optimizer(|vars| AdamW::with_names(vars, ParamsAdamW::default()))?
+                .policy(Costly)
+                .costs_of(|_| Err(candle_core::Error::Msg("no costs".into())))
+                .parallel(group)
+                .length(EPOCHS, BATCHES)
+        };
+        let done = run().and_then(|mut run| drive(&mut run, |_| Ok(true)));
+        done.expect_err("rank 0 has no costs").to_string()
+    });
+    said.iter().for_each(|said| assert!(said.contains("no costs"), "{said}"));
+}

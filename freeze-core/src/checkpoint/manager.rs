@@ -113,7 +113,9 @@ impl Manager {
     }
 
     /// Lets a run start again, from the beginning or an earlier point, in a folder that has later
-    /// checkpoints. Those, of the abandoned run, are removed once the first of this run is saved.
+    /// checkpoints. Each save removes those behind it, which are of the abandoned run. Those in front of the first
+    /// save stay, also where the abandoned run wrote them after the point that this one goes on from: a run that is
+    /// killed before its first save resumes from the last of the abandoned run.
     pub fn replace_later(self) -> Self {
         Self { replaces_later: true, ..self }
     }

@@ -207,7 +207,7 @@ impl<M: Freezable> Training<M> {
     /// Stores the outputs of frozen stages per sample, for [`forward`](Self::forward). Checkpoints do not
     /// hold the cache; a run that is resumed without it is the same run.
     pub fn cache(self, cache: ActivationCache) -> Self {
-        Self { cache: Some(cache), ..self }
+        Self { cached: cache.stats(), cache: Some(cache), ..self }
     }
 
     /// Runs stages again in the backward instead of keeping their activations, for

@@ -29,10 +29,18 @@ impl<M: Freezable> Training<M> {
         let can_begin = self.check_begin();
         self.all_can("beginning", can_begin)?;
         self.begin_together()?;
-        self.begin_policy()?;
+        let began = self.begin_policy();
+        if let (Err(error), Some(group)) = (&began, self.group()) {
+            group.failed(error);
+        }
+        began?;
+        let anew = !self.clock.within || self.came_back;
         self.clock.begin_epoch()?;
         self.recheck_cache();
-        self.cached = self.cache.as_ref().map(ActivationCache::stats).unwrap_or_default();
+        // An epoch whose loop was left goes on counting.
+        if anew {
+            self.cached = self.cache.as_ref().map(ActivationCache::stats).unwrap_or_default();
+        }
         self.upcoming = None;
         // With the first step: the forward before it has moved the cache to the frozen front.
         self.told = false;

@@ -62,6 +62,23 @@ fn an_epoch_reports_what_the_cache_did_in_it() -> Result<()> {
 }
 
 #[test]
+fn an_epoch_whose_loop_was_left_reports_all_that_the_cache_did() -> Result<()> {
+    let mut run = run()?.cache(ActivationCache::new());
+    run.freeze_front(1)?;
+    let epoch = run.next_epoch()?.expect("an epoch");
+    for (at, which) in epoch.shuffled(SAMPLES, SIZE).enumerate() {
+        if at == 1 {
+            assert_eq!(run.next_epoch()?.map(|epoch| epoch.done), Some(1));
+        }
+        let (keys, xs, ys) = batch(&which)?;
+        let scores = run.forward(&keys, xs, &())?;
+        run.step(&cross_entropy(&scores, &ys)?)?;
+    }
+    assert_eq!(run.epoch_end([])?.cache.expect("a cache").misses, 22);
+    Ok(())
+}
+
+#[test]
 fn a_run_without_a_cache_says_nothing_of_one() -> Result<()> {
     let (all, sink) = recorded();
     let mut run = run()?.metrics(sink);
