@@ -58,9 +58,9 @@ pub trait Collective: fmt::Debug + Send + Sync {
         self.all_gather(&[0], &mut vec![0; self.size()])
     }
 
-    /// Tells the others that this rank comes no more, and why, without waiting for them: their calls that are not
-    /// complete, and all later ones, are errors that say so. `false` if it cannot; [`Group`](super::Group) then tells them
-    /// at their next call, and waits for it.
+    /// Tells the others that this rank comes no more, and why, without waiting for them: their calls that are
+    /// not complete, and all later ones, are errors that say so. `false` if it cannot;
+    /// [`Group`](super::Group) then tells them at their next call, and waits for it.
     fn leave(&self, _why: &str) -> bool {
         false
     }

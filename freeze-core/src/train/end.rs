@@ -27,8 +27,9 @@ impl<M: Freezable> Training<M> {
     /// `activation_cache/hits`, `extended`, `misses`, `records`, `memory_bytes`, `device_bytes`, `disk_bytes`
     /// and `seconds_saved`, with several ranks the bytes that each added up with the others as
     /// `parallel/reduced_bytes`; stops early and saves if due. Of a run that was stopped within the epoch nothing is
-    /// asked or recorded; the first call saves it if [`OnNonFinite::Stop`](super::OnNonFinite) stopped it, unless a batch
-    /// is between two of its [`turns`](Self::turns), or gradients of several ranks wait for an update.
+    /// asked or recorded; the first call saves it if [`OnNonFinite::Stop`](super::OnNonFinite) stopped it,
+    /// unless a batch is between two of its [`turns`](Self::turns), or gradients of several ranks wait for
+    /// an update.
     ///
     /// # Errors
     ///
