@@ -87,8 +87,7 @@ fn a_backward_that_fails_on_one_rank_is_named_on_the_others() {
         let mut run = run(group, Some(1))?;
         run.next_epoch()?;
         let good = loss(&run, 0, share(rank, 2, SIZE))?;
-        let fails = Arc::new(AtomicUsize::new(usize::MAX));
-        let loss = if rank == 1 { good.apply_op1(Passes { sent: fails, sees: 0 })? } else { good };
+        let loss = if rank == 1 { good.apply_op1(Passes::failing())? } else { good };
         run.step(&loss).map(|_| ())
     });
     let said: Vec<String> =
@@ -108,10 +107,17 @@ struct Watched {
 
 /// Hands on what it gets; its backward waits until something was sent, and fails if nothing is.
 #[derive(Clone, Debug)]
-struct Passes {
+pub struct Passes {
     sent: Arc<AtomicUsize>,
     /// What had been sent before the backward.
     sees: usize,
+}
+
+impl Passes {
+    /// Its backward fails in any case.
+    pub fn failing() -> Self {
+        Self { sent: Arc::new(AtomicUsize::new(usize::MAX)), sees: 0 }
+    }
 }
 
 impl CustomOp1 for Passes {
