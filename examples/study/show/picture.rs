@@ -42,8 +42,14 @@ impl Scale {
 
 /// The picture of a task; what trains another model or on other samples is left out.
 pub(super) fn draw(task: &Task<'_>) -> String {
-    let place = |group: &Group<'_>| (group.mean(|found| found.seconds).mean, group.accuracy().mean);
     let own = task.own();
+    let seconds = |group: &Group<'_>| group.mean(|found| found.seconds).mean;
+    let whole = task.baseline(&own).last().map(|all| seconds(all));
+    // By the share of the same seeds, where some ran on a slower day.
+    let place = |group: &Group<'_>| {
+        let share = whole.zip(task.share(group)).map(|(whole, share)| whole * share);
+        (share.unwrap_or_else(|| seconds(group)), group.accuracy().mean)
+    };
     let all: Vec<(f64, f64)> = task.baseline(&own).into_iter().map(place).collect();
     let drawn =
         |group: &&Group<'_>| !group.row.trains_all() && group.row.plain().is_comparable(&own);

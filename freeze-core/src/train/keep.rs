@@ -67,8 +67,9 @@ impl<M: Freezable> Training<M> {
     ///
     /// # Errors
     ///
-    /// As [`Checkpoint::resume`], the checkpoint is beyond the run's length, or the manager has later
-    /// ones and was not told [`replace_later`](Manager::replace_later); nothing has changed then. Sinks as for [`resume`](Self::resume).
+    /// As [`Checkpoint::resume`], the checkpoint is beyond the run's length, or the manager has later ones and
+    /// was not told [`replace_later`](crate::checkpoint::Manager::replace_later); nothing has changed then.
+    /// Sinks as for [`resume`](Self::resume).
     pub fn resume_from(&mut self, path: impl AsRef<Path>) -> Result<Resumed> {
         let ready = self.ready();
         self.join(ready)?;
