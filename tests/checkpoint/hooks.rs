@@ -129,8 +129,31 @@ impl Policy for Watch {
     }
 }
 
-/// What the policy saw in a loop by hand, whose hook is another from behind a step on.
-fn watched(cut: Option<usize>) -> Result<Vec<Option<f64>>> {
+/// What becomes of the hook behind a step of a loop by hand.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    /// Another goes on from a checkpoint.
+    Another,
+    /// The same goes back to it after two more steps, on another thread, and takes it up twice.
+    Back,
+}
+
+/// A step of a loop by hand.
+fn watched_step(
+    (net, opt, hook): (&mut Freezer<Net>, &mut Sgd, &mut LayerFreezing<Watch>),
+    step: usize,
+) -> Result<()> {
+    let x = Tensor::ones((2, 5), DType::F32, &Device::Cpu)?;
+    let loss = net.forward_t(&x, false)?.sqr()?.mean_all()?;
+    let grads = hook.backward(net, &loss)?;
+    let before = Elapsed::new(0, 1).at_step(step, 4);
+    let seen = hook.before_update(net, &mut [opt], &grads, before)?;
+    opt.step(&grads)?;
+    hook.after_update(seen, &mut [opt], 0.0, before.at_step(step + 1, 4))
+}
+
+/// What the policy saw in a loop of four steps, the second of which is followed by a turn.
+fn watched(turn: Option<Turn>) -> Result<Vec<Option<f64>>> {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("run.safetensors");
     let mut net = Freezer::new(Net::new(3, 1)?)?;
@@ -138,20 +161,32 @@ fn watched(cut: Option<usize>) -> Result<Vec<Option<f64>>> {
     let params = ParamsSgd { lr: 0.1, ..Default::default() };
     let mut opt = Sgd::with_names(net.planned_vars(), params)?;
     let mut hook = LayerFreezing::with_policy(Watch::default());
-    let x = Tensor::ones((2, 5), DType::F32, &Device::Cpu)?;
     let mut went = Vec::new();
     for step in 0..4 {
-        let loss = net.forward_t(&x, false)?.sqr()?.mean_all()?;
-        let grads = hook.backward(&net, &loss)?;
-        let before = Elapsed::new(0, 1).at_step(step, 4);
-        let seen = hook.before_update(&net, &mut [&mut opt], &grads, before)?;
-        opt.step(&grads)?;
-        hook.after_update(seen, &mut [&mut opt], 0.0, before.at_step(step + 1, 4))?;
-        if cut == Some(step) {
-            hook.registered_in(Checkpoint::of(&mut net).optimizer(&mut opt)).save(&path)?;
-            went.append(&mut hook.policy_mut().went);
-            hook = LayerFreezing::with_policy(Watch::default());
-            hook.registered_in(Checkpoint::of(&mut net).optimizer(&mut opt)).resume(&path)?;
+        watched_step((&mut net, &mut opt, &mut hook), step)?;
+        let Some(turn) = turn.filter(|_| step == 1) else { continue };
+        hook.registered_in(Checkpoint::of(&mut net).optimizer(&mut opt)).save(&path)?;
+        went.append(&mut hook.policy_mut().went);
+        match turn {
+            Turn::Another => {
+                hook = LayerFreezing::with_policy(Watch::default());
+                hook.registered_in(Checkpoint::of(&mut net).optimizer(&mut opt)).resume(&path)?;
+            }
+            Turn::Back => std::thread::scope(|scope| {
+                let back = scope.spawn(|| {
+                    for later in [2, 3] {
+                        watched_step((&mut net, &mut opt, &mut hook), later)?;
+                    }
+                    hook.policy_mut().went.clear();
+                    hook.rewind();
+                    for _ in 0..2 {
+                        let run = Checkpoint::of(&mut net).optimizer(&mut opt);
+                        hook.registered_in(run).resume(&path)?;
+                    }
+                    Ok::<(), freeze_core::Error>(())
+                });
+                back.join().expect("no panic")
+            })?,
         }
     }
     went.append(&mut hook.policy_mut().went);
@@ -162,6 +197,8 @@ fn watched(cut: Option<usize>) -> Result<Vec<Option<f64>>> {
 fn what_a_hook_keeps_for_its_policy_is_saved_in_a_loop_by_hand() -> Result<()> {
     let whole = watched(None)?;
     assert!(whole[1..].iter().all(|went| went.is_some_and(|went| went > 0.0)), "{whole:?}");
-    assert_eq!(watched(Some(1))?, whole);
+    for turn in [Turn::Another, Turn::Back] {
+        assert_eq!(watched(Some(turn))?, whole, "{turn:?}");
+    }
     Ok(())
 }

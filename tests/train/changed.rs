@@ -192,3 +192,30 @@ fn going_back_behind_the_managers_checkpoints_is_refused() -> Result<()> {
     assert_eq!(manager()?.checkpoints()?.len(), EPOCHS + 1);
     Ok(())
 }
+
+/// A manager of the same folder once more, within an epoch, after a refusal; the loop goes on where it was left.
+#[test]
+fn a_second_manager_within_an_epoch_goes_on_in_the_folder() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut whole = plain()?;
+    drive(&mut whole)?;
+    let mut run = plain()?.checkpoints(Manager::new(folder.path())?);
+    let epoch = run.next_epoch()?.expect("an epoch");
+    drive_epoch(&mut run, &epoch)?;
+    run.epoch_end([])?;
+    let epoch = run.next_epoch()?.expect("an epoch");
+    for which in epoch.shuffled(SAMPLES, SIZE).take(2) {
+        run.step(&loss(&run, &which)?)?;
+    }
+    run.resume_from(folder.path().join("none")).expect_err("no such file");
+    let manager = || Manager::new(folder.path())?.save_every_steps(1);
+    let mut run = run.checkpoints(manager()?).checkpoints(manager()?);
+    drive(&mut run)?;
+    assert_same(&weights(&run), &weights(&whole), "with two managers");
+    assert_eq!(manager()?.checkpoints()?.len(), 1 + EPOCHS * BATCHES - BATCHES - 2);
+    let mut resumed = plain()?.checkpoints(manager()?);
+    resumed.resume()?.expect("a checkpoint");
+    assert!(resumed.next_epoch()?.is_none());
+    assert_same(&weights(&resumed), &weights(&whole), "of the last");
+    Ok(())
+}
