@@ -2,7 +2,7 @@
 //! optimizers.
 
 mod audited;
-mod begun;
+mod begin;
 mod checked;
 mod functional;
 mod observed;
@@ -14,13 +14,10 @@ use std::fmt;
 use crate::error::{Error, Result, at_least_1};
 use crate::model::{Freezable, Freezer};
 use crate::plan::PlanOptimizer;
-use crate::policy::{
-    Boxed, Decision, Elapsed, Floor, Linear, Moment, Observer, Policy, Progress, Shown,
-};
+use crate::policy::{Boxed, Decision, Elapsed, Floor, Linear, Moment, Observer, Policy, Progress};
 use crate::train::metrics::{Lasting, Lost};
 use crate::train::{MetricSink, PlanNow};
 pub(crate) use audited::Audited;
-use begun::Begun;
 pub use functional::freeze_layers;
 pub use observed::Observed;
 pub use report::Report;
@@ -39,7 +36,8 @@ pub struct LayerFreezing<P = Linear, K = ()> {
     every: Every,
     floor: Floor,
     sink: K,
-    begun: Begun,
+    /// Whether it was told of the start of the run, or it is known that this was forgotten.
+    begun: bool,
     progress: Progress,
     audited: Audited,
     observer: Observer,
@@ -77,7 +75,7 @@ impl<P: Policy> LayerFreezing<P> {
             every: Every::Due,
             floor: Floor::default(),
             sink: (),
-            begun: Begun::default(),
+            begun: false,
             progress: Progress::default(),
             audited: Audited::default(),
             observer: Observer::default(),
@@ -124,7 +122,8 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
     {
         let Self { policy, every, floor, sink, begun: _, progress, audited, observer } = self;
         let (policy, sink): (Boxed, _) = (Box::new(policy), Lasting::new(sink, lost));
-        let begun = Begun::told();
+        // The run makes the call.
+        let begun = true;
         LayerFreezing { policy, every, floor, sink, begun, progress, audited, observer }
     }
 
@@ -136,46 +135,6 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
     /// The policy, to load its state.
     pub fn policy_mut(&mut self) -> &mut P {
         &mut self.policy
-    }
-
-    /// Applies the policy before the first step, if it is due then. `elapsed` counts nothing as
-    /// completed.
-    ///
-    /// # Errors
-    ///
-    /// As [`epoch_end`](Self::epoch_end).
-    pub fn begin<M: Freezable>(
-        &mut self,
-        freezer: &mut Freezer<M>,
-        optimizers: &mut [&mut dyn PlanOptimizer],
-        elapsed: Elapsed,
-    ) -> Result<Option<Report>> {
-        self.begin_shown(freezer, optimizers, elapsed, Shown::default())
-    }
-
-    /// As [`begin`](Self::begin), for a policy that needs more than the variables before the first
-    /// step.
-    ///
-    /// # Errors
-    ///
-    /// As [`begin`](Self::begin), or the policy refuses what it is shown.
-    pub fn begin_shown<M: Freezable>(
-        &mut self,
-        freezer: &mut Freezer<M>,
-        optimizers: &mut [&mut dyn PlanOptimizer],
-        elapsed: Elapsed,
-        shown: Shown,
-    ) -> Result<Option<Report>> {
-        self.begun = Begun::told();
-        let needs = self.needs_at_start(elapsed);
-        if !needs.is_empty() {
-            let seen = self.observer.at_start(needs, freezer, elapsed);
-            self.policy.observe(&seen.shown(shown))?;
-        }
-        match self.policy.is_due(elapsed, Moment::Start) {
-            true => self.apply(freezer, optimizers, elapsed).map(Some),
-            false => self.tell_plan(freezer, elapsed).map(|()| None),
-        }
     }
 
     /// Applies the policy at the end of an epoch. `elapsed` counts completed epochs:
@@ -228,12 +187,6 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
         }
         self.progress = self.progress.at(elapsed)?;
         Ok(None)
-    }
-
-    /// Warns if `begin` never came, this is the run's first step or epoch, and the policy was due before.
-    fn settle_begin(&mut self, elapsed: Elapsed, is_first: bool) {
-        let (start, policy) = (Elapsed { epoch: 0, step: 0, ..elapsed }, &self.policy);
-        self.begun.settle(|| is_first && policy.is_due(start, Moment::Start));
     }
 
     fn is_multiple(&self, elapsed: Elapsed) -> bool {

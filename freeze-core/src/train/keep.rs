@@ -88,17 +88,12 @@ impl<M: Freezable> Training<M> {
     /// Before the first epoch of a run that was not resumed, or with a new manager: reports now what would
     /// make the first save fail after an epoch's work.
     pub(super) fn check_begin(&mut self) -> Result<()> {
-        if !self.begun
-            && let Some(manager) = self.manager.clone()
-        {
-            manager.check_begin()?;
-            self.parts().check()?;
-        }
-        if self.begun
-            && self.came_later
-            && let Some(manager) = self.manager.clone()
-        {
-            manager.check_goes_on(self.clock.elapsed())?;
+        let unchecked = !self.begun || self.came_later;
+        if let Some(manager) = self.manager.clone().filter(|_| unchecked) {
+            match self.begun {
+                true => manager.check_goes_on(self.clock.elapsed())?,
+                false => manager.check_begin()?,
+            }
             self.parts().check()?;
         }
         (self.begun, self.came_later) = (true, false);

@@ -30,10 +30,7 @@ impl<M: Freezable> Training<M> {
         self.all_can("beginning", can_begin)?;
         self.begin_together()?;
         let began = self.begin_policy();
-        if let (Err(error), Some(group)) = (&began, self.group()) {
-            group.failed(error);
-        }
-        began?;
+        self.telling(began)?;
         let anew = !self.clock.within || self.came_back;
         self.clock.begin_epoch()?;
         self.recheck_cache();

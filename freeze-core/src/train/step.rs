@@ -33,10 +33,7 @@ impl<M: Freezable> Training<M> {
     /// The step of a loss that counts by a weight; without a loss, that of a rank without a share.
     pub(super) fn step_with(&mut self, loss: Option<&Tensor>, weight: f64) -> Result<Step> {
         let done = self.stepped(loss, weight);
-        if let (Err(error), Some(group)) = (&done, self.group()) {
-            group.failed(error);
-        }
-        done
+        self.telling(done)
     }
 
     fn stepped(&mut self, loss: Option<&Tensor>, weight: f64) -> Result<Step> {

@@ -111,6 +111,14 @@ impl<M: Freezable> Training<M> {
         Ok(self.agree(what, [0; 2], own)?.0)
     }
 
+    /// Has the other ranks hear of an error that only this one may have.
+    pub(super) fn telling<T>(&self, done: Result<T>) -> Result<T> {
+        if let (Err(error), Some(group)) = (&done, self.group()) {
+            group.failed(error);
+        }
+        done
+    }
+
     /// Notes what trains now, which must be the same on all ranks.
     pub(super) fn note_plan(&mut self) {
         if let Some(ranks) = &mut self.ranks {
