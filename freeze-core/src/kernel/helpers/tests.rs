@@ -74,13 +74,16 @@ fn a_call_within_a_call_counts_as_no_further_caller() {
 fn a_caller_needs_nobody_and_leaves_nothing_on_offer() {
     let helpers = &Helpers::start("test", 1, 4);
     let (free, blocked) = mpsc::channel::<()>();
-    let blocked = Mutex::new(blocked);
+    let (blocked, both) = (Mutex::new(blocked), &AtomicUsize::new(0));
     thread::scope(|scope| {
         // One of both waits for the channel, and the other for its lock.
-        let wait = move || drop(blocked.lock().map(|blocked| blocked.recv()));
+        let wait = move || {
+            both.fetch_add(1, Relaxed);
+            drop(blocked.lock().map(|blocked| blocked.recv()));
+        };
         let blocker = scope.spawn(move || helpers.share(1, &wait));
         let begun = Instant::now();
-        while helpers.board.open.load(Relaxed) > 0 || helpers.board.callers.load(Relaxed) == 0 {
+        while both.load(Relaxed) < 2 {
             assert!(begun.elapsed() < Duration::from_secs(10), "the helper takes part");
             thread::yield_now();
         }
