@@ -25,16 +25,15 @@ use contestant::{Contestant, Times, Whose};
 use kit::{Ours, Stock};
 use peer::Peer;
 
-const ROUNDS: usize = 5;
-
 /// A model's name, which PyTorch's side knows as well, and what it is measured on.
 struct Task {
     name: String,
     input: Tensor,
     targets: Tensor,
     stages: usize,
-    /// Steps of a turn.
+    /// Steps of a turn, and turns.
     steps: usize,
+    rounds: usize,
 }
 
 pub(crate) fn run() -> Result<()> {
@@ -50,8 +49,12 @@ pub(crate) fn run() -> Result<()> {
         std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let tf32 = arguments.iter().any(|word| word == "tf32");
     freeze_core::cuda::allow_tf32(tf32);
+    let once = arguments.iter().any(|word| word == "once");
+    let rounds = if once { 1 } else { 5 };
+    let steps = |steps| if once { 1 } else { steps };
+    let settings = ["f32", "tf32", "once"];
     let names: Vec<&String> =
-        arguments.iter().filter(|word| !["f32", "tf32"].contains(&word.as_str())).collect();
+        arguments.iter().filter(|word| !settings.contains(&word.as_str())).collect();
     let wanted =
         |name: &str| names.is_empty() || names.iter().any(|some| name.starts_with(some.as_str()));
     let numbers = if tf32 { "tf32" } else { "f32" };
@@ -73,7 +76,8 @@ pub(crate) fn run() -> Result<()> {
             input: Tensor::randn(0f32, 1., (rows, width), &card)?,
             targets: classes(rows, width, &card)?,
             stages: mlp::STAGES,
-            steps: if width > 1024 { 10 } else { 50 },
+            steps: steps(if width > 1024 { 10 } else { 50 }),
+            rounds,
         };
         if wanted(&task.name) {
             let ours = |index| mlp::stage::<Ours>(index, width, variables(&card));
@@ -87,7 +91,8 @@ pub(crate) fn run() -> Result<()> {
             input: Tensor::randn(0f32, 1., (rows, 3, 32, 32), &card)?,
             targets: classes(rows, convnet::CLASSES, &card)?,
             stages: convnet::STAGES,
-            steps: 20,
+            steps: steps(20),
+            rounds,
         };
         if wanted(&task.name) {
             let ours = |index| convnet::stage::<Ours>(index, variables(&card));
@@ -103,7 +108,8 @@ pub(crate) fn run() -> Result<()> {
             input: classes(rows * sequence, vocabulary, &card)?.reshape((rows, sequence))?,
             targets: classes(rows * sequence, vocabulary, &card)?,
             stages: layers + 3,
-            steps: if layers > 6 { 5 } else { 20 },
+            steps: steps(if layers > 6 { 5 } else { 20 }),
+            rounds,
         };
         if wanted(&task.name) {
             let ours = |index| transformer::stage::<Ours>(index, &shape, variables(&card));
@@ -122,7 +128,8 @@ impl Task {
         ours: impl Fn(usize) -> Result<O>,
         stock: impl Fn(usize) -> Result<S>,
     ) -> Result<()> {
-        println!("\n{}; {ROUNDS} rounds of {} steps; milliseconds, MB", self.name, self.steps);
+        let rounds = self.rounds;
+        println!("\n{}; {rounds} rounds of {} steps; milliseconds, MB", self.name, self.steps);
         println!(
             "{:>14} {:>14} | {:>8} {:>8} {:>8} {:>8} {:>8} | {:>6}",
             "frozen", "by", "forward", "backward", "update", "step", "peak", "ratio"
@@ -131,12 +138,12 @@ impl Task {
         for (label, frozen) in depths {
             let mut taken: Vec<(&str, Vec<Times>)> = Vec::new();
             let mut one = Contestant::new(&ours, self.stages, frozen, Whose::Ours)?;
-            taken.push(("ours", (0..ROUNDS).map(|_| one.take(self)).collect::<Result<_>>()?));
+            taken.push(("ours", (0..rounds).map(|_| one.take(self)).collect::<Result<_>>()?));
             if frozen + 1 == self.stages {
                 one.cache(self)?;
                 taken.push((
                     "ours, cached",
-                    (0..ROUNDS).map(|_| one.take(self)).collect::<Result<_>>()?,
+                    (0..rounds).map(|_| one.take(self)).collect::<Result<_>>()?,
                 ));
             }
             match one.replayed(self) {
@@ -145,7 +152,10 @@ impl Task {
             }
             drop(one);
             let mut one = Contestant::new(&stock, self.stages, frozen, Whose::Candles)?;
-            taken.push(("candle", (0..2).map(|_| one.take(self)).collect::<Result<_>>()?));
+            taken.push((
+                "candle",
+                (0..rounds.min(2)).map(|_| one.take(self)).collect::<Result<_>>()?,
+            ));
             drop(one);
             if let Some(peer) = peer {
                 for (who, compiled) in [("torch", false), ("torch compiled", true)] {
@@ -156,7 +166,7 @@ impl Task {
                     let line =
                         format!("{}\t{frozen}\t{}\t{}", self.name, self.steps, u8::from(compiled));
                     let turn = || peer.ask(&line).map(Times::of);
-                    let turns = std::iter::repeat_with(turn).take(ROUNDS);
+                    let turns = std::iter::repeat_with(turn).take(rounds);
                     let turns = turns.collect::<std::io::Result<_>>();
                     taken.push((who, turns.map_err(candle_core::Error::wrap)?));
                 }

@@ -1,0 +1,165 @@
+// Streams, events and graphs of the emulated driver. A stream does what it is asked at once, so that events are past,
+// unless it waits for other ranks; while it is captured it notes all, does nothing, and refuses to be waited for.
+#include <string.h>
+#include <time.h>
+
+#include "driver.h"
+
+struct Graph {
+    std::vector<Node> nodes;
+    std::vector<uint64_t> frees; // of memory that was made and left while it was captured
+    ~Graph() {
+        for (uint64_t address : frees) give_back(address);
+    }
+};
+struct Stream {
+    int card;
+    Graph *captured = 0;
+    std::shared_ptr<Pending> pending;
+};
+std::condition_variable_any something_happened;
+
+namespace {
+struct Event {
+    double at;
+    std::shared_ptr<Pending> behind;
+};
+double now() {
+    timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1e3 + time.tv_nsec * 1e-6;
+}
+// The streams that are there from the start have the handles 0 to 2.
+Stream &of(Stream *stream) {
+    static Stream defaults[16];
+    if ((uint64_t)stream > 2) return *stream;
+    Stream &own = defaults[current_card()];
+    own.card = current_card();
+    return own;
+}
+} // namespace
+
+int card_of(Stream *stream) { return of(stream).card; }
+
+static bool past(const std::shared_ptr<Pending> &pending) { return !pending || pending->done; }
+
+void wait_behind(Stream *stream, std::shared_ptr<Pending> pending) { of(stream).pending = pending; }
+
+static void wait_for(const std::shared_ptr<Pending> &pending) {
+    std::unique_lock<std::recursive_mutex> alone(one_at_a_time);
+    something_happened.wait(alone, [&] { return past(pending); });
+}
+
+// Nothing that waits for it may hold the lock.
+int submit(Stream *stream, Node node) {
+    wait_for(of(stream).pending);
+    ALONE;
+    if (of(stream).captured) of(stream).captured->nodes.push_back(std::move(node));
+    else if (node.kind != KERNEL || !idle()) node.work();
+    return OK;
+}
+
+int copy(Stream *stream, void *to, const void *from, size_t bytes, bool from_host, bool to_host) {
+    if (bytes == 0) return OK;
+    if (!to_host && owner((uint64_t)to, bytes) < 0) return refused("a copy to what is no memory of a card");
+    if (!from_host && owner((uint64_t)from, bytes) < 0) return refused("a copy of what is no memory of a card");
+    return submit(stream, {COPY, [=] { memmove(to, from, bytes); }, from_host, to_host});
+}
+
+extern "C" {
+int cuStreamCreate(Stream **stream, unsigned) { return *stream = new Stream{current_card()}, OK; }
+int cuStreamCreateWithPriority(Stream **stream, unsigned, int) { return cuStreamCreate(stream, 0); }
+int cuCtxGetStreamPriorityRange(int *least, int *greatest) { return *least = *greatest = 0, OK; }
+int cuStreamDestroy_v2(Stream *stream) { return delete stream, OK; }
+int cuStreamSynchronize(Stream *stream) { return of(stream).captured ? CAPTURE_UNSUPPORTED : (wait_for(of(stream).pending), OK); }
+int cuStreamQuery(Stream *stream) { return past(of(stream).pending) ? OK : NOT_READY; }
+int cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
+    if (!past(event->behind)) wait_behind(stream, event->behind);
+    return OK;
+}
+
+int cuEventCreate(Event **event, unsigned) { return *event = new Event{now(), {}}, OK; }
+int cuEventDestroy_v2(Event *event) { return delete event, OK; }
+int cuEventRecord(Event *event, Stream *stream) { return event->at = now(), event->behind = of(stream).pending, OK; }
+int cuEventSynchronize(Event *event) { return wait_for(event->behind), OK; }
+int cuEventQuery(Event *event) { return past(event->behind) ? OK : NOT_READY; }
+int cuEventElapsedTime_v2(float *ms, Event *start, Event *end) { return *ms = end->at - start->at, OK; }
+
+int cuStreamBeginCapture_v2(Stream *stream, int) { return of(stream).captured = new Graph, OK; }
+int cuStreamEndCapture(Stream *stream, Graph **graph) {
+    *graph = of(stream).captured;
+    of(stream).captured = 0;
+    return *graph ? OK : INVALID_VALUE;
+}
+int cuStreamIsCapturing(Stream *stream, int *status) { return *status = of(stream).captured ? 1 : 0, OK; }
+int cuGraphGetNodes(Graph *graph, Node **nodes, size_t *count) {
+    for (size_t k = 0; nodes && k < *count && k < graph->nodes.size(); k++) nodes[k] = &graph->nodes[k];
+    return *count = graph->nodes.size(), OK;
+}
+int cuGraphNodeGetType(Node *node, int *type) { return *type = node->kind, OK; }
+// Of a copy only the kinds of memory are told, of which 1 is the host's and 2 a card's.
+int cuGraphMemcpyNodeGetParams(Node *node, char *params) {
+    memset(params, 0, 200);
+    *(int *)(params + 32) = node->from_host ? 1 : 2;
+    *(int *)(params + 120) = node->to_host ? 1 : 2;
+    return OK;
+}
+int cuGraphDestroy(Graph *graph) { return delete graph, OK; }
+int cuGraphInstantiateWithFlags(Graph **made, Graph *graph, unsigned long long) { return *made = new Graph{graph->nodes, {}}, OK; }
+int cuGraphExecDestroy(Graph *graph) { return delete graph, OK; }
+int cuGraphUpload(Graph *, Stream *) { return OK; }
+int cuGraphLaunch(Graph *graph, Stream *stream) {
+    for (const Node &node : graph->nodes) submit(stream, node);
+    return OK;
+}
+
+int cuMemAlloc_v2(uint64_t *address, size_t bytes) { return allocate(current_card(), bytes, address); }
+int cuMemAllocAsync(uint64_t *address, size_t bytes, Stream *stream) { return allocate(card_of(stream), bytes, address); }
+int cuMemFree_v2(uint64_t address) { return give_back(address); }
+int cuMemFreeAsync(uint64_t address, Stream *stream) {
+    wait_for(of(stream).pending);
+    ALONE;
+    if (!of(stream).captured) return give_back(address);
+    return of(stream).captured->frees.push_back(address), OK;
+}
+int cuMemGetInfo_v2(size_t *free, size_t *total) {
+    const Pool &pool = pool_of(current_card());
+    return *total = pool.limit, *free = pool.limit - pool.used, OK;
+}
+int cuMemHostAlloc(void **at, size_t bytes, unsigned) { return *at = malloc(bytes), *at ? OK : OUT_OF_MEMORY; }
+int cuMemFreeHost(void *at) { return free(at), OK; }
+
+int cuMemcpyHtoD_v2(void *to, const void *from, size_t n) { return copy(0, to, from, n, true, false); }
+int cuMemcpyHtoDAsync_v2(void *to, const void *from, size_t n, Stream *stream) { return copy(stream, to, from, n, true, false); }
+int cuMemcpyDtoH_v2(void *to, const void *from, size_t n) { return copy(0, to, from, n, false, true); }
+int cuMemcpyDtoHAsync_v2(void *to, const void *from, size_t n, Stream *stream) { return copy(stream, to, from, n, false, true); }
+int cuMemcpyDtoD_v2(void *to, const void *from, size_t n) { return copy(0, to, from, n, false, false); }
+int cuMemcpyDtoDAsync_v2(void *to, const void *from, size_t n, Stream *stream) { return copy(stream, to, from, n, false, false); }
+int cuMemcpyPeerAsync(void *to, void *, const void *from, void *, size_t n, Stream *stream) { return copy(stream, to, from, n, false, false); }
+int cuMemsetD8Async(void *to, unsigned char value, size_t n, Stream *stream) {
+    if (n && owner((uint64_t)to, n) < 0) return refused("to fill what is no memory of a card");
+    return submit(stream, {FILL, [=] { memset(to, value, n); }});
+}
+int cuMemsetD8_v2(void *to, unsigned char value, size_t n) { return cuMemsetD8Async(to, value, n, 0); }
+
+// A pool is known by its card.
+int cuDeviceGetMemPool(Pool **pool, int device) { return *pool = &pool_of(device), OK; }
+int cuDeviceGetDefaultMemPool(Pool **pool, int device) { return cuDeviceGetMemPool(pool, device); }
+int cuMemPoolTrimTo(Pool *pool, size_t) { return pool->reserved = pool->used, OK; }
+int cuMemPoolGetAttribute(Pool *pool, int which, uint64_t *value) {
+    switch (which) {
+        case 4: return *value = pool->kept, OK;
+        case 5: return *value = pool->reserved, OK;
+        case 7: return *value = pool->used, OK;
+        case 8: return *value = pool->most, OK;
+        default: return refused("this attribute of a pool");
+    }
+}
+int cuMemPoolSetAttribute(Pool *pool, int which, const uint64_t *value) {
+    switch (which) {
+        case 4: return pool->kept = *value, OK;
+        case 8: return pool->most = pool->used, OK;
+        default: return refused("this attribute of a pool");
+    }
+}
+}
