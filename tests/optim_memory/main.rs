@@ -1,6 +1,7 @@
 //! What optimizers and attention allocate and give back, by the allocator's own count. The tests of this file
 //! take turns, since they share the allocator.
 
+mod graph;
 mod within;
 
 use std::alloc::System;

@@ -8,7 +8,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Device, ModuleT, Result, Tensor, WithDType};
 
 use super::ops::nothing::of_nothing;
-use super::ops::operation::{Operand, Operation};
+use super::ops::operation::{Operand, Operation, Reads};
 use super::record::{self, Work};
 use crate::error::Error;
 #[cfg(feature = "cuda")]
@@ -205,6 +205,10 @@ impl Operation<1> for Dropped {
     #[cfg(feature = "cuda")]
     fn cuda(&self, [x]: [Operand<'_, CudaStorage>; 1]) -> Result<CudaStorage> {
         dropout::dropped(&x.0.device, &self.drops, operand(x)?)
+    }
+
+    fn reads(&self, _: [bool; 1]) -> Reads<1> {
+        Reads::NOTHING
     }
 
     fn gradients(

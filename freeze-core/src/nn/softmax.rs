@@ -6,7 +6,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, D, Device, Result, Tensor, WithDType};
 
 use super::ops::nothing::of_nothing;
-use super::ops::operation::{Operand, Operation};
+use super::ops::operation::{Operand, Operation, Reads};
 use super::record::{self, Work};
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::{on_card, operand, softmax as card, tensor};
@@ -56,6 +56,10 @@ impl Operation<1> for Softmax {
     fn cuda(&self, [x]: [Operand<'_, CudaStorage>; 1]) -> Result<CudaStorage> {
         let len = x.1.dims().last().copied().unwrap_or(1);
         card::softmax(&x.0.device, &operand(x)?, len)
+    }
+
+    fn reads(&self, _: [bool; 1]) -> Reads<1> {
+        Reads { operands: [false], result: true }
     }
 
     fn gradients(

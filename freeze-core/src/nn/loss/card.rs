@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CudaStorage, D, Layout, Result, Shape, Tensor, bai
 
 use crate::kernel::cuda::cross_entropy::{self as kernel, Found, Rule, Targets};
 use crate::kernel::cuda::{on_card, operand, tensor};
-use crate::nn::ops::operation::{Operand, Operation};
+use crate::nn::ops::operation::{Operand, Operation, Reads};
 use crate::nn::record::{self, Work};
 
 /// The loss of logits `[.., classes]` on a card for labels, a vector in `i64`, and weights of the classes, if any.
@@ -80,6 +80,10 @@ impl Operation<1> for OnCard {
         // Set once: an operation runs forward once.
         let _ = self.found.set(found);
         Ok(loss)
+    }
+
+    fn reads(&self, _: [bool; 1]) -> Reads<1> {
+        Reads::OPERANDS
     }
 
     fn gradients(

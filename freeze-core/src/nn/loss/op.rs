@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, D, DType, Device, Layout, Result, Shape, Tensor, W
 use crate::kernel::cross_entropy::{self as kernel, Shares};
 use crate::kernel::slices::{read, with};
 use crate::kernel::{Element, by_element, internal_dtype};
-use crate::nn::ops::operation::{Operand, Operation};
+use crate::nn::ops::operation::{Operand, Operation, Reads};
 
 const NAME: &str = "cross-entropy";
 
@@ -69,6 +69,10 @@ impl Operation<1> for Op {
             let loss = <T as Element>::Real::from_f64(sum / self.total);
             Ok(WithDType::to_cpu_storage_owned(vec![loss]))
         })
+    }
+
+    fn reads(&self, _: [bool; 1]) -> Reads<1> {
+        Reads::OPERANDS
     }
 
     fn gradients(

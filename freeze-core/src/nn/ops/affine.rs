@@ -5,7 +5,7 @@ use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Tensor, WithDType, bail};
 
-use super::operation::{Operand, Operation, Stored};
+use super::operation::{Operand, Operation, Reads, Stored};
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::{elements, on_card, operand, tensor};
 use crate::kernel::slices::{read, with};
@@ -59,6 +59,10 @@ impl Operation<1> for Affine {
 
     fn portable<S: Stored>(&self, [(x, layout)]: [Operand<'_, S>; 1]) -> Result<S> {
         x.affine(layout, self.factor, self.offset)
+    }
+
+    fn reads(&self, _: [bool; 1]) -> Reads<1> {
+        Reads::NOTHING
     }
 
     fn gradients(

@@ -8,7 +8,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::op::{Add, Mul, Relu};
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType};
 
-use super::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
+use super::operation::{Operand, Operation, Reads, Stored, check_dtype, each_wanted};
 use super::sums::sum_rows;
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::pairs::{self, Pair};
@@ -172,6 +172,14 @@ impl Operation<2> for Binary {
                 sum.unary_impl::<Relu>(&Layout::contiguous(shape))
             }
             Self::Product => a.binary_impl::<Mul>(b, &a_l, &b_l),
+        }
+    }
+
+    fn reads(&self, wanted: [bool; 2]) -> Reads<2> {
+        match self {
+            Self::Sum => Reads::NOTHING,
+            Self::RectifiedSum => Reads::OPERANDS,
+            Self::Product => Reads::of_product(wanted),
         }
     }
 

@@ -5,7 +5,7 @@ use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Tensor, WithDType, bail};
 
-use super::operation::{Operand, Operation, Stored, each_wanted};
+use super::operation::{Operand, Operation, Reads, Stored, each_wanted};
 use super::sums::rows;
 use crate::kernel::by_element;
 #[cfg(feature = "cuda")]
@@ -102,6 +102,10 @@ impl Operation<2> for Lookup {
             indices_l.start_offset(),
         );
         table.index_select(indices, layout, &flat, 0)
+    }
+
+    fn reads(&self, _: [bool; 2]) -> Reads<2> {
+        Reads { operands: [true, false], result: false }
     }
 
     fn gradients(

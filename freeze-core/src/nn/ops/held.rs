@@ -1,14 +1,15 @@
-//! What stand-ins hold: results that candle's graph does not show.
+//! What stand-ins hold: tensors that candle's graph does not show.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::slice::from_ref;
 
 use candle_core::{Tensor, TensorId};
 
 use crate::kernel::{StorageId, bytes_of};
 
-/// For stand-ins the storage of the result that each holds, and its bytes.
-pub(crate) type Held = HashMap<TensorId, (StorageId, usize)>;
+/// For stand-ins the storages that each holds until its backward, and their bytes.
+pub(crate) type Held = HashMap<TensorId, Vec<(StorageId, usize)>>;
 
 thread_local! {
     static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
@@ -30,30 +31,32 @@ pub(crate) fn held<R>(run: impl FnOnce() -> R) -> (R, Held) {
     (result, held)
 }
 
-/// The bytes of what the graph holds between variables and outputs; of a stand-in those of its result, which it
-/// holds.
-pub(crate) fn kept(outputs: &[Tensor], held: &Held) -> usize {
-    let (mut all, mut variables) = (HashMap::<StorageId, usize>::new(), HashSet::new());
+/// The bytes of what the graph holds between variables, `inputs` and outputs; of a stand-in those of what its backward
+/// reads.
+pub(crate) fn kept(inputs: &[Tensor], outputs: &[Tensor], held: &Held) -> usize {
+    let (mut all, mut others) = (HashMap::<StorageId, usize>::new(), HashSet::new());
+    others.extend(inputs.iter().map(StorageId::of));
     for node in outputs.iter().flat_map(Tensor::sorted_nodes) {
-        let own = || (StorageId::of(node), bytes_of(node));
-        let (storage, bytes) = held.get(&node.id()).copied().unwrap_or_else(own);
-        match node.is_variable() {
-            true => drop(variables.insert(storage)),
-            false => {
-                let most = all.entry(storage).or_default();
-                *most = bytes.max(*most);
-            }
+        let own = (StorageId::of(node), bytes_of(node));
+        if node.is_variable() {
+            others.insert(own.0);
+            continue;
+        }
+        for &(storage, bytes) in held.get(&node.id()).map_or(from_ref(&own), Vec::as_slice) {
+            let most = all.entry(storage).or_default();
+            *most = bytes.max(*most);
         }
     }
-    let own = all.into_iter().filter(|(storage, _)| !variables.contains(storage));
+    let own = all.into_iter().filter(|(storage, _)| !others.contains(storage));
     own.map(|(_, bytes)| bytes).sum()
 }
 
-/// Notes that `stand_in` holds `result`, if that is asked for.
-pub(super) fn note(stand_in: &Tensor, result: &Tensor) {
+/// Notes what `stand_in` holds, if that is asked for.
+pub(super) fn note<'a>(stand_in: &Tensor, tensors: impl Iterator<Item = &'a Tensor>) {
     HELD.with_borrow_mut(|held| {
         if let Some(held) = held {
-            held.insert(stand_in.id(), (StorageId::of(result), bytes_of(result)));
+            let all = tensors.map(|tensor| (StorageId::of(tensor), bytes_of(tensor))).collect();
+            held.insert(stand_in.id(), all);
         }
     });
 }

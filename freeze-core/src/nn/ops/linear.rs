@@ -6,7 +6,7 @@ use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::op::Add;
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType, bail};
 
-use super::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
+use super::operation::{Operand, Operation, Reads, Stored, check_dtype, each_wanted};
 use super::sums::{rows, sum_rows};
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda;
@@ -88,6 +88,10 @@ impl<const N: usize> Operation<N> for LinearOp {
             None => Ok(y),
             Some(&bias) => add(y, &self.shape(operands.map(|(_, layout)| layout))?, bias),
         }
+    }
+
+    fn reads(&self, wanted: [bool; N]) -> Reads<N> {
+        Reads::of_product(wanted)
     }
 
     fn gradients(

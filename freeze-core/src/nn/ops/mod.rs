@@ -12,6 +12,7 @@ mod conv;
 mod elements;
 pub(super) mod embedding;
 pub(crate) mod held;
+mod left;
 mod linear;
 mod links;
 pub(super) mod node;

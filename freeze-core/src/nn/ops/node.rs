@@ -10,6 +10,7 @@ use candle_core::{
 
 use super::elements::{Computed, Elements};
 use super::held;
+use super::left::Left;
 use super::links::{self, Inbox, Link};
 use super::operation::{AnyOperation, Operand, Stored, each_wanted};
 use crate::kernel;
@@ -30,8 +31,8 @@ struct Node<const N: usize> {
 /// What a stand-in knows of the tensors that it stands for.
 struct Links<const N: usize> {
     /// Those operands in whose place the graph has a stand-in.
-    operands: [Option<(Tensor, Arc<Inbox>)>; N],
-    result: Arc<OnceLock<Tensor>>,
+    operands: [Option<(Left, Arc<Inbox>)>; N],
+    result: Arc<OnceLock<Left>>,
     inbox: Arc<Inbox>,
 }
 
@@ -48,12 +49,14 @@ fn apply<const N: usize>(
         return make(operands, Node { op, links: None });
     }
     let computed = compute(&*op, operands)?;
-    let found = operands.map(links::of);
-    let (inbox, result) = (Arc::<Inbox>::default(), Arc::<OnceLock<Tensor>>::default());
-    let links = std::array::from_fn(|place| {
+    let (reads, found) = (op.reads(operands.map(Tensor::track_op)), operands.map(links::of));
+    let (inbox, result) = (Arc::<Inbox>::default(), Arc::<OnceLock<Left>>::default());
+    let links: [Option<(Left, Arc<Inbox>)>; N] = std::array::from_fn(|place| {
         let link = found[place].as_ref()?;
-        Some((operands[place].detach(), link.inbox.clone()))
+        Some((Left::of(operands[place], reads.operands[place]), link.inbox.clone()))
     });
+    let held = links.iter().flatten().filter_map(|(left, _)| left.whole().cloned());
+    let mut held: Vec<Tensor> = held.collect();
     let links = Links { operands: links, result: result.clone(), inbox: inbox.clone() };
     let nodes = std::array::from_fn(|place| match &found[place] {
         Some(link) => &link.stand_in,
@@ -69,9 +72,10 @@ fn apply<const N: usize>(
     };
     let y = stand_in.apply_op1(elements)?;
     // Both are set here alone.
-    let _ = result.set(y.detach());
+    let _ = result.set(Left::of(&y, reads.result));
     let _ = id.set(y.id());
-    held::note(&stand_in, &y);
+    held.extend(reads.result.then(|| y.detach()));
+    held::note(&stand_in, held.iter());
     links::insert(y.id(), Link { stand_in, inbox });
     Ok(y)
 }
@@ -163,15 +167,20 @@ impl<const N: usize> Node<N> {
             return gradients(&*self.op, [nodes, nodes], [node, node], grad);
         };
         let grad = links.inbox.take(grad)?;
-        let operands = std::array::from_fn(|place| match &links.operands[place] {
-            Some((operand, _)) => operand,
-            None => nodes[place],
-        });
-        let Some(y) = links.result.get() else {
+        let Some(result) = links.result.get() else {
             bail!("{}: a result without a graph", self.op.name())
         };
-        held::note(node, y);
-        let mut gradients = gradients(&*self.op, [nodes, operands], [node, y], &grad)?;
+        let left = links.operands.iter().flatten().map(|(operand, _)| operand);
+        held::note(node, left.chain([result]).filter_map(Left::whole));
+        let mut operands = Vec::with_capacity(N);
+        for (node, link) in nodes.into_iter().zip(&links.operands) {
+            operands.push(match link {
+                Some((operand, _)) => operand.tensor(&grad)?,
+                None => node.clone(),
+            });
+        }
+        let (operands, y) = (std::array::from_fn(|place| &operands[place]), result.tensor(&grad)?);
+        let mut gradients = gradients(&*self.op, [nodes, operands], [node, &y], &grad)?;
         for (place, (gradient, link)) in gradients.iter_mut().zip(&links.operands).enumerate() {
             if let (Some(gradient), Some((_, inbox))) = (gradient, link) {
                 *gradient = inbox.put((node.id(), place), gradient, nodes[place])?;

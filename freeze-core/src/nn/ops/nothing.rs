@@ -4,7 +4,7 @@ use candle_core::backend::BackendDevice;
 use candle_core::{CpuStorage, Result, Tensor, backend::BackendStorage};
 
 use super::node::Operands;
-use super::operation::{Operand, Operation};
+use super::operation::{Operand, Operation, Reads};
 
 /// The result of any elementwise function of an empty tensor: a new tensor, because candle cannot
 /// sum a view that begins after the end of its storage.
@@ -21,6 +21,10 @@ impl Operation<1> for OfNothing {
 
     fn cpu(&self, [(x, layout)]: [Operand<'_, CpuStorage>; 1]) -> Result<CpuStorage> {
         x.device().zeros_impl(layout.shape(), x.dtype())
+    }
+
+    fn reads(&self, _: [bool; 1]) -> Reads<1> {
+        Reads::NOTHING
     }
 
     fn gradients(

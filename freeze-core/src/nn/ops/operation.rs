@@ -33,6 +33,13 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
         bail!("{}: no kernel for this device", self.name())
     }
 
+    /// What the backward reads of operands and result if these gradients are wanted, by default all. What no
+    /// backward reads is not held; its tensor has the shape and the type, and no elements that mean anything. Asked
+    /// after the forward.
+    fn reads(&self, _wanted: [bool; N]) -> Reads<N> {
+        Reads { operands: [true; N], result: true }
+    }
+
     /// The gradients of the operands that are wanted, given the result `y` and its gradient, which
     /// is not empty. Of these tensors only `y` may be tracked.
     fn gradients(
@@ -42,6 +49,28 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
         grad: &Tensor,
         wanted: [bool; N],
     ) -> Result<[Option<Tensor>; N]>;
+}
+
+/// What of an operation's operands and result its backward reads, besides their shapes and types.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reads<const N: usize> {
+    pub(crate) operands: [bool; N],
+    pub(crate) result: bool,
+}
+
+impl<const N: usize> Reads<N> {
+    pub(crate) const NOTHING: Self = Self { operands: [false; N], result: false };
+    pub(crate) const OPERANDS: Self = Self { operands: [true; N], result: false };
+
+    /// What a product of the first two operands does, with a bias for the third: each for the other's gradient.
+    pub(crate) fn of_product(wanted: [bool; N]) -> Self {
+        let operands = std::array::from_fn(|place| match place {
+            0 => wanted[1],
+            1 => wanted[0],
+            _ => false,
+        });
+        Self { operands, result: false }
+    }
 }
 
 /// An operation of any type, by which all that candle and a recorder do with operations is compiled once and not
@@ -56,6 +85,8 @@ pub(crate) trait AnyOperation<const N: usize>: Send + Sync {
     fn cuda(&self, operands: [Operand<'_, CudaStorage>; N]) -> Result<CudaStorage>;
 
     fn metal(&self, operands: [Operand<'_, MetalStorage>; N]) -> Result<MetalStorage>;
+
+    fn reads(&self, wanted: [bool; N]) -> Reads<N>;
 
     fn gradients(
         &self,
@@ -88,6 +119,10 @@ impl<O: Operation<N>, const N: usize> AnyOperation<N> for O {
 
     fn metal(&self, operands: [Operand<'_, MetalStorage>; N]) -> Result<MetalStorage> {
         self.portable(operands)
+    }
+
+    fn reads(&self, wanted: [bool; N]) -> Reads<N> {
+        Operation::reads(self, wanted)
     }
 
     fn gradients(

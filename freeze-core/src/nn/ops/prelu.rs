@@ -6,7 +6,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::op::{Add, Mul, Neg, Relu};
 use candle_core::{CpuStorage, Layout, Result, Tensor, bail};
 
-use super::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
+use super::operation::{Operand, Operation, Reads, Stored, check_dtype, each_wanted};
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::{
     self, on_card, operand,
@@ -210,6 +210,10 @@ impl Operation<2> for Prelu {
         let below = below.unary_impl::<Neg>(&all)?;
         let y = x.0.unary_impl::<Relu>(x.1)?;
         y.binary_impl::<Add>(&below, &all, &all)
+    }
+
+    fn reads(&self, _: [bool; 2]) -> Reads<2> {
+        Reads::OPERANDS
     }
 
     fn gradients(

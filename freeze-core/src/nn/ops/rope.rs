@@ -6,7 +6,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, D, Device, Error, Layout, Result, Shape, Tensor, WithDType, bail};
 
 use super::nothing::of_nothing;
-use super::operation::{Operand, Operation};
+use super::operation::{Operand, Operation, Reads};
 use super::shape::split_heads;
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::{Array, on_card, operand, order, tensor};
@@ -179,6 +179,10 @@ impl Operation<1> for Rope {
     #[cfg(feature = "cuda")]
     fn cuda(&self, [x]: [Operand<'_, CudaStorage>; 1]) -> Result<CudaStorage> {
         self.rotate_on_card(&operand(x)?, Turn::Forward)
+    }
+
+    fn reads(&self, _: [bool; 1]) -> Reads<1> {
+        Reads::NOTHING
     }
 
     /// The rotation by the angles' negatives.

@@ -6,7 +6,7 @@ use candle_core::CudaStorage;
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType, bail};
 
-use super::operation::{Operand, Operation, Stored};
+use super::operation::{Operand, Operation, Reads, Stored};
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::{on_card, operand, order, tensor};
 use crate::kernel::slices::{read, with};
@@ -109,6 +109,10 @@ impl Operation<1> for Order {
         let mut y = x.device().zeros_impl(&self.shape, x.dtype())?;
         x.copy_strided_src(&mut y, 0, &from)?;
         Ok(y)
+    }
+
+    fn reads(&self, _: [bool; 1]) -> Reads<1> {
+        Reads::NOTHING
     }
 
     fn gradients(

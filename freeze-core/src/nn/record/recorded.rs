@@ -5,7 +5,7 @@ use std::time::Instant;
 use candle_core::{CpuStorage, CudaStorage, Layout, MetalStorage, Result, Shape, Tensor};
 
 use super::{Backward, Part, edit, time};
-use crate::nn::ops::operation::{AnyOperation, Operand};
+use crate::nn::ops::operation::{AnyOperation, Operand, Reads};
 
 /// An operation, the call that it is recorded as, and the part that is timed.
 pub(crate) struct Recorded<const N: usize> {
@@ -35,6 +35,10 @@ impl<const N: usize> AnyOperation<N> for Recorded<N> {
 
     fn metal(&self, operands: [Operand<'_, MetalStorage>; N]) -> Result<MetalStorage> {
         self.op.metal(operands)
+    }
+
+    fn reads(&self, wanted: [bool; N]) -> Reads<N> {
+        self.op.reads(wanted)
     }
 
     /// Runs the backward, with the timed part first, records the times, and returns the gradients.

@@ -10,7 +10,7 @@ use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Tensor, WithDType};
 
-use super::operation::{Operand, Operation, Stored};
+use super::operation::{Operand, Operation, Reads, Stored};
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::{elements, on_card, operand, tensor};
 use crate::kernel::slices::{read, with2};
@@ -111,6 +111,10 @@ impl<F: Function> Operation<1> for Activation<F> {
 
     fn portable<S: Stored>(&self, [x]: [Operand<'_, S>; 1]) -> Result<S> {
         F::portable(x)
+    }
+
+    fn reads(&self, _: [bool; 1]) -> Reads<1> {
+        Reads::OPERANDS
     }
 
     fn gradients(

@@ -12,7 +12,7 @@ use super::kept::Attention;
 use crate::kernel::attention::{Forward, Heads, Order, Sizes, backward, forward};
 use crate::kernel::slices::{read_rows, tensor, with_rows, with2};
 use crate::kernel::{Real, by_real};
-use crate::nn::ops::operation::{Operand, Operation, Stored, each_wanted};
+use crate::nn::ops::operation::{Operand, Operation, Reads, Stored, each_wanted};
 
 impl Operation<3> for Attention {
     fn name(&self) -> &'static str {
@@ -41,6 +41,11 @@ impl Operation<3> for Attention {
     #[cfg(feature = "cuda")]
     fn cuda(&self, operands: [Operand<'_, CudaStorage>; 3]) -> Result<CudaStorage> {
         card::forward(self, operands)
+    }
+
+    /// The kernel of the CPU, which leaves statistics behind, reads the result.
+    fn reads(&self, _: [bool; 3]) -> Reads<3> {
+        Reads { operands: [true; 3], result: self.stats.get().is_some() }
     }
 
     fn gradients(
@@ -132,6 +137,10 @@ impl Operation<3> for Nothing {
 
     fn portable<S: Stored>(&self, [(q, _), ..]: [Operand<'_, S>; 3]) -> Result<S> {
         q.device().zeros_impl(&shape(&self.sizes, self.order), q.dtype())
+    }
+
+    fn reads(&self, _: [bool; 3]) -> Reads<3> {
+        Reads::NOTHING
     }
 
     fn gradients(

@@ -16,7 +16,7 @@ use super::portable;
 use crate::kernel::conv::{self, Geometry, Settings};
 use crate::kernel::slices::{read, tensor, with, with2};
 use crate::kernel::{Real, by_real};
-use crate::nn::ops::operation::{Operand, Operation, Stored, check_dtype, each_wanted};
+use crate::nn::ops::operation::{Operand, Operation, Reads, Stored, check_dtype, each_wanted};
 use crate::nn::record::{self, Work};
 
 /// A convolution as an operation of the graph.
@@ -131,6 +131,10 @@ impl<const N: usize> Operation<N> for Conv {
             Some(storage) => storage.try_clone(layout),
             None => elsewhere(),
         }
+    }
+
+    fn reads(&self, wanted: [bool; N]) -> Reads<N> {
+        Reads::of_product(wanted)
     }
 
     fn gradients(

@@ -9,7 +9,7 @@ use crate::kernel::cuda::planes::{ByMoments, Given, of_constants, of_input};
 use crate::kernel::cuda::{Array, empty, on_card, operand, tensor};
 use crate::kernel::norm::{Center, planes::Planes};
 use crate::kernel::{internal_dtype, real_dtype};
-use crate::nn::ops::operation::{Operand, Operation};
+use crate::nn::ops::operation::{Operand, Operation, Reads};
 use crate::nn::record::{self, Work};
 
 /// Normalises by the input's own moments: also mean and biased variance of each set of planes.
@@ -113,6 +113,10 @@ impl<const N: usize> Operation<N> for PlanesOnCard {
     fn cuda(&self, operands: [Operand<'_, CudaStorage>; N]) -> Result<CudaStorage> {
         let arrays = operands.into_iter().map(operand).collect::<Result<Vec<_>>>()?;
         self.by.forward(&operands[0].0.device, self.given(&arrays)?)
+    }
+
+    fn reads(&self, _: [bool; N]) -> Reads<N> {
+        Reads::OPERANDS
     }
 
     fn gradients(

@@ -7,7 +7,7 @@ use super::{Affine, of_operands, plane_sum_op, tensors, three};
 use crate::kernel::by_element;
 use crate::kernel::norm::by_planes::ByPlanes;
 use crate::kernel::slices::{read, with2};
-use crate::nn::ops::operation::{Operand, Operation};
+use crate::nn::ops::operation::{Operand, Operation, Reads};
 use crate::nn::record::{self, Work};
 
 const NAME: &str = "normalize-planes";
@@ -53,6 +53,10 @@ impl<const N: usize> Operation<N> for PlaneNorm {
 
     fn cpu(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<CpuStorage> {
         self.forward(&operands)
+    }
+
+    fn reads(&self, _: [bool; N]) -> Reads<N> {
+        Reads::OPERANDS
     }
 
     fn gradients(

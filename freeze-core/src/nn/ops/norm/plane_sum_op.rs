@@ -12,7 +12,7 @@ use crate::kernel::by_element;
 use crate::kernel::cuda;
 use crate::kernel::norm::by_planes::ByPlanes;
 use crate::kernel::slices::{read, with, with3};
-use crate::nn::ops::operation::{Operand, Operation, each_wanted};
+use crate::nn::ops::operation::{Operand, Operation, Reads, each_wanted};
 use crate::nn::record::{self, Work};
 
 const NAME: &str = "normalize-planes-add-relu";
@@ -46,6 +46,10 @@ impl<const N: usize> Operation<N> for PlaneNormSum {
 
     fn cpu(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<CpuStorage> {
         self.forward(&operands)
+    }
+
+    fn reads(&self, _: [bool; N]) -> Reads<N> {
+        Reads::OPERANDS
     }
 
     fn gradients(
@@ -133,6 +137,10 @@ impl Operation<2> for Both {
     #[cfg(feature = "cuda")]
     fn cuda(&self, [weight, bias]: [Operand<'_, CudaStorage>; 2]) -> Result<CudaStorage> {
         cuda::planes::joined(&weight.0.device, [cuda::operand(weight)?, cuda::operand(bias)?])
+    }
+
+    fn reads(&self, _: [bool; 2]) -> Reads<2> {
+        Reads::NOTHING
     }
 
     fn gradients(

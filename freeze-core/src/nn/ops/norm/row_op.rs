@@ -15,7 +15,7 @@ use crate::kernel::norm::rows::{self, RowStats};
 use crate::kernel::slices::{read, with3};
 use crate::kernel::{self, by_element, internal_dtype};
 use crate::nn::ops::nothing::of_nothing;
-use crate::nn::ops::operation::{Operand, Operation};
+use crate::nn::ops::operation::{Operand, Operation, Reads};
 use crate::nn::record::{self, Work};
 
 /// Normalises the last dimension and scales it: kernels on the CPU and on CUDA cards, candle's operations elsewhere.
@@ -107,6 +107,10 @@ impl<const N: usize> Operation<N> for RowNorm {
         let (y, stats) = card::normalize(device, &x, affine, self.eps, self.center)?;
         let _ = self.on_card.set(stats);
         Ok(y)
+    }
+
+    fn reads(&self, _: [bool; N]) -> Reads<N> {
+        Reads::OPERANDS
     }
 
     fn gradients(

@@ -7,7 +7,7 @@ use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, ToUsize2, bail};
 
-use super::operation::{Operand, Operation, Stored};
+use super::operation::{Operand, Operation, Reads, Stored};
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda;
 use crate::kernel::slices::{number_like, read, tensor, with, with2};
@@ -228,6 +228,13 @@ impl Operation<1> for Pool {
             return y.affine(&Layout::contiguous(windows.output_shape()), rounding, 0.0);
         }
         Ok(y)
+    }
+
+    fn reads(&self, _: [bool; 1]) -> Reads<1> {
+        match self.kind {
+            Kind::Max => Reads { operands: [true], result: true },
+            Kind::Mean => Reads::NOTHING,
+        }
     }
 
     fn gradients(
