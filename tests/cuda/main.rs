@@ -8,6 +8,8 @@ mod support;
 mod attention;
 mod battery;
 mod cache;
+#[cfg(feature = "nccl")]
+mod cards;
 mod convolutions;
 mod elements;
 mod layers;

@@ -1,7 +1,7 @@
 //! What a steady step asks of the card: nothing waits for it, nothing is left behind.
 
 use candle_core::cuda_backend::cudarc::driver::{DriverError, sys};
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Module, ModuleT, Optimizer, ParamsAdamW, VarBuilder, VarMap};
 use freeze_core::nn::{self, ops};
 use freeze_core::optim::{AdamW, GradClip};
@@ -147,5 +147,30 @@ fn steady_steps_need_no_more_memory() -> Result<()> {
         assert_eq!((later.used, later.peak), (first.used, first.peak), "{clip:?}");
         assert!(later.used > 0 && later.peak > later.used && later.reserved >= later.peak);
     }
+    Ok(())
+}
+
+/// Neither a forward nor a backward has all scores at a time, and nothing of them stays in between.
+#[test]
+fn attention_keeps_no_scores() -> Result<()> {
+    use freeze_core::cuda::{memory, prepare, reset_peak};
+
+    let Some(card) = card() else { return Ok(()) };
+    prepare(&card)?;
+    let (heads, tokens, size) = (10, 2048, 4);
+    let random = || Var::randn(0f32, 1.0, (1, heads, tokens, size), &card);
+    let (q, k, v) = (random()?, random()?, random()?);
+    let all = (heads * tokens * tokens * 4) as u64;
+    reset_peak(&card)?;
+    let before = memory(&card)?.used;
+    let y = ops::scaled_dot_product_attention(&q, &k, &v, Default::default(), None)?;
+    let forward = memory(&card)?;
+    assert!(forward.peak - before < all / 2, "{forward:?} of {all}");
+    assert_eq!(forward.used - before, (heads * tokens * size * 4) as u64, "only the result stays");
+    reset_peak(&card)?;
+    let grads = freeze_core::backward(&y.sum_all()?)?;
+    assert!(grads.get(&q).is_some());
+    let backward = memory(&card)?;
+    assert!(backward.peak - before < all * 9 / 10, "{backward:?} of {all}");
     Ok(())
 }

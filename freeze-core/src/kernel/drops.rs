@@ -23,6 +23,12 @@ impl Drops {
         Self { seed, position, bound, scale: 1.0 / (1.0 - p) }
     }
 
+    /// The stretch from the element at `first` on.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn from(self, first: usize) -> Self {
+        Self { position: self.position + first as u64, ..self }
+    }
+
     /// The key of the generator, by which a card draws the same words.
     #[cfg(feature = "cuda")]
     pub(super) fn key(&self) -> [u32; 8] {

@@ -26,19 +26,23 @@ pub(crate) fn read<'a, T: Element>(
     }
 }
 
+/// Whether the elements of each row, along the last dimension, are neighbours, and rows do not overlap.
+pub(crate) fn rows_are_whole(layout: &Layout) -> bool {
+    match (layout.dims(), layout.stride()) {
+        ([.., rows, columns], [.., row, column]) => {
+            (*columns <= 1 || *column == 1) && (*rows <= 1 || row >= columns)
+        }
+        _ => false,
+    }
+}
+
 /// As [`read`], where rows, the elements along the last dimension, may lie apart: the elements from the first one on,
 /// and the steps along each dimension. Copied is only what has no whole rows, and halves.
 pub(crate) fn read_rows<'a, T: Element>(
     storage: &'a CpuStorage,
     layout: &Layout,
 ) -> Result<(Cow<'a, [T]>, Vec<usize>)> {
-    let (dims, steps) = (layout.dims(), layout.stride());
-    let whole = match (dims, steps) {
-        ([.., rows, columns], [.., row, column]) => {
-            (*columns <= 1 || *column == 1) && (*rows <= 1 || row >= columns)
-        }
-        _ => false,
-    };
+    let (whole, steps) = (rows_are_whole(layout), layout.stride());
     match storage.as_slice::<T>() {
         Ok(elements) if whole && layout.shape().elem_count() > 0 => {
             Ok((Cow::Borrowed(&elements[layout.start_offset()..]), steps.to_vec()))

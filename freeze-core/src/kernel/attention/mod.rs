@@ -5,11 +5,15 @@
 mod backward;
 mod forward;
 mod heads;
+#[cfg(any(feature = "cuda", test))]
+mod pieces;
 mod scores;
 
 pub(crate) use backward::{Forward, backward};
 pub(crate) use forward::forward;
 pub(crate) use heads::{Heads, Order};
+#[cfg(feature = "cuda")]
+pub(crate) use pieces::Piece;
 pub(crate) use scores::{Bias, Call, Sight, Sizes};
 
 use super::threads;

@@ -43,7 +43,7 @@ impl Sizes {
     }
 
     /// The number of query heads that share one key head.
-    pub(super) fn group(&self) -> usize {
+    pub(crate) fn group(&self) -> usize {
         self.heads / self.key_heads
     }
 

@@ -33,6 +33,15 @@ impl<'a> Array<'a> {
         Ok(Self { address, len: end - start, ..self })
     }
 
+    /// The same bytes as elements of a type no larger.
+    pub(super) fn counted_as(self, dtype: DType) -> Result<Self> {
+        let (own, size) = (self.dtype.size_in_bytes(), dtype.size_in_bytes());
+        match size > 0 && own.is_multiple_of(size) {
+            true => Ok(Self { len: self.len * own / size, dtype, ..self }),
+            false => bail!("{:?} counted as {dtype:?}", self.dtype),
+        }
+    }
+
     /// The same bits as numbers of 8 bytes, if each `row` elements are some of them, to copy more at a time.
     pub(super) fn in_f64(self, row: usize) -> Option<Self> {
         let size = self.dtype.size_in_bytes();
@@ -50,15 +59,27 @@ pub(crate) fn operand<'a>((storage, layout): (&'a CudaStorage, &Layout)) -> Resu
     }
 }
 
+/// The elements of a storage from the first one of an operand on, which need not be contiguous.
+pub(crate) fn from_first<'a>((storage, layout): (&'a CudaStorage, &Layout)) -> Result<Array<'a>> {
+    let all = Array::whole(storage)?;
+    all.part(layout.start_offset(), all.len)
+}
+
+/// The storage of a tensor on a card.
+pub(crate) fn of_card(storage: &Storage) -> Result<&CudaStorage> {
+    match storage {
+        Storage::Cuda(storage) => Ok(storage),
+        _ => bail!("expected a tensor on a card"),
+    }
+}
+
 /// A tensor on a card, and the card.
 pub(crate) fn placed<'a>(
     storage: &'a Storage,
     layout: &Layout,
 ) -> Result<(&'a CudaDevice, Array<'a>)> {
-    match storage {
-        Storage::Cuda(storage) => Ok((&storage.device, operand((storage, layout))?)),
-        _ => bail!("expected a tensor on a card"),
-    }
+    let storage = of_card(storage)?;
+    Ok((&storage.device, operand((storage, layout))?))
 }
 
 /// Memory on the card, not yet written to: the caller has a kernel write all of it.

@@ -1,5 +1,23 @@
 // The softmax of attention's scores, and its backward. A row has the scores of a query. What of it the threads of a
-// row hold in registers, `HELD` for each, is read once; of longer rows the rest is read again.
+// row hold in registers, `HELD` for each, is read once; of longer rows the rest is read again. A launch has rows that
+// follow each other, from `first` on, of those of all heads of all batches.
+
+// Where the matrices of `count` heads from `first` on are in four arrays: in each, `batch` and `head` lie between them
+// and `shared` heads have one. The fifth has those of these heads alone, `apart` from each other. Of heads that share,
+// `members` at a time, come first the first ones, then the second.
+extern "C" __global__ void places(size first, size count, size heads, size members, T *a, size a_batch, size a_head,
+                                  size a_shared, T *b, size b_batch, size b_head, size b_shared, T *c, size c_batch,
+                                  size c_head, size c_shared, T *d, size d_batch, size d_head, size d_shared, T *own,
+                                  size apart, long long *to) {
+    EACH(i, count) {
+        size batch = (first + i) / heads, head = (first + i) % heads, at = i % members * (count / members) + i / members;
+        to[at] = (long long)(a + batch * a_batch + head / a_shared * a_head);
+        to[count + at] = (long long)(b + batch * b_batch + head / b_shared * b_head);
+        to[2 * count + at] = (long long)(c + batch * c_batch + head / c_shared * c_head);
+        to[3 * count + at] = (long long)(d + batch * d_batch + head / d_shared * d_head);
+        to[4 * count + at] = (long long)(own + i * apart);
+    }
+}
 
 // How many keys a query sees.
 static __device__ size seen_by(size query, size queries, size keys, unsigned causal) {
@@ -16,11 +34,10 @@ template <bool WARP, int HELD> struct Scores {
     A held[HELD];
     T *scores;
     const T *bias;
-    A scale;
     size seen;
 
     __device__ A read(size i) {
-        A x = load(scores[i]) * scale;
+        A x = load(scores[i]);
         return bias ? x + load(bias[i]) : x;
     }
     template <typename F> __device__ void each(F f) {
@@ -57,42 +74,41 @@ template <bool WARP, int HELD> struct Scores {
 
 // The sizes and steps of a call.
 struct Call {
-    size rows, heads, queries, keys, batch_step, head_step, query_step;
+    size rows, first, heads, queries, keys, batch_step, head_step, query_step;
     unsigned causal;
 };
 
 template <bool WARP, int HELD>
-static __device__ void softmax(const Call &call, T *scores, A scale, const T *bias) {
+static __device__ void softmax(const Call &call, T *scores, const T *bias) {
     size row = own_row(WARP);
     if (row >= call.rows) return;
-    size query = row % call.queries, head = row / call.queries;
+    size query = (call.first + row) % call.queries, head = (call.first + row) / call.queries;
     if (bias) {
         bias += head / call.heads * call.batch_step + head % call.heads * call.head_step + query * call.query_step;
     }
     Scores<WARP, HELD> of_row;
     of_row.scores = scores + row * call.keys;
     of_row.bias = bias;
-    of_row.scale = scale;
     of_row.seen = seen_by(query, call.queries, call.keys, call.causal);
     of_row.run(call.keys);
 }
 
-// Turns the scores `[batch, heads, queries, keys]` into probabilities, in place: scaled, with what the bias adds,
-// which has a step for each dimension but the last.
-extern "C" __global__ void probabilities(unsigned by_warp, size rows, size heads, size queries, size keys,
-                                         unsigned causal, T *scores, double scale, const T *bias, size batch_step,
+// Turns scores, a row of keys for each query, into probabilities, in place, with what the bias adds, which has a step
+// for each of batches, heads and queries.
+extern "C" __global__ void probabilities(unsigned by_warp, size rows, size first, size queries, size keys,
+                                         unsigned causal, T *scores, const T *bias, size heads, size batch_step,
                                          size head_step, size query_step) {
-    Call call = {rows, heads, queries, keys, batch_step, head_step, query_step, causal};
-    if (by_warp && keys <= 4 * 32) softmax<true, 4>(call, scores, (A)scale, bias);
-    else if (by_warp) softmax<true, 16>(call, scores, (A)scale, bias);
-    else softmax<false, 16>(call, scores, (A)scale, bias);
+    Call call = {rows, first, heads, queries, keys, batch_step, head_step, query_step, causal};
+    if (by_warp && keys <= 4 * 32) softmax<true, 4>(call, scores, bias);
+    else if (by_warp) softmax<true, 16>(call, scores, bias);
+    else softmax<false, 16>(call, scores, bias);
 }
 
 template <bool WARP, int HELD>
 static __device__ void softmax_back(const Call &call, const T *p, T *grads, A scale) {
     size row = own_row(WARP), keys = call.keys;
     if (row >= call.rows) return;
-    size seen = seen_by(row % call.queries, call.queries, keys, call.causal);
+    size seen = seen_by((call.first + row) % call.queries, call.queries, keys, call.causal);
     p += row * keys;
     grads += row * keys;
     A of_p[HELD], of_grads[HELD], dot = 0;
@@ -117,9 +133,9 @@ static __device__ void softmax_back(const Call &call, const T *p, T *grads, A sc
 }
 
 // Turns the gradients of the probabilities `p` into those of the products of queries and keys, in place.
-extern "C" __global__ void through_softmax(unsigned by_warp, size rows, size queries, size keys, unsigned causal,
-                                           const T *p, T *grads, double scale) {
-    Call call = {rows, 0, queries, keys, 0, 0, 0, causal};
+extern "C" __global__ void through_softmax(unsigned by_warp, size rows, size first, size queries, size keys,
+                                           unsigned causal, const T *p, T *grads, double scale) {
+    Call call = {rows, first, 0, queries, keys, 0, 0, 0, causal};
     if (by_warp && keys <= 4 * 32) softmax_back<true, 4>(call, p, grads, (A)scale);
     else if (by_warp) softmax_back<true, 16>(call, p, grads, (A)scale);
     else softmax_back<false, 8>(call, p, grads, (A)scale);

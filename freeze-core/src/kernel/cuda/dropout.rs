@@ -1,6 +1,6 @@
 //! Dropout whose mask is drawn on the card, by each pass anew.
 
-use candle_core::{CudaDevice, CudaStorage, Result};
+use candle_core::{CudaDevice, CudaStorage, Result, bail};
 
 use super::{Arg, Array, File, Grid, empty, launch};
 use crate::kernel::Drops;
@@ -8,16 +8,25 @@ use crate::kernel::Drops;
 /// The elements of `x` that are kept, scaled, and zeros for the others.
 pub(crate) fn dropped(device: &CudaDevice, drops: &Drops, x: Array<'_>) -> Result<CudaStorage> {
     let y = empty(device, x.len, x.dtype)?;
-    write(device, drops, x, Array::whole(&y)?)?;
+    drop_to(device, drops, x, Array::whole(&y)?)?;
     Ok(y)
 }
 
 /// As [`dropped`], in place.
 pub(crate) fn drop_in_place(device: &CudaDevice, drops: &Drops, x: Array<'_>) -> Result<()> {
-    write(device, drops, x, x)
+    drop_to(device, drops, x, x)
 }
 
-fn write(device: &CudaDevice, drops: &Drops, x: Array<'_>, y: Array<'_>) -> Result<()> {
+/// As [`dropped`], to `y`.
+pub(crate) fn drop_to(
+    device: &CudaDevice,
+    drops: &Drops,
+    x: Array<'_>,
+    y: Array<'_>,
+) -> Result<()> {
+    if x.len != y.len {
+        bail!("{} elements to drop from, and room for {}", x.len, y.len)
+    }
     let mut args = vec![Arg::Size(x.len), Arg::Of(&x)];
     args.extend(drops.key().map(Arg::Flag));
     args.push(Arg::Size(drops.position as usize));

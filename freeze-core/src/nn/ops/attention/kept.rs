@@ -21,9 +21,6 @@ pub(super) struct Attention {
     pub(super) drops: Option<Drops>,
     /// Computed by the forward, used by the backward.
     pub(super) stats: OnceLock<Vec<RowStats>>,
-    /// The same on a card.
-    #[cfg(feature = "cuda")]
-    pub(super) probabilities: OnceLock<Tensor>,
 }
 
 impl Attention {
@@ -33,17 +30,7 @@ impl Attention {
         (sight, bias): (Sight, Option<Tensor>),
         drops: Option<Drops>,
     ) -> Self {
-        Self {
-            sizes,
-            order,
-            scale,
-            sight,
-            bias,
-            drops,
-            stats: OnceLock::new(),
-            #[cfg(feature = "cuda")]
-            probabilities: OnceLock::new(),
-        }
+        Self { sizes, order, scale, sight, bias, drops, stats: OnceLock::new() }
     }
 
     /// Two products in the forward, five in the backward.

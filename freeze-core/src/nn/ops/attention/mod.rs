@@ -3,6 +3,7 @@
 #[cfg(feature = "cuda")]
 mod card;
 mod check;
+mod heads;
 mod kept;
 mod op;
 mod portable;
@@ -12,8 +13,9 @@ use candle_core::{Result, Tensor};
 use crate::kernel::attention::{Order, Sight};
 use crate::kernel::{self, Drops};
 use crate::nn::dropout::Dropout;
-use crate::nn::ops::shape::{merge_heads, split_heads};
+use crate::nn::ops::shape::merge_heads;
 use crate::nn::record::{self, Work};
+use heads::apart;
 use kept::Attention;
 use op::Nothing;
 
@@ -191,18 +193,17 @@ fn attend(
     }
     let drops = draw(sizes.scores());
     let op = |order| Attention::new((sizes, order), scale, (mask.sight(), bias), drops);
-    // Products with a vector add up in another order where its elements lie apart.
+    // Products with a vector add up in another order on the CPU where its elements lie apart.
     if q.device().is_cpu() && sizes.inner > 1 && sizes.width > 1 {
         let op = op(order);
         return record::apply_to_views(operands, Work::Inputs(op.flops()), op);
     }
+    #[cfg(feature = "cuda")]
+    if q.device().is_cuda() {
+        return card::attend(operands, order, &sizes, op);
+    }
     let op = op(Order::Apart);
-    let count = [sizes.heads, sizes.key_heads, sizes.key_heads];
-    let apart = |place: usize| match operands[place].rank() {
-        3 => split_heads(operands[place], count[place]),
-        _ => Ok(operands[place].clone()),
-    };
-    let (q, k, v) = (apart(0)?, apart(1)?, apart(2)?);
+    let [q, k, v] = apart(operands, &sizes)?;
     let y = match kernel::on(q.device()) {
         true => record::apply([&q, &k, &v], Work::Inputs(op.flops()), op),
         false => portable::compose(&q, &k, &v, &op),
