@@ -62,7 +62,8 @@ pub struct Forecast {
     pub gradient_bytes: usize,
     /// Bytes of the optimizer's state; see [`Calibration::with_moments`].
     pub state_bytes: usize,
-    /// Bytes of the results that recorded operations keep for the backward.
+    /// Bytes of the results of recorded operations from the first trained one on. At most these are held until the
+    /// backward: results that no backward reads, as those that are only added to others, are not.
     pub activation_bytes: usize,
     /// The paths of leaves with variables whose operations are not recorded: layers of candle-nn.
     pub unknown: Vec<String>,

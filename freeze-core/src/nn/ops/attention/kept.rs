@@ -19,7 +19,7 @@ pub(super) struct Attention {
     /// Contiguous, with four dimensions.
     pub(super) bias: Option<Tensor>,
     pub(super) drops: Option<Drops>,
-    /// Computed by the forward, used by the backward.
+    /// Computed by the forward on the CPU, used by the backward there.
     pub(super) stats: OnceLock<Vec<RowStats>>,
 }
 

@@ -69,9 +69,9 @@ impl<'a> AttentionMask<'a> {
 /// recomputes the probabilities from two numbers per query (FlashAttention: Dao et al., 2022). So
 /// memory is linear in the sequence length, and a causal call does half of the work. Halves are
 /// computed in f32. Results and gradients are the same on any number of threads, of which a
-/// backward uses at most `batch * key heads`. On CUDA the probabilities
-/// of all keys exist, and are kept for the backward; on other devices it is composed of candle's operations, with
-/// all scores.
+/// backward uses at most `batch * key heads`. On CUDA scores exist for some heads at a time, or some queries of a head,
+/// 64 MiB of them at most unless a row has more, and twice as many in the backward, which computes them again; on other
+/// devices it is composed of candle's operations, with all scores.
 ///
 /// A query that sees no key, because the mask is `-inf` throughout or there are no keys, gives
 /// zeros and passes on no gradient, as in PyTorch; a plain softmax gives NaN. NaN is not hidden:
@@ -140,7 +140,8 @@ pub fn scaled_dot_product_attention_dropout(
 
 /// As [`scaled_dot_product_attention`], of heads that lie side by side, as linear layers give them: queries
 /// `[batch, queries, heads * size]`, keys and values `[batch, keys, key heads * size]`, the result
-/// `[batch, queries, heads * width]`. On the CPU nothing is copied, forward or backward.
+/// `[batch, queries, heads * width]`. On the CPU nothing is copied, forward or backward; nor on CUDA where the sizes of
+/// heads are multiples of 16 bytes.
 ///
 /// `heads` are those of queries and of keys. Each operand may also have its heads apart, `[batch, heads, length,
 /// size]`, as [`split_heads_rope`](super::split_heads_rope) gives them. `dropout` drops probabilities.
