@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use candle_core::{DType, Device, Result, Tensor, TensorId, Var};
+use freeze_core::nn::ops;
 
 use crate::card;
 use crate::support::{flat, loss, random};
@@ -136,13 +137,19 @@ fn run(
         });
     }
     let mut operands = inputs.clone();
-    let first = &inputs[0];
+    // Results of an operation, of which a graph holds only what its backward reads: candle holds variables anyway.
+    if device.is_cuda() && lies == Lies::Contiguous {
+        for operand in operands.iter_mut().filter(|operand| operand.is_variable()) {
+            *operand = ops::affine(operand, 1.0, 0.0)?;
+        }
+    }
+    let first = operands[0].clone();
     operands[0] = match lies {
         Lies::Transposed if first.rank() > 1 => {
             first.transpose(first.rank() - 2, first.rank() - 1)?
         }
         Lies::Narrowed => first.narrow(first.rank() - 1, 1, first.dim(first.rank() - 1)? - 2)?,
-        _ => first.clone(),
+        _ => first,
     };
     let y = (row.forward)(&operands)?;
     if subset == 0 {

@@ -2,88 +2,107 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use freeze_core::backward;
-use freeze_core::nn::{Dropout, ops};
+use freeze_core::nn::{Dropout, cross_entropy, ops};
 
 use crate::{ALLOCATOR, near, turn};
 
-/// Elements along each dimension of `[SIDE, SIDE]`.
+/// Elements along each of the last two dimensions.
 const SIDE: usize = 512;
 const BYTES: usize = SIDE * SIDE * 4;
 
+/// Of a result, and of constants or variables `[SIDE, SIDE]`.
 type Op = fn(&Tensor, &Tensor) -> Result<Tensor>;
 
-/// An operation on a result, whose dimensions are given but for the last two, and on a constant, and whether its backward
-/// reads the one and its own result.
-type Row = (&'static str, &'static [usize], Op, [bool; 2]);
+/// An operation, the dimensions of the result before the last two, whether the other operand is a variable, and whether
+/// the result that it takes stays for its backward, and the one that it gives. Of a pool both stay, which cards read.
+type Row = (&'static str, &'static [usize], Op, bool, [bool; 2]);
 
-const OPS: [Row; 16] = [
-    ("add", &[], ops::add, [false, false]),
-    ("add_relu", &[], ops::add_relu, [true, false]),
-    ("mul by a constant", &[], ops::mul, [false, false]),
-    ("mul by itself", &[], |x, _| ops::mul(x, x), [true, false]),
-    ("linear, frozen", &[], |x, w| ops::linear(x, w, None), [false, false]),
-    (
-        "linear, trained",
-        &[],
-        |x, w| ops::linear(x, Var::from_tensor(w)?.as_tensor(), None),
-        [true, false],
-    ),
-    ("relu", &[], |x, _| ops::relu(x), [true, false]),
-    ("gelu", &[], |x, _| ops::gelu(x), [true, false]),
-    ("affine", &[], |x, _| ops::affine(x, 2.0, 1.0), [false, false]),
-    ("softmax", &[], |x, _| ops::softmax_last_dim(x), [false, true]),
-    ("layer_norm", &[], |x, w| ops::layer_norm(x, &w.get(0)?, None, 1e-5), [true, false]),
-    ("dropout", &[], |x, _| dropout()?.forward(x, true), [false, false]),
-    ("heads", &[1], |x, _| ops::split_heads(x, 8), [false, false]),
-    ("mean pool", &[1, 1], |x, _| ops::avg_pool2d(x, (1, 1)), [false, false]),
-    ("max pool", &[1, 1], |x, _| ops::max_pool2d(x, (1, 1)), [true, true]),
-    (
-        "conv, frozen",
-        &[1, 1],
-        |x, w| ops::conv2d(x, &kernel(w)?, None, &Default::default()),
-        [false, false],
-    ),
+const OPS: [Row; 24] = [
+    ("add", &[], ops::add, true, [false, false]),
+    ("add to itself", &[], |x, _| ops::add(x, x), false, [false, false]),
+    ("add_relu", &[], ops::add_relu, false, [true, false]),
+    ("mul by a constant", &[], ops::mul, false, [false, false]),
+    ("mul by a variable", &[], ops::mul, true, [true, false]),
+    ("mul by itself", &[], |x, _| ops::mul(x, x), false, [true, false]),
+    ("linear, frozen", &[], |x, w| ops::linear(x, w, None), false, [false, false]),
+    ("linear, trained", &[], |x, w| ops::linear(x, w, None), true, [true, false]),
+    ("relu", &[], |x, _| ops::relu(x), false, [true, false]),
+    ("gelu", &[], |x, _| ops::gelu(x), false, [true, false]),
+    ("affine", &[], |x, _| ops::affine(x, 2.0, 1.0), false, [false, false]),
+    ("softmax", &[], |x, _| ops::softmax_last_dim(x), false, [false, true]),
+    ("layer_norm", &[], |x, w| ops::layer_norm(x, &w.get(0)?, None, 1e-5), true, [true, false]),
+    ("rms_norm", &[], |x, w| ops::rms_norm(x, &w.get(0)?, 1e-5), true, [true, false]),
+    ("prelu", &[], |x, w| ops::prelu(x, &w.get(0)?.get(0)?), true, [true, false]),
+    ("dropout", &[], |x, _| dropout()?.forward(x, true), false, [false, false]),
+    ("cross_entropy", &[], |x, _| cross_entropy(x, &labels()?, None), false, [true, false]),
+    ("heads", &[1], |x, _| ops::split_heads(x, 8), false, [false, false]),
+    ("heads, merged", &[1, 1], |x, _| ops::merge_heads(x), false, [false, false]),
+    ("attention", &[1, 1], attention, false, [true, true]),
+    ("mean pool", &[1, 1], |x, _| ops::avg_pool2d(x, (2, 2)), false, [false, false]),
+    ("max pool", &[1, 1], |x, _| ops::max_pool2d(x, (2, 2)), false, [true, true]),
+    ("convolution, frozen", &[1, 1], convolution, false, [false, false]),
+    ("convolution, trained", &[1, 1], convolution, true, [true, false]),
 ];
 
 fn dropout() -> Result<Dropout> {
     Dropout::new(0.3, 1).map_err(candle_core::Error::wrap)
 }
 
-fn kernel(w: &Tensor) -> Result<Tensor> {
-    w.get(0)?.narrow(0, 0, 1)?.reshape((1, 1, 1, 1))
+fn labels() -> Result<Tensor> {
+    Tensor::zeros(SIDE, DType::U32, &Device::Cpu)
+}
+
+fn attention(x: &Tensor, _: &Tensor) -> Result<Tensor> {
+    ops::scaled_dot_product_attention(x, x, x, Default::default(), None)
+}
+
+fn convolution(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let kernel = w.get(0)?.narrow(0, 0, 1)?.reshape((1, 1, 1, 1))?;
+    ops::conv2d(x, &kernel, None, &Default::default())
 }
 
 #[test]
 fn what_no_backward_reads_is_given_back() -> freeze_core::Result<()> {
     let _turn = turn();
     let leaf = Var::randn(0f32, 1., (SIDE, SIDE), &Device::Cpu)?;
-    let constant = Tensor::randn(0f32, 1., (SIDE, SIDE), &Device::Cpu)?;
-    for (name, leading, op, [operand, result]) in OPS {
-        let weights = Tensor::arange(0f32, (SIDE * SIDE) as f32, &Device::Cpu)?;
-        // The gradient with both in memory, and what is given back when each is dropped.
-        let run = |drops: bool| -> freeze_core::Result<(Vec<f32>, [usize; 2])> {
-            let shape = [leading, &[SIDE, SIDE]].concat();
-            let x = ops::affine(&leaf.reshape(shape)?, 0.5, 0.0)?;
-            let y = op(&x, &constant)?;
-            let z = ops::mul(&y, &weights.reshape(y.shape())?)?;
-            let mut given_back = [0; 2];
-            let mut held = vec![x, y];
-            for place in if drops { 0..2 } else { 0..0 } {
-                let before = ALLOCATOR.allocated();
-                drop(held.remove(0));
-                given_back[place] = before.saturating_sub(ALLOCATOR.allocated());
-            }
-            let grads = backward(&z.sum_all()?)?;
-            let grad = grads.get(&leaf).expect("a gradient").to_dtype(DType::F32)?;
-            Ok((grad.flatten_all()?.to_vec1()?, given_back))
+    let other = Var::randn(0f32, 1., (SIDE, SIDE), &Device::Cpu)?;
+    for (name, leading, op, trained, [operand, result]) in OPS {
+        let shape = [leading, &[SIDE, SIDE]].concat();
+        let given = match trained {
+            true => other.as_tensor().clone(),
+            false => other.as_detached_tensor(),
         };
-        let ((expected, _), (found, given_back)) = (run(false)?, run(true)?);
-        assert!(found.iter().all(|x| x.is_finite()) && found == expected, "{name}: its gradient");
-        for (what, read, bytes) in
-            [("operand", operand, given_back[0]), ("result", result, given_back[1])]
-        {
-            assert!(near(bytes, if read { 0 } else { BYTES }), "{name}: {bytes} of the {what}");
+        let gradients = |y: &Tensor| -> freeze_core::Result<Vec<Vec<f32>>> {
+            let weights = Tensor::arange(0f32, y.elem_count() as f32, &Device::Cpu)?;
+            let grads = backward(&ops::mul(y, &weights.reshape(y.shape())?)?.sum_all()?)?;
+            let found = [&leaf, &other].into_iter().filter_map(|var| grads.get(var));
+            Ok(found.map(|grad| grad.flatten_all()?.to_vec1()).collect::<Result<_>>()?)
+        };
+        // Of a tensor that candle holds, all of it.
+        let expected = gradients(&op(&(leaf.reshape(shape.clone())? * 0.5)?, &given)?)?;
+        assert_eq!(expected.len(), 1 + usize::from(trained), "{name}");
+
+        let given_back = |tensor: Tensor| {
+            let before = ALLOCATOR.allocated();
+            drop(tensor);
+            before.saturating_sub(ALLOCATOR.allocated())
+        };
+        let x = ops::affine(&leaf.reshape(shape)?, 0.5, 0.0)?;
+        let y = op(&x, &given)?;
+        let bytes = given_back(x);
+        assert!(near(bytes, if operand { 0 } else { BYTES }), "{name}: {bytes} of the operand");
+        let found = gradients(&y)?;
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(found.iter().all(|x| x.is_finite()) && found == expected, "{name}: a gradient");
         }
+        assert_eq!(found.len(), expected.len(), "{name}");
+
+        let y =
+            op(&ops::affine(&leaf.reshape([leading, &[SIDE, SIDE]].concat())?, 0.5, 0.0)?, &given)?;
+        let (own, next) = (y.elem_count() * 4, ops::affine(&y, 2.0, 0.0)?);
+        let bytes = given_back(y);
+        assert!(near(bytes, if result { 0 } else { own }), "{name}: {bytes} of the result");
+        drop(next);
     }
     Ok(())
 }

@@ -86,7 +86,7 @@ fn activations_fit_in_the_bytes_that_were_asked_for() -> Result<()> {
     Ok(())
 }
 
-/// A stage keeps the results of its operations, whatever candle's graph shows of them.
+/// A stage keeps what the backwards of its operations read, and its output, whatever candle's graph shows of them.
 #[test]
 fn what_a_stage_keeps_is_what_stays_allocated() -> Result<()> {
     let _turn = turn();

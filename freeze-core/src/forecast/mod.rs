@@ -62,8 +62,9 @@ pub struct Forecast {
     pub gradient_bytes: usize,
     /// Bytes of the optimizer's state; see [`Calibration::with_moments`].
     pub state_bytes: usize,
-    /// Bytes of the results of recorded operations from the first trained one on. At most these are held until the
-    /// backward: results that no backward reads, as those that are only added to others, are not.
+    /// Bytes of the results of recorded operations from the first trained one on. Of these the graph does not hold what
+    /// no backward reads, such as what is only added to something; what the first trained operation reads, and masks of
+    /// dropout, are not counted.
     pub activation_bytes: usize,
     /// The paths of leaves with variables whose operations are not recorded: layers of candle-nn.
     pub unknown: Vec<String>,

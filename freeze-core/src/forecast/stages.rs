@@ -63,13 +63,11 @@ pub fn stages<M: Staged>(
             let device = flow.tensors().first().map_or(Device::Cpu, |t| t.device().clone());
             device.synchronize()?;
             let start = Instant::now();
-            let inputs = inside.tensors();
             let (ran, held) = held(|| view.run(stage, inside, context));
             flow = ran?;
             device.synchronize()?;
             let (forward, path) = (start.elapsed(), stage.to_string());
-            let (output_bytes, kept_bytes) =
-                (bytes(&flow.tensors()), kept(&inputs, &flow.tensors(), &held));
+            let (output_bytes, kept_bytes) = (bytes(&flow.tensors()), kept(&flow.tensors(), &held));
             costs.push(StageCost { path, forward, output_bytes, kept_bytes });
         }
         Ok(costs)

@@ -68,7 +68,7 @@ pub(crate) struct Call {
     pub(crate) flops: Flops,
     /// Bytes that the forward reads and writes.
     pub(crate) moved: usize,
-    /// Bytes of the result, which stays alive for the backward.
+    /// Bytes of the result.
     pub(crate) output: usize,
     /// When it was called.
     pub(crate) started: Instant,

@@ -65,7 +65,7 @@ impl<M: Freezable> Training<M> {
         let Stepped { update, look, observed } = stepped?;
         if let Some(loss) = weighed {
             self.weighed = true;
-            self.tell_plan(Some(kept(&[], from_ref(loss), &held)));
+            self.tell_plan(Some(kept(from_ref(loss), &held)));
         }
         match update {
             None => {}

@@ -31,15 +31,14 @@ pub(crate) fn held<R>(run: impl FnOnce() -> R) -> (R, Held) {
     (result, held)
 }
 
-/// The bytes of what the graph holds between variables, `inputs` and outputs; of a stand-in those of what its backward
-/// reads.
-pub(crate) fn kept(inputs: &[Tensor], outputs: &[Tensor], held: &Held) -> usize {
-    let (mut all, mut others) = (HashMap::<StorageId, usize>::new(), HashSet::new());
-    others.extend(inputs.iter().map(StorageId::of));
+/// The bytes of what the graph of the outputs holds, they among it and variables not; of a stand-in those of what its
+/// backward reads.
+pub(crate) fn kept(outputs: &[Tensor], held: &Held) -> usize {
+    let (mut all, mut variables) = (HashMap::<StorageId, usize>::new(), HashSet::new());
     for node in outputs.iter().flat_map(Tensor::sorted_nodes) {
         let own = (StorageId::of(node), bytes_of(node));
         if node.is_variable() {
-            others.insert(own.0);
+            variables.insert(own.0);
             continue;
         }
         for &(storage, bytes) in held.get(&node.id()).map_or(from_ref(&own), Vec::as_slice) {
@@ -47,7 +46,7 @@ pub(crate) fn kept(inputs: &[Tensor], outputs: &[Tensor], held: &Held) -> usize 
             *most = bytes.max(*most);
         }
     }
-    let own = all.into_iter().filter(|(storage, _)| !others.contains(storage));
+    let own = all.into_iter().filter(|(storage, _)| !variables.contains(storage));
     own.map(|(_, bytes)| bytes).sum()
 }
 

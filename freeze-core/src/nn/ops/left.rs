@@ -25,7 +25,7 @@ impl Left {
     }
 
     /// The tensor, or one like it for who reads none of its elements: on the CPU these are no numbers, elsewhere a
-    /// gradient's first.
+    /// gradient's first, if it has one.
     pub(super) fn tensor(&self, grad: &Tensor) -> Result<Tensor> {
         let (shape, dtype) = match self {
             Self::Whole(tensor) => return Ok(tensor.clone()),

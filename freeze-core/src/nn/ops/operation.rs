@@ -34,8 +34,8 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
     }
 
     /// What the backward reads of operands and result if these gradients are wanted, by default all. What no
-    /// backward reads is not held; its tensor has the shape and the type, and no elements that mean anything. Asked
-    /// after the forward.
+    /// backward reads is not held, unless candle holds it, as a variable; its tensor has the shape, type and device, no
+    /// elements that mean anything and no strides. Asked after the forward.
     fn reads(&self, _wanted: [bool; N]) -> Reads<N> {
         Reads { operands: [true; N], result: true }
     }
