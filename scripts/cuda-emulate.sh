@@ -6,7 +6,7 @@
 #   scripts/cuda-emulate.sh COMMAND [ARG...] a command with the emulated driver, such as
 #                                            cargo test --features cudnn,nccl --test cuda attention
 #
-# It needs Rust and g++ for x86-64, and neither card nor toolkit nor network. What it is made of is in
+# It needs Rust and g++ for x86-64, and neither card nor toolkit. What it is made of is in
 # scripts/cuda-emulator. The emulated driver heeds:
 #   EMULATED_CARDS=2          how many cards there are
 #   EMULATED_MEMORY_MB=4096   the memory of each
@@ -28,6 +28,7 @@ cargo fetch --locked -q --manifest-path "$root/Cargo.toml"
 export NVCC="$CUDA_HOME/bin/nvcc" PATH="$CUDA_HOME/bin:$PATH" EMULATED_KERNELS="$CARGO_TARGET_DIR/kernels"
 export LD_LIBRARY_PATH="$CUDA_HOME/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 [ $# -eq 0 ] || exec "$@"
+"$CUDA_EMULATOR/check.sh" "$CUDA_HOME"
 cd "$root"
 for order in forward backward; do
     EMULATED_ORDER=$order cargo test --features cudnn,nccl --test cuda -- --test-threads=1
