@@ -11,6 +11,10 @@ use crate::programs::built;
 #[cfg(feature = "mpi")]
 fn ranks(example: &str, size: usize, args: &[&str]) -> Option<Output> {
     use std::process::Command;
+    use std::sync::{Mutex, PoisonError};
+    // Two of Open MPI's that begin at once fail, where both make the folder of all.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let Ok(version) = Command::new("mpirun").arg("--version").output() else {
         eprintln!("skipped: no mpirun; scripts/install-mpi.sh installs one");
         return None;

@@ -18,7 +18,7 @@ use freeze_core::{LayerFreezing, Result, Training};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::processes::mpirun;
+use crate::processes::{mpirun, turn};
 
 const VAR: &str = "FREEZE_KILL_FOLDER";
 const RANKS: usize = 2;
@@ -77,6 +77,7 @@ fn trains_as_a_rank() -> Result<()> {
 #[test]
 fn a_run_whose_ranks_are_killed_ends_as_one_whose_are_not() {
     let Some(words) = mpirun(RANKS, "kill::trains_as_a_rank") else { return };
+    let _turn = turn();
     let dir = tempfile::tempdir().expect("a folder");
     let [quiet, killed] = ["quiet", "killed"].map(|name| dir.path().join(name));
     end(launch(&quiet, &words), &quiet);

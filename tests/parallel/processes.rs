@@ -2,7 +2,7 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{Command, exit};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use freeze_core::parallel::Mpi;
 
@@ -26,12 +26,19 @@ pub fn be_one(case: Case) {
 /// Starts a test again as `size` processes; says that it is skipped where there is no `mpirun`.
 pub fn start(size: usize, name: &str) {
     let Some(words) = mpirun(size, name) else { return };
+    let _turn = turn();
     let mut command = Command::new(&words[0]);
     let output = command.args(&words[1..]).env(VAR, "1").output().expect("mpirun");
     let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
     assert!(output.status.success(), "{size} processes, {}:\n{out}\n{err}", output.status);
     let passed = out.matches("1 passed").count();
     assert_eq!(passed, size, "ranks that ran the case:\n{out}\n{err}");
+}
+
+/// Held by whoever has started `mpirun`: two of Open MPI's that begin at once fail, where both make the folder of all.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The command that runs a test as `size` processes, for 10 minutes at most. Open MPI must be told that there may be
