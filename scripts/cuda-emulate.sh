@@ -25,7 +25,7 @@ mkdir -p "$CARGO_TARGET_DIR"
 export CUDA_HOME="$CARGO_TARGET_DIR/toolkit" CUDA_EMULATOR="$root/scripts/cuda-emulator" CUDA_COMPUTE_CAP=90
 cargo fetch --locked -q --manifest-path "$root/Cargo.toml"
 "$CUDA_EMULATOR/make.sh" "$CUDA_HOME"
-export NVCC="$CUDA_HOME/bin/nvcc" PATH="$CUDA_HOME/bin:$PATH" EMULATED_KERNELS="$CARGO_TARGET_DIR/kernels"
+export NVCC="$root/scripts/cuda-nvcc.sh" PATH="$CUDA_HOME/bin:$PATH" EMULATED_KERNELS="$CARGO_TARGET_DIR/kernels"
 export LD_LIBRARY_PATH="$CUDA_HOME/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 [ $# -eq 0 ] || exec "$@"
 "$CUDA_EMULATOR/check.sh" "$CUDA_HOME"

@@ -1,5 +1,9 @@
 //! The example of several ranks as a program: over threads, and with the feature `mpi` over processes, as others are then.
 
+#[cfg(feature = "mpi")]
+#[path = "../parallel/mpirun.rs"]
+mod mpirun;
+
 use std::path::Path;
 use std::process::Output;
 
@@ -10,21 +14,10 @@ use crate::programs::built;
 /// What so many ranks of an example print; `None` where there is no MPI to start them.
 #[cfg(feature = "mpi")]
 fn ranks(example: &str, size: usize, args: &[&str]) -> Option<Output> {
-    use std::process::Command;
-    use std::sync::{Mutex, PoisonError};
-    // Two of Open MPI's that begin at once fail, where both make the folder of all.
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let Ok(version) = Command::new("mpirun").arg("--version").output() else {
-        eprintln!("skipped: no mpirun; scripts/install-mpi.sh installs one");
-        return None;
-    };
-    let mut command = Command::new("mpirun");
-    if String::from_utf8_lossy(&version.stdout).contains("Open MPI") {
-        command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);
-        command.args(["--timeout", "600"]);
-    }
-    command.args(["-np", &size.to_string()]).arg(built(example)).args(args);
+    let words = mpirun::launcher(size)?;
+    let _turn = mpirun::turn();
+    let mut command = std::process::Command::new(&words[0]);
+    command.args(&words[1..]).arg(built(example)).args(args);
     Some(command.output().expect("mpirun"))
 }
 

@@ -18,7 +18,8 @@ use freeze_core::{LayerFreezing, Result, Training};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::processes::{mpirun, turn};
+use crate::mpirun::turn;
+use crate::processes::mpirun;
 
 const VAR: &str = "FREEZE_KILL_FOLDER";
 const RANKS: usize = 2;

@@ -12,6 +12,8 @@ mod late;
 mod launch;
 mod laws;
 mod leads;
+#[cfg(feature = "mpi")]
+mod mpirun;
 mod net;
 mod odd;
 #[cfg(feature = "mpi")]

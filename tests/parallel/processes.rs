@@ -2,10 +2,11 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{Command, exit};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use freeze_core::parallel::Mpi;
 
+use crate::mpirun::{launcher, turn};
 use crate::ranks::{Case, Rank};
 
 const VAR: &str = "FREEZE_RANK";
@@ -35,27 +36,11 @@ pub fn start(size: usize, name: &str) {
     assert_eq!(passed, size, "ranks that ran the case:\n{out}\n{err}");
 }
 
-/// Held by whoever has started `mpirun`: two of Open MPI's that begin at once fail, where both make the folder of all.
-pub fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The command that runs a test as `size` processes, for 10 minutes at most. Open MPI must be told that there may be
-/// more ranks than cores, and that root knows what it does.
+/// The command that runs a test as `size` processes.
 pub fn mpirun(size: usize, name: &str) -> Option<Vec<String>> {
-    let Ok(version) = Command::new("mpirun").arg("--version").output() else {
-        eprintln!("skipped: no mpirun; scripts/install-mpi.sh installs one");
-        return None;
-    };
-    let mut words = vec!["mpirun"];
-    if String::from_utf8_lossy(&version.stdout).contains("Open MPI") {
-        words.extend(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);
-        words.extend(["--timeout", "600"]);
-    }
-    let (exe, size) = (std::env::current_exe().expect("the test binary"), size.to_string());
-    words.extend(["-np", &size]);
-    words.extend(exe.as_os_str().to_str());
-    words.extend(["--exact", name, "--include-ignored", "--nocapture"]);
-    Some(words.into_iter().map(str::to_string).collect())
+    let mut words = launcher(size)?;
+    let exe = std::env::current_exe().expect("the test binary");
+    words.extend(exe.to_str().map(str::to_string));
+    words.extend(["--exact", name, "--include-ignored", "--nocapture"].map(str::to_string));
+    Some(words)
 }

@@ -10,10 +10,6 @@ pub(crate) struct Piece {
     /// Counted over all batches.
     pub(crate) heads: Range<usize>,
     pub(crate) queries: Range<usize>,
-    /// So many neighbouring heads share a key head within the piece.
-    pub(crate) members: usize,
-    /// Whether no piece before it has the same key heads.
-    pub(crate) first: bool,
 }
 
 impl Piece {
@@ -28,9 +24,7 @@ impl Piece {
         if group * of_head <= scores {
             let by = (scores / (group * of_head).max(1)).saturating_mul(group).min(all);
             let pieces = ranges(all, by.max(1));
-            return pieces
-                .map(|heads| Self { heads, queries: 0..queries, members: group, first: true })
-                .collect();
+            return pieces.map(|heads| Self { heads, queries: 0..queries }).collect();
         }
         let rows = match (scores / keys.max(1)).min(queries) {
             // So that each piece begins at an address that cards like.
@@ -38,12 +32,20 @@ impl Piece {
             few => few.max(1),
         };
         ranges(all, 1)
-            .flat_map(|heads| ranges(queries, rows).map(move |queries| (heads.clone(), queries)))
-            .map(|(heads, queries)| {
-                let first = heads.start % group == 0 && queries.start == 0;
-                Self { heads, queries, members: 1, first }
+            .flat_map(|heads| {
+                ranges(queries, rows).map(move |queries| Self { heads: heads.clone(), queries })
             })
             .collect()
+    }
+
+    /// How many neighbouring heads share a key head within the piece: all that do, or one alone.
+    pub(crate) fn members(&self, sizes: &Sizes) -> usize {
+        if self.heads.len() == 1 { 1 } else { sizes.group() }
+    }
+
+    /// Whether no piece before it has the same key heads.
+    pub(crate) fn is_first(&self, sizes: &Sizes) -> bool {
+        self.heads.start.is_multiple_of(sizes.group()) && self.queries.start == 0
     }
 
     /// Its first row of all `batch * heads * queries`; the others follow.
@@ -84,11 +86,13 @@ mod tests {
                             row += piece.rows();
                             let whole = piece.queries == (0..sizes.queries);
                             assert!(whole || piece.heads.len() == 1);
-                            assert!(piece.members == 1 || piece.members == sizes.group() && whole);
-                            assert_eq!(piece.heads.len() % piece.members, 0);
+                            let members = piece.members(&sizes);
+                            assert!(members == 1 || members == sizes.group() && whole);
+                            assert_eq!(piece.heads.len() % members, 0);
                             let keys = piece.heads.clone().map(|head| head / sizes.group());
-                            for key_head in keys.step_by(piece.members) {
-                                assert_eq!(piece.first, !begun.contains(&key_head), "{pieces:?}");
+                            for key_head in keys.step_by(members) {
+                                let first = !begun.contains(&key_head);
+                                assert_eq!(piece.is_first(&sizes), first, "{pieces:?}");
                                 begun.push(key_head);
                             }
                         }

@@ -61,7 +61,7 @@ impl Places {
             bail!("room for {} scores, expected {}", scores.len, count * apart)
         }
         let mut args =
-            [piece.heads.start, count, sizes.heads, piece.members].map(Arg::Size).to_vec();
+            [piece.heads.start, count, sizes.heads, piece.members(sizes)].map(Arg::Size).to_vec();
         for (array, lie) in from.iter().zip(lies) {
             args.push(Arg::Maybe(array.as_ref()));
             args.extend(lie.map(Arg::Size));

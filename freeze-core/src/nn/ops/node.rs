@@ -51,12 +51,10 @@ fn apply<const N: usize>(
     let computed = compute(&*op, operands)?;
     let (reads, found) = (op.reads(operands.map(Tensor::track_op)), operands.map(links::of));
     let (inbox, result) = (Arc::<Inbox>::default(), Arc::<OnceLock<Left>>::default());
-    let links: [Option<(Left, Arc<Inbox>)>; N] = std::array::from_fn(|place| {
+    let links = std::array::from_fn(|place| {
         let link = found[place].as_ref()?;
         Some((Left::of(operands[place], reads.operands[place]), link.inbox.clone()))
     });
-    let held = links.iter().flatten().filter_map(|(left, _)| left.whole().cloned());
-    let mut held: Vec<Tensor> = held.collect();
     let links = Links { operands: links, result: result.clone(), inbox: inbox.clone() };
     let nodes = std::array::from_fn(|place| match &found[place] {
         Some(link) => &link.stand_in,
@@ -74,8 +72,8 @@ fn apply<const N: usize>(
     // Both are set here alone.
     let _ = result.set(Left::of(&y, reads.result));
     let _ = id.set(y.id());
-    held.extend(reads.result.then(|| y.detach()));
-    held::note(&stand_in, held.iter());
+    let read = (0..N).filter(|&place| reads.operands[place] && found[place].is_some());
+    held::note(&stand_in, read.map(|place| operands[place]).chain(reads.result.then_some(&y)));
     links::insert(y.id(), Link { stand_in, inbox });
     Ok(y)
 }

@@ -31,8 +31,8 @@ pub struct PlanNow<'a> {
     /// The bytes of the variables that train, which are those of a step's gradients.
     pub gradient_bytes: Option<usize>,
     /// The bytes of the results that the graph of the batch's loss holds until its backward. What needs no gradient,
-    /// such as the batch itself, and what an operation keeps beside operands and result are not counted. `None` where no batch
-    /// has been computed under the plan yet.
+    /// such as the batch itself, and what an operation keeps beside operands and result are not counted. `None` where no
+    /// batch has been computed under the plan yet.
     pub activation_bytes: Option<usize>,
 }
 

@@ -41,7 +41,7 @@ pub(in super::super) fn gradients(
             heads(op, place, (made, layout)).map(Some)
         });
         let to = [dq?, dk?, dv?];
-        let room = [run.room(dtype)?, run.room(dtype)?];
+        let room = [run.room()?, run.room()?];
         for piece in &run.pieces {
             run.back(piece, given, to, &room)?;
         }
@@ -57,9 +57,10 @@ pub(in super::super) fn gradients(
 impl Run<'_> {
     /// The type in which gradients of keys and values are added up, where a key head has more than one part of them.
     fn dtype_of_sums(&self) -> DType {
-        let parts = self.pieces.iter().any(|piece| piece.members > 1 || !piece.first);
+        let sizes = &self.op.sizes;
+        let parts = |piece: &Piece| piece.members(sizes) > 1 || !piece.is_first(sizes);
         match self.dtype {
-            DType::F16 | DType::BF16 if parts => DType::F32,
+            DType::F16 | DType::BF16 if self.pieces.iter().any(parts) => DType::F32,
             dtype => dtype,
         }
     }
@@ -117,14 +118,16 @@ impl Run<'_> {
     fn of_keys(
         &self,
         piece: &Piece,
-        sizes: [usize; 3],
+        of: [usize; 3],
         [a, b]: [Matrices<'_>; 2],
         to: Matrices<'_>,
     ) -> Result<()> {
-        for member in 0..piece.members {
-            let (part, adds) = ((member, piece.members), member > 0 || !piece.first);
+        let sizes = &self.op.sizes;
+        let (members, is_first) = (piece.members(sizes), piece.is_first(sizes));
+        for member in 0..members {
+            let (part, adds) = ((member, members), member > 0 || !is_first);
             let (a, b, to) = (a.part(part)?, b.part(part)?, to.part(part)?);
-            products(self.device, sizes, 1.0, [a, b], (to, adds))?;
+            products(self.device, of, 1.0, [a, b], (to, adds))?;
         }
         Ok(())
     }

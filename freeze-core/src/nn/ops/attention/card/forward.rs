@@ -22,7 +22,7 @@ pub(in super::super) fn forward(
     let made = empty(device, sizes.batch * sizes.result().iter().product::<usize>(), dtype)?;
     let y = result(op, Array::whole(&made)?);
     Run::of(op, device, dtype, |run| {
-        let room = run.room(dtype)?;
+        let room = run.room()?;
         for piece in &run.pieces {
             let scores = run.scores(piece, &room)?;
             let arrays = [Some(q), Some(k), Some(v), Some(y)];

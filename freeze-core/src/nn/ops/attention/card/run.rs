@@ -61,12 +61,12 @@ impl<'a> Run<'a> {
     }
 
     /// Room for the scores of any piece.
-    pub(super) fn room(&self, dtype: DType) -> Result<CudaStorage> {
+    pub(super) fn room(&self) -> Result<CudaStorage> {
         let most = self.pieces.iter().map(Piece::rows).max().unwrap_or(0) * self.op.sizes.keys;
         match self.op.sizes.inner {
             // Sums of nothing, all in one piece.
-            0 => self.device.zeros_impl(&Shape::from(most), dtype),
-            _ => empty(self.device, most, dtype),
+            0 => self.device.zeros_impl(&Shape::from(most), self.dtype),
+            _ => empty(self.device, most, self.dtype),
         }
     }
 
