@@ -78,8 +78,10 @@ fn what_no_backward_reads_is_given_back() -> freeze_core::Result<()> {
             let found = [&leaf, &other].into_iter().filter_map(|var| grads.get(var));
             Ok(found.map(|grad| grad.flatten_all()?.to_vec1()).collect::<Result<_>>()?)
         };
+        let ours = || ops::affine(&leaf.reshape(shape.as_slice())?, 0.5, 0.0);
         // Of a tensor that candle holds, all of it.
-        let expected = gradients(&op(&(leaf.reshape(shape.clone())? * 0.5)?, &given)?)?;
+        let candles = (leaf.reshape(shape.as_slice())? * 0.5)?;
+        let expected = gradients(&op(&candles, &given)?)?;
         assert_eq!(expected.len(), 1 + usize::from(trained), "{name}");
 
         let given_back = |tensor: Tensor| {
@@ -87,7 +89,7 @@ fn what_no_backward_reads_is_given_back() -> freeze_core::Result<()> {
             drop(tensor);
             before.saturating_sub(ALLOCATOR.allocated())
         };
-        let x = ops::affine(&leaf.reshape(shape)?, 0.5, 0.0)?;
+        let x = ours()?;
         let y = op(&x, &given)?;
         let bytes = given_back(x);
         assert!(near(bytes, if operand { 0 } else { BYTES }), "{name}: {bytes} of the operand");
@@ -97,12 +99,38 @@ fn what_no_backward_reads_is_given_back() -> freeze_core::Result<()> {
         }
         assert_eq!(found.len(), expected.len(), "{name}");
 
-        let y =
-            op(&ops::affine(&leaf.reshape([leading, &[SIDE, SIDE]].concat())?, 0.5, 0.0)?, &given)?;
+        let y = op(&ours()?, &given)?;
         let (own, next) = (y.elem_count() * 4, ops::affine(&y, 2.0, 0.0)?);
         let bytes = given_back(y);
         assert!(near(bytes, if result { 0 } else { own }), "{name}: {bytes} of the result");
         drop(next);
+    }
+    Ok(())
+}
+
+/// What is left of a graph is enough for a second backward, and for one on another thread.
+#[test]
+fn a_graph_is_gone_through_again_and_elsewhere() -> freeze_core::Result<()> {
+    let leaf = Var::randn(0f32, 1., (8, 8), &Device::Cpu)?;
+    for (name, leading, op, trained, _) in OPS {
+        if name.starts_with("cross_entropy") {
+            continue; // its labels are for more rows
+        }
+        let other = Var::randn(0f32, 1., (8, 8), &Device::Cpu)?;
+        let given = if trained { other.as_tensor().clone() } else { other.as_detached_tensor() };
+        let x = ops::affine(&leaf.reshape([leading, &[8, 8]].concat())?, 0.5, 0.0)?;
+        let y = ops::mul(&op(&x, &given)?, &op(&x, &given)?)?.sum_all()?;
+        drop(x);
+        let go_back = |y: &Tensor| -> freeze_core::Result<Vec<f32>> {
+            let grads = backward(y)?;
+            let grad = grads.get(&leaf).expect("a gradient");
+            Ok(grad.flatten_all()?.to_vec1()?)
+        };
+        let first = go_back(&y)?;
+        assert!(first.iter().all(|x| x.is_finite()), "{name}");
+        assert_eq!(go_back(&y)?, first, "{name}: twice");
+        let elsewhere = std::thread::scope(|scope| scope.spawn(|| go_back(&y)).join());
+        assert_eq!(elsewhere.expect("no panic")?, first, "{name}: on another thread");
     }
     Ok(())
 }
