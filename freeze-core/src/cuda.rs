@@ -14,8 +14,11 @@ use crate::kernel::cuda::memory::{self, KEPT, PEAK, RESERVED, USED};
 ///   host waits for the card, and maps it anew for the tensors after that. Other processes do not get what is kept;
 ///   `nvidia-smi` counts it as used. This holds for all of the process on that card.
 /// - Tensors of this device get no events, of which candle otherwise makes two for each. They order the use of a
-///   tensor on several streams; candle itself uses one for each device, so only code that makes streams of its own
-///   by cudarc needs them, and must not call this.
+///   tensor on several streams; candle itself uses one for each device and thread, so only code that makes streams of
+///   its own by cudarc needs them, and must not call this.
+///
+/// With or without this, one thread's work on a card does not wait for another's: call `device.synchronize()` before a
+/// tensor is handed to another thread.
 ///
 /// # Errors
 ///

@@ -82,7 +82,6 @@ int cuDevicePrimaryCtxRelease_v2(int) { return OK; }
 int cuCtxSetCurrent(Context *context) { return current = context, OK; }
 int cuCtxGetCurrent(Context **context) { return *context = current, OK; }
 int cuCtxGetDevice(int *device) { return *device = current_card(), OK; }
-int cuCtxSynchronize(void) { return OK; }
 
 int cuGetErrorName(int error, const char **name) {
     switch (error) {
@@ -139,6 +138,7 @@ int cuLaunchKernel(Function *function, unsigned bx, unsigned by, unsigned bz, un
         memcpy(&word, &launch->packed[k], 8);
         int card = owner(word, 1);
         if (card >= 0 && card != function->card) fail("`%s` is given memory of another card", function->name.c_str());
+        note_use(word, next_of(stream));
     }
     return submit(stream, {KERNEL, [launch] { run(*launch); }});
 }

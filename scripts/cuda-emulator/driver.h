@@ -80,6 +80,16 @@ struct Node {
 };
 struct Stream;
 int card_of(Stream *stream);
+// A piece of work, by its stream and its turn there.
+struct Mark {
+    uint64_t stream = 0, turn = 0;
+};
+Mark next_of(Stream *stream);
+// Whether the host has waited for it.
+bool is_past(Mark mark);
+// The latest work that was given this memory.
+void note_use(uint64_t address, Mark by);
+Mark last_use(uint64_t address);
 // Work that ends when other threads have done theirs: what comes behind it in a stream waits.
 struct Pending {
     bool done = false;

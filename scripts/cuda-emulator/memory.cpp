@@ -15,6 +15,7 @@ struct Piece {
     char *pages;
     size_t mapped, bytes;
     int card;
+    Mark last;
 };
 std::map<uint64_t, Piece> pieces;
 const size_t PAGE = 4096;
@@ -58,7 +59,7 @@ int allocate(int card, size_t bytes, uint64_t *address) {
     if (bytes <= MOST_FILLED && !idle()) memset(at, 0xff, bytes);
     memset(at + bytes, 0xff, padded - bytes);
     *address = (uint64_t)at;
-    pieces[*address] = {pages, whole + PAGE, bytes, card};
+    pieces[*address] = {pages, whole + PAGE, bytes, card, {}};
     pool.used += bytes;
     pool.most = std::max(pool.most, pool.used);
     pool.reserved = std::max(pool.reserved, pool.used);
@@ -71,6 +72,22 @@ int owner(uint64_t address, size_t bytes) {
     if (behind == pieces.begin()) return -1;
     const auto &[start, piece] = *--behind;
     return address + bytes <= start + piece.bytes ? piece.card : -1;
+}
+
+static Piece *piece_of(uint64_t address) {
+    if (owner(address, 1) < 0) return 0;
+    return &std::prev(pieces.upper_bound(address))->second;
+}
+
+void note_use(uint64_t address, Mark by) {
+    ALONE;
+    if (Piece *piece = piece_of(address)) piece->last = by;
+}
+
+Mark last_use(uint64_t address) {
+    ALONE;
+    Piece *piece = piece_of(address);
+    return piece ? piece->last : Mark{};
 }
 
 int give_back(uint64_t address) {

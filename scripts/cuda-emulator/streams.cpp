@@ -3,6 +3,8 @@
 #include <string.h>
 #include <time.h>
 
+#include <algorithm>
+
 #include "driver.h"
 
 struct Graph {
@@ -12,10 +14,20 @@ struct Graph {
         for (uint64_t address : frees) give_back(address);
     }
 };
+// Streams that were made, each with the work that it was given and that the host has waited for.
+struct Turns {
+    uint64_t given, waited_for;
+};
+static std::vector<Turns> turns;
+static uint64_t new_stream() {
+    ALONE;
+    return turns.push_back({0, 0}), turns.size() - 1;
+}
 struct Stream {
     int card;
     Graph *captured = 0;
     std::shared_ptr<Pending> pending;
+    uint64_t id = new_stream();
 };
 std::condition_variable_any something_happened;
 
@@ -23,17 +35,19 @@ namespace {
 struct Event {
     double at;
     std::shared_ptr<Pending> behind;
+    Mark last;
 };
 double now() {
     timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return time.tv_sec * 1e3 + time.tv_nsec * 1e-6;
 }
-// The streams that are there from the start have the handles 0 to 2.
+// The streams that are there from the start have the handles 0 to 2, the last of which each thread has its own of.
 Stream &of(Stream *stream) {
     static Stream defaults[16];
+    static thread_local Stream of_threads[16];
     if ((uint64_t)stream > 2) return *stream;
-    Stream &own = defaults[current_card()];
+    Stream &own = ((uint64_t)stream == 2 ? of_threads : defaults)[current_card()];
     own.card = current_card();
     return own;
 }
@@ -50,10 +64,26 @@ static void wait_for(const std::shared_ptr<Pending> &pending) {
     something_happened.wait(alone, [&] { return past(pending); });
 }
 
+Mark next_of(Stream *stream) {
+    ALONE;
+    return {of(stream).id, turns[of(stream).id].given + 1};
+}
+
+bool is_past(Mark mark) {
+    ALONE;
+    return turns[mark.stream].waited_for >= mark.turn;
+}
+
+static void waited_for(Mark mark) {
+    ALONE;
+    turns[mark.stream].waited_for = std::max(turns[mark.stream].waited_for, mark.turn);
+}
+
 // Nothing that waits for it may hold the lock.
 int submit(Stream *stream, Node node) {
     wait_for(of(stream).pending);
     ALONE;
+    turns[of(stream).id].given++;
     if (of(stream).captured) of(stream).captured->nodes.push_back(std::move(node));
     else if (node.kind != KERNEL || !idle()) node.work();
     return OK;
@@ -63,6 +93,8 @@ int copy(Stream *stream, void *to, const void *from, size_t bytes, bool from_hos
     if (bytes == 0) return OK;
     if (!to_host && owner((uint64_t)to, bytes) < 0) return refused("a copy to what is no memory of a card");
     if (!from_host && owner((uint64_t)from, bytes) < 0) return refused("a copy of what is no memory of a card");
+    note_use((uint64_t)to, next_of(stream));
+    note_use((uint64_t)from, next_of(stream));
     return submit(stream, {COPY, [=] { memmove(to, from, bytes); }, from_host, to_host});
 }
 
@@ -71,18 +103,35 @@ int cuStreamCreate(Stream **stream, unsigned) { return *stream = new Stream{curr
 int cuStreamCreateWithPriority(Stream **stream, unsigned, int) { return cuStreamCreate(stream, 0); }
 int cuCtxGetStreamPriorityRange(int *least, int *greatest) { return *least = *greatest = 0, OK; }
 int cuStreamDestroy_v2(Stream *stream) { return delete stream, OK; }
-int cuStreamSynchronize(Stream *stream) { return of(stream).captured ? CAPTURE_UNSUPPORTED : (wait_for(of(stream).pending), OK); }
+int cuStreamSynchronize(Stream *stream) {
+    if (of(stream).captured) return CAPTURE_UNSUPPORTED;
+    wait_for(of(stream).pending);
+    ALONE;
+    return waited_for({of(stream).id, turns[of(stream).id].given}), OK;
+}
+int cuCtxSynchronize(void) {
+    ALONE;
+    for (Turns &stream : turns) stream.waited_for = stream.given;
+    return OK;
+}
 int cuStreamQuery(Stream *stream) { return past(of(stream).pending) ? OK : NOT_READY; }
 int cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
     if (!past(event->behind)) wait_behind(stream, event->behind);
     return OK;
 }
 
-int cuEventCreate(Event **event, unsigned) { return *event = new Event{now(), {}}, OK; }
+int cuEventCreate(Event **event, unsigned) { return *event = new Event{now(), {}, {}}, OK; }
 int cuEventDestroy_v2(Event *event) { return delete event, OK; }
-int cuEventRecord(Event *event, Stream *stream) { return event->at = now(), event->behind = of(stream).pending, OK; }
-int cuEventSynchronize(Event *event) { return wait_for(event->behind), OK; }
-int cuEventQuery(Event *event) { return past(event->behind) ? OK : NOT_READY; }
+int cuEventRecord(Event *event, Stream *stream) {
+    ALONE;
+    event->at = now(), event->behind = of(stream).pending;
+    return event->last = {of(stream).id, turns[of(stream).id].given}, OK;
+}
+int cuEventSynchronize(Event *event) { return wait_for(event->behind), waited_for(event->last), OK; }
+int cuEventQuery(Event *event) {
+    if (!past(event->behind)) return NOT_READY;
+    return waited_for(event->last), OK;
+}
 int cuEventElapsedTime_v2(float *ms, Event *start, Event *end) { return *ms = end->at - start->at, OK; }
 
 int cuStreamBeginCapture_v2(Stream *stream, int) { return of(stream).captured = new Graph, OK; }

@@ -39,8 +39,9 @@ pub(crate) fn set(device: &CudaDevice, attribute: Attribute, mut value: u64) -> 
 
 /// Tensors made from now on have no events.
 pub(crate) fn leave_out_events(device: &CudaDevice) {
-    // SAFETY: all work of a device of candle's, and all of this crate's, goes to its one stream, in whose order memory
-    // is allocated, used and freed. Code with further streams is told to keep the events.
+    // SAFETY: all work of a device of candle's, and all of this crate's, goes to its one stream, which each thread has
+    // of its own, in whose order memory is allocated, used and freed. Between threads candle waits for no events as
+    // long as nobody makes a stream; who does, or hands tensors to other threads, is told what to do.
     #[allow(unsafe_code)]
     unsafe {
         device.disable_event_tracking();

@@ -56,6 +56,8 @@ impl Card {
 
     /// Replaces each number by its sum over the ranks.
     pub(super) fn add_up(&self, numbers: &Tensor) -> Result<()> {
+        // candle's stream is another one on each thread: here nothing is behind what made the numbers elsewhere.
+        self.comm.stream().context().synchronize().w()?;
         numbers.inplace_op1(&Sum(&self.comm))?;
         let (start, end) = (Instant::now(), self.comm.stream().record_event(None).w()?);
         while !end.try_is_complete().w()? {

@@ -34,9 +34,9 @@ use crate::error::Result;
 /// # Ok::<(), freeze_core::Error>(())
 /// ```
 ///
-/// Needs the feature `nccl`, CUDA as the feature `cuda` does, and NCCL 2.18 or later. Calls are made in the order of
-/// the card's work, so [`within_backward`](super::Parallel::within_backward) hides nothing there. It has not been run
-/// on cards yet.
+/// Needs the feature `nccl`, CUDA as the feature `cuda` does, and NCCL 2.18 or later. A call waits for all that the
+/// card has been asked for, so [`within_backward`](super::Parallel::within_backward) hides little there. It has not been
+/// run on cards yet, only on emulated ones.
 #[derive(Debug)]
 pub struct Nccl {
     ranks: Box<dyn Collective>,
