@@ -112,7 +112,7 @@ impl<S: Freezable + Module> Contestant<S> {
             let mut stages = self.net.stages.iter();
             let scores = stages.try_fold(task.input.clone(), |xs, stage| stage.forward(&xs))?;
             let scores = scores.flatten_to(scores.rank() - 2)?;
-            freeze_core::backward(&nn::cross_entropy(&scores, &task.targets, None)?).map(drop)
+            freeze_core::backward_once(&nn::cross_entropy(&scores, &task.targets, None)?).map(drop)
         };
         pass()?;
         card.synchronize()?;
@@ -144,7 +144,7 @@ impl<S: Freezable + Module> Contestant<S> {
             Adam::Ours(adam) => {
                 let loss = nn::cross_entropy(&scores, &task.targets, None)?;
                 after_part()?;
-                let grads = freeze_core::backward(&loss)?;
+                let grads = freeze_core::backward_once(&loss)?;
                 after_part()?;
                 adam.step(&grads)?;
             }

@@ -69,8 +69,8 @@ pub use model::{
     Mapper, Param, Part, Rebuilt, Role, Skipped, Stage, StageSummary, Staged, Stages, Summary,
     TensorParam, View, Visit, Whole,
 };
-pub use nn::backward;
 pub use nn::recompute::recompute;
+pub use nn::{backward, backward_once};
 pub use plan::{
     Change, Declared, FreezePlan, LeafState, Measured, Measures, Norms, OptimizerState,
     PlanOptimizer, PlannedVar, Prepared, Released, Tie,

@@ -1,10 +1,11 @@
 //! Of what a graph goes through, only what a backward reads stays in memory.
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
-use freeze_core::backward;
 use freeze_core::nn::{Dropout, cross_entropy, ops};
+use freeze_core::{backward, backward_once, recompute};
 
-use crate::{ALLOCATOR, near, turn};
+use crate::{ALLOCATOR, SMALL, near, room, turn};
 
 /// Elements along each of the last two dimensions.
 const SIDE: usize = 512;
@@ -131,6 +132,74 @@ fn a_graph_is_gone_through_again_and_elsewhere() -> freeze_core::Result<()> {
         assert_eq!(go_back(&y)?, first, "{name}: twice");
         let elsewhere = std::thread::scope(|scope| scope.spawn(|| go_back(&y)).join());
         assert_eq!(elsewhere.expect("no panic")?, first, "{name}: on another thread");
+    }
+    Ok(())
+}
+
+/// A backward that is not to be repeated leaves nothing of what the operations held.
+#[test]
+fn a_graph_is_released_by_its_last_backward() -> freeze_core::Result<()> {
+    let _turn = turn();
+    let leaf = Var::randn(0f32, 1., (SIDE, SIDE), &Device::Cpu)?;
+    for (name, leading, op, trained, [operand, _]) in OPS {
+        let other = Var::randn(0f32, 1., (SIDE, SIDE), &Device::Cpu)?;
+        let given = if trained { other.as_tensor().clone() } else { other.as_detached_tensor() };
+        let x = ops::affine(&leaf.reshape([leading, &[SIDE, SIDE]].concat())?, 0.5, 0.0)?;
+        let y = op(&x, &given)?;
+        drop(x);
+        let own = y.elem_count() * 4;
+        let loss = ops::mul(&y, &y)?.sum_all()?;
+        drop(y);
+        let freed = |back: fn(&Tensor) -> Result<GradStore>| -> Result<(Vec<f32>, usize)> {
+            let before = ALLOCATOR.allocated();
+            let found = back(&loss)?.get(&leaf).expect("a gradient").flatten_all()?.to_vec1()?;
+            Ok((found, (before + BYTES).saturating_sub(ALLOCATOR.allocated())))
+        };
+        let (expected, bytes) = freed(backward)?;
+        assert!(near(bytes, 0), "{name}: {bytes} freed by a backward");
+        let held = own + if operand { BYTES } else { 0 };
+        let (found, bytes) = freed(backward_once)?;
+        assert_eq!(found, expected, "{name}");
+        assert!(bytes + SMALL > held, "{name}: {bytes} freed of {held}");
+        for back in [backward, backward_once, Tensor::backward] {
+            let error = back(&loss).expect_err("a graph without what it held").to_string();
+            assert!(error.contains("has gone through this before"), "{name}: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// Gradients take the place of activations, also within a stage that runs again.
+#[test]
+fn at_the_peak_of_a_last_backward_there_are_activations_or_gradients() -> freeze_core::Result<()> {
+    const LAYERS: usize = 8;
+    let _turn = turn();
+    let var = |_| Ok(Var::randn(0f32, 0.04, (SIDE, SIDE), &Device::Cpu)?.into_inner());
+    let weights: Vec<Tensor> = (0..LAYERS).map(var).collect::<Result<_>>()?;
+    let xs = Tensor::randn(0f32, 1., (SIDE, SIDE), &Device::Cpu)?;
+    let stage = move |xs: Tensor| {
+        weights.iter().try_fold(xs, |xs, weight| ops::gelu(&ops::linear(&xs, weight, None)?))
+    };
+    let peak = |again: bool, back: fn(&Tensor) -> Result<GradStore>| {
+        room(|| {
+            let xs = xs.clone();
+            let ys = if again { recompute(xs, stage.clone())? } else { stage(xs)? };
+            back(&ys.sum_all()?)?;
+            Ok(())
+        })
+    };
+    // Each layer keeps the linear layer's input and that of the function, and a few more are on their way.
+    let (activations, gradients) = (2 * LAYERS * BYTES, LAYERS * BYTES);
+    let kept = peak(false, backward)?;
+    assert!(kept > activations + gradients - BYTES, "{kept} bytes");
+    for (again, back) in [
+        (false, backward_once as fn(&Tensor) -> _),
+        (true, backward_once),
+        (true, backward),
+        (true, Tensor::backward),
+    ] {
+        let bytes = peak(again, back)?;
+        assert!(bytes < activations + gradients / 2, "{bytes} of {kept}, run again: {again}");
     }
     Ok(())
 }

@@ -181,6 +181,7 @@ fn accumulated(failing: Option<usize>) -> Result<Vec<Vec<f64>>> {
             .optimizer(|vars| AdamW::with_names(vars, ParamsAdamW::default()))?
             .accumulate(2)?
             .length(1, 4)?
+            .retain_graph()
             .parallel(group);
         run.next_epoch()?;
         for batch in 0..4 {

@@ -410,7 +410,8 @@ fn an_error_before_anything_moved_leaves_the_run_whole() -> freeze_core::Result<
 fn a_loss_that_is_used_again_elsewhere_gives_the_same_bits() -> freeze_core::Result<()> {
     for (name, loss) in [("perceptron", perceptron as Loss), ("shared", shared)] {
         let course = |build: fn(Run) -> Run| -> freeze_core::Result<_> {
-            let mut run = build(adam_w(Training::new(net(DType::F32)?)?.length(1, 4)?)?);
+            let run = Training::new(net(DType::F32)?)?.length(1, 4)?.retain_graph();
+            let mut run = build(adam_w(run)?);
             run.next_epoch()?;
             for _ in 0..2 {
                 let value = loss(run.model())?;

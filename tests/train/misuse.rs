@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use candle_core::Tensor;
 use candle_nn::ParamsAdamW;
 use freeze_core::checkpoint::Manager;
+use freeze_core::nn::ops::mul;
 use freeze_core::optim::{AdamW, GradClip, PerParam};
 use freeze_core::{Error, LayerFreezing, Result, Training};
 use rand::SeedableRng;
@@ -112,6 +113,41 @@ fn a_loss_that_reaches_nothing_is_refused_wherever_it_stands_in_a_step() -> Resu
     let findings = run.epoch_end([])?.findings;
     assert!(findings.is_empty(), "what was refused is not looked at: {findings:?}");
     assert_same(&weights(&run), &weights(&whole), "after refusals");
+    Ok(())
+}
+
+#[test]
+fn a_graph_of_an_earlier_step_is_refused_wherever_it_stands() -> Result<()> {
+    type Mode = fn(Training<Net>) -> Result<Training<Net>>;
+    let modes: [(&str, Mode); 3] = [
+        ("plain", Ok),
+        ("accumulated", |run| run.accumulate(4)),
+        ("within the backward", |run| Ok(run.update_in_backward())),
+    ];
+    for (name, mode) in modes {
+        let (mut run, mut whole) = (mode(plain()?)?, mode(plain()?)?);
+        let epoch = run.next_epoch()?.expect("an epoch");
+        whole.next_epoch()?;
+        let mut state: Option<Tensor> = None;
+        for which in epoch.shuffled(SAMPLES, SIZE) {
+            if let Some(state) = &state {
+                let before = weights(&run);
+                let words = ["mul: a backward has gone through this before", "detach"];
+                refused(run.step(state), &words);
+                assert_same(&weights(&run), &before, name);
+            }
+            let weight = run.model().head.weight();
+            let next = mul(weight, weight)?.sum_all()?;
+            let start =
+                state.map_or(Ok(next.zeros_like()?), |state| Ok::<_, Error>(state.detach()))?;
+            run.step(&((loss(&run, &which)? + &next)? + &start)?)?;
+            let weight = whole.model().head.weight();
+            let own = mul(weight, weight)?.sum_all()?;
+            whole.step(&((loss(&whole, &which)? + own)? + start)?)?;
+            state = Some(next);
+        }
+        assert_same(&weights(&run), &weights(&whole), name);
+    }
     Ok(())
 }
 

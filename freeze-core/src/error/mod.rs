@@ -94,6 +94,15 @@ pub enum Error {
         /// The difference, and the remedy.
         why: String,
     },
+    /// A backward comes to an operation that released what it kept for it.
+    #[error(
+        "{op}: a backward has gone through this before and released it; compute the loss anew, and detach what it uses of \
+         earlier steps; or keep graphs, by `retain_graph` of a `Training` or `backward` instead of `backward_once`"
+    )]
+    Released {
+        /// The operation.
+        op: &'static str,
+    },
     /// The settings of a pretrained model cannot be used.
     #[error("{of}: {why}")]
     ModelConfig {

@@ -233,6 +233,8 @@ impl Operation<1> for Dropped {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::nn::ops::node::Operands;
 
@@ -241,7 +243,7 @@ mod tests {
         let x = candle_core::Var::randn(0f64, 1.0, (30, 7), &Device::Cpu)?;
         let drops = Drops::new(1, 5, 0.3);
         let op = Dropped { drops, mask: OnceLock::new() };
-        let kernel = [x.as_tensor()].apply(Box::new(op))?;
+        let kernel = [x.as_tensor()].apply(Arc::new(op))?;
         let composed = Mask::draw(drops, 210).compose(&x)?;
         let rows = |tensor: &Tensor| tensor.to_vec2::<f64>();
         assert_eq!(rows(&kernel)?, rows(&composed)?);

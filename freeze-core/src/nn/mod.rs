@@ -51,8 +51,8 @@ pub mod rms_norm;
 pub mod rnn;
 mod softmax;
 
-pub use backward::backward;
-pub(crate) use backward::{Buffers, backward_into, hand_over, survey};
+pub(crate) use backward::{Buffers, Graph, backward_into, hand_over, survey};
+pub use backward::{backward, backward_once};
 pub use batch_norm_layer::{BatchNorm, batch_norm};
 pub use candle_nn::batch_norm::BatchNormConfig;
 pub use candle_nn::layer_norm::LayerNormConfig;

@@ -7,6 +7,7 @@
 mod recorded;
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Result, Tensor, TensorId};
@@ -117,7 +118,7 @@ where
     O: Operation<N>,
     for<'t> [&'t Tensor; N]: Operands<N>,
 {
-    apply_in_order(operands, work, Box::new(op))
+    apply_in_order(operands, work, Arc::new(op))
 }
 
 /// As [`apply`], by an operation that reads views as they lie.
@@ -130,13 +131,13 @@ where
     O: Operation<N>,
     for<'t> [&'t Tensor; N]: Operands<N>,
 {
-    apply_any(operands, work, Box::new(op))
+    apply_any(operands, work, Arc::new(op))
 }
 
 fn apply_in_order<const N: usize>(
     operands: [&Tensor; N],
     work: Work,
-    op: Box<dyn AnyOperation<N>>,
+    op: Arc<dyn AnyOperation<N>>,
 ) -> Result<Tensor>
 where
     for<'t> [&'t Tensor; N]: Operands<N>,
@@ -149,7 +150,7 @@ where
 fn apply_any<const N: usize>(
     operands: [&Tensor; N],
     work: Work,
-    op: Box<dyn AnyOperation<N>>,
+    op: Arc<dyn AnyOperation<N>>,
 ) -> Result<Tensor>
 where
     for<'t> [&'t Tensor; N]: Operands<N>,
@@ -167,7 +168,7 @@ where
     let (inputs, weights) = operands.split_at(count);
     match detail() {
         Some(Detail::Costs(part)) => timed(inputs, weights, work, |call| {
-            operands.apply(Box::new(Recorded { op, call, part, inputs: count }))
+            operands.apply(Arc::new(Recorded { op, call, part, inputs: count }))
         }),
         detail => used(detail, inputs, weights, || operands.apply(op)),
     }

@@ -19,7 +19,7 @@ use crate::cache::{ActivationCache, CacheStats};
 use crate::checkpoint::{Manager, MetricHistory, Resumable};
 use crate::error::{Error, Result};
 use crate::model::{Freezable, Freezer};
-use crate::nn::Buffers;
+use crate::nn::{Buffers, Graph};
 use crate::optim::{GradAccumulator, GradClip, check_clip};
 use crate::plan::{PlannedVar, matching_params};
 use crate::policy::Policy;
@@ -52,6 +52,7 @@ impl<M: Freezable> Training<M> {
             rate: None,
             clip: GradClip::None,
             clip_within: false,
+            graph: Graph::Released,
             in_backward: None,
             graphs: Graphs::default(),
             sums,
@@ -187,6 +188,12 @@ impl<M: Freezable> Training<M> {
     /// Stops the run when a metric stops improving.
     pub fn stop_early(self, early: EarlyStop) -> Self {
         Self { early: Some(early), ..self }
+    }
+
+    /// Keeps the graph of each loss, as [`backward`](crate::backward()) does, so that a step can take a loss again, or
+    /// one that goes through what an earlier step computed. It takes memory for activations and gradients at a time.
+    pub fn retain_graph(self) -> Self {
+        Self { graph: Graph::Retained, ..self }
     }
 
     /// Sets what to do with losses and gradients that are infinite or NaN; an error by default.

@@ -95,9 +95,10 @@ impl<M: Freezable> Training<M> {
         let buffers = self.free_buffers();
         // The mean is over all losses; the parameters of each turn have one loss per batch.
         let scale = if accumulate > 1 { scale * turns as f64 } else { scale };
+        let graph = self.graph;
         let grads = timed(&mut self.spent.backward, || match scale {
-            1.0 => backward_into(loss, buffers.as_ref()),
-            scale => backward_into(&(loss * scale)?, buffers.as_ref()),
+            1.0 => backward_into(loss, graph, buffers.as_ref()),
+            scale => backward_into(&(loss * scale)?, graph, buffers.as_ref()),
         })?;
         let look = self.look_if_due(loss, &|id| grads.get_id(id).is_some())?;
         Ok((grads, look))

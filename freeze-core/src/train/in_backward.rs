@@ -107,7 +107,7 @@ impl<M: Freezable> Training<M> {
             Lent::new(&mut self.optimizers, clipping, &self.trained, &self.frozen, buffers.clone());
         let eager = lent.eager.clone();
         let receive = move |id, gradient| eager.borrow_mut().receive(id, gradient);
-        let rest = hand_over(loss, &ready, buffers.as_ref(), Box::new(receive));
+        let rest = hand_over(loss, self.graph, &ready, buffers.as_ref(), Box::new(receive));
         let done = lent.eager.borrow_mut().finish(rest);
         let (updated, took) = {
             let mut eager = lent.eager.borrow_mut();

@@ -19,11 +19,15 @@ impl<M: Freezable> Training<M> {
     /// Takes the loss of a batch: computes its gradients and, when enough batches are accumulated,
     /// clips and updates. Between updates the policy may freeze, and a checkpoint may be saved.
     ///
+    /// The graph of the loss is released, as by [`backward_once`](crate::backward_once), also where the step fails then:
+    /// compute the loss anew, and detach what a step computed from parameters and a later one uses, such as a recurrent
+    /// state. [`retain_graph`](Self::retain_graph) keeps it.
+    ///
     /// # Errors
     ///
     /// The loss is not a scalar, does not belong to a batch of the current epoch, is infinite or
-    /// NaN, or reaches no trained parameter, or the backward pass or the update fails: the step is
-    /// not counted then, and the gradients accumulated for a failed update are lost. If one of
+    /// NaN, or reaches no trained parameter, or the backward pass or the update fails, as where an
+    /// earlier step has released a part of the graph: the step is not counted then, and the gradients accumulated for a failed update are lost. If one of
     /// several optimizers refuses its settings, those before it have already updated. If the policy
     /// or saving fails, the update has been made and counted.
     pub fn step(&mut self, loss: &Tensor) -> Result<Step> {

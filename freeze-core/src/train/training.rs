@@ -21,7 +21,7 @@ use crate::cache::{ActivationCache, CacheStats};
 use crate::checkpoint::{Manager, MetricHistory};
 use crate::error::Result;
 use crate::model::{Freezable, Freezer, Whole};
-use crate::nn::Buffers;
+use crate::nn::{Buffers, Graph};
 use crate::optim::{GradAccumulator, GradClip};
 use crate::policy::{Elapsed, Policy};
 use crate::recompute::Recompute;
@@ -46,6 +46,8 @@ pub struct Training<M> {
     pub(super) rate: Option<Box<dyn Fn(f64) -> f64 + Send>>,
     pub(super) clip: GradClip,
     pub(super) clip_within: bool,
+    /// What becomes of the graph of a loss.
+    pub(super) graph: Graph,
     /// The state of a run that updates within the backward.
     pub(super) in_backward: Option<InBackward>,
     pub(super) graphs: Graphs,

@@ -1,13 +1,14 @@
 //! Backward passes that go through one stage within each other, or at the same time on several threads.
 
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Module, Result, Tensor, Var};
-use freeze_core::nn::{Dropout, ops::relu};
-use freeze_core::{backward, recompute};
+use freeze_core::nn::Dropout;
+use freeze_core::nn::ops::{mul, relu};
+use freeze_core::{backward, backward_once, recompute};
 
 use super::flows::{Grads, Rig, random, rig};
 use crate::support::flat;
@@ -17,10 +18,13 @@ fn each(vars: &[Var], grads: &GradStore) -> Grads {
     vars.iter().map(|var| grads.get(var).map(flat)).collect()
 }
 
+type Back = fn(&Tensor) -> Result<GradStore>;
+const BACKS: [Back; 3] = [backward, backward_once, Tensor::backward];
+
 /// The gradient from outside waits in the first stage, while the backward of the second goes through it.
 #[test]
 fn what_a_stage_captures_of_another_is_used_outside_too() -> Result<()> {
-    let found = |again: bool, back: fn(&Tensor) -> Result<GradStore>| -> Result<Grads> {
+    let found = |again: bool, back: Back| -> Result<Grads> {
         let Rig { front, layer, vars } = rig()?;
         let first = move |xs: Tensor| -> Result<(Tensor, Tensor)> {
             let hidden = front.forward(&xs)?;
@@ -34,8 +38,47 @@ fn what_a_stage_captures_of_another_is_used_outside_too() -> Result<()> {
         let loss = (ys.sqr()?.sum_all()? + (skip.sum_all()? * 3.0)?)?;
         Ok(each(&vars, &back(&loss)?))
     };
-    for back in [backward as fn(&Tensor) -> Result<GradStore>, Tensor::backward] {
+    for back in BACKS {
         assert_eq!(found(true, back)?, found(false, back)?);
+    }
+    Ok(())
+}
+
+/// Two stages come to the same graph by themselves, before or after the backward outside has gone through it, one of
+/// them from within a further stage.
+#[test]
+fn what_stages_capture_is_used_outside_before_and_after() -> Result<()> {
+    let found = |again: bool, [last, nested]: [bool; 2], back: Back| -> Result<Grads> {
+        let Rig { front, layer, vars } = rig()?;
+        let side = mul(&front.forward(&random(7, (3, 4), DType::F32))?, &vars[0].sum_all()?)?;
+        let layer = Arc::new(layer);
+        let stage = |xs: Tensor| -> Result<Tensor> {
+            let (layer, side) = (layer.clone(), relu(&side)?);
+            let run = move |xs: Tensor| mul(&layer.forward(&xs)?, &side);
+            match (again, nested) {
+                (false, _) => run(xs),
+                (true, false) => recompute(xs, run),
+                (true, true) => {
+                    let run = Arc::new(run);
+                    recompute(xs, move |xs: Tensor| {
+                        let run = run.clone();
+                        recompute(relu(&xs)?, move |xs| run(xs))
+                    })
+                }
+            }
+        };
+        let relu_if_nested = |xs: Tensor| if nested && !again { relu(&xs) } else { Ok(xs) };
+        let ys = stage(relu_if_nested(random(9, (3, 4), DType::F32))?)?;
+        let ys = stage(relu_if_nested(ys)?)?.sum_all()?;
+        let outside = mul(&side, &side)?.sum_all()?;
+        let loss = if last { (ys + outside)? } else { (outside + ys)? };
+        Ok(each(&vars, &back(&loss)?))
+    };
+    for settings in [[false, false], [true, false], [false, true], [true, true]] {
+        let expected = found(false, settings, backward)?;
+        for back in BACKS {
+            assert_eq!(found(true, settings, back)?, expected, "{settings:?}");
+        }
     }
     Ok(())
 }

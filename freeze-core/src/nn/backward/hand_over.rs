@@ -9,6 +9,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor, TensorId, bail};
 
 use super::buffers::Buffers;
+use super::pass::Graph;
 use super::sink::{Sink, with_sink};
 use super::sums::Sums;
 use crate::kernel::StorageId;
@@ -26,6 +27,7 @@ pub(crate) type Receive = Box<dyn FnMut(TensorId, Tensor) -> Result<()>>;
 /// gradient was passed on. See [`survey`](super::survey).
 pub(crate) fn hand_over(
     loss: &Tensor,
+    graph: Graph,
     ready: &HashSet<TensorId>,
     buffers: Option<&Buffers>,
     receive: Receive,
@@ -35,7 +37,7 @@ pub(crate) fn hand_over(
     let sums = buffers.map(Sums::within).unwrap_or_default();
     let (storages, gone) = Default::default();
     let sink = Rc::new(RefCell::new(HandOver { sums, storages, last, gone, receive }));
-    let mut grads = with_sink(sink.clone(), || loss.backward())?;
+    let mut grads = with_sink(sink.clone(), graph, || loss.backward())?;
     let sink = &mut *sink.borrow_mut();
     if sink.gone.values().any(|variable| grads.get_id(*variable).is_some()) {
         bail!("{TOO_EARLY}: an operation of candle's made another part of it")

@@ -17,6 +17,7 @@ use candle_core::{Result, Tensor};
 pub(crate) use buffers::Buffers;
 pub(crate) use hand_over::hand_over;
 pub(super) use part::backward_of_part;
+pub(crate) use pass::Graph;
 pub(super) use pass::Pass;
 use sink::with_sink;
 pub(super) use sink::{buffer, keeping};
@@ -48,21 +49,48 @@ pub(crate) use survey::survey;
 ///
 /// An operation's backward fails.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
-    run(loss, Sums::default())
+    backward_into(loss, Graph::Retained, None)
 }
 
-/// As [`backward`], with gradients in buffers, if there are some.
+/// [`backward`], which each operation leaves without the activations that it kept for it: at its end there are gradients
+/// in their place and not both. So PyTorch does by default (`retain_graph=False`).
+///
+/// What operations of candle's own keep stays until the loss is dropped.
+///
+/// ```
+/// use candle_core::{DType, Device::Cpu, Tensor, Var};
+/// use freeze_core::nn::ops::{affine, mul};
+///
+/// let weight = Var::ones(3, DType::F32, &Cpu)?;
+/// let hidden = affine(&weight, 2., 0.)?;
+/// let loss = mul(&hidden, &hidden)?.sum_all()?;
+/// let grads = freeze_core::backward_once(&loss)?;
+/// assert_eq!(grads.get(&weight).map(|grad| grad.to_vec1::<f32>()).transpose()?, Some(vec![8.; 3]));
+/// assert!(freeze_core::backward_once(&loss).is_err());
+/// # Ok::<(), candle_core::Error>(())
+/// ```
 ///
 /// # Errors
 ///
-/// As [`backward`].
-pub(crate) fn backward_into(loss: &Tensor, buffers: Option<&Buffers>) -> Result<GradStore> {
-    run(loss, buffers.map(Sums::within).unwrap_or_default())
+/// Those of [`backward`]. An operation was gone through by such a pass before: an earlier one of this loss, or of another
+/// that shares a part of its graph.
+pub fn backward_once(loss: &Tensor) -> Result<GradStore> {
+    backward_into(loss, Graph::Released, None)
 }
 
-fn run(loss: &Tensor, sums: Sums) -> Result<GradStore> {
+/// [`backward`] or [`backward_once`], with gradients in buffers, if there are some.
+///
+/// # Errors
+///
+/// Theirs.
+pub(crate) fn backward_into(
+    loss: &Tensor,
+    graph: Graph,
+    buffers: Option<&Buffers>,
+) -> Result<GradStore> {
+    let sums = buffers.map(Sums::within).unwrap_or_default();
     let sums = Rc::new(RefCell::new(sums));
-    let mut grads = with_sink(sums.clone(), || loss.backward())?;
+    let mut grads = with_sink(sums.clone(), graph, || loss.backward())?;
     sums.borrow_mut().add_to(&mut grads)?;
     Ok(grads)
 }

@@ -6,21 +6,22 @@ use std::rc::Rc;
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor};
 
+use super::pass::{Graph, Pass};
 use super::sink::{Sink, is_open, with_sink};
 use super::sums::Sums;
 
-/// The gradients of a part, computed in the same way as the enclosing backward. The node has to
-/// return those of all variables.
+/// The gradients of a part, computed in the same way as the enclosing backward; the part is released. The node has
+/// to return those of all variables.
 ///
 /// # Errors
 ///
 /// An operation's backward fails.
 pub(in crate::nn) fn backward_of_part(part: &Tensor) -> Result<GradStore> {
     if !is_open() {
-        return part.backward();
+        return Pass::begin(Graph::Released, || part.backward());
     }
     let sums = Rc::new(RefCell::new(Returned::default()));
-    let mut grads = with_sink(sums.clone(), || part.backward())?;
+    let mut grads = with_sink(sums.clone(), Graph::Released, || part.backward())?;
     sums.borrow_mut().0.add_to(&mut grads)?;
     Ok(grads)
 }

@@ -10,31 +10,46 @@ use std::thread::{self, ThreadId};
 pub(in crate::nn) struct Pass {
     thread: ThreadId,
     number: u64,
+    graph: Graph,
+}
+
+/// What becomes of the graph that a pass goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Graph {
+    /// It stays for further passes.
+    Retained,
+    /// Each operation gives back what it holds as soon as it has computed its gradients.
+    Released,
 }
 
 thread_local! {
-    /// The number of the innermost pass on this thread.
-    static NUMBER: Cell<u64> = const { Cell::new(0) };
+    /// The innermost pass on this thread.
+    static INNERMOST: Cell<(u64, Graph)> = const { Cell::new((0, Graph::Retained)) };
 }
 
 impl Pass {
     /// The innermost pass on this thread. Those that candle began are one, because it does not say when they begin.
     pub(in crate::nn) fn now() -> Self {
-        Self { thread: thread::current().id(), number: NUMBER.get() }
+        let (number, graph) = INNERMOST.get();
+        Self { thread: thread::current().id(), number, graph }
+    }
+
+    pub(in crate::nn) fn releases(self) -> bool {
+        self.graph == Graph::Released
     }
 
     /// Runs `run` as a pass that is equal to no other.
-    pub(in crate::nn) fn begin<R>(run: impl FnOnce() -> R) -> R {
+    pub(in crate::nn) fn begin<R>(graph: Graph, run: impl FnOnce() -> R) -> R {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        /// Restores the previous number, also after a panic.
-        struct Outer(u64);
+        /// Restores the previous pass, also after a panic.
+        struct Outer((u64, Graph));
         impl Drop for Outer {
             fn drop(&mut self) {
-                NUMBER.set(self.0);
+                INNERMOST.set(self.0);
             }
         }
         let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        let _outer = Outer(NUMBER.replace(number));
+        let _outer = Outer(INNERMOST.replace((number, graph)));
         run()
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use candle_core::{DType, Result, Tensor, TensorId};
 
-use super::pass::Pass;
+use super::pass::{Graph, Pass};
 
 /// Receives gradients of variables from operations, which do not return them to candle.
 pub(super) trait Sink {
@@ -47,7 +47,11 @@ thread_local! {
 }
 
 /// Runs `run` as a pass with the sink open, and closes it afterwards, also if `run` panics.
-pub(super) fn with_sink<R>(sink: Rc<RefCell<dyn Sink>>, run: impl FnOnce() -> R) -> R {
+pub(super) fn with_sink<R>(
+    sink: Rc<RefCell<dyn Sink>>,
+    graph: Graph,
+    run: impl FnOnce() -> R,
+) -> R {
     struct Close;
     impl Drop for Close {
         fn drop(&mut self) {
@@ -56,7 +60,7 @@ pub(super) fn with_sink<R>(sink: Rc<RefCell<dyn Sink>>, run: impl FnOnce() -> R)
     }
     SINKS.with_borrow_mut(|sinks| sinks.push(sink));
     let _close = Close;
-    Pass::begin(run)
+    Pass::begin(graph, run)
 }
 
 /// Whether a backward with a sink is running on this thread.

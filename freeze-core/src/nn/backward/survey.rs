@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use candle_core::{Result, Tensor, TensorId};
 
+use super::pass::Graph;
 use super::sink::{Sink, with_sink};
 use crate::kernel::StorageId;
 
@@ -19,7 +20,7 @@ use crate::kernel::StorageId;
 /// An operation's backward fails.
 pub(crate) fn survey(loss: &Tensor) -> Result<HashSet<TensorId>> {
     let survey = Rc::new(RefCell::new(Survey::default()));
-    let grads = with_sink(survey.clone(), || loss.backward())?;
+    let grads = with_sink(survey.clone(), Graph::Retained, || loss.backward())?;
     let Survey { kept, hidden, untracked } = survey.take();
     let plain = kept.into_iter().filter(|(id, storage)| {
         grads.get_id(*id).is_none() && !hidden.contains(id) && !untracked.contains(storage)

@@ -142,6 +142,7 @@ fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::backward::Graph;
 
     /// A letter waits while a pass within puts in two and takes them: what that one took, and what the one around it
     /// takes then.
@@ -151,7 +152,7 @@ mod tests {
             inbox.put((stand_in.id(), sender), &Tensor::new(gradient, &Device::Cpu)?, &stand_in)
         };
         let outer = put(0, 1.0)?;
-        let inner = Pass::begin(|| take(&inbox, &(put(0, 2.0)? + put(1, 4.0)?)?))?;
+        let inner = Pass::begin(Graph::Retained, || take(&inbox, &(put(0, 2.0)? + put(1, 4.0)?)?))?;
         Ok([inner.to_scalar()?, take(&inbox, &outer)?.to_scalar()?])
     }
 

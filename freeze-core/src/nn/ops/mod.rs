@@ -8,6 +8,7 @@ mod affine;
 mod attention;
 mod bias;
 mod binary;
+pub(super) mod captured;
 mod conv;
 mod elements;
 pub(super) mod embedding;
@@ -23,6 +24,7 @@ mod pool;
 mod prelu;
 mod rope;
 mod shape;
+mod stand_in;
 mod sums;
 
 pub use activation::{gelu, gelu_erf, relu, sigmoid, silu, tanh};

@@ -11,56 +11,47 @@ use candle_core::{
 use super::elements::{Computed, Elements};
 use super::held;
 use super::left::Left;
-use super::links::{self, Inbox, Link};
-use super::operation::{AnyOperation, Operand, Stored, each_wanted};
+use super::links::{self, Link};
+use super::operation::{AnyOperation, Operand, Stored};
+use super::stand_in::{Kept, StandIn, gradients};
 use crate::kernel;
-use crate::nn::backward::keeping;
 
 /// As many operands as an operation takes.
 pub(crate) trait Operands<const N: usize> {
     /// The result of `op`, as a node of candle's graph if an operand is tracked.
-    fn apply(self, op: Box<dyn AnyOperation<N>>) -> Result<Tensor>;
+    fn apply(self, op: Arc<dyn AnyOperation<N>>) -> Result<Tensor>;
 }
 
-/// An operation as candle takes it. With links it is a stand-in, whose result is one number.
-struct Node<const N: usize> {
-    op: Box<dyn AnyOperation<N>>,
-    links: Option<Links<N>>,
-}
-
-/// What a stand-in knows of the tensors that it stands for.
-struct Links<const N: usize> {
-    /// Those operands in whose place the graph has a stand-in.
-    operands: [Option<(Left, Arc<Inbox>)>; N],
-    result: Arc<OnceLock<Left>>,
-    inbox: Arc<Inbox>,
+/// An operation as candle takes it.
+enum Node<const N: usize> {
+    /// With the result itself.
+    Plain(Arc<dyn AnyOperation<N>>),
+    /// With a result of one number, or of none on a card.
+    StandIn(StandIn<N>),
 }
 
 /// The result of `op`; `make` is the candle function for so many operands. On the CPU and on a CUDA card what is
 /// tracked gets a stand-in.
 fn apply<const N: usize>(
-    op: Box<dyn AnyOperation<N>>,
+    op: Arc<dyn AnyOperation<N>>,
     operands: [&Tensor; N],
     make: impl FnOnce([&Tensor; N], Node<N>) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let first = operands[0].device();
     let one = operands.iter().all(|operand| operand.device().same_device(first));
     if !one || !kernel::on(first) || !operands.iter().any(|operand| operand.track_op()) {
-        return make(operands, Node { op, links: None });
+        return make(operands, Node::Plain(op));
     }
     let computed = compute(&*op, operands)?;
     let (reads, found) = (op.reads(operands.map(Tensor::track_op)), operands.map(links::of));
-    let (inbox, result) = (Arc::<Inbox>::default(), Arc::<OnceLock<Left>>::default());
-    let links = std::array::from_fn(|place| {
-        let link = found[place].as_ref()?;
-        Some((Left::of(operands[place], reads.operands[place]), link.inbox.clone()))
-    });
-    let links = Links { operands: links, result: result.clone(), inbox: inbox.clone() };
+    let inboxes = found.each_ref().map(|link| link.as_ref().map(|link| link.inbox.clone()));
+    let (node, remains) = StandIn::new(op.name(), inboxes);
+    let inbox = node.inbox.clone();
     let nodes = std::array::from_fn(|place| match &found[place] {
         Some(link) => &link.stand_in,
         None => operands[place],
     });
-    let stand_in = make(nodes, Node { op, links: Some(links) })?;
+    let stand_in = make(nodes, Node::StandIn(node))?;
     let id = Arc::<OnceLock<TensorId>>::default();
     let elements = Elements {
         computed: Mutex::new(Some(computed)),
@@ -69,8 +60,13 @@ fn apply<const N: usize>(
         stand_in: stand_in.detach(),
     };
     let y = stand_in.apply_op1(elements)?;
-    // Both are set here alone.
-    let _ = result.set(Left::of(&y, reads.result));
+    let left = |place| Some(Left::of(operands[place], reads.operands[place]));
+    remains.set(Kept {
+        op,
+        operands: std::array::from_fn(|place| found[place].as_ref().and_then(|_| left(place))),
+        result: Left::of(&y, reads.result),
+    });
+    // It is set here alone.
     let _ = id.set(y.id());
     let read = (0..N).filter(|&place| reads.operands[place] && found[place].is_some());
     held::note(&stand_in, read.map(|place| operands[place]).chain(reads.result.then_some(&y)));
@@ -137,72 +133,48 @@ fn elsewhere<S: Stored, const N: usize>(
 
 impl<const N: usize> Node<N> {
     fn on_card(&self, operands: [Operand<'_, CudaStorage>; N]) -> Result<(CudaStorage, Shape)> {
-        match self.links {
-            None => elsewhere(&*self.op, operands, |op, operands| op.cuda(operands)),
-            Some(_) => {
+        match self {
+            Self::Plain(op) => elsewhere(&**op, operands, |op, operands| op.cuda(operands)),
+            Self::StandIn(_) => {
                 let (device, none) = (operands[0].0.device(), Shape::from(0));
                 Ok((device.zeros_impl(&none, DType::F64)?, none))
             }
         }
     }
 
-    fn here(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<(CpuStorage, Shape)> {
-        match self.links {
-            None => on_cpu(&*self.op, operands),
-            Some(_) => Ok((f64::to_cpu_storage_owned(vec![0.0]), Shape::from(()))),
+    fn on_metal(&self, operands: [Operand<'_, MetalStorage>; N]) -> Result<(MetalStorage, Shape)> {
+        match self {
+            Self::Plain(op) => elsewhere(&**op, operands, |op, operands| op.metal(operands)),
+            Self::StandIn(stand_in) => bail!("{}: no stand-in on Metal", stand_in.name),
         }
     }
 
-    /// What candle adds up for each operand: its gradient, or, where it is a stand-in, the number under which
-    /// the gradient lies in its inbox.
+    fn here(&self, operands: [Operand<'_, CpuStorage>; N]) -> Result<(CpuStorage, Shape)> {
+        match self {
+            Self::Plain(op) => on_cpu(&**op, operands),
+            Self::StandIn(_) => Ok((f64::to_cpu_storage_owned(vec![0.0]), Shape::from(()))),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Plain(op) => op.name(),
+            Self::StandIn(stand_in) => stand_in.name,
+        }
+    }
+
+    /// What candle adds up for each operand.
     fn backward(
         &self,
         nodes: [&Tensor; N],
         node: &Tensor,
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; N]> {
-        let Some(links) = &self.links else {
-            return gradients(&*self.op, [nodes, nodes], [node, node], grad);
-        };
-        let grad = links.inbox.take(grad)?;
-        let Some(result) = links.result.get() else {
-            bail!("{}: a result without a graph", self.op.name())
-        };
-        let left = links.operands.iter().flatten().map(|(operand, _)| operand);
-        held::note(node, left.chain([result]).filter_map(Left::whole));
-        let mut operands = Vec::with_capacity(N);
-        for (node, link) in nodes.into_iter().zip(&links.operands) {
-            operands.push(match link {
-                Some((operand, _)) => operand.tensor(&grad)?,
-                None => node.clone(),
-            });
+        match self {
+            Self::Plain(op) => gradients(&**op, [nodes, nodes], [node, node], grad),
+            Self::StandIn(stand_in) => stand_in.backward(nodes, node, grad),
         }
-        let (operands, y) = (std::array::from_fn(|place| &operands[place]), result.tensor(&grad)?);
-        let mut gradients = gradients(&*self.op, [nodes, operands], [node, &y], &grad)?;
-        for (place, (gradient, link)) in gradients.iter_mut().zip(&links.operands).enumerate() {
-            if let (Some(gradient), Some((_, inbox))) = (gradient, link) {
-                *gradient = inbox.put((node.id(), place), gradient, nodes[place])?;
-            }
-        }
-        Ok(gradients)
     }
-}
-
-/// The gradients of the operands whose nodes are tracked, but for those of variables that a
-/// [`backward`](crate::nn::backward()) keeps.
-fn gradients<const N: usize>(
-    op: &dyn AnyOperation<N>,
-    [nodes, operands]: [[&Tensor; N]; 2],
-    [node, y]: [&Tensor; 2],
-    grad: &Tensor,
-) -> Result<[Option<Tensor>; N]> {
-    let wanted = nodes.map(Tensor::track_op);
-    let detached = operands.map(Tensor::detach);
-    let grad = grad.detach().contiguous()?;
-    keeping(operands, node, || match grad.elem_count() {
-        0 => each_wanted(wanted, |place| detached[place].zeros_like()),
-        _ => op.gradients(detached.each_ref(), y, &grad, wanted),
-    })
 }
 
 macro_rules! node_of {
@@ -211,14 +183,14 @@ macro_rules! node_of {
         $first:ident: $s:ident $l:ident $(, $other:ident: $os:ident $ol:ident)*
     ) => {
         impl Operands<$n> for [&Tensor; $n] {
-            fn apply(self, op: Box<dyn AnyOperation<$n>>) -> Result<Tensor> {
+            fn apply(self, op: Arc<dyn AnyOperation<$n>>) -> Result<Tensor> {
                 apply(op, self, |[$first $(, $other)*], node| $first.$apply($($other,)* node))
             }
         }
 
         impl $custom for Node<$n> {
             fn name(&self) -> &'static str {
-                self.op.name()
+                self.name()
             }
 
             fn cpu_fwd(
@@ -245,7 +217,7 @@ macro_rules! node_of {
                 $l: &Layout
                 $(, $os: &MetalStorage, $ol: &Layout)*
             ) -> Result<(MetalStorage, Shape)> {
-                elsewhere(&*self.op, [($s, $l) $(, ($os, $ol))*], |op, operands| op.metal(operands))
+                self.on_metal([($s, $l) $(, ($os, $ol))*])
             }
 
             fn bwd(

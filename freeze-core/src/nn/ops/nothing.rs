@@ -1,5 +1,7 @@
 //! Tensors without elements.
 
+use std::sync::Arc;
+
 use candle_core::backend::BackendDevice;
 use candle_core::{CpuStorage, Result, Tensor, backend::BackendStorage};
 
@@ -9,7 +11,7 @@ use super::operation::{Operand, Operation, Reads};
 /// The result of any elementwise function of an empty tensor: a new tensor, because candle cannot
 /// sum a view that begins after the end of its storage.
 pub(crate) fn of_nothing(x: &Tensor) -> Result<Tensor> {
-    [x].apply(Box::new(OfNothing))
+    [x].apply(Arc::new(OfNothing))
 }
 
 struct OfNothing;

@@ -1,6 +1,6 @@
 //! The nodes that a recomputed stage leaves in candle's graph.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendDevice;
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Tensor, bail};
@@ -28,13 +28,13 @@ pub(super) fn end(device: &Device) -> Result<Tensor> {
 /// One more operand on a `chain`: a number without a meaning, whose backward gives the operand the
 /// gradient that `gradient` says.
 pub(super) fn link(chain: &Tensor, operand: &Tensor, gradient: Gradient) -> Result<Tensor> {
-    [chain, operand].apply(Box::new(Link { gradient }))
+    [chain, operand].apply(Arc::new(Link { gradient }))
 }
 
 /// A tensor like `y`, which the backward comes to before it comes to `chain`.
 pub(super) fn outlet(chain: &Tensor, y: Tensor, arrive: Arrive) -> Result<Tensor> {
     let shape = y.shape().clone();
-    [chain].apply(Box::new(Outlet { shape, ready: Mutex::new(Some(y)), arrive }))
+    [chain].apply(Arc::new(Outlet { shape, ready: Mutex::new(Some(y)), arrive }))
 }
 
 struct Link {

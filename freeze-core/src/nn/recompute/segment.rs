@@ -11,7 +11,8 @@ use super::nodes::{self, Arrived};
 use super::passage::Passage;
 use super::same::{changed, check_same};
 use crate::model::{Flat, Notes};
-use crate::nn::backward::{Pass, backward_of_part};
+use crate::nn::backward::backward_of_part;
+use crate::nn::ops::captured::{Captured, captured_within};
 
 pub(super) type Run = Box<dyn Fn(Flat) -> Result<Flat> + Send + Sync>;
 
@@ -22,6 +23,7 @@ pub(super) struct Segment {
     notes: Notes,
     operands: Vec<Operand>,
     passage: Passage,
+    _captured: Captured,
 }
 
 /// An operand that results depend on.
@@ -36,13 +38,15 @@ impl Segment {
     /// Runs the stage and returns its outputs.
     pub(super) fn forward(run: Run, inputs: Flat) -> Result<Flat> {
         let entry = Entry::of(&inputs)?;
-        let (outputs, notes) = Notes::take(|| run(entry.flat.clone()));
+        let ((outputs, notes), within) =
+            captured_within(|| Notes::take(|| run(entry.flat.clone())));
         let mut outputs = outputs?;
         // A tensor that is returned unchanged already has its node.
         let is_made = |y: &Tensor| is_tracked(y) && entry.given(y).is_none();
         let made: Vec<Option<TensorId>> =
             outputs.tensors().map(|y| is_made(y).then(|| y.id())).collect();
         let variables = variables_of(outputs.tensors().filter(|y| is_made(y)));
+        let captured = Captured::new(outputs.tensors().filter(|y| is_made(y)), within);
         let operand = |var: Tensor| match entry.gate_of(var.id()) {
             Some(place) => (Operand::Input(place), entry.gates[place].given.clone()),
             None => (Operand::Variable(var.id()), var),
@@ -53,7 +57,8 @@ impl Segment {
         }
         // Drops the graph before the results are copied.
         drop(entry);
-        let segment = Self { run, inputs, notes, operands, passage: Passage::default() };
+        let passage = Passage::default();
+        let segment = Self { run, inputs, notes, operands, passage, _captured: captured };
         match tensors.is_empty() {
             true => Ok(outputs),
             false => Arc::new(segment).flow_out(outputs, &made, &tensors),
@@ -108,11 +113,6 @@ impl Segment {
     /// Runs the stage again and its backward, for the gradients of all operands.
     fn backward(&self) -> Result<Vec<Option<Tensor>>> {
         let arrived = self.passage.take_arrived();
-        // What the stage captured may lead through other stages, in which gradients of the pass around this one wait.
-        Pass::begin(|| self.backward_of(arrived))
-    }
-
-    fn backward_of(&self, arrived: Vec<(usize, Arrived)>) -> Result<Vec<Option<Tensor>>> {
         let entry = Entry::of(&self.inputs)?;
         let outputs = self.notes.replay(|| again(|| (self.run)(entry.flat.clone())))?;
         // In the order of the forward's walk through the graph, which meets the last first.

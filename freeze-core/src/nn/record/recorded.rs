@@ -1,5 +1,6 @@
 //! Operations that time a part of their backward.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{CpuStorage, CudaStorage, Layout, MetalStorage, Result, Shape, Tensor};
@@ -9,7 +10,7 @@ use crate::nn::ops::operation::{AnyOperation, Operand, Reads};
 
 /// An operation, the call that it is recorded as, and the part that is timed.
 pub(crate) struct Recorded<const N: usize> {
-    pub(super) op: Box<dyn AnyOperation<N>>,
+    pub(super) op: Arc<dyn AnyOperation<N>>,
     pub(super) call: usize,
     pub(super) part: Part,
     /// How many of the operands are inputs; the others are weights.

@@ -115,7 +115,7 @@ impl<M: Freezable> Training<M> {
             Ok(())
         };
         let loss = if scale == 1.0 { loss.clone() } else { (loss * scale)? };
-        let rest = hand_over(&loss, &ready, buffers.as_ref(), Box::new(receive));
+        let rest = hand_over(&loss, self.graph, &ready, buffers.as_ref(), Box::new(receive));
         self.spent.backward += start.elapsed();
         Ok(rest?)
     }
