@@ -149,6 +149,12 @@ fn strangers() -> Vec<Row> {
             let net = net()?;
             Ok(adamw(&net)?.backward_step(&(loss(&net)? * f64::NAN)?)?)
         }),
+        row("a loss for a second `backward_once`", || {
+            let weight = net()?.head.weight().clone();
+            let loss = freeze_core::nn::ops::mul(&weight, &weight)?.sum_all()?;
+            freeze_core::backward_once(&loss)?;
+            Ok(freeze_core::backward_once(&loss).map(drop)?)
+        }),
         row("an input of another shape", || {
             let xs = Tensor::ones((1, 3), DType::F32, &Device::Cpu)?;
             Ok(net()?.head.forward(&xs).map(drop)?)

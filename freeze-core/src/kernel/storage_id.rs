@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 /// Identifies a storage: a tensor, its views and its detached copies share one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StorageId(usize);
 
 impl StorageId {

@@ -17,7 +17,7 @@ pub trait UpdateRule: sealed::Rule {}
 impl<R: sealed::Rule> UpdateRule for R {}
 
 /// The inputs of one update besides the configuration and the tensors.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
     /// The learning rate of this parameter.
     pub(crate) lr: f64,

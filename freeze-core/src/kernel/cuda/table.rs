@@ -38,6 +38,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// How many blocks read a row of so many elements.
+    pub(crate) fn blocks_of(elements: usize) -> usize {
+        elements.div_ceil(PER_BLOCK)
+    }
+
     /// The table of rows of one type, none of which is empty.
     pub(crate) fn new(device: &CudaDevice, rows: &[Row<'_>]) -> Result<Self> {
         let mut words: Vec<i64> = Vec::with_capacity(rows.len() * WORDS);
@@ -56,7 +61,7 @@ impl Table {
             words.extend([address(row.theta), row.grad.address as i64, address(row.state)]);
             words.extend([n as i64, blocks as i64]);
             words.extend([pair(row.moments, row.has_master.into()), pair(row.set, 0)]);
-            blocks += n.div_ceil(PER_BLOCK);
+            blocks += Self::blocks_of(n);
         }
         let storage = upload(device, &words)?;
         Ok(Self { storage, rows: rows.len(), blocks })

@@ -2,7 +2,7 @@
 //! takes.
 
 /// The numbers that a kernel takes after the arguments common to all updates.
-pub trait Arguments {
+pub trait Arguments: Copy {
     /// The kernel's name without the type of the elements.
     const KERNEL: &'static str;
     /// The name of the kernel that measures, too.

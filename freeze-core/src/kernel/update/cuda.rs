@@ -1,12 +1,12 @@
-//! The updates of many parameters of one card: one launch for each type of elements, and nothing that waits for the
-//! card before all is launched.
+//! The updates of many parameters of one card: one launch for some hundred of them and each type of elements, and nothing
+//! that waits for the card before all is launched.
 
 mod run;
 
-use std::collections::HashSet;
+use std::cell::OnceCell;
 use std::ops::Deref;
 
-use candle_core::{CudaDevice, Layout, Result, Storage, Tensor, Var, bail};
+use candle_core::{Device, Layout, Result, Storage, Tensor, Var, bail};
 
 use super::arguments::Arguments;
 use super::{GradMap, State};
@@ -14,10 +14,14 @@ use crate::kernel::StorageId;
 use crate::kernel::cuda::{Array, Row, operand, upload};
 use run::{Group, Run};
 
-/// A parameter, its contiguous gradient of the same type and shape, its state, and the numbers of its update.
+/// As many parameters share a table: while the card looks at the gradients of the first, the host writes down the next.
+const TOGETHER: usize = 200;
+
+/// A parameter, its contiguous gradient of the same type and shape, its state, and the numbers of its update. A gradient
+/// that lies where the parameter does is copied.
 pub(crate) struct Item<'a, A> {
     pub(crate) var: &'a Var,
-    pub(crate) grad: Tensor,
+    pub(crate) grad: &'a Tensor,
     pub(crate) state: Option<&'a State>,
     pub(crate) numbers: A,
 }
@@ -44,17 +48,16 @@ pub(crate) struct Outcome {
 
 /// Whether the updates of these can be one launch: all on one card, no storage twice.
 pub(crate) fn fit<'a>(vars: impl Iterator<Item = &'a Var>) -> bool {
-    let (mut first, mut known) = (None, HashSet::new());
+    let (mut first, mut storages) = (None, Vec::new());
     for var in vars {
         let device = first.get_or_insert(var.device());
         if !var.device().is_cuda() || !device.same_device(var.device()) {
             return false;
         }
-        if !known.insert(StorageId::of(var)) {
-            return false;
-        }
+        storages.push(StorageId::of(var));
     }
-    first.is_some()
+    storages.sort_unstable();
+    first.is_some() && storages.windows(2).all(|pair| pair[0] != pair[1])
 }
 
 /// Updates all items, which [`fit`] together.
@@ -64,32 +67,53 @@ pub(crate) fn update_all<A: Arguments>(
     first: First,
     measured: bool,
 ) -> Result<Outcome> {
-    let mut storages = Vec::with_capacity(items.len());
-    for item in items {
-        storages.push(Storages {
-            theta: item.var.storage_and_layout(),
-            grad: item.grad.storage_and_layout(),
-            state: item.state.map(|state| (state.tensor.storage_and_layout(), state)),
-        });
-    }
-    let Some(card) = storages.first().map(|storages| device(&storages.theta.0)).transpose()? else {
+    let Some(first_item) = items.first() else {
         return Ok(Outcome { finite: true, norm: None, sums: Vec::new() });
     };
-    let mut groups: Vec<Group<'_>> = Vec::new();
-    let mut numbers = Numbers::default();
-    for (place, (item, storages)) in items.iter().zip(&storages).enumerate() {
-        if item.grad.elem_count() == 0 {
-            continue;
+    let Device::Cuda(card) = first_item.var.device() else {
+        bail!("expected a parameter on a card")
+    };
+    let mut run = Run::new(card, map, first, items.iter().map(|item| item.grad.elem_count()))?;
+    let copies = vec![OnceCell::new(); items.len()];
+    let (mut numbers, mut held) = (Numbers::default(), Vec::new());
+    for start in (0..items.len()).step_by(TOGETHER) {
+        let end = items.len().min(start + TOGETHER);
+        let (items, copies) = (&items[start..end], &copies[start..end]);
+        let storages = items.iter().zip(copies).map(|(item, copy)| item.storages(copy));
+        let storages: Vec<_> = storages.collect::<Result<_>>()?;
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        for (place, (item, storages)) in (start..).zip(items.iter().zip(&storages)) {
+            if item.grad.elem_count() == 0 {
+                continue;
+            }
+            let row = storages.row::<A>(numbers.set(&item.numbers))?;
+            let dtype = item.var.dtype();
+            match groups.iter_mut().find(|group| group.dtype == dtype) {
+                Some(group) => group.push(place, row),
+                None => groups.push(Group { dtype, places: vec![place], rows: vec![row] }),
+            }
         }
-        let row = storages.row::<A>(numbers.set(&item.numbers))?;
-        let dtype = item.var.dtype();
-        match groups.iter_mut().find(|group| group.dtype == dtype) {
-            Some(group) => group.push(place, row),
-            None => groups.push(Group { dtype, places: vec![place], rows: vec![row] }),
-        }
+        groups.into_iter().try_for_each(|group| run.look_at(group))?;
+        held.push(storages);
     }
-    let run = Run { card, numbers: upload(card, &numbers.all)?, map, first };
-    run.all::<A>(&groups, items.len(), measured)
+    run.update_all::<A>(&upload(card, &numbers.all)?, items.len(), measured)
+}
+
+impl<A> Item<'_, A> {
+    /// Its storages, with a copy of a gradient that lies where the parameter does.
+    fn storages<'s>(
+        &'s self,
+        copy: &'s OnceCell<Tensor>,
+    ) -> Result<Storages<'s, impl Deref<Target = Storage> + use<'s, A>>> {
+        let mut grad = self.grad;
+        if StorageId::of(grad) == StorageId::of(self.var) {
+            let whole = grad.copy()?;
+            grad = copy.get_or_init(|| whole);
+        }
+        let (theta, grad) = (self.var.storage_and_layout(), grad.storage_and_layout());
+        let state = self.state.map(|state| (state.tensor.storage_and_layout(), state));
+        Ok(Storages { theta, grad, state })
+    }
 }
 
 /// The storages of an item, held while their addresses are used.
@@ -122,13 +146,6 @@ fn array<'a, G: Deref<Target = Storage>>((storage, layout): &'a (G, &Layout)) ->
     }
 }
 
-fn device(storage: &Storage) -> Result<&CudaDevice> {
-    match storage {
-        Storage::Cuda(storage) => Ok(&storage.device),
-        _ => bail!("expected a parameter on a card"),
-    }
-}
-
 /// The different sets of numbers, one after the other. Parameters mostly share one.
 #[derive(Default)]
 struct Numbers {
@@ -136,14 +153,12 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn set(&mut self, arguments: &impl Arguments) -> u32 {
-        let set: Vec<f64> = arguments.numbers().copied().collect();
-        let known = self.all.chunks(set.len()).position(|known| known == set);
-        let place = known.unwrap_or_else(|| {
-            let place = self.all.len() / set.len();
-            self.all.extend(&set);
-            place
-        });
-        place as u32
+    fn set<A: Arguments>(&mut self, arguments: &A) -> u32 {
+        let mut known = self.all.chunks(A::NAMES.len());
+        let place = known.position(|known| known.iter().eq(arguments.numbers()));
+        place.unwrap_or_else(|| {
+            self.all.extend(arguments.numbers());
+            self.all.len() / A::NAMES.len() - 1
+        }) as u32
     }
 }

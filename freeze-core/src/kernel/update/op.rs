@@ -28,25 +28,24 @@ pub(crate) fn update<U: ElementRule>(
     if var.elem_count() == 0 {
         return Ok(());
     }
-    let apart = || -> Result<Tensor> {
-        let grad = grad.contiguous()?;
-        // candle refuses operands that share the target's storage.
-        if StorageId::of(&grad) == StorageId::of(var) { grad.copy() } else { Ok(grad) }
-    };
+    let mut grad = grad.contiguous()?;
     match var.device() {
         Device::Cpu => {}
         #[cfg(feature = "cuda")]
         Device::Cuda(_) => {
-            let item = cuda::Item { var, grad: apart()?, state, numbers: rule.arguments() };
+            let item = cuda::Item { var, grad: &grad, state, numbers: rule.arguments() };
             let outcome = cuda::update_all(&[item], map, cuda::First::Nothing, tally.is_some())?;
             if let (Some(tally), Some(sums)) = (tally, outcome.sums.first()) {
                 tally.set(sums);
             }
             return Ok(());
         }
-        _ => return by_tensors::update(rule, map, var, grad, state),
+        _ => return by_tensors::update(rule, map, var, &grad, state),
     }
-    let grad = apart()?;
+    // candle refuses operands that share the target's storage.
+    if StorageId::of(&grad) == StorageId::of(var) {
+        grad = grad.copy()?;
+    }
     let tally = tally.map(Cell::from_mut);
     var.inplace_op2(&grad, &FusedUpdate { rule, map, state, tally })
 }

@@ -4,7 +4,6 @@ use candle_core::DType;
 
 use super::Due;
 use crate::error::Result;
-use crate::kernel::StorageId;
 use crate::kernel::update::cuda::{self, First, Item, Outcome};
 use crate::kernel::update::{ElementRule, GradMap};
 use crate::optim::MasterWeights;
@@ -54,12 +53,16 @@ fn update<R: Rule>(rule: &R, clip: GradClip, measured: bool, due: &[Due<'_>]) ->
         GradClip::Value(bound) => (GradMap::Clamp(bound), First::Look),
         GradClip::Norm(bound) => (GradMap::Identity, First::Norm(bound)),
     };
-    let mut items = Vec::with_capacity(due.len());
+    let mut items: Vec<Item<'_, _>> = Vec::with_capacity(due.len());
+    let mut last = None;
     for due in due {
         let Due { slot, grad, update, .. } = due;
-        let apart = StorageId::of(grad) != StorageId::of(&slot.var);
-        let grad = if apart { grad.clone() } else { grad.copy()? };
-        let numbers = rule.kernel(*update).arguments();
+        // Mostly those of all.
+        let numbers = match (last, items.last()) {
+            (Some(last), Some(item)) if last == *update => item.numbers,
+            _ => rule.kernel(*update).arguments(),
+        };
+        last = Some(*update);
         items.push(Item { var: &slot.var, grad, state: slot.state.as_ref(), numbers });
     }
     Ok(cuda::update_all(&items, map, first, measured)?)

@@ -22,37 +22,73 @@ impl<'a> Group<'a> {
     }
 }
 
-/// One run over all of them.
+/// One run over all of them: first [`look_at`](Self::look_at) for each group, then [`update_all`](Self::update_all).
 pub(super) struct Run<'a> {
-    pub(super) card: &'a CudaDevice,
-    pub(super) numbers: CudaStorage,
-    pub(super) map: GradMap,
-    pub(super) first: First,
+    card: &'a CudaDevice,
+    map: GradMap,
+    first: First,
+    found: Option<Found>,
+    /// For the norm, the sums of squares of all blocks.
+    squares: Option<CudaStorage>,
+    groups: Vec<(DType, Vec<usize>, Table)>,
+    /// How many blocks the tables so far have.
+    blocks: usize,
 }
 
-impl Run<'_> {
-    pub(super) fn all<A: Arguments>(
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        card: &'a CudaDevice,
+        map: GradMap,
+        first: First,
+        elements: impl Iterator<Item = usize>,
+    ) -> Result<Self> {
+        let found = match first {
+            First::Nothing => None,
+            _ => Some(Found { stop: upload(card, &[0u32])?, norm: upload(card, &[0f64; 2])? }),
+        };
+        let squares = match first {
+            First::Norm(_) => Some(empty(card, elements.map(Table::blocks_of).sum(), DType::F64)?),
+            _ => None,
+        };
+        Ok(Self { card, map, first, found, squares, groups: Vec::new(), blocks: 0 })
+    }
+
+    /// Launches what is asked of a group's gradients first.
+    pub(super) fn look_at(&mut self, group: Group<'_>) -> Result<()> {
+        let Group { dtype, places, rows } = group;
+        let table = Table::new(self.card, &rows)?;
+        let (rows, grid) = (Arg::Size(table.rows), Grid::blocks(table.blocks));
+        let array = Array::whole(&table.storage)?;
+        if let Some(squares) = &self.squares {
+            let own = Array::whole(squares)?.part(self.blocks, self.blocks + table.blocks)?;
+            let args = [rows, Arg::Of(&array), Arg::Of(&own)];
+            launch(self.card, (File::Update, "squares"), dtype, grid, &args)?;
+        } else if let Some(found) = &self.found {
+            let stop = Array::whole(&found.stop)?;
+            let args = [rows, Arg::Of(&array), Arg::Of(&stop)];
+            launch(self.card, (File::Update, "look"), dtype, grid, &args)?;
+        }
+        self.blocks += table.blocks;
+        self.groups.push((dtype, places, table));
+        Ok(())
+    }
+
+    /// Launches the updates, and waits for what came of it.
+    pub(super) fn update_all<A: Arguments>(
         &self,
-        groups: &[Group<'_>],
+        numbers: &CudaStorage,
         items: usize,
         measured: bool,
     ) -> Result<Outcome> {
-        let mut tables = Vec::with_capacity(groups.len());
-        for group in groups {
-            tables.push((group, Table::new(self.card, &group.rows)?));
-        }
-        let found = match self.first {
-            First::Nothing => None,
-            _ => Some(self.look(&tables)?),
-        };
+        self.fold_squares()?;
         let mut measurements = Vec::new();
-        for (group, table) in &tables {
-            let sums = self.update::<A>(group.dtype, table, found.as_ref(), measured)?;
-            measurements.extend(sums.map(|sums| (&group.places, sums)));
+        for (dtype, places, table) in &self.groups {
+            let sums = self.update::<A>(*dtype, table, numbers, measured)?;
+            measurements.extend(sums.map(|sums| (places, sums)));
         }
         // Only now the host waits for the card.
         let mut outcome = Outcome { finite: true, norm: None, sums: Vec::new() };
-        if let Some(found) = &found {
+        if let Some(found) = &self.found {
             outcome.finite = found.stop.to_cpu_storage()?.as_slice::<u32>()? == [0];
             if let First::Norm(_) = self.first {
                 let norm = found.norm.to_cpu_storage()?;
@@ -71,45 +107,17 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    /// Launches what is asked of the gradients first.
-    fn look(&self, tables: &[(&Group<'_>, Table)]) -> Result<Found> {
-        let found =
-            Found { stop: upload(self.card, &[0u32])?, norm: upload(self.card, &[0f64; 2])? };
-        let stop = Array::whole(&found.stop)?;
-        let First::Norm(bound) = self.first else {
-            for (group, table) in tables {
-                let (rows, table_array) = (Arg::Size(table.rows), Array::whole(&table.storage)?);
-                let args = [rows, Arg::Of(&table_array), Arg::Of(&stop)];
-                launch(
-                    self.card,
-                    (File::Update, "look"),
-                    group.dtype,
-                    Grid::blocks(table.blocks),
-                    &args,
-                )?;
-            }
-            return Ok(found);
+    /// Launches the norm of the sums of squares.
+    fn fold_squares(&self) -> Result<()> {
+        let (First::Norm(bound), Some(squares), Some(found)) =
+            (self.first, &self.squares, &self.found)
+        else {
+            return Ok(());
         };
-        let blocks = tables.iter().map(|(_, table)| table.blocks).sum();
-        let sums = empty(self.card, blocks, DType::F64)?;
-        let (sums, mut at) = (Array::whole(&sums)?, 0);
-        for (group, table) in tables {
-            let (own, array) = (sums.part(at, at + table.blocks)?, Array::whole(&table.storage)?);
-            let args = [Arg::Size(table.rows), Arg::Of(&array), Arg::Of(&own)];
-            launch(
-                self.card,
-                (File::Update, "squares"),
-                group.dtype,
-                Grid::blocks(table.blocks),
-                &args,
-            )?;
-            at += table.blocks;
-        }
-        let norm = Array::whole(&found.norm)?;
-        let args =
-            [Arg::Size(blocks), Arg::Of(&sums), Arg::Number(bound), Arg::Of(&norm), Arg::Of(&stop)];
-        launch(self.card, (File::Update, "fold_squares"), DType::F32, Grid::blocks(1), &args)?;
-        Ok(found)
+        let (norm, stop) = (Array::whole(&found.norm)?, Array::whole(&found.stop)?);
+        let (blocks, squares) = (Arg::Size(self.blocks), Array::whole(squares)?);
+        let args = [blocks, Arg::Of(&squares), Arg::Number(bound), Arg::Of(&norm), Arg::Of(&stop)];
+        launch(self.card, (File::Update, "fold_squares"), DType::F32, Grid::blocks(1), &args)
     }
 
     /// Launches the updates of one table, and the sums of what they measured.
@@ -117,14 +125,14 @@ impl Run<'_> {
         &self,
         dtype: DType,
         table: &Table,
-        found: Option<&Found>,
+        numbers: &CudaStorage,
         measured: bool,
     ) -> Result<Option<CudaStorage>> {
         let (scale, bound) = self.map.scale_and_bound();
         let (rows, grid) = (Arg::Size(table.rows), Grid::blocks(table.blocks));
-        let (numbers, table_array) = (Array::whole(&self.numbers)?, Array::whole(&table.storage)?);
-        let stop = found.map(|found| Array::whole(&found.stop)).transpose()?;
-        let factor = match (self.first, found) {
+        let (numbers, table_array) = (Array::whole(numbers)?, Array::whole(&table.storage)?);
+        let stop = self.found.as_ref().map(|found| Array::whole(&found.stop)).transpose()?;
+        let factor = match (self.first, &self.found) {
             (First::Norm(_), Some(found)) => Some(Array::whole(&found.norm)?.part(1, 2)?),
             _ => None,
         };
