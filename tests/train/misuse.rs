@@ -134,6 +134,13 @@ fn a_graph_of_an_earlier_step_is_refused_wherever_it_stands() -> Result<()> {
                 let before = weights(&run);
                 let words = ["mul: a backward has gone through this before", "detach"];
                 refused(run.step(state), &words);
+                // The largest gradient comes before, or after.
+                let weight = run.model().body[0].weight();
+                let own = mul(weight, weight)?.sum_all()?;
+                for mixed in [(&own + state)?, (state + &own)?] {
+                    let error = run.step(&mixed).expect_err("a part is released");
+                    assert!(matches!(error, Error::Released { op: "mul" }), "{name}: {error:?}");
+                }
                 assert_same(&weights(&run), &before, name);
             }
             let weight = run.model().head.weight();

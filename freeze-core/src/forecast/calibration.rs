@@ -13,7 +13,7 @@ use crate::audit::trial::Saved;
 use crate::error::Result;
 use crate::kernel::bytes_of;
 use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf};
-use crate::nn::backward;
+use crate::nn::backward_once;
 use crate::nn::record::{self, Detail, Part, record};
 use crate::plan::{FreezePlan, LeafState};
 
@@ -178,7 +178,7 @@ where
         let start = Instant::now();
         let loss = prober.loss(view)?;
         let began = now(loss.device())?;
-        let grads = backward(&loss)?;
+        let grads = backward_once(&loss)?;
         let ended = now(loss.device())?;
         Ok((loss.device().clone(), grads, start, began, ended))
     };

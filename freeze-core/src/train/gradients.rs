@@ -13,6 +13,7 @@ use crate::audit::{Finding, glance_at};
 use crate::error::Result;
 use crate::model::Freezable;
 use crate::nn::backward_into;
+use crate::nn::ops::released::check_retained;
 use crate::train::hook::{Audited, BoxedHook, Observed};
 
 /// What backward and update of a step did.
@@ -95,6 +96,7 @@ impl<M: Freezable> Training<M> {
         let buffers = self.free_buffers();
         // The mean is over all losses; the parameters of each turn have one loss per batch.
         let scale = if accumulate > 1 { scale * turns as f64 } else { scale };
+        check_retained(loss)?;
         let graph = self.graph;
         let grads = timed(&mut self.spent.backward, || match scale {
             1.0 => backward_into(loss, graph, buffers.as_ref()),

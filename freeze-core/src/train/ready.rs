@@ -9,12 +9,14 @@ use super::training::Training;
 use crate::error::Result;
 use crate::kernel::StorageId;
 use crate::model::Freezable;
+use crate::nn::ops::released::check_retained;
 use crate::nn::survey;
 
 impl<M: Freezable> Training<M> {
     /// The variables of a loss whose gradients come from operations of ours alone, and so are complete within the
     /// backward. Finds out by another backward, if the loss has variables that were not analysed yet.
     pub(super) fn ready_in(&mut self, loss: &Tensor) -> Result<HashSet<TensorId>> {
+        check_retained(loss)?;
         let state = &mut self.graphs;
         let frozen = self.freezer.plan().states().iter().map(|state| state.is_frozen());
         if !frozen.clone().eq(state.frozen.iter().copied()) {

@@ -26,8 +26,9 @@ impl<M: Freezable> Training<M> {
     /// # Errors
     ///
     /// The loss is not a scalar, does not belong to a batch of the current epoch, is infinite or
-    /// NaN, or reaches no trained parameter, or the backward pass or the update fails, as where an
-    /// earlier step has released a part of the graph: the step is not counted then, and the gradients accumulated for a failed update are lost. If one of
+    /// NaN, reaches no trained parameter, or goes through what an earlier step has released
+    /// ([`Error::Released`]), or the backward pass or the update fails: the step is not counted then,
+    /// and the gradients accumulated for a failed update are lost. If one of
     /// several optimizers refuses its settings, those before it have already updated. If the policy
     /// or saving fails, the update has been made and counted.
     pub fn step(&mut self, loss: &Tensor) -> Result<Step> {

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor};
 
+use super::ops::released::check_retained;
 pub(crate) use buffers::Buffers;
 pub(crate) use hand_over::hand_over;
 pub(super) use part::backward_of_part;
@@ -55,7 +56,8 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
 /// [`backward`], which each operation leaves without the activations that it kept for it: at its end there are gradients
 /// in their place and not both. So PyTorch does by default (`retain_graph=False`).
 ///
-/// What operations of candle's own keep stays until the loss is dropped.
+/// What operations of candle's own keep stays until the loss is dropped, and so do inputs that are no results of
+/// [`nn`](crate::nn)'s operations; on Metal everything.
 ///
 /// ```
 /// use candle_core::{DType, Device::Cpu, Tensor, Var};
@@ -72,8 +74,8 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
 ///
 /// # Errors
 ///
-/// Those of [`backward`]. An operation was gone through by such a pass before: an earlier one of this loss, or of another
-/// that shares a part of its graph.
+/// Those of [`backward`]. An operation was gone through by such a pass before, of this loss or of another that shares a
+/// part of its graph: then nothing is gone through.
 pub fn backward_once(loss: &Tensor) -> Result<GradStore> {
     backward_into(loss, Graph::Released, None)
 }
@@ -88,6 +90,7 @@ pub(crate) fn backward_into(
     graph: Graph,
     buffers: Option<&Buffers>,
 ) -> Result<GradStore> {
+    check_retained(loss)?;
     let sums = buffers.map(Sums::within).unwrap_or_default();
     let sums = Rc::new(RefCell::new(sums));
     let mut grads = with_sink(sums.clone(), graph, || loss.backward())?;

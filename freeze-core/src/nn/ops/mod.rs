@@ -22,6 +22,7 @@ pub(super) mod nothing;
 pub(super) mod operation;
 mod pool;
 mod prelu;
+pub(crate) mod released;
 mod rope;
 mod shape;
 mod stand_in;

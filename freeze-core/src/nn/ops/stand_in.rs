@@ -1,6 +1,6 @@
 //! What stands for a result in candle's graph, and its way back.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use candle_core::{Result, Tensor};
 
@@ -9,6 +9,7 @@ use super::held;
 use super::left::Left;
 use super::links::Inbox;
 use super::operation::{AnyOperation, each_wanted};
+use super::released::Released;
 use crate::error::Error;
 use crate::nn::backward::{Pass, keeping};
 
@@ -19,6 +20,7 @@ pub(super) struct StandIn<const N: usize> {
     inboxes: [Option<Arc<Inbox>>; N],
     pub(super) inbox: Arc<Inbox>,
     remains: Remains<N>,
+    released: OnceLock<Released>,
 }
 
 /// All that is kept of an operation for its backward, until it is released.
@@ -47,7 +49,8 @@ impl<const N: usize> StandIn<N> {
     pub(super) fn new(name: &'static str, inboxes: [Option<Arc<Inbox>>; N]) -> (Self, Remains<N>) {
         let remains = Arc::<Mutex<_>>::default();
         let set = Remains(remains.clone());
-        (Self { name, inboxes, inbox: Arc::default(), remains: Remains(remains) }, set)
+        let (inbox, remains) = (Arc::default(), Remains(remains));
+        (Self { name, inboxes, inbox, remains, released: OnceLock::new() }, set)
     }
 
     /// For each operand the number under which its gradient lies in its inbox, or the gradient itself, if it has none.
@@ -80,6 +83,8 @@ impl<const N: usize> StandIn<N> {
             }
         }
         if Pass::now().releases() && !captured::has(node.id()) {
+            self.released.get_or_init(|| Released::new(node.id(), self.name));
+            // `kept` goes behind the lock, and with it whole graphs of stages.
             *self.remains.lock() = None;
         }
         Ok(gradients)

@@ -27,8 +27,8 @@ use segment::{Run, Segment};
 /// and outputs.
 ///
 /// Dropouts of [`nn`](crate::nn) draw the same masks again, and running statistics of
-/// [`nn::BatchNorm`](crate::nn::BatchNorm) are updated once. Calls can be nested, and several threads
-/// can go back through one stage at the same time. A tensor that the stage returns unchanged stays the
+/// [`nn::BatchNorm`](crate::nn::BatchNorm) are updated once. Calls can be nested, on one thread, and several threads
+/// can go back through one stage at the same time by [`backward`](crate::backward()). A tensor that the stage returns unchanged stays the
 /// same tensor. Pass tensors with a graph to the stage by `xs`: gradients of captured ones are correct
 /// too, but the graph before them is walked for each such stage.
 ///

@@ -11,7 +11,7 @@ use super::nodes::{self, Arrived};
 use super::passage::Passage;
 use super::same::{changed, check_same};
 use crate::model::{Flat, Notes};
-use crate::nn::backward::backward_of_part;
+use crate::nn::backward::{Graph, Pass, backward_of_part};
 use crate::nn::ops::captured::{Captured, captured_within};
 
 pub(super) type Run = Box<dyn Fn(Flat) -> Result<Flat> + Send + Sync>;
@@ -114,7 +114,9 @@ impl Segment {
     fn backward(&self) -> Result<Vec<Option<Tensor>>> {
         let arrived = self.passage.take_arrived();
         let entry = Entry::of(&self.inputs)?;
-        let outputs = self.notes.replay(|| again(|| (self.run)(entry.flat.clone())))?;
+        let run = || self.notes.replay(|| again(|| (self.run)(entry.flat.clone())));
+        // A backward of the stage's own is none of the pass around this.
+        let outputs = Pass::begin(Graph::Retained, run)?;
         // In the order of the forward's walk through the graph, which meets the last first.
         let mut root = None;
         for (place, Arrived { y, grad }) in arrived {
