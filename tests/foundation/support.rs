@@ -24,7 +24,8 @@ impl Module for Mlp {
         let last = self.layers.len().saturating_sub(1);
         self.layers.iter().enumerate().try_fold(xs.clone(), |xs, (i, layer)| {
             let ys = layer.forward(&xs)?;
-            if i == last { Ok(ys) } else { ys.relu() }
+            // Has a slope everywhere, whatever weights are drawn.
+            if i == last { Ok(ys) } else { ys.tanh() }
         })
     }
 }
