@@ -112,6 +112,7 @@ fn what_no_backward_reads_is_given_back() -> freeze_core::Result<()> {
 /// What is left of a graph is enough for a second backward, and for one on another thread.
 #[test]
 fn a_graph_is_gone_through_again_and_elsewhere() -> freeze_core::Result<()> {
+    let _turn = turn();
     let leaf = Var::randn(0f32, 1., (8, 8), &Device::Cpu)?;
     for (name, leading, op, trained, _) in OPS {
         if name.starts_with("cross_entropy") {

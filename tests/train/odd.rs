@@ -6,6 +6,7 @@ use candle_core::{DType, Device};
 use candle_nn::{Linear, Optimizer, VarBuilder, linear};
 use freeze_core::checkpoint::Manager;
 use freeze_core::init::Seeded;
+use freeze_core::nn::ops::mul;
 use freeze_core::optim::{AdamW, PerParam};
 use freeze_core::train::{OnNonFinite, Stopped};
 use freeze_core::{Elapsed, Freezable, LayerFreezing, MetricSink, Result, Training};
@@ -199,5 +200,62 @@ fn what_is_frozen_stays_whatever_the_optimizer() -> Result<()> {
         assert_eq!(after[..2], before[..2], "the stem");
         assert_ne!(after.last(), before.last(), "the head");
     }
+    Ok(())
+}
+
+/// One loss over two models, each in a run of its own, the second of which steps on a thread of its own.
+#[test]
+fn a_loss_that_two_runs_share_is_stepped_by_both_if_the_first_keeps_its_graph() -> Result<()> {
+    for kept in [true, false] {
+        let first = if kept { plain()?.retain_graph() } else { plain()? };
+        let (mut first, mut second) = (first, plain()?);
+        first.next_epoch()?;
+        second.next_epoch()?;
+        let square = |run: &Training<Net>| {
+            let weight = run.model().head.weight();
+            mul(weight, weight)?.sum_all()
+        };
+        let joint = (square(&first)? + square(&second)?)?;
+        let before = weights(&second);
+        first.step(&joint)?;
+        let stepped = std::thread::scope(|scope| scope.spawn(|| second.step(&joint)).join());
+        let stepped = stepped.expect("no panic");
+        assert_eq!(stepped.is_ok(), kept, "{stepped:?}");
+        if !kept {
+            assert_same(&weights(&second), &before, "refused");
+            second.step(&square(&second)?)?;
+        }
+        assert_same(&weights(&second), &weights(&first), "the same square of the same weights");
+    }
+    Ok(())
+}
+
+/// Of a loss of candle's operations alone there is nothing to release; a refusal between two halves of an update that
+/// are saved and resumed.
+#[test]
+fn what_holds_nothing_is_stepped_again_and_a_refusal_outlives_a_save() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("half");
+    let mut ends = Vec::new();
+    for refused in [false, true] {
+        let mut run = plain()?.accumulate(2)?;
+        run.next_epoch()?;
+        let plain_loss = run.model().head.weight().sqr()?.mean_all()?;
+        run.step(&plain_loss)?;
+        run.step(&plain_loss)?;
+        let weight = run.model().head.weight();
+        let ours = mul(weight, weight)?.sum_all()?;
+        run.step(&ours)?;
+        if refused {
+            run.step(&ours).expect_err("it is released");
+            run.save(&path)?;
+            run.resume_from(&path)?;
+            run.next_epoch()?;
+            run.step(&ours).expect_err("it still is");
+        }
+        run.step(&run.model().head.weight().sqr()?.mean_all()?)?;
+        ends.push(weights(&run));
+    }
+    assert_same(&ends[1], &ends[0], "after refusals and a resume");
     Ok(())
 }
