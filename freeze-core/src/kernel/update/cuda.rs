@@ -3,7 +3,6 @@
 
 mod run;
 
-use std::cell::OnceCell;
 use std::ops::Deref;
 
 use candle_core::{Device, Layout, Result, Storage, Tensor, Var, bail};
@@ -17,8 +16,8 @@ use run::{Group, Run};
 /// As many parameters share a table: while the card looks at the gradients of the first, the host writes down the next.
 const TOGETHER: usize = 200;
 
-/// A parameter, its contiguous gradient of the same type and shape, its state, and the numbers of its update. A gradient
-/// that lies where the parameter does is copied.
+/// A parameter, its contiguous gradient of the same type and shape in a storage of its own, its state, and the numbers
+/// of its update.
 pub(crate) struct Item<'a, A> {
     pub(crate) var: &'a Var,
     pub(crate) grad: &'a Tensor,
@@ -74,15 +73,18 @@ pub(crate) fn update_all<A: Arguments>(
         bail!("expected a parameter on a card")
     };
     let mut run = Run::new(card, map, first, items.iter().map(|item| item.grad.elem_count()))?;
-    let copies = vec![OnceCell::new(); items.len()];
     let (mut numbers, mut held) = (Numbers::default(), Vec::new());
-    for start in (0..items.len()).step_by(TOGETHER) {
-        let end = items.len().min(start + TOGETHER);
-        let (items, copies) = (&items[start..end], &copies[start..end]);
-        let storages = items.iter().zip(copies).map(|(item, copy)| item.storages(copy));
-        let storages: Vec<_> = storages.collect::<Result<_>>()?;
+    for (at, items) in items.chunks(TOGETHER).enumerate() {
+        let mut storages = Vec::with_capacity(items.len());
+        for item in items {
+            storages.push(Storages {
+                theta: item.var.storage_and_layout(),
+                grad: item.grad.storage_and_layout(),
+                state: item.state.map(|state| (state.tensor.storage_and_layout(), state)),
+            });
+        }
         let mut groups: Vec<Group<'_>> = Vec::new();
-        for (place, (item, storages)) in (start..).zip(items.iter().zip(&storages)) {
+        for (place, (item, storages)) in (at * TOGETHER..).zip(items.iter().zip(&storages)) {
             if item.grad.elem_count() == 0 {
                 continue;
             }
@@ -97,23 +99,6 @@ pub(crate) fn update_all<A: Arguments>(
         held.push(storages);
     }
     run.update_all::<A>(&upload(card, &numbers.all)?, items.len(), measured)
-}
-
-impl<A> Item<'_, A> {
-    /// Its storages, with a copy of a gradient that lies where the parameter does.
-    fn storages<'s>(
-        &'s self,
-        copy: &'s OnceCell<Tensor>,
-    ) -> Result<Storages<'s, impl Deref<Target = Storage> + use<'s, A>>> {
-        let mut grad = self.grad;
-        if StorageId::of(grad) == StorageId::of(self.var) {
-            let whole = grad.copy()?;
-            grad = copy.get_or_init(|| whole);
-        }
-        let (theta, grad) = (self.var.storage_and_layout(), grad.storage_and_layout());
-        let state = self.state.map(|state| (state.tensor.storage_and_layout(), state));
-        Ok(Storages { theta, grad, state })
-    }
 }
 
 /// The storages of an item, held while their addresses are used.

@@ -28,26 +28,27 @@ pub(crate) fn update<U: ElementRule>(
     if var.elem_count() == 0 {
         return Ok(());
     }
-    let mut grad = grad.contiguous()?;
+    let apart = || apart(grad.contiguous()?, var);
     match var.device() {
         Device::Cpu => {}
         #[cfg(feature = "cuda")]
         Device::Cuda(_) => {
-            let item = cuda::Item { var, grad: &grad, state, numbers: rule.arguments() };
+            let item = cuda::Item { var, grad: &apart()?, state, numbers: rule.arguments() };
             let outcome = cuda::update_all(&[item], map, cuda::First::Nothing, tally.is_some())?;
             if let (Some(tally), Some(sums)) = (tally, outcome.sums.first()) {
                 tally.set(sums);
             }
             return Ok(());
         }
-        _ => return by_tensors::update(rule, map, var, &grad, state),
-    }
-    // candle refuses operands that share the target's storage.
-    if StorageId::of(&grad) == StorageId::of(var) {
-        grad = grad.copy()?;
+        _ => return by_tensors::update(rule, map, var, grad, state),
     }
     let tally = tally.map(Cell::from_mut);
-    var.inplace_op2(&grad, &FusedUpdate { rule, map, state, tally })
+    var.inplace_op2(&apart()?, &FusedUpdate { rule, map, state, tally })
+}
+
+/// A gradient in a storage other than the variable's, which an update writes to: candle refuses operands that share one.
+pub(crate) fn apart(grad: Tensor, var: &Var) -> Result<Tensor> {
+    if StorageId::of(&grad) == StorageId::of(var) { grad.copy() } else { Ok(grad) }
 }
 
 struct FusedUpdate<'a, U> {

@@ -50,6 +50,7 @@ pub(crate) use survey::survey;
 ///
 /// An operation's backward fails.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
+    check_retained(loss)?;
     backward_into(loss, Graph::Retained, None)
 }
 
@@ -77,6 +78,7 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
 /// Those of [`backward`]. An operation was gone through by such a pass before, of this loss or of another that shares a
 /// part of its graph: then nothing is gone through.
 pub fn backward_once(loss: &Tensor) -> Result<GradStore> {
+    check_retained(loss)?;
     backward_into(loss, Graph::Released, None)
 }
 
@@ -90,7 +92,6 @@ pub(crate) fn backward_into(
     graph: Graph,
     buffers: Option<&Buffers>,
 ) -> Result<GradStore> {
-    check_retained(loss)?;
     let sums = buffers.map(Sums::within).unwrap_or_default();
     let sums = Rc::new(RefCell::new(sums));
     let mut grads = with_sink(sums.clone(), graph, || loss.backward())?;

@@ -37,14 +37,11 @@ pub(crate) fn captured_within<R>(run: impl FnOnce() -> R) -> (R, Vec<TensorId>) 
 }
 
 impl Captured {
-    /// What the results of a stage depend on, and what stages `within` it have captured. The nodes that it made itself are
-    /// among them, which nobody comes to again, since it makes others when it runs again.
-    pub(crate) fn new<'t>(
-        results: impl Iterator<Item = &'t Tensor>,
-        within: Vec<TensorId>,
-    ) -> Self {
+    /// The `nodes` that the results of a stage depend on, and what stages `within` it have captured. The nodes that it made
+    /// itself are among them, which nobody comes to again, since it makes others when it runs again.
+    pub(crate) fn new(nodes: &[&Tensor], within: Vec<TensorId>) -> Self {
         let mut ids = within;
-        ids.extend(results.flat_map(Tensor::sorted_nodes).map(Tensor::id));
+        ids.extend(nodes.iter().map(|node| node.id()));
         WITHIN.with_borrow_mut(|around| around.iter_mut().for_each(|around| around.extend(&ids)));
         let mut all = all();
         ids.iter().for_each(|id| *all.entry(*id).or_default() += 1);

@@ -60,10 +60,10 @@ fn apply<const N: usize>(
         stand_in: stand_in.detach(),
     };
     let y = stand_in.apply_op1(elements)?;
-    let left = |place| Some(Left::of(operands[place], reads.operands[place]));
+    let left = |place: usize| Left::of(operands[place], reads.operands[place]);
     remains.set(Kept {
         op,
-        operands: std::array::from_fn(|place| found[place].as_ref().and_then(|_| left(place))),
+        operands: std::array::from_fn(|place| found[place].is_some().then(|| left(place))),
         result: Left::of(&y, reads.result),
     });
     // It is set here alone.

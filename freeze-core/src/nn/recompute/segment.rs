@@ -45,8 +45,9 @@ impl Segment {
         let is_made = |y: &Tensor| is_tracked(y) && entry.given(y).is_none();
         let made: Vec<Option<TensorId>> =
             outputs.tensors().map(|y| is_made(y).then(|| y.id())).collect();
-        let variables = variables_of(outputs.tensors().filter(|y| is_made(y)));
-        let captured = Captured::new(outputs.tensors().filter(|y| is_made(y)), within);
+        let nodes: Vec<&Tensor> = outputs.tensors().filter(|y| is_made(y)).flat_map(walk).collect();
+        let captured = Captured::new(&nodes, within);
+        let variables = variables_of(nodes);
         let operand = |var: Tensor| match entry.gate_of(var.id()) {
             Some(place) => (Operand::Input(place), entry.gates[place].given.clone()),
             None => (Operand::Variable(var.id()), var),
@@ -135,7 +136,7 @@ impl Segment {
                 |operand: &Operand| matches!(operand, Operand::Variable(id) if *id == var.id());
             entry.gate_of(var.id()).is_some() || self.operands.iter().any(own)
         };
-        let variables = variables_of([&root]);
+        let variables = variables_of(walk(&root));
         if variables.is_empty() || !variables.iter().all(is_known) {
             return Err(changed());
         }
@@ -151,9 +152,14 @@ impl Segment {
     }
 }
 
-/// The variables that tensors depend on, in the order in which candle's walk meets them.
-fn variables_of<'t>(tensors: impl IntoIterator<Item = &'t Tensor>) -> Vec<Tensor> {
+/// What a tensor depends on, in the order in which candle's walk meets it.
+fn walk(tensor: &Tensor) -> impl Iterator<Item = &Tensor> {
+    tensor.sorted_nodes().into_iter().rev()
+}
+
+/// The variables among nodes, each once.
+fn variables_of<'t>(nodes: impl IntoIterator<Item = &'t Tensor>) -> Vec<Tensor> {
     let mut met = HashSet::new();
-    let nodes = tensors.into_iter().flat_map(|tensor| tensor.sorted_nodes().into_iter().rev());
-    nodes.filter(|node| node.is_variable() && met.insert(node.id())).cloned().collect()
+    let variables = nodes.into_iter().filter(|node| node.is_variable() && met.insert(node.id()));
+    variables.cloned().collect()
 }

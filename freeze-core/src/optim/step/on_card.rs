@@ -5,7 +5,7 @@ use candle_core::DType;
 use super::Due;
 use crate::error::Result;
 use crate::kernel::update::cuda::{self, First, Item, Outcome};
-use crate::kernel::update::{ElementRule, GradMap};
+use crate::kernel::update::{ElementRule, GradMap, apart};
 use crate::optim::MasterWeights;
 use crate::optim::measured::{measured, tally};
 use crate::optim::rule::sealed::Rule;
@@ -29,6 +29,7 @@ pub(super) fn apply<R: Rule>(
     for due in &mut *due {
         fresh.push(due.slot.state.is_none());
         due.slot.ensure_state(due.slot.rows(moments, masters))?;
+        due.grad = apart(due.grad.clone(), &due.slot.var)?;
     }
     let outcome = update(rule, clip, !measures.is_empty(), due)?;
     if !outcome.finite {
