@@ -12,6 +12,7 @@ mod cache;
 mod cards;
 mod convolutions;
 mod elements;
+mod inputs;
 mod layers;
 mod limits;
 mod models;

@@ -50,13 +50,13 @@ impl Class {
     }
 
     /// Compares the fingerprints of the samples with what their keys stood for before, and notes those of new
-    /// keys, whether there is a record or not.
+    /// keys, whether there is a record or not. Returns the new keys.
     ///
     /// # Errors
     ///
     /// The input or context of a key has changed; nothing was noted then.
-    pub(super) fn check(&mut self, samples: &Samples) -> Result<()> {
-        let Some(prints) = &samples.prints else { return Ok(()) };
+    pub(super) fn check(&mut self, samples: &Samples) -> Result<Vec<u64>> {
+        let (Some(prints), mut new) = (&samples.prints, Vec::new()) else { return Ok(Vec::new()) };
         for (key, print) in samples.keys.iter().zip(prints) {
             let before = self.known.get(key).and_then(|known| known.print);
             if before.is_some_and(|before| before != *print) {
@@ -65,9 +65,20 @@ impl Class {
         }
         for (key, print) in samples.keys.iter().zip(prints) {
             let known = self.known.entry(*key).or_insert(Known { depth: 0, print: None });
-            known.print = Some(*print);
+            if known.print.replace(*print).is_none() {
+                new.push(*key);
+            }
         }
-        Ok(())
+        Ok(new)
+    }
+
+    /// Forgets what the inputs of keys were, as long as they have no record.
+    pub(super) fn forget_inputs(&mut self, keys: &[u64]) {
+        for key in keys {
+            if self.known.get(key).is_some_and(|known| known.depth == 0) {
+                self.known.remove(key);
+            }
+        }
     }
 
     /// The samples, by index, grouped by the number of stages that their records have passed; 0 for

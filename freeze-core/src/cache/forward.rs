@@ -82,22 +82,38 @@ impl ActivationCache {
         };
         let samples = Samples::of(keys, prints.as_deref())?;
         let class = self.class(xs.row_layout()?);
-        self.classes[class].check(&samples)?;
+        let new = self.classes[class].check(&samples)?;
         if !is_frozen {
             return Ok((0, xs));
         }
-        if xs.tensors().iter().any(|tensor| tensor.track_op()) {
+        let batch = Batch { model, stages, samples, xs: &xs, context, device };
+        let found = self.front_of_checked(&batch, class);
+        if found.is_err() {
+            self.classes[class].forget_inputs(&new);
+        }
+        found
+    }
+
+    /// As [`front`](Self::front), for inputs that are those of the keys as far as is known.
+    fn front_of_checked<M>(
+        &mut self,
+        batch: &Batch<'_, M>,
+        class: usize,
+    ) -> Result<(usize, M::Flow)>
+    where
+        M: Staged<Context: CacheContext>,
+    {
+        if batch.xs.tensors().iter().any(|tensor| tensor.track_op()) {
             let why = "the input has a gradient, which a record would cut off; detach the input, or run the \
                        model's own forward";
             return Err(Error::cache(why));
         }
-        let batch = Batch { model, stages, samples, xs: &xs, context, device };
-        self.find_kept(&batch, class)?;
+        self.find_kept(batch, class)?;
         loop {
             if self.depth() == 0 {
                 return Ok((0, batch.xs.detached()?));
             }
-            if let Some(hidden) = self.front_of(&batch, class)? {
+            if let Some(hidden) = self.front_of(batch, class)? {
                 return Ok((self.depth(), hidden));
             }
         }
@@ -274,7 +290,7 @@ fn prints<F: Flow>(
     batch: usize,
 ) -> Result<Vec<u64>> {
     let mut seen = Seen::new(batch);
-    seen.rows(&xs.to_rows()?);
+    xs.tensors().iter().try_for_each(|tensor| seen.samples(tensor))?;
     context.see(&mut seen)?;
     Ok(seen.into_prints())
 }

@@ -2,13 +2,13 @@
 
 use candle_core::{DType, Device, Tensor, WithDType};
 
-use super::seen::print;
+use super::seen::{print, prints};
 use crate::error::Result;
 use crate::kernel::by_element;
 use crate::kernel::slices::with;
+use crate::model::Freezable;
 use crate::model::inspect::visit;
 use crate::model::mapper::is_at_or_below;
-use crate::model::{Flow, Freezable};
 
 /// About how many elements of a tensor a glance reads.
 const GLANCED: usize = 64;
@@ -71,8 +71,8 @@ impl Prints {
 /// The fingerprint of type, shape and every byte.
 fn whole(before: u64, tensor: &Tensor) -> Result<u64> {
     let form = format!("{:?}{:?}", tensor.dtype(), tensor.dims());
-    let rows = tensor.detach().unsqueeze(0)?.to_rows()?;
-    Ok(print(print(before, form.as_bytes()), rows.as_bytes()))
+    let row = prints(&tensor.detach().unsqueeze(0)?)?;
+    Ok(print(print(before, form.as_bytes()), row.as_flattened()))
 }
 
 /// The fingerprint of some elements, spread evenly; 0 for a tensor that is not on the CPU, not contiguous

@@ -13,6 +13,7 @@ pub(crate) mod conv;
 pub(crate) mod cross_entropy;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
+mod digest;
 mod dispatch;
 mod drops;
 mod element;
@@ -44,6 +45,7 @@ use candle_core::Device;
 pub(crate) use blocks::{copy_rows, for_blocks, map_rows, rows_per_block, swap_rows};
 pub(crate) use bytes_of::bytes_of;
 pub(crate) use column_sums::{add_to_rows, column_sums};
+pub(crate) use digest::row_digests;
 pub(crate) use dispatch::{by_element, by_real};
 pub(crate) use drops::Drops;
 pub(crate) use element::{Element, Real, internal_dtype, real_dtype};

@@ -120,9 +120,13 @@ fn another_input_under_a_kept_key_is_refused() -> Result<()> {
     let (keys, xs, _) = batch(&[0, 1, 2])?;
     sweep(5, Some(cache()))?.forward(&keys, xs.clone(), &())?;
     let other = (&xs + 1.0)?;
-    let error = sweep(5, Some(cache()))?.forward(&keys, other.clone(), &()).expect_err("refused");
+    let mut refusing = sweep(5, Some(cache()))?;
+    let error = refusing.forward(&keys, other.clone(), &()).expect_err("refused");
     assert!(error.to_string().contains("key 1000"), "{error}");
     assert!(error.to_string().contains("`version`"), "{error}");
+    // What was refused was not noted, of no key.
+    refusing.forward(&keys, xs, &())?;
+    assert_eq!(stats(&refusing).hits, 3);
     let mut trusting = sweep(5, Some(cache().unchecked_inputs()))?;
     trusting.forward(&keys, other, &())?;
     assert_eq!(stats(&trusting).hits, 3);

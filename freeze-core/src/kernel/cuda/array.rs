@@ -119,6 +119,12 @@ pub(crate) fn on_card<const N: usize, R>(
     }
 }
 
+/// Whether a tensor is on a card, and of a type that [`Array`]s have.
+pub(crate) fn takes(tensor: &Tensor) -> bool {
+    use DType::{BF16, F16, F32, F64, I64, U8, U32};
+    tensor.device().is_cuda() && matches!(tensor.dtype(), U8 | U32 | I64 | BF16 | F16 | F32 | F64)
+}
+
 /// A storage as a tensor, outside of any graph.
 pub(crate) fn tensor(storage: CudaStorage, shape: impl Into<Shape>) -> Tensor {
     Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)

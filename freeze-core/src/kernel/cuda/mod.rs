@@ -7,6 +7,7 @@ pub(crate) mod attention;
 pub(crate) mod cross_entropy;
 #[cfg(feature = "cudnn")]
 pub(crate) mod cudnn;
+pub(crate) mod digest;
 pub(crate) mod dropout;
 pub(crate) mod elements;
 pub(crate) mod heads;
@@ -25,7 +26,9 @@ pub(crate) mod sums;
 mod table;
 pub(crate) mod windows;
 
-pub(crate) use array::{Array, empty, from_first, of_card, on_card, operand, placed, tensor};
+pub(crate) use array::{
+    Array, empty, from_first, of_card, on_card, operand, placed, takes, tensor,
+};
 pub(crate) use launch::{Arg, Grid, launch};
 pub(crate) use source::File;
 pub(crate) use table::{Row, Table, upload};

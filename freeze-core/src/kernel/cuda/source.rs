@@ -14,6 +14,7 @@ const PRELUDE: &str = include_str!("prelude.cu");
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum File {
     Attention,
+    Digest,
     Dropout,
     Elements,
     Linear,
@@ -32,6 +33,7 @@ impl File {
     fn text(self) -> (&'static str, &'static str) {
         match self {
             Self::Attention => ("attention", include_str!("attention.cu")),
+            Self::Digest => ("digest", include_str!("digest.cu")),
             Self::Dropout => ("dropout", include_str!("dropout.cu")),
             Self::Elements => ("elements", include_str!("elements.cu")),
             Self::Linear => ("linear", include_str!("linear.cu")),
