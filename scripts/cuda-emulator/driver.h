@@ -85,11 +85,13 @@ struct Mark {
     uint64_t stream = 0, turn = 0;
 };
 Mark next_of(Stream *stream);
+Mark take_turn(Stream *stream);
 // Whether the host has waited for it.
 bool is_past(Mark mark);
-// The latest work that was given this memory.
+// Whether what comes next begins when the earlier has ended.
+bool is_ordered(Mark before, Mark by);
+// Notes the latest work that was given this memory; ends the process if work in another stream may still use it.
 void note_use(uint64_t address, Mark by);
-Mark last_use(uint64_t address);
 // Work that ends when other threads have done theirs: what comes behind it in a stream waits.
 struct Pending {
     bool done = false;

@@ -81,13 +81,10 @@ static Piece *piece_of(uint64_t address) {
 
 void note_use(uint64_t address, Mark by) {
     ALONE;
-    if (Piece *piece = piece_of(address)) piece->last = by;
-}
-
-Mark last_use(uint64_t address) {
-    ALONE;
     Piece *piece = piece_of(address);
-    return piece ? piece->last : Mark{};
+    if (!piece) return;
+    if (!is_ordered(piece->last, by)) fail("memory is used that another stream may still use");
+    piece->last = by;
 }
 
 int give_back(uint64_t address) {

@@ -71,12 +71,8 @@ int ncclAllReduce(const void *from, void *to, size_t count, int type, int op, Co
     size_t bytes = count * (type == DOUBLE ? 8 : 4);
     if (op != SUM || (type != FLOAT && type != DOUBLE)) return INVALID_ARGUMENT;
     if (owner((uint64_t)from, bytes) != card_of(stream) || owner((uint64_t)to, bytes) != card_of(stream)) return INVALID_ARGUMENT;
-    // Each thread has a stream of its own.
-    for (const void *numbers : {from, (const void *)to}) {
-        Mark last = last_use((uint64_t)numbers);
-        if (last.stream != next_of(stream).stream && !is_past(last)) fail("a sum of what another stream may still write");
-        note_use((uint64_t)numbers, next_of(stream));
-    }
+    const Mark own = take_turn(stream);
+    for (const void *numbers : {from, (const void *)to}) note_use((uint64_t)numbers, own);
     const uint64_t turn = comm->calls++;
     Call &call = comm->ranks->calls[turn];
     if (!call.buffers.empty() && (call.count != count || call.type != type)) fail("ranks add up different numbers");

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <map>
 
 #include "driver.h"
 
@@ -69,9 +70,22 @@ Mark next_of(Stream *stream) {
     return {of(stream).id, turns[of(stream).id].given + 1};
 }
 
+Mark take_turn(Stream *stream) {
+    ALONE;
+    return {of(stream).id, ++turns[of(stream).id].given};
+}
+
 bool is_past(Mark mark) {
     ALONE;
     return turns[mark.stream].waited_for >= mark.turn;
+}
+
+// What a stream, the first, has waited for of another.
+static std::map<std::pair<uint64_t, uint64_t>, uint64_t> behind;
+
+bool is_ordered(Mark before, Mark by) {
+    ALONE;
+    return before.stream == by.stream || is_past(before) || behind[{by.stream, before.stream}] >= before.turn;
 }
 
 static void waited_for(Mark mark) {
@@ -83,7 +97,7 @@ static void waited_for(Mark mark) {
 int submit(Stream *stream, Node node) {
     wait_for(of(stream).pending);
     ALONE;
-    turns[of(stream).id].given++;
+    take_turn(stream);
     if (of(stream).captured) of(stream).captured->nodes.push_back(std::move(node));
     else if (node.kind != KERNEL || !idle()) node.work();
     return OK;
@@ -116,6 +130,9 @@ int cuCtxSynchronize(void) {
 }
 int cuStreamQuery(Stream *stream) { return past(of(stream).pending) ? OK : NOT_READY; }
 int cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
+    ALONE;
+    uint64_t &turn = behind[{of(stream).id, event->last.stream}];
+    turn = std::max(turn, event->last.turn);
     if (!past(event->behind)) wait_behind(stream, event->behind);
     return OK;
 }

@@ -58,12 +58,15 @@ impl Staged for Net {
     }
 }
 
+fn keys(which: &[u32]) -> Vec<u64> {
+    which.iter().map(|&i| 1000 + u64::from(i)).collect()
+}
+
 fn batch(which: &[u32], device: &Device) -> Result<(Vec<u64>, Tensor, Tensor)> {
-    let keys = which.iter().map(|&i| 1000 + u64::from(i)).collect();
     let xs =
         random(5, (SAMPLES, 5), DType::F32).index_select(&Tensor::new(which, &Device::Cpu)?, 0)?;
     let ys: Vec<u32> = which.iter().map(|i| i * 7 % 3).collect();
-    Ok((keys, xs.to_device(device)?, Tensor::new(ys, device)?))
+    Ok((keys(which), xs.to_device(device)?, Tensor::new(ys, device)?))
 }
 
 fn run(device: &Device) -> Result<Training<Net>> {
@@ -77,7 +80,7 @@ fn run(device: &Device) -> Result<Training<Net>> {
 /// Every loss, the scores of an evaluation after each epoch, and at the end every tensor.
 type Course = (Vec<u64>, Vec<Vec<f64>>, Vec<Vec<f64>>);
 
-/// Runs to the end: the front grows, is thawed, grows again.
+/// Runs to the end: the front grows, is thawed, grows again. The cache is told the order of each epoch.
 fn course(
     run: &mut Training<Net>,
     device: &Device,
@@ -85,6 +88,7 @@ fn course(
 ) -> Result<(Course, Vec<CacheStats>)> {
     let (mut losses, mut evaluated, mut stats) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(epoch) = run.next_epoch()? {
+        run.read_ahead(epoch.shuffled(SAMPLES, SIZE).map(|which| keys(&which)));
         for which in epoch.shuffled(SAMPLES, SIZE) {
             let (keys, xs, ys) = batch(&which, device)?;
             let scores = run.forward(&keys, xs, &())?;
@@ -100,6 +104,10 @@ fn course(
     let tensors = run.freezer().named_tensors()?;
     let tensors = tensors.iter().map(|(_, tensor)| flat(tensor)).collect();
     Ok(((losses, evaluated, tensors), stats))
+}
+
+fn fit_on_card(bytes: u64) -> u64 {
+    (bytes / RECORD).min(SAMPLES as u64)
 }
 
 #[test]
@@ -128,6 +136,9 @@ fn whatever_the_budgets() -> Result {
                     assert_eq!(stats.records as u64, fit, "{context}: {stats}");
                 }
                 assert_eq!((stats[2].hits + stats[2].misses, stats[2].extended), (24, 0));
+                // What does not come from the card comes from the thread.
+                let far = (host / RECORD).min(SAMPLES as u64 - fit_on_card(device));
+                assert_eq!(stats[2].read_ahead, far, "{context}: {}", stats[2]);
                 if device == 1 << 30 {
                     assert!(stats.iter().all(|stats| stats.memory_bytes == 0), "{context}");
                     let counts = |at: usize| [stats[at].misses, stats[at].hits, stats[at].extended];

@@ -5,6 +5,7 @@
 #[path = "../nn/support.rs"]
 mod support;
 
+mod ahead;
 mod attention;
 mod battery;
 mod cache;

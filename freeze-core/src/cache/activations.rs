@@ -130,7 +130,8 @@ impl ActivationCache {
     }
 
     /// Starts to read the records of the next batch from the file, on a thread, for the next
-    /// [`forward`](Self::forward). A run does it by itself if it is
+    /// [`forward`](Self::forward); for inputs on a CUDA card also from memory, and to copy them there, in a stream of
+    /// its own. A run does it by itself if it is
     /// [told](crate::Training::read_ahead) the order of the epoch.
     pub fn read_ahead(&mut self, keys: &[u64]) {
         self.classes.iter_mut().for_each(|class| class.read_ahead(keys));

@@ -1,13 +1,15 @@
 //! Records of samples whose inputs have one layout.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::card::Card;
+use candle_core::Device;
+
+use super::card::{Card, lift};
 use super::form::Form;
 use super::samples::Samples;
 use super::shelves::{Lifetime, Shelf, Shelves};
-use super::store::{Budget, Records};
+use super::store::{Budget, Lift, Records};
 use crate::error::{Error, Result};
 use crate::model::FlowLayout;
 
@@ -16,6 +18,8 @@ use crate::model::FlowLayout;
 #[derive(Debug)]
 pub(super) struct Class {
     pub(super) input: FlowLayout,
+    /// Where they come from, and records go.
+    pub(super) device: Device,
     /// The layout of the activations, by the number of stages passed.
     pub(super) forms: BTreeMap<usize, Form>,
     /// Records on a card.
@@ -23,6 +27,8 @@ pub(super) struct Class {
     /// Records on the host and on disk.
     pub(super) shelves: Shelves,
     known: HashMap<u64, Known>,
+    /// What brings records of so many stages to the device ahead of time.
+    lifts: BTreeMap<usize, Option<Lift>>,
 }
 
 /// Makes the records of activations after so many stages, of a layout, with so many bytes behind them.
@@ -38,10 +44,24 @@ struct Known {
 }
 
 impl Class {
-    /// `device` is the budget of records on a card.
-    pub(super) fn new(input: FlowLayout, lifetime: Lifetime, device: Arc<Budget>) -> Self {
-        let (card, shelves) = (Card::new(device), Shelves::new(lifetime));
-        Self { input, forms: BTreeMap::new(), card, shelves, known: HashMap::new() }
+    /// `budget` is that of records on a card.
+    pub(super) fn new(input: FlowLayout, lifetime: Lifetime, budget: Arc<Budget>) -> Self {
+        Self {
+            input,
+            device: Device::Cpu,
+            forms: BTreeMap::new(),
+            card: Card::new(budget),
+            shelves: Shelves::new(lifetime),
+            known: HashMap::new(),
+            lifts: BTreeMap::new(),
+        }
+    }
+
+    /// Notes where samples come from.
+    pub(super) fn is_on(&mut self, device: &Device) {
+        if !self.device.same_device(device) {
+            (self.device, self.lifts) = (device.clone(), BTreeMap::new());
+        }
     }
 
     /// Whether the layout of the activations after `depth` stages is known.
@@ -118,6 +138,7 @@ impl Class {
             self.shelves.remove(*key);
         }
         self.card.drop_beyond(depth);
+        self.lifts.retain(|at, _| *at <= depth);
         self.forms.retain(|at, _| *at <= depth);
         self.shelves.drop_beyond(depth);
     }
@@ -133,11 +154,34 @@ impl Class {
         self.shelves.records() + self.card.records().filter(alone).count()
     }
 
-    /// Starts to read records from the file.
+    /// Starts to read records that are not on the card: those in a file, and for a card those on the host, too, which
+    /// come to it then.
     pub(super) fn read_ahead(&mut self, keys: &[u64]) {
-        let is_on_card = |key: u64| self.card.holds(key, self.depth(key));
-        let keys: Vec<u64> = keys.iter().copied().filter(|key| !is_on_card(*key)).collect();
-        self.shelves.read_ahead(&keys);
+        let (mut shelves, mut seen) =
+            (BTreeMap::<Shelf, (usize, bool, Vec<u64>)>::new(), HashSet::new());
+        for &key in keys.iter().filter(|key| seen.insert(**key)) {
+            let depth = self.depth(key);
+            let Some(form) = self.forms.get(&depth) else { continue };
+            if !self.card.holds(key, depth) {
+                let shelf = self.shelves.shelf(depth, form.layout.width());
+                let (first, is_one, keys) =
+                    shelves.entry(shelf).or_insert((depth, true, Vec::new()));
+                *is_one &= *first == depth;
+                keys.push(key);
+            }
+        }
+        for (shelf, (depth, is_one, keys)) in shelves {
+            let lift = if is_one { self.lift(depth) } else { None };
+            if let Some(records) = self.shelves.get_mut(shelf) {
+                records.read_ahead(&keys, lift.as_ref());
+            }
+        }
+    }
+
+    fn lift(&mut self, depth: usize) -> Option<Lift> {
+        let (form, tail) = (self.forms.get(&depth)?, self.shelves.tail());
+        let made = || lift(&form.layout, tail, &self.device);
+        self.lifts.entry(depth).or_insert_with(made).clone()
     }
 
     /// Notes that there is a record of a sample after `depth` stages.

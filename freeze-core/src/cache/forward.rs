@@ -82,6 +82,7 @@ impl ActivationCache {
         };
         let samples = Samples::of(keys, prints.as_deref())?;
         let class = self.class(xs.row_layout()?);
+        self.classes[class].is_on(&device);
         let new = self.classes[class].check(&samples)?;
         if !is_frozen {
             return Ok((0, xs));

@@ -6,6 +6,7 @@ use super::class::{Class, differs};
 use super::rounded::as_computed;
 use super::samples::Samples;
 use super::shelves::Lifetime;
+use super::store::Lifted;
 use super::trial::select;
 use crate::error::Result;
 use crate::model::{Flow, FlowRows, of_tensors};
@@ -63,7 +64,7 @@ impl Class {
         read.map_tensors(|tensor| Ok(tensor.to_device(device)?)).map(Some)
     }
 
-    /// As [`read`](Self::read), for records on the host or on disk. They go to the card if there is room.
+    /// As [`read`](Self::read), for records on the host or on disk, or on their way from there. They go to the card if there is room.
     fn read_host<F: Flow>(
         &mut self,
         depth: usize,
@@ -74,23 +75,28 @@ impl Class {
         let (width, tail) = (form.layout.width(), self.shelves.tail());
         let shelf = self.shelves.shelf(depth, width);
         let Some(records) = self.shelves.get_mut(shelf) else { return Ok(None) };
-        let (keys, mut bytes) = (samples.keys(which), Vec::new());
-        if records.read(&keys, &mut bytes).len() < keys.len() {
-            return Ok(None);
-        }
-        if tail > 0 {
-            for (row, &i) in bytes.chunks_exact(width + tail).zip(which) {
-                let before = row[width..].try_into().map_or(0, u64::from_le_bytes);
-                if let Some(prints) = &samples.prints
-                    && ![0, prints[i as usize]].contains(&before)
-                {
-                    return Err(differs(samples.keys[i as usize]));
-                }
+        let keys = samples.keys(which);
+        let kept: F = match records.lifted(&keys) {
+            Some(Lifted { tensors, places, rows }) => {
+                check(rows.into_iter(), width, (samples, which))?;
+                let read: F = of_tensors(&form.layout, tensors)?;
+                let is_whole = places.len() == read.batch()? && places.is_sorted();
+                let read = if is_whole { read } else { select(&read, &places)? };
+                read.map_tensors(|tensor| Ok(tensor.to_device(device)?))?
             }
-            bytes =
-                bytes.chunks_exact(width + tail).flat_map(|row| &row[..width]).copied().collect();
-        }
-        let kept = F::of_rows(&FlowRows::new(form.layout.clone(), keys.len(), bytes)?, device)?;
+            None => {
+                let mut bytes = Vec::new();
+                if records.read(&keys, &mut bytes).len() < keys.len() {
+                    return Ok(None);
+                }
+                if tail > 0 {
+                    let rows = bytes.chunks_exact(width + tail);
+                    check(rows.clone(), width, (samples, which))?;
+                    bytes = rows.flat_map(|row| &row[..width]).copied().collect();
+                }
+                F::of_rows(&FlowRows::new(form.layout.clone(), keys.len(), bytes)?, device)?
+            }
+        };
         let tensors = kept.tensors();
         if self.card.takes(&tensors) {
             let stored = self.card.put(depth, &keys, &tensors)?;
@@ -102,4 +108,24 @@ impl Class {
         }
         Ok(Some(kept))
     }
+}
+
+/// Compares the fingerprints of inputs with those behind the first `width` bytes of rows, if there are any.
+///
+/// # Errors
+///
+/// One differs.
+fn check<'a>(
+    rows: impl Iterator<Item = &'a [u8]>,
+    width: usize,
+    (samples, which): (&Samples, &[u32]),
+) -> Result<()> {
+    let Some(prints) = &samples.prints else { return Ok(()) };
+    for (row, &i) in rows.zip(which) {
+        let before = row[width..].try_into().map_or(0, u64::from_le_bytes);
+        if ![0, prints[i as usize]].contains(&before) {
+            return Err(differs(samples.keys[i as usize]));
+        }
+    }
+    Ok(())
 }

@@ -103,11 +103,6 @@ impl Shelves {
         self.records.retain(|(_, at), records| *at <= depth && records.len() > 0);
     }
 
-    /// Starts to read records from the file.
-    pub(super) fn read_ahead(&mut self, keys: &[u64]) {
-        self.records.values_mut().for_each(|records| records.read_ahead(keys));
-    }
-
     fn append(&mut self, shelf: Shelf, keys: &[u64], rows: &[u8]) -> usize {
         self.records.get_mut(&shelf).map_or(0, |records| records.write(keys, rows))
     }

@@ -12,7 +12,7 @@ pub struct CacheStats {
     pub boundary: Option<String>,
     /// Samples whose activations were read.
     pub hits: u64,
-    /// Of the samples that were read those that a thread had read from a file ahead of time.
+    /// Of the samples that were read those that a thread had read from a file, or copied to a card, ahead of time.
     pub read_ahead: u64,
     /// Samples whose record was of an earlier stage: it was read, the stages since then ran, and the
     /// record was replaced.

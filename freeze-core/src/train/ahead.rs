@@ -6,7 +6,7 @@ use crate::model::Freezable;
 
 impl<M: Freezable> Training<M> {
     /// Says by their keys which batches are still to come in the epoch, so that the cache reads the records of
-    /// each from its file on a thread while the step before it runs. The order of an epoch is known in
+    /// each from its file, and copies them to a CUDA card, on a thread while the step before it runs. The order of an epoch is known in
     /// advance, so it can be asked for twice:
     ///
     /// ```no_run

@@ -1,5 +1,6 @@
 //! Records that stay on a card: no copy to the host, and nothing waits.
 
+mod lift;
 mod slab;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use candle_core::{DType, Tensor};
 
 use super::store::Budget;
 use crate::error::Result;
+pub(super) use lift::lift;
 use slab::Slab;
 
 /// The records of samples on a card, one of each key. Dropping it returns their bytes to the budget.

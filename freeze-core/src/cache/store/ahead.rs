@@ -1,24 +1,48 @@
 //! Reads the next batch while the current step runs.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
+use candle_core::Tensor;
+
 use super::disk::{Disk, OnDisk, read_row};
+use super::memory::Chunk;
 
 /// A row to read, with its key.
-pub(super) type Wanted = (u64, Arc<dyn Disk>, OnDisk);
+pub(super) type Wanted = (u64, Source);
 
-/// A thread that reads the rows of one batch ahead. Their memory is not part of the budget.
+/// Where a row lies.
+pub(super) enum Source {
+    Disk(Arc<dyn Disk>, OnDisk),
+    Memory(Chunk, usize),
+}
+
+/// Makes tensors of rows of bytes, one behind the other, such as on a card.
+#[derive(Clone)]
+pub(in crate::cache) struct Lift(pub(in crate::cache) Arc<Make>);
+
+type Make = dyn Fn(&[u8]) -> candle_core::Result<Vec<Tensor>> + Send + Sync;
+
+/// A thread that reads the rows of one batch ahead, and makes tensors of them if that is asked for. Their memory is
+/// not part of the budget.
 #[derive(Debug)]
 pub(super) struct Ahead {
     width: usize,
-    requests: Sender<(Vec<Wanted>, Vec<u8>)>,
+    requests: Sender<Request>,
     answers: Receiver<Rows>,
     is_pending: bool,
     rows: Rows,
+}
+
+struct Request {
+    wanted: Vec<Wanted>,
+    /// Memory for their rows.
+    bytes: Vec<u8>,
+    lift: Option<Lift>,
 }
 
 /// Rows one after the other, and the index of each.
@@ -26,6 +50,18 @@ pub(super) struct Ahead {
 struct Rows {
     bytes: Vec<u8>,
     index: HashMap<u64, usize>,
+    /// What was made of all of them.
+    lifted: Option<Vec<Tensor>>,
+}
+
+/// Rows that were read ahead, and the tensors that were made of them.
+#[derive(Debug)]
+pub(in crate::cache) struct Lifted<'a> {
+    /// Of all rows that were asked for.
+    pub(in crate::cache) tensors: Vec<Tensor>,
+    /// Which of the tensors' rows those of the keys are.
+    pub(in crate::cache) places: Vec<u32>,
+    pub(in crate::cache) rows: Vec<&'a [u8]>,
 }
 
 impl Ahead {
@@ -33,11 +69,11 @@ impl Ahead {
     ///
     /// The system cannot start a thread.
     pub(super) fn new(width: usize) -> io::Result<Self> {
-        let (requests, wanted) = channel::<(Vec<Wanted>, Vec<u8>)>();
+        let (requests, wanted) = channel::<Request>();
         let (read, answers) = channel();
         let work = move || {
-            for (wanted, bytes) in wanted {
-                if read.send(Rows::read(&wanted, bytes, width)).is_err() {
+            for request in wanted {
+                if read.send(Rows::read(request, width)).is_err() {
                     break;
                 }
             }
@@ -47,18 +83,26 @@ impl Ahead {
     }
 
     /// Begins to read; rows read before that were not taken are dropped.
-    pub(super) fn ask(&mut self, wanted: Vec<Wanted>) {
+    pub(super) fn ask(&mut self, wanted: Vec<Wanted>, lift: Option<Lift>) {
         self.wait();
-        self.rows.index.clear();
-        let bytes = std::mem::take(&mut self.rows.bytes);
-        self.is_pending = self.requests.send((wanted, bytes)).is_ok();
+        let bytes = std::mem::take(&mut self.rows).bytes;
+        self.is_pending = self.requests.send(Request { wanted, bytes, lift }).is_ok();
     }
 
     /// The row of `key`, if it was read.
     pub(super) fn row(&mut self, key: u64) -> Option<&[u8]> {
         self.wait();
-        let index = *self.rows.index.get(&key)?;
-        Some(&self.rows.bytes[index * self.width..][..self.width])
+        Some(self.rows.of(*self.rows.index.get(&key)?, self.width))
+    }
+
+    /// Gives away the tensors, if the rows of all `keys` are among theirs.
+    pub(super) fn lifted(&mut self, keys: &[u64]) -> Option<Lifted<'_>> {
+        self.wait();
+        let place = |key| self.rows.index.get(key).copied();
+        let places = keys.iter().map(place).collect::<Option<Vec<usize>>>()?;
+        let tensors = self.rows.lifted.take()?;
+        let rows = places.iter().map(|at| self.rows.of(*at, self.width)).collect();
+        Some(Lifted { tensors, places: places.into_iter().map(|at| at as u32).collect(), rows })
     }
 
     /// Drops the row of `key`, which has changed.
@@ -74,15 +118,45 @@ impl Ahead {
     }
 }
 
+impl fmt::Debug for Lift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lift")
+    }
+}
+
 impl Rows {
-    /// Reads the rows that can be read.
-    fn read(wanted: &[Wanted], mut bytes: Vec<u8>, width: usize) -> Self {
+    /// Reads the rows that can be read; of all, tensors are made.
+    fn read(Request { wanted, mut bytes, lift }: Request, width: usize) -> Self {
         bytes.resize(wanted.len() * width, 0);
         let rows = wanted.iter().zip(bytes.chunks_exact_mut(width)).enumerate();
-        let index = rows.filter_map(|(i, ((key, disk, at), row))| {
-            read_row(&**disk, row, *at).ok()?;
+        let index = rows.filter_map(|(i, ((key, source), row))| {
+            source.read(row).ok()?;
             Some((*key, i))
         });
-        Self { index: index.collect(), bytes }
+        let index: HashMap<u64, usize> = index.collect();
+        let lift = lift.filter(|_| index.len() == wanted.len());
+        let lifted = lift.and_then(|lift| {
+            let failed = |error: &candle_core::Error| {
+                tracing::debug!(%error, "records are not made tensors of ahead of time");
+            };
+            lift.0(&bytes).inspect_err(failed).ok()
+        });
+        Self { bytes, index, lifted }
+    }
+
+    fn of(&self, index: usize, width: usize) -> &[u8] {
+        &self.bytes[index * width..][..width]
+    }
+}
+
+impl Source {
+    fn read(&self, row: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::Disk(disk, at) => read_row(&**disk, row, *at),
+            Self::Memory(chunk, at) => {
+                chunk.read(*at, row.len(), |bytes| row.copy_from_slice(bytes));
+                Ok(())
+            }
+        }
     }
 }

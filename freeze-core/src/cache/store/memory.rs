@@ -1,6 +1,6 @@
 //! Rows in memory.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::account::Account;
 
@@ -8,12 +8,16 @@ use super::account::Account;
 /// before it.
 const CHUNK: std::ops::RangeInclusive<u64> = 1 << 16..=1 << 22;
 
+/// Bytes of rows, which a thread may read ahead.
+#[derive(Clone, Debug)]
+pub(super) struct Chunk(Arc<RwLock<Vec<u8>>>);
+
 /// Rows in chunks that never move or grow, so that the bytes taken from the budget are those held.
 #[derive(Debug)]
 pub(super) struct Memory {
     account: Arc<Account>,
     width: usize,
-    chunks: Vec<Vec<u8>>,
+    chunks: Vec<Chunk>,
     /// How many more rows fit into the last chunk.
     room: usize,
     free: Vec<InMemory>,
@@ -35,7 +39,8 @@ impl Memory {
     /// Stores a row, if there is room.
     pub(super) fn put(&mut self, row: &[u8]) -> Option<InMemory> {
         if let Some(at) = self.free.pop() {
-            self.row_mut(at).copy_from_slice(row);
+            let (chunk, start) = self.place(at);
+            chunk.with(|bytes| bytes[start..start + row.len()].copy_from_slice(row));
             return Some(at);
         }
         if self.room == 0 {
@@ -43,22 +48,21 @@ impl Memory {
         }
         self.room -= 1;
         let last = self.chunks.len() - 1;
-        let chunk = &mut self.chunks[last];
-        chunk.extend_from_slice(row);
-        Some(InMemory { chunk: last as u32, row: (chunk.len() / self.width - 1) as u32 })
+        let before = self.chunks[last].with(|bytes| {
+            bytes.extend_from_slice(row);
+            bytes.len() / row.len() - 1
+        });
+        Some(InMemory { chunk: last as u32, row: before as u32 })
     }
 
-    pub(super) fn row(&self, at: InMemory) -> &[u8] {
-        &self.chunks[at.chunk as usize][at.row as usize * self.width..][..self.width]
+    /// The chunk of a row, and where the row begins.
+    pub(super) fn place(&self, at: InMemory) -> (&Chunk, usize) {
+        (&self.chunks[at.chunk as usize], at.row as usize * self.width)
     }
 
     /// Frees the row's space for another.
     pub(super) fn free(&mut self, at: InMemory) {
         self.free.push(at);
-    }
-
-    fn row_mut(&mut self, at: InMemory) -> &mut [u8] {
-        &mut self.chunks[at.chunk as usize][at.row as usize * self.width..][..self.width]
     }
 
     fn grow(&mut self) -> Option<()> {
@@ -70,9 +74,20 @@ impl Memory {
             self.account.memory.give_back(bytes as u64);
             return None;
         }
-        self.chunks.push(chunk);
+        self.chunks.push(Chunk(Arc::new(RwLock::new(chunk))));
         (self.room, self.held) = (rows, self.held + bytes as u64);
         Some(())
+    }
+}
+
+impl Chunk {
+    /// Hands the row of `width` bytes from `start` on to `take`.
+    pub(super) fn read(&self, start: usize, width: usize, take: impl FnOnce(&[u8])) {
+        take(&self.0.read().unwrap_or_else(PoisonError::into_inner)[start..start + width]);
+    }
+
+    fn with<R>(&self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        write(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

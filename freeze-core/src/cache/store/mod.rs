@@ -19,6 +19,7 @@ use crate::error::{Result, file_error};
 
 use account::Account;
 pub(in crate::cache) use account::Budget;
+pub(in crate::cache) use ahead::{Lift, Lifted};
 pub(in crate::cache) use kept::Identity;
 pub use kept::{KeptFront, clear, list};
 pub(in crate::cache) use records::Records;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::account::Account;
-use super::ahead::{Ahead, Wanted};
+use super::ahead::{Ahead, Lift, Lifted, Source, Wanted};
 use super::disk::{OnDisk, read_row};
 use super::files::Files;
 use super::kept::{Identity, Kept};
@@ -105,17 +105,21 @@ impl Records {
     /// Forgets the row of `key`, if there is one.
     pub(in crate::cache) fn remove(&mut self, key: u64) {
         let Some(place) = self.places.remove(&key) else { return };
-        if let (Place::Disk(_), Some(ahead)) = (place, &mut self.ahead) {
+        if let Some(ahead) = &mut self.ahead {
             ahead.forget(key);
         }
         self.free(place);
     }
 
     /// Starts reading those rows of `keys` that are in a file, on a thread, for the next call of
-    /// [`read`](Self::read).
-    pub(in crate::cache) fn read_ahead(&mut self, keys: &[u64]) {
+    /// [`read`](Self::read); with `lift` all rows, of which it makes tensors for [`lifted`](Self::lifted).
+    pub(in crate::cache) fn read_ahead(&mut self, keys: &[u64], lift: Option<&Lift>) {
         let wanted = |key: &u64| match self.places.get(key)? {
-            Place::Disk(at) => Some((*key, Arc::clone(self.files.disk(*at)?), *at)),
+            Place::Disk(at) => Some((*key, Source::Disk(Arc::clone(self.files.disk(*at)?), *at))),
+            Place::Memory(at) if lift.is_some() => {
+                let (chunk, start) = self.memory.place(*at);
+                Some((*key, Source::Memory(chunk.clone(), start)))
+            }
             _ => None,
         };
         let wanted: Vec<Wanted> = keys.iter().filter_map(wanted).collect();
@@ -125,8 +129,15 @@ impl Records {
         // Without a thread they are read when needed.
         self.ahead = self.ahead.take().or_else(|| Ahead::new(self.width).ok());
         if let Some(ahead) = &mut self.ahead {
-            ahead.ask(wanted);
+            ahead.ask(wanted, lift.cloned());
         }
+    }
+
+    /// The tensors that were made ahead of time, if the rows of all `keys` are among theirs.
+    pub(in crate::cache) fn lifted(&mut self, keys: &[u64]) -> Option<Lifted<'_>> {
+        let lifted = self.ahead.as_mut()?.lifted(keys)?;
+        keys.iter().for_each(|_| self.account.was_ahead());
+        Some(lifted)
     }
 
     fn read_one(&mut self, key: u64, out: &mut Vec<u8>) -> bool {
@@ -134,7 +145,8 @@ impl Records {
             None => false,
             Some(Place::Nowhere) => true,
             Some(Place::Memory(at)) => {
-                out.extend_from_slice(self.memory.row(*at));
+                let (chunk, start) = self.memory.place(*at);
+                chunk.read(start, self.width, |row| out.extend_from_slice(row));
                 true
             }
             Some(Place::Disk(at)) => {

@@ -121,8 +121,13 @@ pub(crate) fn on_card<const N: usize, R>(
 
 /// Whether a tensor is on a card, and of a type that [`Array`]s have.
 pub(crate) fn takes(tensor: &Tensor) -> bool {
+    tensor.device().is_cuda() && is_known(tensor.dtype())
+}
+
+/// Whether [`Array`]s have elements of this type.
+pub(crate) fn is_known(dtype: DType) -> bool {
     use DType::{BF16, F16, F32, F64, I64, U8, U32};
-    tensor.device().is_cuda() && matches!(tensor.dtype(), U8 | U32 | I64 | BF16 | F16 | F32 | F64)
+    matches!(dtype, U8 | U32 | I64 | BF16 | F16 | F32 | F64)
 }
 
 /// A storage as a tensor, outside of any graph.

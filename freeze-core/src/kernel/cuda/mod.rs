@@ -22,13 +22,15 @@ pub(crate) mod products;
 pub(crate) mod rows;
 pub(crate) mod softmax;
 mod source;
+mod staging;
 pub(crate) mod sums;
 mod table;
 pub(crate) mod windows;
 
 pub(crate) use array::{
-    Array, empty, from_first, of_card, on_card, operand, placed, takes, tensor,
+    Array, empty, from_first, is_known, of_card, on_card, operand, placed, takes, tensor,
 };
 pub(crate) use launch::{Arg, Grid, launch};
 pub(crate) use source::File;
+pub(crate) use staging::{Part, Staging};
 pub(crate) use table::{Row, Table, upload};

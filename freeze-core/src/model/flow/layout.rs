@@ -70,6 +70,16 @@ impl FlowLayout {
         self.width
     }
 
+    /// The type of each tensor, and the number of its elements for one sample.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn tensors(&self) -> Vec<(DType, usize)> {
+        let tensor = |part: &Part| match &part.form {
+            Form::Tensor { dtype, shape } => Some((*dtype, shape.iter().product())),
+            Form::Count(_) => None,
+        };
+        self.parts.iter().filter_map(tensor).collect()
+    }
+
     pub(super) fn parts(&self) -> &[Part] {
         &self.parts
     }

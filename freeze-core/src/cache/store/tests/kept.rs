@@ -44,7 +44,7 @@ fn later_runs_find_what_earlier_ones_wrote() {
     for (run, there) in [0, 4, 7, 10, 10].into_iter().enumerate() {
         let mut records = open(dir.path());
         assert_eq!(records.len(), there, "{run}");
-        records.read_ahead(&keys);
+        records.read_ahead(&keys, None);
         assert_eq!(right(&mut records, &keys, WIDTH), (0..there).collect::<Vec<_>>(), "{run}");
         let next = [4, 7, 10, 10, 10][run];
         write(&mut records, &keys[there..next]);

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{Fault, faults, row};
+use super::{Fault, faults, lift, lifted, row};
 
 #[derive(Clone, Debug)]
 enum Call {
     Write(Vec<u64>),
     Read(Vec<u64>),
-    Ahead(Vec<u64>),
+    Lifted(Vec<u64>),
+    Ahead(Vec<u64>, bool),
     Remove(u64),
     Fault(Fault),
 }
@@ -27,7 +28,8 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
     let call = prop_oneof![
         4 => keys().prop_map(Call::Write),
         4 => keys().prop_map(Call::Read),
-        2 => keys().prop_map(Call::Ahead),
+        2 => keys().prop_map(Call::Lifted),
+        3 => (keys(), any::<bool>()).prop_map(|(keys, lifts)| Call::Ahead(keys, lifts)),
         1 => (0u64..12).prop_map(Call::Remove),
         1 => fault.prop_map(Call::Fault),
     ];
@@ -54,7 +56,15 @@ proptest! {
                     is_sound &= fault == Fault::None;
                     switch.set(fault);
                 }
-                Call::Ahead(keys) => records.read_ahead(&keys),
+                Call::Ahead(keys, lifts) => {
+                    records.read_ahead(&keys, lifts.then(|| lift(width)).as_ref());
+                }
+                Call::Lifted(keys) => {
+                    if let Some(rows) = lifted(&mut records, &keys) {
+                        let there: Vec<_> = keys.iter().map(|key| expected[key].clone()).collect();
+                        prop_assert_eq!(rows, there);
+                    }
+                }
                 Call::Remove(key) => {
                     records.remove(key);
                     expected.remove(&key);

@@ -7,8 +7,11 @@ mod laws;
 mod processes;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::{Places, Records, Store, Usage};
+use candle_core::{Device, Tensor};
+
+use super::{Lift, Lifted, Places, Records, Store, Usage};
 use faults::Fault;
 
 /// A row that belongs to one key and one time.
@@ -33,6 +36,23 @@ fn right(records: &mut Records, keys: &[u64], width: usize) -> Vec<usize> {
     assert_eq!(&out[..6], b"before");
     assert!(out[6..] == rows(&expected, width), "a wrong row among {keys:?}");
     found
+}
+
+/// Makes a tensor of bytes of rows.
+fn lift(width: usize) -> Lift {
+    Lift(Arc::new(move |rows| {
+        let shape = (rows.len() / width, width);
+        Ok(vec![Tensor::from_slice(rows, shape, &Device::Cpu)?])
+    }))
+}
+
+/// The rows of the tensors that were made ahead of time, which are those that they were made of.
+fn lifted(records: &mut Records, keys: &[u64]) -> Option<Vec<Vec<u8>>> {
+    let Lifted { tensors, places, rows } = records.lifted(keys)?;
+    let made = tensors[0].to_vec2::<u8>().expect("rows");
+    let made: Vec<Vec<u8>> = places.iter().map(|at| made[*at as usize].clone()).collect();
+    assert_eq!(made, rows);
+    Some(made)
 }
 
 /// Rows that fit, by the budgets of memory and disk, in rows of 100 000 bytes.
@@ -82,7 +102,7 @@ fn rows_without_bytes_and_batches_without_rows() {
     assert_eq!(records.write(&[], &[]), 0);
     assert_eq!(records.write(&[7, 8], &[]), 2);
     let mut out = Vec::new();
-    records.read_ahead(&[7]);
+    records.read_ahead(&[7], None);
     assert_eq!((records.read(&[8, 9, 7], &mut out), out.len()), (vec![0, 2], 0));
     records.remove(8);
     assert!(records.contains(7) && !records.contains(8) && !store.usage().full);
@@ -168,13 +188,43 @@ fn what_was_read_ahead_is_never_stale() {
     let mut records = store.records(8);
     let keys = [1, 2, 3, 4];
     records.write(&keys, &[row(1, 9, 8), rows(&keys[1..], 8)].concat());
-    records.read_ahead(&keys);
+    records.read_ahead(&keys, None);
     records.write(&[1], &row(1, 0, 8));
     records.remove(2);
     assert_eq!(right(&mut records, &keys, 8), [0, 2, 3]);
-    records.read_ahead(&keys);
-    records.read_ahead(&[4]);
+    records.read_ahead(&keys, None);
+    records.read_ahead(&[4], None);
     assert_eq!(right(&mut records, &keys, 8), [0, 2, 3]);
+}
+
+/// In memory or in a file: tensors are of what is there now, and given away once.
+#[test]
+fn tensors_are_made_ahead_of_time() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (memory, disk) in [(80, 0), (0, 80), (16, 64)] {
+        let store = store(memory, Some((dir.path(), disk)));
+        let (mut records, keys) = (store.records(8), [1, 2, 3, 4]);
+        records.write(&keys, &rows(&keys, 8));
+        let row = |key| row(key, 0, 8);
+        records.read_ahead(&[3, 9, 1, 2], Some(&lift(8)));
+        assert_eq!(lifted(&mut records, &[2, 4]), None);
+        assert_eq!(lifted(&mut records, &[2, 3]), Some(vec![row(2), row(3)]));
+        assert_eq!(lifted(&mut records, &[2, 3]), None, "they were given away");
+        assert_eq!(store.usage().ahead, 2);
+        // Another row takes the place of one that is read.
+        records.read_ahead(&keys, Some(&lift(8)));
+        records.remove(2);
+        records.write(&[5], &row(5));
+        records.write(&[3], &self::row(3, 1, 8));
+        assert_eq!(lifted(&mut records, &[1, 2]), None);
+        assert_eq!(lifted(&mut records, &[3]), None);
+        assert_eq!(lifted(&mut records, &[1, 4]), Some(vec![row(1), row(4)]));
+        // What cannot be made is read.
+        let fails = Lift(Arc::new(|_| candle_core::bail!("no room")));
+        records.read_ahead(&[1, 4], Some(&fails));
+        assert_eq!(lifted(&mut records, &[1, 4]), None);
+        assert_eq!(right(&mut records, &[1, 4], 8), [0, 1]);
+    }
 }
 
 /// The disk is as it should be: rows that were read ahead are not read again.
@@ -183,10 +233,10 @@ fn a_batch_that_was_read_ahead_is_not_read_again() {
     let (store, fault) = faults::store(0, 1000);
     let mut records = store.records(8);
     records.write(&[1, 2], &rows(&[1, 2], 8));
-    records.read_ahead(&[2, 1]);
+    records.read_ahead(&[2, 1], None);
     assert_eq!(right(&mut records, &[2, 1], 8), [0, 1]);
     fault.set(Fault::Read);
     assert_eq!(right(&mut records, &[2, 1], 8), [0, 1]);
-    records.read_ahead(&[2, 1]);
+    records.read_ahead(&[2, 1], None);
     assert!(right(&mut records, &[2, 1], 8).is_empty());
 }
