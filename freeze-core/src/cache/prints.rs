@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, WithDType};
 
-use super::seen::{print, prints};
+use super::seen::{Rows, print};
 use crate::error::Result;
 use crate::kernel::by_element;
 use crate::kernel::slices::with;
@@ -71,8 +71,8 @@ impl Prints {
 /// The fingerprint of type, shape and every byte.
 fn whole(before: u64, tensor: &Tensor) -> Result<u64> {
     let form = format!("{:?}{:?}", tensor.dtype(), tensor.dims());
-    let row = prints(&tensor.detach().unsqueeze(0)?)?;
-    Ok(print(print(before, form.as_bytes()), row.as_flattened()))
+    let row = Rows::of(&tensor.detach().unsqueeze(0)?)?;
+    Ok(row.print(0, print(before, form.as_bytes())))
 }
 
 /// The fingerprint of some elements, spread evenly; 0 for a tensor that is not on the CPU, not contiguous

@@ -31,10 +31,10 @@ impl Seen {
     ///
     /// Its elements cannot be read.
     pub fn samples(&mut self, tensor: &Tensor) -> Result<()> {
-        match &prints(tensor)?[..] {
-            [all] => self.rows.iter_mut().for_each(|row| *row = print(*row, all)),
-            each => self.rows.iter_mut().zip(each).for_each(|(row, own)| *row = print(*row, own)),
-        }
+        let rows = Rows::of(tensor)?;
+        let row = |i: usize| if rows.len == 1 { 0 } else { i };
+        let before = self.rows.iter_mut().enumerate().filter(|(i, _)| row(*i) < rows.len);
+        before.for_each(|(i, print)| *print = rows.print(row(i), *print));
         Ok(())
     }
 
@@ -64,15 +64,25 @@ pub(super) fn print(before: u64, bytes: &[u8]) -> u64 {
     XxHash3_128::oneshot_with_seed(before, bytes) as u64
 }
 
-/// What the fingerprint of each row of a tensor is made of.
-pub(super) fn prints(tensor: &Tensor) -> Result<Vec<[u8; 24]>> {
-    let width = tensor.row_layout()?.width() as u64;
-    let all = row_digests(tensor, tensor.batch()?)?;
-    let bytes = |[words, products]: [u64; 2]| {
-        let mut bytes = [0; 24];
-        let parts = bytes.chunks_exact_mut(8).zip([width, words, products]);
-        parts.for_each(|(part, number)| part.copy_from_slice(&number.to_le_bytes()));
-        bytes
-    };
-    Ok(all.into_iter().map(bytes).collect())
+/// The rows of a tensor, of which fingerprints are made.
+pub(super) struct Rows {
+    len: usize,
+    /// The bytes of each.
+    width: usize,
+    digests: Vec<[u64; 2]>,
+}
+
+impl Rows {
+    pub(super) fn of(tensor: &Tensor) -> Result<Self> {
+        let (width, len) = (tensor.row_layout()?.width(), tensor.batch()?);
+        Ok(Self { len, width, digests: row_digests(tensor, len)? })
+    }
+
+    /// The fingerprint of a row following what has the fingerprint `before`.
+    pub(super) fn print(&self, row: usize, before: u64) -> u64 {
+        let each = self.digests.len() / self.len;
+        let own = &self.digests[row * each..][..each];
+        let bytes: Vec<u8> = own.as_flattened().iter().flat_map(|sum| sum.to_le_bytes()).collect();
+        print(print(before, &(self.width as u64).to_le_bytes()), &bytes)
+    }
 }

@@ -46,8 +46,10 @@ impl Staging {
     pub(crate) fn copied(&self, device: &CudaDevice, parts: &[Part]) -> Result<Vec<Tensor>> {
         let bytes = self.bytes.as_slice().w()?;
         let copied = parts.iter().map(|part| copy(device, bytes, part)).collect();
-        // Also where one failed, since the bytes may be written to after this.
-        device.cuda_stream().synchronize().w()?;
+        // Also where one failed, since the bytes may be written to after this. An error of another thread's ends the
+        // first wait before it has waited.
+        let stream = device.cuda_stream();
+        stream.synchronize().or_else(|_| stream.synchronize()).w()?;
         copied
     }
 }
@@ -61,8 +63,8 @@ fn copy(device: &CudaDevice, bytes: &[u8], Part { at, dtype, shape }: &Part) -> 
     };
     let storage = empty(device, elements, *dtype)?;
     let to = Array::whole(&storage)?.address;
-    // SAFETY: the storage is new and has these many bytes, and is freed in the same stream, behind the copy. The caller
-    // waits for the stream before the bytes are written to or freed.
+    // SAFETY: the storage is new and has these many bytes. The caller waits for the stream before the bytes are written
+    // to, and before the storage is used, or freed, by another.
     #[allow(unsafe_code)]
     let asked = unsafe { result::memcpy_htod_async(to, from, device.cuda_stream().cu_stream()) };
     asked.w()?;

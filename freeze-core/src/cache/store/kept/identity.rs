@@ -6,7 +6,7 @@ use twox_hash::XxHash3_128;
 use crate::model::FlowLayout;
 
 /// The version of the file format.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What must be equal for a run to use the rows of another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
