@@ -123,7 +123,12 @@ fn a_penalty_moves_no_frozen_weight() -> Result<()> {
     let before = bits(net.whole().layers[0].weight());
     let penalty = net.whole().layers[0].weight().sqr()?.sum_all()?;
     let loss = (square_loss(&net.forward(&randn((4, 2)))?)? + penalty)?;
-    opt.step(&LayerFreezing::new(0.0, 1.0)?.backward(&net, &loss)?)?;
+    let loss = freeze_core::nn::ops::mul(&loss, &loss)?;
+    let mut hook = LayerFreezing::new(0.0, 1.0)?;
+    opt.step(&hook.backward(&net, &loss)?)?;
+    opt.step(&hook.backward_once(&net, &loss)?)?;
     assert_eq!(bits(net.whole().layers[0].weight()), before);
+    // The second gave back what the loss held.
+    assert!(hook.backward(&net, &loss).is_err());
     Ok(())
 }

@@ -6,7 +6,7 @@ use candle_core::backprop::GradStore;
 use crate::audit::{Audit, audit};
 use crate::error::Result;
 use crate::model::{Freezable, Freezer};
-use crate::nn::backward;
+use crate::nn::{backward, backward_once};
 use crate::policy::Policy;
 use crate::train::MetricSink;
 use crate::train::hook::{Audited, LayerFreezing};
@@ -25,6 +25,28 @@ impl<P: Policy, K: MetricSink> LayerFreezing<P, K> {
         &mut self,
         freezer: &Freezer<M>,
         loss: &Tensor,
+    ) -> Result<GradStore> {
+        self.checked(freezer, loss, backward)
+    }
+
+    /// [`backward`](Self::backward) that releases activations as it goes, as [`backward_once`].
+    ///
+    /// # Errors
+    ///
+    /// Theirs.
+    pub fn backward_once<M: Freezable>(
+        &mut self,
+        freezer: &Freezer<M>,
+        loss: &Tensor,
+    ) -> Result<GradStore> {
+        self.checked(freezer, loss, backward_once)
+    }
+
+    fn checked<M: Freezable>(
+        &mut self,
+        freezer: &Freezer<M>,
+        loss: &Tensor,
+        backward: fn(&Tensor) -> candle_core::Result<GradStore>,
     ) -> Result<GradStore> {
         let mut grads = backward(loss)?;
         self.audited.look(freezer, loss, &grads)?;
