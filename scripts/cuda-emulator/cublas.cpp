@@ -89,6 +89,7 @@ int cublasGemmStridedBatchedEx(Blas *blas, int turn_a, int turn_b, int m, int n,
     Product product;
     Matrix left = {a_type, lda, turn_a != 0}, right = {b_type, ldb, turn_b != 0}, to = {c_type, ldc, false};
     if (!prepare(product, m, n, k, alpha, beta, left, right, to, count, compute)) return INVALID;
+    note_uses(blas->stream, {a, b, c});
     return submit(blas->stream, {KERNEL, [=] {
         for (int e = 0; e < count; e++)
             product.run(a + e * a_step * size_of(a_type), b + e * b_step * size_of(b_type), c + e * c_step * size_of(c_type));
@@ -113,6 +114,7 @@ int cublasGemmBatchedEx(Blas *blas, int turn_a, int turn_b, int m, int n, int k,
     if (!prepare(product, m, n, k, alpha, beta, left, right, to, count, compute)) return INVALID;
     for (const void *all : {(const void *)a, (const void *)b, (const void *)c})
         if (owner((uint64_t)all, count * sizeof(void *)) < 0) return INVALID;
+    note_uses(blas->stream, {a, b, c});
     return submit(blas->stream, {KERNEL, [=] {
         for (int e = 0; e < count; e++) {
             check_place(a[e], a_type, k, compute);

@@ -80,6 +80,7 @@ int convolve(Handle *handle, Pass pass, const Array &first, const void *one, con
         if (owner((uint64_t)places[k], arrays[k]->count() * size_of(arrays[k]->type)) < 0) return BAD_PARAM;
     if (bytes < WORKSPACE || owner((uint64_t)space, bytes) < 0) return BAD_PARAM;
     if (x.type != w.type || x.type != y.type) return BAD_PARAM;
+    note_uses(handle->stream, {one, two, result, space});
     return submit(handle->stream, {KERNEL, [=] {
         memset(space, 0, WORKSPACE);
         auto run = x.type == F64 ? compute<double> : compute<float>;

@@ -10,6 +10,7 @@ struct Generator {
 
 template <typename V, typename D> int fill(Generator *own, V *to, size_t count, D distribution) {
     if (count && owner((uint64_t)to, count * sizeof(V)) < 0) return 102;
+    note_uses(own->stream, {to});
     return submit(own->stream, {KERNEL, [=]() mutable {
         for (size_t k = 0; k < count; k++) to[k] = distribution(own->draws);
     }});

@@ -8,6 +8,7 @@
 
 #include <condition_variable>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -88,10 +89,13 @@ Mark next_of(Stream *stream);
 Mark take_turn(Stream *stream);
 // Whether the host has waited for it.
 bool is_past(Mark mark);
+void waited_for(Mark mark);
 // Whether what comes next begins when the earlier has ended.
 bool is_ordered(Mark before, Mark by);
 // Notes the latest work that was given this memory; ends the process if work in another stream may still use it.
 void note_use(uint64_t address, Mark by);
+// What the next work of a stream is given.
+void note_uses(Stream *stream, std::initializer_list<const void *> operands);
 // Work that ends when other threads have done theirs: what comes behind it in a stream waits.
 struct Pending {
     bool done = false;

@@ -34,6 +34,7 @@ std::map<std::string, std::shared_ptr<Ranks>> all;
 struct Comm {
     std::shared_ptr<Ranks> ranks;
     uint64_t calls = 0;
+    Mark last;
 };
 
 template <typename V> void add_up(const Call &call) {
@@ -71,7 +72,7 @@ int ncclAllReduce(const void *from, void *to, size_t count, int type, int op, Co
     size_t bytes = count * (type == DOUBLE ? 8 : 4);
     if (op != SUM || (type != FLOAT && type != DOUBLE)) return INVALID_ARGUMENT;
     if (owner((uint64_t)from, bytes) != card_of(stream) || owner((uint64_t)to, bytes) != card_of(stream)) return INVALID_ARGUMENT;
-    const Mark own = take_turn(stream);
+    const Mark own = comm->last = take_turn(stream);
     for (const void *numbers : {from, (const void *)to}) note_use((uint64_t)numbers, own);
     const uint64_t turn = comm->calls++;
     Call &call = comm->ranks->calls[turn];
@@ -88,9 +89,10 @@ int ncclAllReduce(const void *from, void *to, size_t count, int type, int op, Co
     return NCCL_OK;
 }
 
-// What is under way is left, as when a rank has died.
+// What is under way is left, as when a rank has died; it has ended then.
 int ncclCommAbort(Comm *comm) {
     ALONE;
+    waited_for(comm->last);
     comm->ranks->gone = true;
     for (auto &[turn, call] : comm->ranks->calls) call.pending->done = true;
     comm->ranks->calls.clear();

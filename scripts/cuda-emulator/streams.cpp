@@ -75,6 +75,10 @@ Mark take_turn(Stream *stream) {
     return {of(stream).id, ++turns[of(stream).id].given};
 }
 
+void note_uses(Stream *stream, std::initializer_list<const void *> operands) {
+    for (const void *operand : operands) note_use((uint64_t)operand, next_of(stream));
+}
+
 bool is_past(Mark mark) {
     ALONE;
     return turns[mark.stream].waited_for >= mark.turn;
@@ -88,7 +92,7 @@ bool is_ordered(Mark before, Mark by) {
     return before.stream == by.stream || is_past(before) || behind[{by.stream, before.stream}] >= before.turn;
 }
 
-static void waited_for(Mark mark) {
+void waited_for(Mark mark) {
     ALONE;
     turns[mark.stream].waited_for = std::max(turns[mark.stream].waited_for, mark.turn);
 }
@@ -107,8 +111,7 @@ int copy(Stream *stream, void *to, const void *from, size_t bytes, bool from_hos
     if (bytes == 0) return OK;
     if (!to_host && owner((uint64_t)to, bytes) < 0) return refused("a copy to what is no memory of a card");
     if (!from_host && owner((uint64_t)from, bytes) < 0) return refused("a copy of what is no memory of a card");
-    note_use((uint64_t)to, next_of(stream));
-    note_use((uint64_t)from, next_of(stream));
+    note_uses(stream, {to, from});
     return submit(stream, {COPY, [=] { memmove(to, from, bytes); }, from_host, to_host});
 }
 
@@ -184,6 +187,7 @@ int cuMemAllocAsync(uint64_t *address, size_t bytes, Stream *stream) { return al
 int cuMemFree_v2(uint64_t address) { return give_back(address); }
 int cuMemFreeAsync(uint64_t address, Stream *stream) {
     wait_for(of(stream).pending);
+    note_uses(stream, {(const void *)address});
     ALONE;
     if (!of(stream).captured) return give_back(address);
     return of(stream).captured->frees.push_back(address), OK;
@@ -204,6 +208,7 @@ int cuMemcpyDtoDAsync_v2(void *to, const void *from, size_t n, Stream *stream) {
 int cuMemcpyPeerAsync(void *to, void *, const void *from, void *, size_t n, Stream *stream) { return copy(stream, to, from, n, false, false); }
 int cuMemsetD8Async(void *to, unsigned char value, size_t n, Stream *stream) {
     if (n && owner((uint64_t)to, n) < 0) return refused("to fill what is no memory of a card");
+    note_uses(stream, {to});
     return submit(stream, {FILL, [=] { memset(to, value, n); }});
 }
 int cuMemsetD8_v2(void *to, unsigned char value, size_t n) { return cuMemsetD8Async(to, value, n, 0); }
