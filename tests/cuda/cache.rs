@@ -23,15 +23,15 @@ const RECORD: u64 = 6 * 4;
 /// Six leaves.
 #[derive(Freezable)]
 #[freeze(stages)]
-struct Net {
+pub(crate) struct Net {
     stem: Linear,
     blocks: Vec<Linear>,
-    dropout: Dropout,
+    pub(crate) dropout: Dropout,
     head: Linear,
 }
 
 impl Net {
-    fn new(device: &Device) -> Result<Self> {
+    pub(crate) fn new(device: &Device) -> Result<Self> {
         let vb = Seeded::builder(1, DType::F32, device);
         let sizes = [(6, 6), (6, 6), (6, 6), (6, 10)].into_iter().enumerate();
         let block = |(i, (from, to))| linear(from, to, vb.pp(format!("blocks.{i}")));
@@ -62,7 +62,7 @@ fn keys(which: &[u32]) -> Vec<u64> {
     which.iter().map(|&i| 1000 + u64::from(i)).collect()
 }
 
-fn batch(which: &[u32], device: &Device) -> Result<(Vec<u64>, Tensor, Tensor)> {
+pub(crate) fn batch(which: &[u32], device: &Device) -> Result<(Vec<u64>, Tensor, Tensor)> {
     let xs =
         random(5, (SAMPLES, 5), DType::F32).index_select(&Tensor::new(which, &Device::Cpu)?, 0)?;
     let ys: Vec<u32> = which.iter().map(|i| i * 7 % 3).collect();

@@ -99,6 +99,17 @@ fn what_is_kept_on_one_device_is_found_on_the_other() -> Result {
                 after.forward(&net, &keys, xs, &settings(second)?)?;
             }
             assert_eq!(after.stats().hits, 2 * SAMPLES as u64, "{context}: {}", after.stats());
+
+            // So it is of records that are on their way there: of the first keys nothing is known yet.
+            let (mut after, part) = (cache(), |xs: &Tensor| xs.narrow(0, 3, SAMPLES - 3));
+            after.forward(&net, &keys[3..], part(&xs)?, &part(&settings(second)?)?)?;
+            for (last, is_right) in [(91.0, false), (90.0, true)] {
+                after.read_ahead(&keys);
+                let found =
+                    after.forward(&net, &keys, input(form, last, second)?, &settings(second)?);
+                assert_eq!(found.is_ok(), is_right, "{context}");
+            }
+            assert_eq!(after.stats().read_ahead, 2 * SAMPLES as u64, "{context}");
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ mod ahead;
 mod attention;
 mod battery;
 mod cache;
+mod cache_laws;
 #[cfg(feature = "nccl")]
 mod cards;
 mod convolutions;

@@ -33,6 +33,8 @@ pub struct ActivationCache {
     pub(super) store: Option<Store>,
     pub(super) front: Option<Front>,
     pub(super) classes: Vec<Class>,
+    /// The class of the latest batch.
+    pub(super) latest: usize,
     pub(super) tally: Tally,
     /// Whether the next forward must compare all weights of the front.
     pub(super) is_due: bool,
@@ -52,6 +54,7 @@ impl ActivationCache {
             store: None,
             front: None,
             classes: Vec::new(),
+            latest: 0,
             tally: Tally::default(),
             is_due: false,
         }
@@ -134,7 +137,9 @@ impl ActivationCache {
     /// its own. A run does it by itself if it is
     /// [told](crate::Training::read_ahead) the order of the epoch.
     pub fn read_ahead(&mut self, keys: &[u64]) {
-        self.classes.iter_mut().for_each(|class| class.read_ahead(keys));
+        let latest = self.latest;
+        let classes = self.classes.iter_mut().enumerate();
+        classes.for_each(|(i, class)| class.read_ahead(keys, i == latest));
     }
 
     /// Counts, sizes and the time saved so far.

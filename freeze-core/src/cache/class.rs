@@ -92,10 +92,12 @@ impl Class {
         Ok(new)
     }
 
-    /// Forgets what the inputs of keys were, as long as they have no record.
+    /// Forgets what the inputs of keys were, other than of records that were stored since, or brought to the card, where
+    /// no fingerprint is beside them.
     pub(super) fn forget_inputs(&mut self, keys: &[u64]) {
         for key in keys {
-            if self.known.get(key).is_some_and(|known| known.depth == 0) {
+            let has_record = self.known.get(key).is_some_and(|known| known.depth > 0);
+            if !has_record && !self.card.has(*key) {
                 self.known.remove(key);
             }
         }
@@ -154,9 +156,10 @@ impl Class {
         self.shelves.records() + self.card.records().filter(alone).count()
     }
 
-    /// Starts to read records that are not on the card: those in a file, and for a card those on the host, too, which
-    /// come to it then.
-    pub(super) fn read_ahead(&mut self, keys: &[u64]) {
+    /// Starts to read records that are not on the card: those in a file, and for a card, if `lifts`, those on the host,
+    /// too, which come to it then.
+    pub(super) fn read_ahead(&mut self, keys: &[u64], lifts: bool) {
+        self.shelves.drop_lifted();
         let (mut shelves, mut seen) =
             (BTreeMap::<Shelf, (usize, bool, Vec<u64>)>::new(), HashSet::new());
         for &key in keys.iter().filter(|key| seen.insert(**key)) {
@@ -171,7 +174,7 @@ impl Class {
             }
         }
         for (shelf, (depth, is_one, keys)) in shelves {
-            let lift = if is_one { self.lift(depth) } else { None };
+            let lift = if is_one && lifts { self.lift(depth) } else { None };
             if let Some(records) = self.shelves.get_mut(shelf) {
                 records.read_ahead(&keys, lift.as_ref());
             }

@@ -32,7 +32,7 @@ impl ActivationCache {
     /// The number of keys is not the number of samples; the input or context of a key has changed; the input
     /// has a gradient; the output of a frozen stage cannot be stored, since a dropout is on, a batch norm
     /// normalises by the batch, or the stage draws random numbers or remembers. Nothing of the batch was
-    /// stored then, and dropout generators and running statistics are as before. Or the forward fails.
+    /// stored then, but for records whose inputs were right and that now go further, and dropout generators and running statistics are as before. Or the forward fails.
     pub fn forward<M>(
         &mut self,
         freezer: &Freezer<M>,
@@ -82,6 +82,7 @@ impl ActivationCache {
         };
         let samples = Samples::of(keys, prints.as_deref())?;
         let class = self.class(xs.row_layout()?);
+        self.latest = class;
         self.classes[class].is_on(&device);
         let new = self.classes[class].check(&samples)?;
         if !is_frozen {
@@ -179,7 +180,8 @@ impl ActivationCache {
         let (samples, mut parts, mut order) = (&batch.samples, Vec::new(), Vec::new());
         let groups = self.classes[class].passed(samples);
         let deepest = groups.keys().last().copied().unwrap_or(0);
-        for (passed, which) in groups {
+        // The deepest first: what is found is compared with its inputs before anything is stored.
+        for (passed, which) in groups.into_iter().rev() {
             let depth = self.depth();
             let Some(part) = self.part(batch, class, passed, &which)? else { return Ok(None) };
             if self.depth() < depth {

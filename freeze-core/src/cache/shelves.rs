@@ -103,6 +103,11 @@ impl Shelves {
         self.records.retain(|(_, at), records| *at <= depth && records.len() > 0);
     }
 
+    /// Drops tensors that were made ahead of time and not taken.
+    pub(super) fn drop_lifted(&mut self) {
+        self.records.values_mut().for_each(Records::drop_lifted);
+    }
+
     fn append(&mut self, shelf: Shelf, keys: &[u64], rows: &[u8]) -> usize {
         self.records.get_mut(&shelf).map_or(0, |records| records.write(keys, rows))
     }

@@ -127,6 +127,15 @@ fn another_input_under_a_kept_key_is_refused() -> Result<()> {
     // What was refused was not noted, of no key.
     refusing.forward(&keys, xs, &())?;
     assert_eq!(stats(&refusing).hits, 3);
+    // Nor of a key that is new, beside one that was kept: here, or for a later run.
+    let (keys, right, _) = batch(&[3, 0])?;
+    let mut refusing = sweep(5, Some(cache()))?;
+    assert!(refusing.forward(&keys, (&right + 1.0)?, &()).is_err());
+    refusing.forward(&keys, right.clone(), &())?;
+    let mut later = sweep(5, Some(cache()))?;
+    later.forward(&keys, right, &())?;
+    assert_eq!(stats(&later).hits, 2);
+    let (keys, ..) = batch(&[0, 1, 2])?;
     let mut trusting = sweep(5, Some(cache().unchecked_inputs()))?;
     trusting.forward(&keys, other, &())?;
     assert_eq!(stats(&trusting).hits, 3);

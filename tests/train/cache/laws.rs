@@ -12,6 +12,7 @@ enum Turn {
     Freeze(usize),
     Set(usize),
     Clear,
+    Told(Vec<u32>),
     Forward(Vec<u32>),
 }
 
@@ -20,6 +21,7 @@ fn turn() -> impl Strategy<Value = Turn> {
         2 => (0..5usize).prop_map(Turn::Freeze),
         1 => (0..5usize).prop_map(Turn::Set),
         1 => Just(Turn::Clear),
+        3 => prop::collection::vec(0..8u32, 2..7).prop_map(Turn::Told),
         6 => prop::collection::vec(0..8u32, 2..7).prop_map(Turn::Forward),
     ]
 }
@@ -53,6 +55,7 @@ proptest! {
                     var.set(&(var.as_tensor() * -0.9).expect("a tensor")).expect("set");
                 }
                 Turn::Clear => cache.clear(),
+                Turn::Told(which) => cache.read_ahead(&batch(which).expect("a batch").0),
                 Turn::Forward(which) => {
                     let (keys, xs, _) = batch(which).expect("a batch");
                     let state = net.dropout.state();

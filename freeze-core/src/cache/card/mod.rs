@@ -89,6 +89,11 @@ impl Card {
         self.places.get(&key).is_some_and(|place| place.depth == depth)
     }
 
+    /// Whether there is a record of `key`.
+    pub(super) fn has(&self, key: u64) -> bool {
+        self.places.contains_key(&key)
+    }
+
     /// Every key and the number of stages that its record has passed.
     pub(super) fn records(&self) -> impl Iterator<Item = (u64, usize)> {
         self.places.iter().map(|(key, place)| (*key, place.depth))

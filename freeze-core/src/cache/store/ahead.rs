@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use candle_core::Tensor;
 
@@ -32,8 +32,10 @@ type Make = dyn Fn(&[u8]) -> candle_core::Result<Vec<Tensor>> + Send + Sync;
 #[derive(Debug)]
 pub(super) struct Ahead {
     width: usize,
-    requests: Sender<Request>,
+    /// There is one until this is dropped.
+    requests: Option<Sender<Request>>,
     answers: Receiver<Rows>,
+    thread: Option<JoinHandle<()>>,
     is_pending: bool,
     rows: Rows,
 }
@@ -78,15 +80,17 @@ impl Ahead {
                 }
             }
         };
-        thread::Builder::new().name("read-ahead".into()).spawn(work)?;
-        Ok(Self { width, requests, answers, is_pending: false, rows: Rows::default() })
+        let thread = Some(thread::Builder::new().name("read-ahead".into()).spawn(work)?);
+        let requests = Some(requests);
+        Ok(Self { width, requests, answers, thread, is_pending: false, rows: Rows::default() })
     }
 
     /// Begins to read; rows read before that were not taken are dropped.
     pub(super) fn ask(&mut self, wanted: Vec<Wanted>, lift: Option<Lift>) {
         self.wait();
         let bytes = std::mem::take(&mut self.rows).bytes;
-        self.is_pending = self.requests.send(Request { wanted, bytes, lift }).is_ok();
+        let request = Request { wanted, bytes, lift };
+        self.is_pending = self.requests.as_ref().is_some_and(|to| to.send(request).is_ok());
     }
 
     /// The row of `key`, if it was read.
@@ -105,6 +109,12 @@ impl Ahead {
         Some(Lifted { tensors, places: places.into_iter().map(|at| at as u32).collect(), rows })
     }
 
+    /// Drops the tensors.
+    pub(super) fn drop_lifted(&mut self) {
+        self.wait();
+        self.rows.lifted = None;
+    }
+
     /// Drops the row of `key`, which has changed.
     pub(super) fn forget(&mut self, key: u64) {
         self.wait();
@@ -115,6 +125,14 @@ impl Ahead {
         if std::mem::take(&mut self.is_pending) {
             self.rows = self.answers.recv().unwrap_or_default();
         }
+    }
+}
+
+/// The thread does not outlive this: nobody may ask a card for anything while the process ends.
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.requests = None;
+        self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -140,6 +140,13 @@ impl Records {
         Some(lifted)
     }
 
+    /// Drops the tensors that were made ahead of time, if nobody took them.
+    pub(in crate::cache) fn drop_lifted(&mut self) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.drop_lifted();
+        }
+    }
+
     fn read_one(&mut self, key: u64, out: &mut Vec<u8>) -> bool {
         match self.places.get(&key) {
             None => false,
