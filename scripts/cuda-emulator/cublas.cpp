@@ -115,8 +115,10 @@ int cublasGemmBatchedEx(Blas *blas, int turn_a, int turn_b, int m, int n, int k,
     for (const void *all : {(const void *)a, (const void *)b, (const void *)c})
         if (owner((uint64_t)all, count * sizeof(void *)) < 0) return INVALID;
     note_uses(blas->stream, {a, b, c});
+    const Mark own = next_of(blas->stream);
     return submit(blas->stream, {KERNEL, [=] {
         for (int e = 0; e < count; e++) {
+            for (const void *matrix : {a[e], b[e], (const void *)c[e]}) note_use((uint64_t)matrix, own);
             check_place(a[e], a_type, k, compute);
             check_place(b[e], b_type, k, compute);
             product.run(a[e], b[e], c[e]);

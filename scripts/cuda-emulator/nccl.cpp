@@ -89,17 +89,17 @@ int ncclAllReduce(const void *from, void *to, size_t count, int type, int op, Co
     return NCCL_OK;
 }
 
-// What is under way is left, as when a rank has died; it has ended then.
-int ncclCommAbort(Comm *comm) {
+static int leave(Comm *comm) {
     ALONE;
-    waited_for(comm->last);
     comm->ranks->gone = true;
     for (auto &[turn, call] : comm->ranks->calls) call.pending->done = true;
     comm->ranks->calls.clear();
     something_happened.notify_all();
     return delete comm, NCCL_OK;
 }
-int ncclCommDestroy(Comm *comm) { return ncclCommAbort(comm); }
+// What is under way is left, as when a rank has died; it has ended then.
+int ncclCommAbort(Comm *comm) { return waited_for(comm->last), leave(comm); }
+int ncclCommDestroy(Comm *comm) { return leave(comm); }
 int ncclCommCount(Comm *comm, int *count) { return *count = comm->ranks->size, NCCL_OK; }
 int ncclGroupStart(void) { return NCCL_OK; }
 int ncclGroupEnd(void) { return NCCL_OK; }

@@ -137,9 +137,11 @@ impl ActivationCache {
     /// its own. A run does it by itself if it is
     /// [told](crate::Training::read_ahead) the order of the epoch.
     pub fn read_ahead(&mut self, keys: &[u64]) {
-        let latest = self.latest;
+        // Of which layout the batch will be is not said: that of most records, or else of the latest batch.
+        let likely = |i: &usize| (self.classes[*i].far(keys), *i == self.latest);
+        let likeliest = (0..self.classes.len()).max_by_key(likely);
         let classes = self.classes.iter_mut().enumerate();
-        classes.for_each(|(i, class)| class.read_ahead(keys, i == latest));
+        classes.for_each(|(i, class)| class.read_ahead(keys, Some(i) == likeliest));
     }
 
     /// Counts, sizes and the time saved so far.

@@ -92,8 +92,8 @@ impl Class {
         Ok(new)
     }
 
-    /// Forgets what the inputs of keys were, other than of records that were stored since, or brought to the card, where
-    /// no fingerprint is beside them.
+    /// Forgets what the inputs of keys were, other than of records that were stored since, or brought to the
+    /// card, where no fingerprint is beside them.
     pub(super) fn forget_inputs(&mut self, keys: &[u64]) {
         for key in keys {
             let has_record = self.known.get(key).is_some_and(|known| known.depth > 0);
@@ -154,6 +154,12 @@ impl Class {
     pub(super) fn records(&self) -> usize {
         let alone = |(key, depth): &(u64, usize)| !self.is_on_shelf(*key, *depth);
         self.shelves.records() + self.card.records().filter(alone).count()
+    }
+
+    /// How many of `keys` have a record that is not on the card.
+    pub(super) fn far(&self, keys: &[u64]) -> usize {
+        let is_far = |key: u64| self.depth(key) > 0 && !self.card.has(key);
+        keys.iter().filter(|key| is_far(**key)).count()
     }
 
     /// Starts to read records that are not on the card: those in a file, and for a card, if `lifts`, those on the host,

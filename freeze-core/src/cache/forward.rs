@@ -1,7 +1,6 @@
 //! The forward through a cache.
 
 use std::borrow::Borrow;
-use std::time::Instant;
 
 use candle_core::Device;
 
@@ -32,7 +31,7 @@ impl ActivationCache {
     /// The number of keys is not the number of samples; the input or context of a key has changed; the input
     /// has a gradient; the output of a frozen stage cannot be stored, since a dropout is on, a batch norm
     /// normalises by the batch, or the stage draws random numbers or remembers. Nothing of the batch was
-    /// stored then, but for records whose inputs were right and that now go further, and dropout generators and running statistics are as before. Or the forward fails.
+    /// stored then, and dropout generators and running statistics are as before. Or the forward fails.
     pub fn forward<M>(
         &mut self,
         freezer: &Freezer<M>,
@@ -141,7 +140,7 @@ impl ActivationCache {
         Ok(self.depth())
     }
 
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         self.front.as_ref().map_or(0, |front| front.depth)
     }
 
@@ -169,117 +168,6 @@ impl ActivationCache {
             }
         }
         Ok(())
-    }
-
-    /// The output of the front for the whole batch; `None` if the batch must be grouped again, since a
-    /// record can no longer be read or the boundary has moved.
-    fn front_of<M>(&mut self, batch: &Batch<'_, M>, class: usize) -> Result<Option<M::Flow>>
-    where
-        M: Staged<Context: CacheContext>,
-    {
-        let (samples, mut parts, mut order) = (&batch.samples, Vec::new(), Vec::new());
-        let groups = self.classes[class].passed(samples);
-        let deepest = groups.keys().last().copied().unwrap_or(0);
-        // The deepest first: what is found is compared with its inputs before anything is stored.
-        for (passed, which) in groups.into_iter().rev() {
-            let depth = self.depth();
-            let Some(part) = self.part(batch, class, passed, &which)? else { return Ok(None) };
-            if self.depth() < depth {
-                self.drop_beyond(self.depth());
-                if !parts.is_empty() || deepest > self.depth() {
-                    return Ok(None);
-                }
-            }
-            parts.push(part);
-            order.extend(which);
-        }
-        let whole = match parts.len() {
-            1 => parts.remove(0),
-            _ => Flow::concatenate(&parts)?,
-        };
-        if samples.are_the_batch(&order) && order.is_sorted() {
-            return Ok(Some(whole));
-        }
-        let mut place = vec![0u32; order.len()];
-        (0..).zip(&order).for_each(|(at, &sample)| place[sample as usize] = at);
-        let rows: Vec<u32> = samples.of_rows.iter().map(|&i| place[i as usize]).collect();
-        select(&whole, &rows).map(Some)
-    }
-
-    /// The output of the front for the samples at `which`, which have passed `passed` stages; `None` if a
-    /// record can no longer be read.
-    fn part<M>(
-        &mut self,
-        batch: &Batch<'_, M>,
-        class: usize,
-        passed: usize,
-        which: &[u32],
-    ) -> Result<Option<M::Flow>>
-    where
-        M: Staged<Context: CacheContext>,
-    {
-        let (samples, count) = (&batch.samples, which.len());
-        let Some(front) = &mut self.front else { return Ok(None) };
-        let xs = match passed {
-            0 if samples.are_the_batch(which) => batch.xs.detached()?,
-            0 => select(batch.xs, &samples.rows(which))?,
-            _ => {
-                let start = Instant::now();
-                let read = self.classes[class].read(passed, (samples, which), &batch.device)?;
-                self.tally.read(passed, count, start.elapsed());
-                let Some(xs) = read else { return Ok(None) };
-                xs
-            }
-        };
-        if passed == front.depth {
-            self.tally.hits += count as u64;
-            return Ok(Some(xs));
-        }
-        let mut ran = match samples.are_the_batch(which) {
-            true => through(front, batch, (passed, count), xs, batch.context)?,
-            false => {
-                let filled = samples.filled(which);
-                let context =
-                    batch.context.select(&samples.rows(&filled), samples.of_rows.len())?;
-                let xs = match filled.len() > count {
-                    true => select(
-                        &xs,
-                        &(0..count as u32).cycle().take(filled.len()).collect::<Vec<_>>(),
-                    )?,
-                    false => xs,
-                };
-                through(front, batch, (passed, count), xs, context.borrow())?
-            }
-        };
-        if ran.flow.batch()? > count {
-            ran.flow = select(&ran.flow, &(0..count as u32).collect::<Vec<_>>())?;
-        }
-        let depth = front.depth;
-        if ran.passed != depth {
-            self.drop_beyond(depth);
-            return Ok(None);
-        }
-        ran.times.iter().for_each(|(stage, time)| self.tally.ran(*stage, count, *time));
-        match passed {
-            0 => self.tally.misses += count as u64,
-            _ => self.tally.extended += count as u64,
-        }
-        let rounded = Rounded::new(ran.flow, self.precision)?;
-        self.unfit(&rounded);
-        self.keep::<M, _>(class, depth, (samples, which), &rounded)?;
-        Ok(Some(rounded.flow))
-    }
-
-    fn unfit<F: Flow>(&mut self, rounded: &Rounded<F>) {
-        let unfit = rounded.unfit() as u64;
-        if unfit > 0 && self.tally.out_of_range == 0 {
-            let precision = format!("{:?}", self.precision);
-            tracing::warn!(
-                precision,
-                "activations are out of the range of the precision: their samples are not stored"
-            );
-        }
-        self.tally.out_of_range += unfit;
     }
 }
 

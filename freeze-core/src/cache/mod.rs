@@ -53,6 +53,7 @@ mod form;
 mod forward;
 mod front;
 mod keeping;
+mod part;
 mod prints;
 mod reading;
 mod rounded;

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use twox_hash::XxHash3_128;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernel::row_digests;
 use crate::model::Flow;
 
@@ -29,12 +29,16 @@ impl Seen {
     ///
     /// # Errors
     ///
-    /// Its elements cannot be read.
+    /// Its elements cannot be read, or it has another number of rows than one or the batch.
     pub fn samples(&mut self, tensor: &Tensor) -> Result<()> {
         let rows = Rows::of(tensor)?;
-        let row = |i: usize| if rows.len == 1 { 0 } else { i };
-        let before = self.rows.iter_mut().enumerate().filter(|(i, _)| row(*i) < rows.len);
-        before.for_each(|(i, print)| *print = rows.print(row(i), *print));
+        if ![1, self.batch()].contains(&rows.len) {
+            let (found, batch) = (rows.len, self.batch());
+            return Err(Error::cache(format!("{found} rows for a batch of {batch} samples")));
+        }
+        for (i, print) in self.rows.iter_mut().enumerate() {
+            *print = rows.print(if rows.len == 1 { 0 } else { i }, *print);
+        }
         Ok(())
     }
 

@@ -15,7 +15,7 @@ const WORDS: usize = 1 << 10;
 /// one, such as small whole numbers, would meet otherwise.
 static KEYS: [[u64; WORDS]; 2] = [keys(0), keys(WORDS as u64)];
 
-/// Two sums over the words of 1024, the last of which is filled up with zeros: of the products of the halves of each
+/// Two sums over at most 1024 words, the last of which is filled up with zeros: of the products of the halves of each
 /// after it was mixed with a key of its place. Each is NH (Black et al. 1999, UMAC) with XXH3's way of mixing.
 ///
 /// Sums of parts add up in any order, so that a card computes them in parallel.
@@ -170,7 +170,8 @@ mod tests {
         }
     }
 
-    /// Data of few numbers, in all orders: masks, classes, signs. With keys in equal steps a quarter of them met.
+    /// Data of few numbers, in all orders: masks, classes, signs. With keys in equal steps the 8192 masks in i64 had
+    /// 1376 digests.
     #[test]
     fn numbers_with_a_pattern_have_digests_of_their_own() -> Result<()> {
         let kinds = [DType::I64, DType::U32, DType::F32, DType::F64, DType::U8, DType::BF16];

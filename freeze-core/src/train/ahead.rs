@@ -6,8 +6,8 @@ use crate::model::Freezable;
 
 impl<M: Freezable> Training<M> {
     /// Says by their keys which batches are still to come in the epoch, so that the cache reads the records of
-    /// each from its file, and copies them to a CUDA card, on a thread while the step before it runs. The order of an epoch is known in
-    /// advance, so it can be asked for twice:
+    /// each from its file, and copies them to a CUDA card, on a thread while the step before it runs. The order of
+    /// an epoch is known in advance, so it can be asked for twice:
     ///
     /// ```no_run
     /// # use candle_core::{Result, Tensor};
@@ -43,6 +43,15 @@ impl<M: Freezable> Training<M> {
     pub(super) fn has_read(&mut self, keys: &[u64]) {
         if self.upcoming.as_mut().is_some_and(|upcoming| upcoming.pass(keys)) {
             self.read_next();
+        }
+    }
+
+    /// Forgets which batches were to come, and what was read of them.
+    pub(super) fn forget_order(&mut self) {
+        if self.upcoming.take().is_some()
+            && let Some(cache) = &mut self.cache
+        {
+            cache.read_ahead(&[]);
         }
     }
 

@@ -38,7 +38,7 @@ impl<M: Freezable> Training<M> {
         if anew {
             self.cached = self.cache.as_ref().map(ActivationCache::stats).unwrap_or_default();
         }
-        self.upcoming = None;
+        self.forget_order();
         // With the first step: the forward before it has moved the cache to the frozen front.
         self.told = false;
         // Within an epoch it was done before the run was cut, by a batch that may have had another size.

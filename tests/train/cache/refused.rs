@@ -187,6 +187,34 @@ fn inputs_with_a_gradient_and_contexts_that_do_not_fit() -> Result<()> {
     Ok(())
 }
 
+/// A single sample does not show that its stage is refused; the others of its batch do, whichever come first.
+#[test]
+fn nothing_is_stored_of_a_batch_that_is_refused() -> Result<()> {
+    let (xs, context) = (input()?, context()?);
+    for known in [&[0u32][..], &[0, 1, 2]] {
+        let mut odd = frozen(Does::CentersTheBatch, 1)?;
+        let mut cache = ActivationCache::new();
+        let keys: Vec<u64> = known.iter().map(|&i| i.into()).collect();
+        let part = xs.index_select(&Tensor::new(known, &Device::Cpu)?, 0)?;
+        cache.forward(&odd, &keys, part, &context.select(known, 4)?)?;
+        let before = cache.stats();
+        assert_eq!(before.records, known.len());
+        odd.freeze_front(2, &mut [])?;
+        for _ in 0..2 {
+            let scores = cache.forward(&odd, &[0, 1, 2, 3], xs.clone(), &context);
+            refused(scores, &["other samples of the batch"]);
+        }
+        let since = cache.stats().since(&before);
+        let counts = [since.hits, since.extended, since.misses, since.records as u64];
+        assert_eq!(counts, [0, 0, 0, known.len() as u64]);
+        // What was stored before is.
+        odd.freeze_front(1, &mut [])?;
+        cache.forward(&odd, &[0, 1, 2, 3], xs.clone(), &context)?;
+        assert_eq!(cache.stats().since(&before).hits, known.len() as u64);
+    }
+    Ok(())
+}
+
 /// What each sample sees goes with it where the others alone are computed.
 #[test]
 fn contexts_go_with_the_samples() -> Result<()> {

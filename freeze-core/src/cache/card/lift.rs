@@ -38,14 +38,14 @@ fn lifted(
     card: &CudaDevice,
     parts: &[(DType, usize)],
     (rows, stride): (&[u8], usize),
-    staging: &mut Option<Staging>,
+    kept: &mut Option<Staging>,
 ) -> Result<Vec<Tensor>> {
     let n = rows.len() / stride;
     let width = |(dtype, len): &(DType, usize)| dtype.size_in_bytes() * len;
     let all = n * parts.iter().map(width).sum::<usize>();
-    let staging = match staging.take() {
-        Some(large) if large.len() >= all => staging.insert(large),
-        _ => staging.insert(Staging::new(card, all)?),
+    let staging = match kept.take() {
+        Some(large) if large.len() >= all => kept.insert(large),
+        _ => kept.insert(Staging::new(card, all)?),
     };
     let (mut at, mut start, mut wanted) = (0, 0, Vec::with_capacity(parts.len()));
     let bytes = staging.as_mut_slice()?;
@@ -57,5 +57,9 @@ fn lifted(
         wanted.push(Part { at, dtype: part.0, shape: (n, part.1) });
         (at, start) = (end, start + width);
     }
-    staging.copied(card, &wanted)
+    let copied = staging.copied(card, &wanted);
+    if copied.is_err() {
+        *kept = None;
+    }
+    copied
 }

@@ -27,8 +27,8 @@ pub(in crate::cache) struct Lift(pub(in crate::cache) Arc<Make>);
 
 type Make = dyn Fn(&[u8]) -> candle_core::Result<Vec<Tensor>> + Send + Sync;
 
-/// A thread that reads the rows of one batch ahead, and makes tensors of them if that is asked for. Their memory is
-/// not part of the budget.
+/// A thread that reads the rows of one batch ahead, and makes tensors of them if that is asked for. Their
+/// memory is not part of the budget.
 #[derive(Debug)]
 pub(super) struct Ahead {
     width: usize,
@@ -85,12 +85,13 @@ impl Ahead {
         Ok(Self { width, requests, answers, thread, is_pending: false, rows: Rows::default() })
     }
 
-    /// Begins to read; rows read before that were not taken are dropped.
-    pub(super) fn ask(&mut self, wanted: Vec<Wanted>, lift: Option<Lift>) {
+    /// Begins to read; rows read before that were not taken are dropped. `false` if the thread has ended.
+    pub(super) fn ask(&mut self, wanted: Vec<Wanted>, lift: Option<Lift>) -> bool {
         self.wait();
         let bytes = std::mem::take(&mut self.rows).bytes;
         let request = Request { wanted, bytes, lift };
         self.is_pending = self.requests.as_ref().is_some_and(|to| to.send(request).is_ok());
+        self.is_pending
     }
 
     /// The row of `key`, if it was read.

@@ -127,10 +127,8 @@ impl Records {
             return;
         }
         // Without a thread they are read when needed.
-        self.ahead = self.ahead.take().or_else(|| Ahead::new(self.width).ok());
-        if let Some(ahead) = &mut self.ahead {
-            ahead.ask(wanted, lift.cloned());
-        }
+        let ahead = self.ahead.take().or_else(|| Ahead::new(self.width).ok());
+        self.ahead = ahead.and_then(|mut ahead| ahead.ask(wanted, lift.cloned()).then_some(ahead));
     }
 
     /// The tensors that were made ahead of time, if the rows of all `keys` are among theirs.

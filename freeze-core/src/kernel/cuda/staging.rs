@@ -46,10 +46,13 @@ impl Staging {
     pub(crate) fn copied(&self, device: &CudaDevice, parts: &[Part]) -> Result<Vec<Tensor>> {
         let bytes = self.bytes.as_slice().w()?;
         let copied = parts.iter().map(|part| copy(device, bytes, part)).collect();
-        // Also where one failed, since the bytes may be written to after this. An error of another thread's ends the
-        // first wait before it has waited.
+        // Also where one failed, since the bytes may be written to after this. An error that another thread has left
+        // ends the first wait before it has waited; it is left for whoever asks next.
         let stream = device.cuda_stream();
-        stream.synchronize().or_else(|_| stream.synchronize()).w()?;
+        if let Err(left) = stream.synchronize() {
+            stream.synchronize().w()?;
+            stream.context().record_err(Err::<(), _>(left));
+        }
         copied
     }
 }

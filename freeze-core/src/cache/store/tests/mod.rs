@@ -8,6 +8,8 @@ mod processes;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use candle_core::{Device, Tensor};
 
@@ -219,12 +221,39 @@ fn tensors_are_made_ahead_of_time() {
         assert_eq!(lifted(&mut records, &[1, 2]), None);
         assert_eq!(lifted(&mut records, &[3]), None);
         assert_eq!(lifted(&mut records, &[1, 4]), Some(vec![row(1), row(4)]));
-        // What cannot be made is read.
+        // Nobody took them.
+        records.read_ahead(&[1, 4], Some(&lift(8)));
+        records.drop_lifted();
+        assert_eq!(lifted(&mut records, &[1, 4]), None);
+        // What cannot be made is read; and what ends the thread ends no other.
+        let panics = Lift(Arc::new(|_| panic!("a thread that ends")));
+        records.read_ahead(&[1, 4], Some(&panics));
+        assert_eq!(right(&mut records, &[1, 4], 8), [0, 1]);
+        records.read_ahead(&[1, 4], Some(&lift(8)));
+        records.read_ahead(&[1, 4], Some(&lift(8)));
+        assert!(lifted(&mut records, &[1, 4]).is_some());
         let fails = Lift(Arc::new(|_| candle_core::bail!("no room")));
         records.read_ahead(&[1, 4], Some(&fails));
         assert_eq!(lifted(&mut records, &[1, 4]), None);
         assert_eq!(right(&mut records, &[1, 4], 8), [0, 1]);
     }
+}
+
+#[test]
+fn no_thread_outlives_its_records() {
+    let store = store(80, None);
+    let mut records = store.records(8);
+    records.write(&[1], &row(1, 0, 8));
+    let ended = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&ended);
+    let slow = Lift(Arc::new(move |_| {
+        std::thread::sleep(Duration::from_millis(100));
+        flag.store(true, Ordering::SeqCst);
+        Ok(Vec::new())
+    }));
+    records.read_ahead(&[1], Some(&slow));
+    drop(records);
+    assert!(ended.load(Ordering::SeqCst));
 }
 
 /// The disk is as it should be: rows that were read ahead are not read again.
