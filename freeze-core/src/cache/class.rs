@@ -19,7 +19,7 @@ use crate::model::FlowLayout;
 pub(super) struct Class {
     pub(super) input: FlowLayout,
     /// Where they come from, and records go.
-    pub(super) device: Device,
+    device: Device,
     /// The layout of the activations, by the number of stages passed.
     pub(super) forms: BTreeMap<usize, Form>,
     /// Records on a card.

@@ -64,7 +64,8 @@ impl Class {
         read.map_tensors(|tensor| Ok(tensor.to_device(device)?)).map(Some)
     }
 
-    /// As [`read`](Self::read), for records on the host or on disk, or on their way from there. They go to the card if there is room.
+    /// As [`read`](Self::read), for records on the host or on disk, or on their way from there. They go to the card
+    /// if there is room.
     fn read_host<F: Flow>(
         &mut self,
         depth: usize,
