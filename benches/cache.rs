@@ -1,6 +1,6 @@
 //! What the activation cache saves and costs, on the models of `benches/layers`.
 //!
-//! `cargo bench --bench cache` takes three minutes; the name of a model (`mlp`, `convnet`, `transformer`)
+//! `cargo bench --bench cache` takes three minutes; the name of a model (`mlp`, `convnet`, `transformer`), or `inputs`,
 //! measures only that one, `--peer` measures PyTorch's step too. `cargo test --bench cache` runs all of it
 //! once on small models, whose figures mean nothing. Both compare the losses with and without the cache.
 
@@ -18,6 +18,8 @@ mod convnet;
 mod data;
 #[path = "layers/drawn.rs"]
 mod drawn;
+#[path = "cache/inputs.rs"]
+mod inputs;
 #[path = "layers/kit.rs"]
 #[allow(dead_code)] // candle's layers
 mod kit;
@@ -71,7 +73,7 @@ fn main() -> Result<()> {
     let given = |name: &str| arguments.iter().any(|argument| argument == name);
     // Cargo passes it to benchmarks, and not to tests.
     let sizes = if given("--bench") { FULL } else { TINY };
-    let some = ["mlp", "convnet", "transformer"].into_iter().any(given);
+    let some = ["mlp", "convnet", "transformer", "inputs"].into_iter().any(given);
     println!("threads: {}; ms, medians; ! marks a missed goal", rayon::current_num_threads());
     let mut peer = match given("--peer").then(|| Peer::start("layers.py")) {
         Some(Err(missing)) => {
@@ -89,6 +91,10 @@ fn main() -> Result<()> {
     }
     if !some || given("transformer") {
         transformer(&sizes, peer.as_mut())?;
+    }
+    if !some || given("inputs") {
+        let shapes = [(256, 784), (32, 3 * 224 * 224)];
+        inputs::inputs(if given("--bench") { &shapes } else { &[(9, 40)] }, sizes.runs * 3)?;
     }
     Ok(())
 }
