@@ -112,7 +112,10 @@ int copy(Stream *stream, void *to, const void *from, size_t bytes, bool from_hos
     if (!to_host && owner((uint64_t)to, bytes) < 0) return refused("a copy to what is no memory of a card");
     if (!from_host && owner((uint64_t)from, bytes) < 0) return refused("a copy of what is no memory of a card");
     note_uses(stream, {to, from});
-    return submit(stream, {COPY, [=] { memmove(to, from, bytes); }, from_host, to_host});
+    submit(stream, {COPY, [=] { memmove(to, from, bytes); }, from_host, to_host});
+    // Of memory that is not pinned, as all is that cards copy to, the host waits for the copy.
+    if (to_host && !of(stream).captured) waited_for({of(stream).id, turns[of(stream).id].given});
+    return OK;
 }
 
 extern "C" {
