@@ -40,7 +40,7 @@ pub(crate) mod update;
 pub(crate) mod width;
 mod windows;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 
 pub(crate) use blocks::{copy_rows, for_blocks, map_rows, rows_per_block, swap_rows};
 pub(crate) use bytes_of::bytes_of;
@@ -62,4 +62,10 @@ pub(crate) use windows::Windows;
 /// Whether there are kernels for a device.
 pub(crate) fn on(device: &Device) -> bool {
     device.is_cpu() || (cfg!(feature = "cuda") && device.is_cuda())
+}
+
+/// Whether the kernels of CUDA cards know elements of this type, which candle copies and chooses there, too.
+pub(crate) fn on_cards(dtype: DType) -> bool {
+    use DType::{BF16, F16, F32, F64, I64, U8, U32};
+    matches!(dtype, U8 | U32 | I64 | BF16 | F16 | F32 | F64)
 }

@@ -6,7 +6,10 @@ use candle_core::{CudaDevice, DType, Result, Tensor};
 
 use crate::cache::store::Lift;
 #[cfg(feature = "cuda")]
-use crate::kernel::cuda::{Part, Staging, is_known};
+use crate::kernel::{
+    cuda::{Part, Staging},
+    on_cards,
+};
 use crate::model::FlowLayout;
 
 /// What makes tensors on a card of rows of this layout, with `tail` bytes behind each; `None` for other devices, and for
@@ -17,7 +20,7 @@ pub(in crate::cache) fn lift(layout: &FlowLayout, tail: usize, device: &Device) 
 
     let Device::Cuda(card) = device else { return None };
     let (card, parts, stride) = (card.clone(), layout.tensors(), layout.width() + tail);
-    if parts.is_empty() || parts.iter().any(|(dtype, len)| *len == 0 || !is_known(*dtype)) {
+    if parts.is_empty() || parts.iter().any(|(dtype, len)| *len == 0 || !on_cards(*dtype)) {
         return None;
     }
     let staging = Mutex::new(None);

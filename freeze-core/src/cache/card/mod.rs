@@ -8,10 +8,11 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::store::Budget;
 use crate::error::Result;
+use crate::kernel::on_cards;
 pub(super) use lift::lift;
 use slab::Slab;
 
@@ -40,10 +41,9 @@ impl Card {
 
     /// Whether records of these tensors can lie here: on one card, of types that candle copies and chooses there.
     pub(super) fn takes(&self, tensors: &[Tensor]) -> bool {
-        use DType::{BF16, F16, F32, F64, I64, U8, U32};
         let Some(first) = tensors.first() else { return false };
         let fits = |tensor: &Tensor| {
-            matches!(tensor.dtype(), U8 | U32 | I64 | BF16 | F16 | F32 | F64)
+            on_cards(tensor.dtype())
                 && tensor.device().same_device(first.device())
                 && tensor.elem_count() > 0
         };

@@ -8,6 +8,8 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage, Tensor, bail};
 
+use crate::kernel::on_cards;
+
 /// Contiguous elements on a card.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Array<'a> {
@@ -121,13 +123,7 @@ pub(crate) fn on_card<const N: usize, R>(
 
 /// Whether a tensor is on a card, and of a type that [`Array`]s have.
 pub(crate) fn takes(tensor: &Tensor) -> bool {
-    tensor.device().is_cuda() && is_known(tensor.dtype())
-}
-
-/// Whether [`Array`]s have elements of this type.
-pub(crate) fn is_known(dtype: DType) -> bool {
-    use DType::{BF16, F16, F32, F64, I64, U8, U32};
-    matches!(dtype, U8 | U32 | I64 | BF16 | F16 | F32 | F64)
+    tensor.device().is_cuda() && on_cards(tensor.dtype())
 }
 
 /// A storage as a tensor, outside of any graph.

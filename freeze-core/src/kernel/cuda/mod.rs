@@ -28,7 +28,7 @@ mod table;
 pub(crate) mod windows;
 
 pub(crate) use array::{
-    Array, empty, from_first, is_known, of_card, on_card, operand, placed, takes, tensor,
+    Array, empty, from_first, of_card, on_card, operand, placed, takes, tensor,
 };
 pub(crate) use launch::{Arg, Grid, launch};
 pub(crate) use source::File;
