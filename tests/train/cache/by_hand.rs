@@ -221,3 +221,36 @@ fn the_cheapest_boundary_is_in_front_of_a_large_output_that_costs_nothing() -> R
     }
     Ok(())
 }
+
+/// Before there is anything, with nothing to do, twice, for what was cleared, and on another thread than asks.
+#[test]
+fn what_is_told_at_odd_times_changes_nothing() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (net, (keys, xs, _)) = (frozen(2), batch(&[4, 1, 7])?);
+    let state = net.dropout.state();
+    let again = || net.dropout.set_state(state);
+    let mut cache = ActivationCache::new().memory(0).folder(folder.path(), 1 << 20);
+    cache.read_ahead(&keys);
+    let expected = bits(&cache.forward(&net, &keys, xs.clone(), &())?);
+    cache.read_ahead(&keys);
+    cache.read_ahead(&[]);
+    cache.read_ahead(&keys);
+    let mut cache = std::thread::spawn(move || {
+        cache.read_ahead(&[]);
+        cache.read_ahead(&keys);
+        cache
+    })
+    .join()
+    .expect("no panic");
+    let keys = batch(&[4, 1, 7])?.0;
+    again();
+    assert_eq!(cache.forward(&net, &keys, xs.clone(), &()).map(|xs| bits(&xs))?, expected);
+    assert_eq!((cache.stats().hits, cache.stats().read_ahead), (3, 3));
+    cache.read_ahead(&keys);
+    cache.clear();
+    cache.read_ahead(&keys);
+    again();
+    assert_eq!(cache.forward(&net, &keys, xs, &()).map(|xs| bits(&xs))?, expected);
+    assert_eq!((cache.stats().misses, cache.stats().read_ahead), (6, 3));
+    Ok(())
+}
