@@ -11,7 +11,7 @@
 #   EMULATED_CARDS=2          how many cards there are
 #   EMULATED_MEMORY_MB=4096   the memory of each
 #   EMULATED_ORDER=backward   the last threads and blocks run first
-#   EMULATED_IDLE=1           kernels are not run: what remains is the host's part of a step, and the memory
+#   EMULATED_IDLE=1           nothing is done, all memory is zeros: what remains is the host's part of a step, and the bytes
 #   EMULATED_SAYS=1           why a call of the driver was refused
 #
 # A read or a write outside of the card's memory or behind an allocation, a block's threads that wait at different

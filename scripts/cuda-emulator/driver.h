@@ -40,7 +40,7 @@ enum {
 // An error of the driver; why, if EMULATED_SAYS=1 asks for it.
 int refused(const char *why, int code = INVALID_VALUE);
 
-// Whether kernels are not run, as EMULATED_IDLE=1 asks.
+// Whether no work is done, as EMULATED_IDLE=1 asks: all memory is zeros.
 bool idle();
 
 // Held by whoever is in the driver.
@@ -81,6 +81,7 @@ struct Node {
 };
 struct Stream;
 int card_of(Stream *stream);
+bool is_captured(Stream *stream);
 // A piece of work, by its stream and its turn there.
 struct Mark {
     uint64_t stream = 0, turn = 0;

@@ -18,6 +18,8 @@ struct Piece {
     Mark last;
 };
 std::map<uint64_t, Piece> pieces;
+// Of a card whose kernels are not run: pages that were given back, by their size, so that the system makes them once.
+std::map<size_t, std::vector<char *>> given_back;
 const size_t PAGE = 4096;
 // Larger ones are left to be zeros, as the system makes them: the page of a number is made by its first use.
 const size_t MOST_FILLED = 256 << 20;
@@ -25,6 +27,18 @@ const size_t MOST_FILLED = 256 << 20;
 uint64_t setting(const char *name, uint64_t otherwise) {
     const char *text = getenv(name);
     return text ? strtoull(text, 0, 10) : otherwise;
+}
+
+// So many bytes of pages and one that nobody may touch.
+char *made(size_t whole) {
+    std::vector<char *> &kept = given_back[whole];
+    if (!kept.empty()) {
+        char *pages = kept.back();
+        return kept.pop_back(), pages;
+    }
+    char *pages = (char *)mmap(0, whole + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (pages != MAP_FAILED) mprotect(pages + whole, PAGE, PROT_NONE);
+    return pages;
 }
 } // namespace
 
@@ -52,12 +66,13 @@ int allocate(int card, size_t bytes, uint64_t *address) {
     Pool &pool = pool_of(card);
     if (bytes > pool.limit || pool.used + bytes > pool.limit) return OUT_OF_MEMORY;
     size_t padded = bytes / 256 * 256 + 256, whole = (padded + PAGE - 1) / PAGE * PAGE;
-    char *pages = (char *)mmap(0, whole + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *pages = made(whole);
     if (pages == MAP_FAILED) return OUT_OF_MEMORY;
-    mprotect(pages + whole, PAGE, PROT_NONE);
     char *at = pages + whole - padded; // ends where the page begins that nobody may touch
-    if (bytes <= MOST_FILLED && !idle()) memset(at, 0xff, bytes);
-    memset(at + bytes, 0xff, padded - bytes);
+    if (!idle()) {
+        if (bytes <= MOST_FILLED) memset(at, 0xff, bytes);
+        memset(at + bytes, 0xff, padded - bytes);
+    }
     *address = (uint64_t)at;
     pieces[*address] = {pages, whole + PAGE, bytes, card, {}};
     pool.used += bytes;
@@ -80,6 +95,7 @@ static Piece *piece_of(uint64_t address) {
 }
 
 void note_use(uint64_t address, Mark by) {
+    if (idle()) return;
     ALONE;
     Piece *piece = piece_of(address);
     if (!piece) return;
@@ -92,9 +108,12 @@ int give_back(uint64_t address) {
     auto found = pieces.find(address);
     if (found == pieces.end()) return refused("to free what is no allocation");
     const Piece &piece = found->second;
-    for (size_t k = piece.bytes; k == piece.bytes || k % 256; k++)
-        if (((const char *)address)[k] != (char)0xff) fail("something wrote behind %zu bytes at %p", piece.bytes, (void *)address);
-    munmap(piece.pages, piece.mapped);
+    if (idle()) given_back[piece.mapped - PAGE].push_back(piece.pages);
+    else {
+        for (size_t k = piece.bytes; k == piece.bytes || k % 256; k++)
+            if (((const char *)address)[k] != (char)0xff) fail("something wrote behind %zu bytes at %p", piece.bytes, (void *)address);
+        munmap(piece.pages, piece.mapped);
+    }
     pool_of(piece.card).used -= piece.bytes;
     pieces.erase(found);
     return OK;

@@ -55,6 +55,7 @@ Stream &of(Stream *stream) {
 } // namespace
 
 int card_of(Stream *stream) { return of(stream).card; }
+bool is_captured(Stream *stream) { return of(stream).captured; }
 
 static bool past(const std::shared_ptr<Pending> &pending) { return !pending || pending->done; }
 
@@ -103,7 +104,7 @@ int submit(Stream *stream, Node node) {
     ALONE;
     take_turn(stream);
     if (of(stream).captured) of(stream).captured->nodes.push_back(std::move(node));
-    else if (node.kind != KERNEL || !idle()) node.work();
+    else if (!idle() || node.to_host) node.work();
     return OK;
 }
 
