@@ -3,6 +3,7 @@
 use candle_core::Device;
 use candle_nn::{Optimizer, ParamsAdamW};
 use freeze_core::audit::audit;
+use freeze_core::checkpoint::Checkpoint;
 use freeze_core::optim::{AdamW, StatePolicy};
 use freeze_core::{Freezer, Result};
 
@@ -48,6 +49,36 @@ fn state_is_dropped_kept_or_moved_to_the_host_and_back() -> Result<()> {
         assert!(back.device().is_cuda(), "{policy:?}");
         assert_ne!(flat(&front), frozen, "{policy:?}");
         assert_eq!(opt.state_bytes(), full);
+    }
+    Ok(())
+}
+
+/// In a fresh process, too: what was offloaded need not fit on the card.
+#[test]
+fn offloaded_state_is_resumed_on_the_host() -> Result<()> {
+    let Some(card) = card() else { return Ok(()) };
+    for policy in [StatePolicy::Keep, StatePolicy::Offload] {
+        let made = || -> Result<_> {
+            let net = Freezer::new(Net::new(1, &card)?)?;
+            let mut opt = AdamW::with_names(net.planned_vars(), ParamsAdamW::default())?;
+            opt.set_state_policy(policy);
+            Ok((net, opt))
+        };
+        let (mut net, mut opt) = made()?;
+        train(&net, &mut opt, 1, &card)?;
+        net.freeze_front(2, &mut [&mut opt])?;
+        let saved = opt.state_tensors()?;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("saved");
+        Checkpoint::of(&mut net).optimizer(&mut opt).save(&path)?;
+
+        let (mut net, mut again) = made()?;
+        Checkpoint::of(&mut net).optimizer(&mut again).resume(&path)?;
+        for (name, tensor) in again.state_tensors()? {
+            assert_eq!(flat(&tensor), flat(&saved[&name]), "{policy:?} {name}");
+            let on_card = saved[&name].device().is_cuda();
+            assert_eq!(tensor.device().is_cuda(), on_card, "{policy:?} {name}");
+        }
     }
     Ok(())
 }

@@ -97,6 +97,46 @@ fn plain_tensors_become_variables_and_ties_stay() {
     assert_eq!(ids(&again), ids(&kept));
 }
 
+/// In a view what is tied is detached use by use.
+#[test]
+fn what_a_view_detached_stays_tied() {
+    #[derive(Freezable)]
+    struct Tied {
+        embed: candle_nn::Embedding,
+        body: candle_nn::Linear,
+        head: candle_nn::Linear,
+    }
+    let table = randn((5, 5));
+    let model = || {
+        let linear = |weight: &Tensor| candle_nn::Linear::new(weight.clone(), None);
+        let embed = candle_nn::Embedding::new(table.clone(), 5);
+        let plain = Tied { embed, body: linear(&randn((5, 5))), head: linear(&table) };
+        plain.into_trainable().expect("variables")
+    };
+    for depth in 0..=3 {
+        let whole = model();
+        let own: Vec<_> = whole.vars().expect("vars").iter().map(|var| var.id()).collect();
+        let view = whole.freeze_upto(depth).expect("a view");
+        assert_eq!(view.summary().expect("a summary").total(), 50, "{depth}");
+        let again = view.into_inner().into_trainable().expect("variables");
+        let table = again.embed.embeddings();
+        assert_eq!(table.id(), again.head.weight().id(), "{depth} frozen");
+        assert_eq!(again.vars().expect("vars").len(), 2, "{depth} frozen");
+        // What the view trains in one of its places is the variable of the model, also in the others.
+        assert_eq!(table.id() == own[0], depth < 3, "{depth} frozen");
+        assert_eq!(again.body.weight().id() == own[1], depth < 2, "{depth} frozen");
+    }
+    for (pattern, trains) in [("embed", vec!["embed.embeddings"]), ("body", vec!["body.weight"])] {
+        let frozen = model().freeze_upto(3).expect("a view").into_inner();
+        let again = frozen.into_trainable_matching(pattern).expect("variables");
+        let named = again.named_vars().expect("vars");
+        let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names.len(), trains.len(), "{pattern}: {names:?}");
+        let tied = again.embed.embeddings().id() == again.head.weight().id();
+        assert_eq!(tied, pattern == "embed", "{pattern}");
+    }
+}
+
 #[test]
 fn what_a_pattern_matches_becomes_variables() {
     let plain = || {

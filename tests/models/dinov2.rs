@@ -185,7 +185,7 @@ fn mistakes_are_named() -> Result<()> {
             "`mlp_ratio` is 0.1, expected a width of at least 1",
         ),
         (Config { mlp_ratio: f64::NAN, ..small() }, "`mlp_ratio` is NaN"),
-        (Config { num_hidden_layers: 0, ..small() }, "`num_hidden_layers` is 0"),
+        (Config { num_hidden_layers: 1, ..small() }, "`num_hidden_layers` is 0"),
         (Config { patch_size: 4, ..small() }, "`patch_size` is 4, expected a divisor of"),
         (Config { drop_path_rate: 1.0, ..small() }, "probability"),
     ] {
@@ -201,6 +201,55 @@ fn mistakes_are_named() -> Result<()> {
             "{shape:?}, expected [batch, 2, height, width] with sides of whole patches of 2"
         );
         assert!(error.contains(&expected), "{error}");
+    }
+    Ok(())
+}
+
+/// That of the embeddings and of what attention gives, as in transformers; the MLPs have none.
+#[test]
+fn every_block_drops_what_attention_gives() -> Result<()> {
+    let dropped = |hidden_dropout_prob, from: usize| -> Result<bool> {
+        let config = Config {
+            hidden_dropout_prob,
+            attention_probs_dropout_prob: 0.0,
+            drop_path_rate: 0.0,
+            ..small()
+        };
+        let net = Dinov2Model::new(&config, seeded())?;
+        let stage = net.stages()[from];
+        let xs = net.forward_to(stage, images(&[2, 2, 6, 6]), &EVAL)?;
+        let [eval, train] =
+            [EVAL, TRAIN].map(|context| net.forward_from(stage, xs.clone(), &context));
+        Ok(numbers(&eval?) != numbers(&train?))
+    };
+    for (p, from, expected) in
+        [(0.0, 0, false), (0.5, 0, true), (0.5, 1, true), (0.5, 3, true), (0.5, 4, false)]
+    {
+        assert_eq!(dropped(p, from)?, expected, "{p} from stage {from}");
+    }
+    Ok(())
+}
+
+/// Of a sum of ones a half stops at 256 (`bf16`) or 2048 (`f16`).
+#[test]
+fn the_class_token_gets_the_gradients_of_large_batches() -> Result<()> {
+    for dtype in [DType::BF16, DType::F16, DType::F32] {
+        let vb = freeze_core::init::Seeded::builder(5, dtype, &Cpu);
+        let config = Config { hidden_dropout_prob: 0.0, num_hidden_layers: 1, ..small() };
+        let net = Dinov2Model::new(&config, vb)?;
+        let batch = 3000;
+        let xs = Tensor::zeros((batch, 2, 6, 6), dtype, &Cpu)?;
+        let embedded = net.forward_to(net.stages()[1], xs, &EVAL)?;
+        let class = embedded.narrow(1, 0, 1)?.to_dtype(DType::F32)?;
+        let grads = freeze_core::backward(&class.sum_all()?)?;
+        let (_, token) = &net.named_vars()?[0];
+        let gradient = grads.get(token).expect("a gradient").to_dtype(DType::F32)?;
+        let expected = Tensor::new(batch as f32, &Cpu)?.to_dtype(dtype)?.to_dtype(DType::F32)?;
+        assert_eq!(
+            numbers(&gradient),
+            vec![f64::from(expected.to_scalar::<f32>()?); 8],
+            "{dtype:?}"
+        );
     }
     Ok(())
 }

@@ -138,6 +138,18 @@ fn old_names_and_parts_are_read() -> Result<()> {
             assert_eq!(numbers(&found), numbers(&expected), "{name}");
         }
     }
+    // The whole model counts, and not what is left of its parts.
+    let whole = folder.path().join("model.safetensors");
+    let (_, _, other) = classifier(4)?;
+    save_weights(&whole, &other)?;
+    let (_, _, into) = classifier(3)?;
+    assert!(load_pretrained(&into, folder.path())?.is_complete());
+    for ((name, found), (_, expected)) in
+        into.named_tensors()?.into_iter().zip(other.named_tensors()?)
+    {
+        assert_eq!(numbers(&found), numbers(&expected), "{name}");
+    }
+    std::fs::remove_file(whole).expect("removed");
     std::fs::write(&path, "{}").expect("written");
     for at in [folder.path(), &path] {
         let error = load_pretrained(&from, at).expect_err("no map").to_string();

@@ -101,6 +101,17 @@ fn what_cannot_be_used_is_named() {
         (r#"{"rope_theta": 0}"#, "`rope_theta` is 0"),
         (r#"{"rope_scaling": {"type": "yarn"}}"#, "unknown variant `yarn`, expected one of"),
         (r#"{"rope_scaling": {"factor": 0}}"#, "`factor` is 0"),
+        (r#"{"rope_scaling": {"type": "linear"}}"#, "the rule `linear` needs `factor`"),
+        (r#"{"rope_scaling": {"type": "linear", "factor": null}}"#, "`linear` needs `factor`"),
+        (
+            r#"{"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1,
+                "high_freq_factor": 4}}"#,
+            "`llama3` needs `original_max_position_embeddings`",
+        ),
+        (
+            r#"{"rope_parameters": {"full_attention": {"rope_theta": 1e6}}}"#,
+            "a rule for `full_attention` alone",
+        ),
         (r#"{"rope_scaling": {"high_freq_factor": 1}}"#, "`high_freq_factor` is 1, expected more"),
         (
             r#"{"rope_parameters": {"partial_rotary_factor": 0.5}}"#,

@@ -136,3 +136,26 @@ fn no_text_and_texts_without_tokens_give_nothing_or_zeros() -> Result<()> {
     assert_eq!(tokens.forward(zeros(2, 0)?, &context(2, 0, 1)?)?.dims(), [2, 0, 3]);
     Ok(())
 }
+
+/// A stage of another model, by a number.
+#[test]
+fn a_stage_that_is_not_there_is_an_error() -> Result<()> {
+    use freeze_core::models::bert::{BertModel, BertModelStage};
+    use freeze_core::models::resnet::{self, ResNet, ResNetStage};
+
+    let vb = || Seeded::builder(1, DType::F32, &Cpu);
+    let bert = BertModel::new(&small(), vb())?;
+    let xs = Tensor::zeros((1, 4, small().hidden_size), DType::F32, &Cpu)?;
+    let layers = small().num_hidden_layers;
+    bert.run(BertModelStage::Layers(layers - 1), xs.clone(), &TextContext::new())?;
+    for index in [layers, usize::MAX] {
+        let error = bert.run(BertModelStage::Layers(index), xs.clone(), &TextContext::new());
+        let error = error.expect_err("none").to_string();
+        assert!(error.contains(&format!("layer {index}, counted from 0, of {layers}")), "{error}");
+    }
+    let resnet = ResNet::new(&resnet::Config::resnet18(3), vb())?;
+    let error =
+        resnet.run(ResNetStage::Layer3(2), xs, &freeze_core::models::ImageContext { train: false });
+    assert!(error.expect_err("two blocks").to_string().contains("layer 2, counted from 0, of 2"));
+    Ok(())
+}

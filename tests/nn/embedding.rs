@@ -128,6 +128,12 @@ fn the_largest_number_of_a_type_stands_for_zeros_as_in_candle() {
         check(std::slice::from_ref(&table), ours);
         check_against(std::slice::from_ref(&table), 0., ours, |t| t[0].index_select(&indices, 0));
     }
+    // A table that has a row of this number is not in the way: bytes as tokens.
+    let wide = random(1, (256, 3), DType::F64);
+    let bytes = Tensor::new(&[255u8, 0, 254], &Device::Cpu).unwrap();
+    let found = nn::ops::embedding(&bytes, &wide).unwrap();
+    let numbers = bytes.to_dtype(DType::U32).unwrap();
+    assert_eq!(flat(&found), flat(&nn::ops::embedding(&numbers, &wide).unwrap()));
     for index in [-1i64, 5] {
         let text =
             refusal(nn::ops::embedding(&Tensor::new(&[0, index], &Device::Cpu).unwrap(), &table));

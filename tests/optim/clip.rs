@@ -127,3 +127,18 @@ fn huge_and_tiny_gradients_are_clipped_like_any() -> Result<()> {
     }
     Ok(())
 }
+
+/// With a scaled loss such norms are ordinary; the factor itself is none that a half could hold.
+#[test]
+fn gradients_in_halves_are_clipped_by_factors_that_halves_cannot_hold() -> Result<()> {
+    for (dtype, size) in [(DType::F16, 4e4), (DType::BF16, 1e30), (DType::F16, 1.0)] {
+        let var = Var::zeros(10_000, dtype, &CPU)?;
+        let grad = Tensor::full(size as f32, 10_000, &CPU)?.to_dtype(dtype)?;
+        let mut grads = store([(&var, grad)]);
+        let norm = clip_grad_norm(&mut grads, std::slice::from_ref(&var), 1e-3)?;
+        assert!((norm / size / 100.0 - 1.0).abs() < 1e-2, "{norm} of {dtype:?}");
+        let clipped = grads.get(&var).unwrap().get(0)?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        assert!((clipped / 1e-5 - 1.0).abs() < 1e-2, "{clipped} of {dtype:?}");
+    }
+    Ok(())
+}

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor, Var};
 use candle_nn::{LayerNorm, Linear, Optimizer};
 use freeze_core::optim::{ParamGroups, ParamsSgd, Sgd};
-use freeze_core::{Error, Freezable, Freezer, Result};
+use freeze_core::{Error, Freezable, Freezer, PlannedVar, Result};
 
 use super::{CPU, store};
 
@@ -118,4 +118,81 @@ fn a_wrong_pattern_stops_the_plan_before_anything_changes() -> Result<()> {
     assert_eq!(net.plan().frozen_leaves(), 0);
     assert_eq!(opt.trained_vars().len(), 6);
     Ok(())
+}
+
+/// Under each of its names, and of each of its leaves.
+#[test]
+fn a_tied_parameter_is_found_by_all_its_names() -> Result<()> {
+    let tied = Var::ones((2, 2), DType::F64, &CPU)?;
+    let bias = Var::ones(2, DType::F64, &CPU)?;
+    let [tokens, head] =
+        [None, Some(bias.into_inner())].map(|bias| Linear::new(tied.as_tensor().clone(), bias));
+    let net = Freezer::new(vec![tokens, head])?;
+    let config = ParamsSgd { lr: 0.1, weight_decay: 1.0, ..ParamsSgd::default() };
+    for (pattern, expected) in [
+        ("0", [4.0, 2.0]),
+        ("0.weight", [4.0, 2.0]),
+        ("1.weight", [4.0, 2.0]),
+        ("1", [4.0, 4.0]),
+        ("1.bias", [2.0, 4.0]),
+    ] {
+        for var in net.vars() {
+            var.set(&var.ones_like()?)?;
+        }
+        let mut opt = Sgd::with_names(net.planned_vars(), config.clone())?;
+        opt.set_groups(ParamGroups::new().lr_scale(pattern, 2.0)?)?;
+        let ones = net.vars().into_iter().map(|var| Ok((var.clone(), var.ones_like()?)));
+        let ones = ones.collect::<candle_core::Result<Vec<(Var, Tensor)>>>()?;
+        opt.step(&store(ones.iter().map(|(var, one)| (var, one.clone()))))?;
+        let moves = net.vars().iter().map(first_move).collect::<candle_core::Result<Vec<_>>>()?;
+        assert_eq!(moves, expected, "{pattern}");
+    }
+    let inner = PlannedVar::from(("w", net.vars()[0].clone())).within("student");
+    assert!(inner.ties.is_empty());
+    let outer: Vec<PlannedVar> =
+        net.planned_vars().into_iter().map(|var| var.within("student")).collect();
+    let mut opt = Sgd::with_names(outer, config)?;
+    opt.set_groups(ParamGroups::new().lr_scale("student.1.weight", 2.0)?)?;
+    assert!(opt.set_groups(ParamGroups::new().lr_scale("1.weight", 2.0)?).is_err());
+    Ok(())
+}
+
+/// A leaf that a name alone cannot tell: the groups that were set by the guess hold on under a plan.
+#[test]
+fn groups_that_were_accepted_are_not_refused_by_a_plan() -> Result<()> {
+    #[derive(Freezable)]
+    struct Bare {
+        #[freeze(param)]
+        class: Tensor,
+        #[freeze(param)]
+        place: Tensor,
+    }
+    #[derive(Freezable)]
+    struct Outer {
+        embed: Bare,
+        #[freeze(unit)]
+        adapter: Vec<Linear>,
+    }
+    let ones = || Ok::<_, Error>(Var::ones((2, 2), DType::F64, &CPU)?.into_inner());
+    let embed = Bare { class: ones()?, place: ones()? };
+    let adapter = vec![Linear::new(ones()?, None), Linear::new(ones()?, None)];
+    let mut net = Freezer::new(Outer { embed, adapter })?;
+    let config = ParamsSgd { lr: 0.1, weight_decay: 1.0, ..ParamsSgd::default() };
+    let mut opt = Sgd::with_names(net.named_vars(), config)?;
+    opt.set_groups(ParamGroups::new().lr_scale("embed", 2.0)?.lr_scale("adapter.1", 3.0)?)?;
+    for planned in [false, true, true] {
+        if planned {
+            net.thaw(&mut [&mut opt])?;
+        }
+        for var in net.vars() {
+            var.set(&var.ones_like()?)?;
+        }
+        let ones = net.vars().into_iter().map(|var| Ok((var.clone(), var.ones_like()?)));
+        let ones = ones.collect::<candle_core::Result<Vec<(Var, Tensor)>>>()?;
+        opt.step(&store(ones.iter().map(|(var, one)| (var, one.clone()))))?;
+        let moves = net.vars().iter().map(first_move).collect::<candle_core::Result<Vec<_>>>()?;
+        assert_eq!(moves, [4.0, 4.0, 2.0, 6.0], "{planned}");
+    }
+    // What the plan says of leaves holds, too.
+    opt.set_groups(ParamGroups::new().lr_scale("embed.class", 2.0)?.lr_scale("adapter", 3.0)?)
 }

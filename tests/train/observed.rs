@@ -176,8 +176,16 @@ fn changes_and_sums_since_they_were_last_needed() -> Result {
         | Needs::GRADIENT_SUM
         | Needs::LOSS_DROP
         | Needs::SIGNAL_TO_NOISE;
-    let (mut watch, seen) = Watch::of(all);
-    watch.every = 2;
+    for every in [1, 2] {
+        seen_every(every, all)?;
+    }
+    Ok(())
+}
+
+/// Takes an epoch in which `needs` are needed in each step, or in every second one.
+fn seen_every(every: usize, needs: Needs) -> Result {
+    let (mut watch, seen) = Watch::of(needs);
+    watch.every = every;
     let mut run = with_sgd()?.policy(watch);
     type Copies = Vec<Vec<f64>>;
     let mut kept: Option<(Copies, Copies, Copies)> = None;
@@ -191,7 +199,7 @@ fn changes_and_sums_since_they_were_last_needed() -> Result {
         let before: Vec<Vec<f64>> = vars.iter().map(|var| numbers(var)).collect();
         run.step(&loss)?;
         let last = seen.lock().expect("no panic").pop();
-        assert_eq!(last.is_some(), step % 2 == 1, "step {step}");
+        assert_eq!(last.is_some(), (step + 1) % every == 0, "step {step}");
         let Some(last) = last else { continue };
         let after: Vec<Vec<f64>> = vars.iter().map(|var| numbers(var)).collect();
         for (at, seen) in last.tensors().iter().enumerate() {
@@ -215,7 +223,9 @@ fn changes_and_sums_since_they_were_last_needed() -> Result {
             assert_close(seen.gradient_change_norms()?, norms(change.into_iter()), &context);
             let moved = minus(&before[at], &last_before[at]);
             let drop = -grads[at].iter().zip(moved).map(|(g, dw)| g * dw).sum::<f64>();
-            let found = seen.first_order_loss_drop()?.ok_or("a drop")?;
+            let found = seen.first_order_loss_drop()?;
+            assert_eq!(found.is_some(), every == 1, "it is that of steps that follow each other");
+            let Some(found) = found else { continue };
             assert!((found - drop).abs() < 1e-6 * drop.abs() + 1e-9, "{context}: {found} {drop}");
         }
         kept = Some((grads, before, after));
@@ -228,9 +238,16 @@ fn changes_and_sums_since_they_were_last_needed() -> Result {
 fn a_resumed_run_sees_what_the_whole_one_sees() -> Result {
     let needs =
         Needs::WEIGHT_CHANGE | Needs::GRADIENT_CHANGE | Needs::SUM_GRADIENTS | Needs::LOSS_DROP;
+    for every in [1, 2] {
+        resumed_every(every, needs)?;
+    }
+    Ok(())
+}
+
+fn resumed_every(every: usize, needs: Needs) -> Result {
     let run = |seed: u64| -> Result<(Training<Net>, Shared)> {
         let (mut watch, seen) = Watch::of(needs);
-        watch.every = 2;
+        watch.every = every;
         let run = Training::new(Net::new(seed)?)?
             .optimizer(|vars| AdamW::with_names(vars, params()))?
             .policy(watch)
@@ -255,7 +272,7 @@ fn a_resumed_run_sees_what_the_whole_one_sees() -> Result {
         whole.epoch_end([])?;
     }
     let all = texts(&seen);
-    assert_eq!(all.len(), BATCHES);
+    assert_eq!(all.len(), 2 * BATCHES / every);
     for (step, count) in counts.into_iter().enumerate() {
         let (mut later, seen) = run(50)?;
         later.resume_from(path(step + 1))?;

@@ -102,7 +102,7 @@ impl StageCosts {
     /// The time that records of the output of the stage at `index` would save for each batch: the
     /// forward up to there.
     pub fn cached_time(&self, index: usize) -> Duration {
-        self.stages.iter().take(index + 1).map(|stage| stage.forward).sum()
+        self.stages.iter().take(index.saturating_add(1)).map(|stage| stage.forward).sum()
     }
 
     /// The bytes of one sample's record of the output of the stage at `index`.

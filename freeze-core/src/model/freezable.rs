@@ -202,13 +202,15 @@ pub trait Freezable: Sized {
 
     /// Turns plain floating-point tensors, such as those of a safetensors file, into variables that
     /// can train. Buffers and tensors that are already variables stay as they are; tied tensors
-    /// stay tied. Each new variable is a copy, because candle offers no other way.
+    /// stay tied, also where a view detached one of them and left the other a variable. Each new variable is a copy,
+    /// because candle offers no other way.
     ///
     /// # Errors
     ///
     /// candle could not copy a tensor.
     fn into_trainable(self) -> Result<Self> {
-        mapped::into_trainable(|_| true, |mapper| self.map_params(mapper))
+        let walk = |mapper: &mut Mapper<'_>| self.visit_params(mapper);
+        mapped::into_trainable(|_| true, &walk, |mapper| self.map_params(mapper))
     }
 
     /// As [`into_trainable`](Self::into_trainable), but only for the leaves whose paths `pattern`
@@ -219,8 +221,9 @@ pub trait Freezable: Sized {
     ///
     /// The pattern matches no leaf or cannot be read, or candle could not copy a tensor.
     fn into_trainable_matching(self, pattern: &str) -> Result<Self> {
-        let wanted = inspect::matched(&|mapper| self.visit_params(mapper), pattern)?;
-        mapped::into_trainable(|id| wanted.contains(&id), |mapper| self.map_params(mapper))
+        let walk = |mapper: &mut Mapper<'_>| self.visit_params(mapper);
+        let wanted = inspect::matched(&walk, pattern)?;
+        mapped::into_trainable(|of| wanted.contains(of), &walk, |mapper| self.map_params(mapper))
     }
 
     /// A printable table of the leaves: kind, shapes, number of parameters, trained or frozen as

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use candle_core::{Tensor, TensorId, Var};
+use candle_core::{Tensor, Var};
 
 use crate::error::Result;
+use crate::kernel::ElementsId;
 use crate::model::mapper::{Head, Walk};
 use crate::model::{At, BatchNormPolicy, Generator, Leaf, Mapper, Param, Role};
 use crate::plan::{Declared, FreezePlan, LeafState};
@@ -32,6 +33,7 @@ pub(crate) fn leaves(walk: &Walk<'_>) -> Result<Vec<Leaf>> {
             trainable: is_trainable(at, tensor),
             no_decay: at.declared.is_spared_decay(),
             id: tensor.id(),
+            elements: ElementsId::of(tensor),
         };
         params.push((at.leaf, param));
     })?;
@@ -117,13 +119,13 @@ pub(crate) fn declared(walk: &Walk<'_>) -> Result<FreezePlan> {
 }
 
 /// The tensors of the leaves that `pattern` matches.
-pub(crate) fn matched(walk: &Walk<'_>, pattern: &str) -> Result<HashSet<TensorId>> {
+pub(crate) fn matched(walk: &Walk<'_>, pattern: &str) -> Result<HashSet<ElementsId>> {
     let mut plan = declared(walk)?.all(LeafState::TRAINED);
     plan.freeze(pattern)?;
     let mut found = HashSet::new();
     visit(walk, |at, tensor| {
         if plan.states()[at.leaf].is_frozen() {
-            found.insert(tensor.id());
+            found.insert(ElementsId::of(tensor));
         }
     })?;
     Ok(found)

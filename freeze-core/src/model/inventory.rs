@@ -24,6 +24,8 @@ struct Tracked {
     name: Arc<str>,
     /// The path of the first leaf that holds it.
     leaf: Arc<str>,
+    /// Its further names, each with the path of the leaf.
+    ties: Vec<(Arc<str>, Arc<str>)>,
     kind: &'static str,
     var: Var,
     /// The leaves that hold the variable, in order.
@@ -49,6 +51,7 @@ impl Inventory {
             let slot = *known.entry(tensor.id()).or_insert(vars.len());
             if let Some(tracked) = vars.get_mut(slot) {
                 tracked.uses.push(at.leaf);
+                tracked.ties.push((at.name().into(), at.path.into()));
                 tracked.no_decay |= at.declared.is_spared_decay();
                 return;
             }
@@ -56,6 +59,7 @@ impl Inventory {
                 Ok(var) => vars.push(Tracked {
                     name: at.name().into(),
                     leaf: at.path.into(),
+                    ties: Vec::new(),
                     kind: at.kind,
                     var,
                     uses: vec![at.leaf],
@@ -89,6 +93,7 @@ impl Inventory {
         let planned = |tracked: &Tracked| PlannedVar {
             name: tracked.name.clone(),
             leaf: tracked.leaf.clone(),
+            ties: tracked.ties.as_slice().into(),
             kind: tracked.kind,
             var: tracked.var.clone(),
             state: tracked.state(plan),

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Shape, TensorId};
 
+use crate::kernel::ElementsId;
 use crate::model::Role;
 use crate::model::mapper::is_at_or_below;
 use crate::plan::Declared;
@@ -43,8 +44,10 @@ pub struct Param {
     pub trainable: bool,
     /// Whether it, or its leaf, is declared to have no weight decay.
     pub no_decay: bool,
-    /// candle's id of the tensor: equal for tied parameters.
+    /// candle's id of the tensor: equal for tied parameters, unless a view detached them.
     pub id: TensorId,
+    /// Equal for tied parameters in views, too.
+    pub(crate) elements: ElementsId,
 }
 
 impl Leaf {

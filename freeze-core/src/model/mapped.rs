@@ -1,10 +1,14 @@
 //! Builds views, and models whose tensors can train, by mapping a model.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-use candle_core::{Tensor, TensorId, Var};
+use candle_core::{Tensor, Var};
 
 use crate::error::Result;
+use crate::kernel::ElementsId;
+use crate::model::inspect::{is_trainable, visit};
+use crate::model::mapper::Walk;
 use crate::model::{At, BatchNormPolicy, Mapper, Role};
 use crate::plan::{FreezePlan, LeafState};
 
@@ -26,23 +30,33 @@ pub(crate) fn view<M>(
     Ok(view)
 }
 
-/// The model with those plain floating-point parameters turned into variables that are `wanted`.
+/// The model with those plain floating-point parameters turned into variables that are `wanted`. In a view what is
+/// tied may be a variable here and detached there.
 pub(crate) fn into_trainable<M>(
-    wanted: impl Fn(TensorId) -> bool,
+    wanted: impl Fn(&ElementsId) -> bool,
+    walk: &Walk<'_>,
     map: impl FnOnce(&mut Mapper<'_>) -> Result<M>,
 ) -> Result<M> {
-    let mut made: HashMap<TensorId, Tensor> = HashMap::new();
+    let mut vars: HashMap<ElementsId, Tensor> = HashMap::new();
+    visit(walk, |at, tensor| {
+        if is_trainable(at, tensor) {
+            vars.insert(ElementsId::of(tensor), tensor.clone());
+        }
+    })?;
     let mut promote = |at: At<'_>, tensor: &Tensor| {
-        let stays = at.role == Role::Buffer || tensor.is_variable() || !tensor.dtype().is_float();
-        if stays || !wanted(tensor.id()) {
+        if at.role == Role::Buffer || tensor.is_variable() || !tensor.dtype().is_float() {
             return Ok(tensor.clone());
         }
-        if let Some(var) = made.get(&tensor.id()) {
-            return Ok(var.clone());
+        let elements = ElementsId::of(tensor);
+        if !wanted(&elements) {
+            return Ok(tensor.clone());
         }
-        let var = Var::from_tensor(&tensor.detach())?.into_inner();
-        made.insert(tensor.id(), var.clone());
-        Ok(var)
+        Ok(match vars.entry(elements) {
+            Entry::Occupied(var) => var.get().clone(),
+            Entry::Vacant(place) => {
+                place.insert(Var::from_tensor(&tensor.detach())?.into_inner()).clone()
+            }
+        })
     };
     map(&mut Mapper::new(&mut promote, &[], BatchNormPolicy::AsCaller))
 }

@@ -53,7 +53,7 @@ impl Summary {
             self.rows.iter().flat_map(|(leaf, state)| leaf.params.iter().map(move |p| (p, *state)));
         params
             .filter(|(param, _)| param.role == Role::Weight)
-            .filter(|(param, state)| keep(param.trainable, *state) && seen.insert(param.id))
+            .filter(|(param, state)| keep(param.trainable, *state) && seen.insert(&param.elements))
             .map(|(param, _)| param.shape.elem_count())
             .sum()
     }

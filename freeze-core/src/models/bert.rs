@@ -69,6 +69,7 @@ use super::attention::check_heads;
 use super::config::PretrainedConfig;
 use super::context::TextContext;
 use super::fresh::Dropouts;
+use super::stack::layer;
 use crate::error::{Error, at_least_1, cut};
 use crate::model::Staged;
 use crate::nn::Dropout;
@@ -194,7 +195,7 @@ impl Staged for BertModel {
     fn run(&self, stage: BertModelStage, xs: Tensor, context: &TextContext) -> Result<Tensor> {
         match stage {
             BertModelStage::Embeddings => self.embeddings.forward(&xs, context),
-            BertModelStage::Layers(index) => self.layers[index].forward(&xs, context),
+            BertModelStage::Layers(index) => layer(&self.layers, index)?.forward(&xs, context),
         }
     }
 }

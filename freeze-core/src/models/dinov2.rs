@@ -70,6 +70,7 @@ use super::context::ImageContext;
 use super::fresh::{self, Dropouts};
 use super::patches::{self, Embeddings, OtherImages, Sizes};
 use super::pooling::mean_pool;
+use super::stack::layer;
 use crate::error::{at_least_1, check_number};
 use crate::model::Staged;
 use crate::nn::{LayerNorm, Linear, layer_norm};
@@ -111,7 +112,7 @@ pub struct Config {
     /// Whether there is a token for masked patches: a leaf that no forward here reads, so that files are loaded and
     /// saved whole. It begins frozen.
     pub use_mask_token: bool,
-    /// The dropout of the embeddings.
+    /// The dropout of the embeddings, and of what attention gives.
     pub hidden_dropout_prob: f64,
     /// The dropout of the probabilities of attention.
     pub attention_probs_dropout_prob: f64,
@@ -241,7 +242,7 @@ impl Staged for Dinov2Model {
     fn run(&self, stage: Dinov2ModelStage, xs: Tensor, context: &ImageContext) -> Result<Tensor> {
         match stage {
             Dinov2ModelStage::Embeddings => self.embeddings.forward(&xs, context.train),
-            Dinov2ModelStage::Layers(i) => self.layers[i].forward(&xs, context.train),
+            Dinov2ModelStage::Layers(i) => layer(&self.layers, i)?.forward(&xs, context.train),
             Dinov2ModelStage::Layernorm => self.layernorm.forward(&xs),
         }
     }
@@ -260,7 +261,7 @@ impl Staged for Dinov2ForImageClassification {
         use Dinov2ForImageClassificationStage as Stage;
         match stage {
             Stage::Embeddings => self.embeddings.forward(&xs, context.train),
-            Stage::Layers(i) => self.layers[i].forward(&xs, context.train),
+            Stage::Layers(i) => layer(&self.layers, i)?.forward(&xs, context.train),
             Stage::Layernorm => self.layernorm.forward(&xs),
             Stage::Classifier => {
                 let patches = mean_pool(&xs.narrow(1, 1, xs.dim(1)? - 1)?, None)?;

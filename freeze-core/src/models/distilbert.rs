@@ -47,6 +47,7 @@ use super::attention::check_heads;
 use super::config::PretrainedConfig;
 use super::context::TextContext;
 use super::fresh::{Dropouts, linear};
+use super::stack::layer;
 use crate::error::at_least_1;
 use crate::model::Staged;
 use crate::nn::ops::relu;
@@ -144,7 +145,9 @@ impl Staged for DistilBertModel {
     ) -> Result<Tensor> {
         match stage {
             DistilBertModelStage::Embeddings => self.embeddings.forward(&xs, context),
-            DistilBertModelStage::Layers(index) => self.layers[index].forward(&xs, context),
+            DistilBertModelStage::Layers(index) => {
+                layer(&self.layers, index)?.forward(&xs, context)
+            }
         }
     }
 }
@@ -193,7 +196,7 @@ impl Staged for DistilBertForSequenceClassification {
         use DistilBertForSequenceClassificationStage as Stage;
         match stage {
             Stage::Embeddings => self.embeddings.forward(&xs, context),
-            Stage::Layers(index) => self.layers[index].forward(&xs, context),
+            Stage::Layers(index) => layer(&self.layers, index)?.forward(&xs, context),
             Stage::PreClassifier => {
                 relu(&self.pre_classifier.forward(&xs.narrow(1, 0, 1)?.squeeze(1)?)?)
             }
@@ -245,7 +248,7 @@ impl Staged for DistilBertForTokenClassification {
         use DistilBertForTokenClassificationStage as Stage;
         match stage {
             Stage::Embeddings => self.embeddings.forward(&xs, context),
-            Stage::Layers(index) => self.layers[index].forward(&xs, context),
+            Stage::Layers(index) => layer(&self.layers, index)?.forward(&xs, context),
             Stage::Classifier => {
                 self.classifier.forward(&self.dropout.forward(&xs, context.is_train())?)
             }

@@ -69,6 +69,7 @@ use super::config::PretrainedConfig;
 use super::context::TextContext;
 use super::fresh::{Dropouts, embedding, linear_no_bias};
 use super::places::length;
+use super::stack::layer;
 use crate::model::Staged;
 use crate::nn::{Embedding, Linear, RmsNorm, cross_entropy, rms_norm};
 pub use config::{Config, ModelType, RopeScaling, RopeType};
@@ -138,7 +139,7 @@ impl Staged for LlamaForCausalLM {
         match stage {
             LlamaForCausalLMStage::EmbedTokens => self.embed(&xs),
             LlamaForCausalLMStage::Layers(index) => {
-                self.layers[index].forward(&xs, &self.rotary, context)
+                layer(&self.layers, index)?.forward(&xs, &self.rotary, context)
             }
             LlamaForCausalLMStage::Norm => self.norm.forward(&xs),
             LlamaForCausalLMStage::LmHead => self.lm_head.forward(&xs),

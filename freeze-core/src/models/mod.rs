@@ -28,6 +28,7 @@ mod pooling;
 mod positions;
 mod pretrained;
 pub mod resnet;
+mod stack;
 pub mod vit;
 
 pub use activation::Activation;

@@ -86,7 +86,9 @@ impl Embeddings {
         let Sizes { patch, hidden, image, .. } = self.sizes;
         let (batch, height, width) = self.sizes.check(images)?;
         let patches = self.projection.forward(images)?.flatten_from(2)?.transpose(1, 2)?;
-        let class = self.cls_token.broadcast_as((batch, 1, hidden))?;
+        // Not `broadcast_as`, whose gradient candle adds up in the token's own type.
+        let none = Tensor::zeros((batch, 1, hidden), patches.dtype(), patches.device())?;
+        let class = ops::add(&none, &self.cls_token)?;
         let tokens = Tensor::cat(&[&class, &patches], 1)?;
         let (from, to) = ((image / patch, image / patch), (height / patch, width / patch));
         let positions = positions::resized(&self.position_embeddings, from, to)?;

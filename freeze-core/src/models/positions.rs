@@ -1,7 +1,7 @@
 //! Position embeddings of a grid of patches, for a grid of another size: bicubic interpolation (Keys, 1981, with
 //! a = -0.75), as PyTorch's `interpolate(mode="bicubic", align_corners=False)` computes it.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use crate::kernel::internal_dtype;
 use crate::nn::ops;
@@ -17,10 +17,13 @@ pub(super) fn resized(
         return Ok(positions.clone());
     }
     let (dtype, device) = (positions.dtype(), positions.device());
-    let shares = Tensor::from_vec(shares(from, to), (to.0 * to.1, from.0 * from.1), device)?;
     let wide = internal_dtype(dtype);
+    let shares = shares(from, to);
+    let shares = Tensor::from_vec(shares, (to.0 * to.1, from.0 * from.1), &Device::Cpu)?;
+    // Metal has no F64.
+    let shares = shares.to_dtype(wide)?.to_device(device)?;
     let grid = positions.narrow(1, 1, from.0 * from.1)?.squeeze(0)?.to_dtype(wide)?;
-    let grid = ops::linear(&grid.t()?, &shares.to_dtype(wide)?, None)?.t()?;
+    let grid = ops::linear(&grid.t()?, &shares, None)?.t()?;
     let grid = grid.to_dtype(dtype)?.unsqueeze(0)?;
     Tensor::cat(&[&positions.narrow(1, 0, 1)?, &grid], 1)
 }

@@ -57,13 +57,14 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
         let is_index = path.extension().is_some_and(|extension| extension == "json");
         return if is_index { parts(path) } else { Ok(vec![path.to_path_buf()]) };
     }
-    let index = path.join("model.safetensors.index.json");
-    if index.is_file() {
-        return parts(&index);
-    }
+    // The whole first, as transformers looks for them: an index may be left from before.
     let whole = path.join("model.safetensors");
     if whole.is_file() {
         return Ok(vec![whole]);
+    }
+    let index = path.join("model.safetensors.index.json");
+    if index.is_file() {
+        return parts(&index);
     }
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let mut there: Vec<String> =

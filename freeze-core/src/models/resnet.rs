@@ -48,6 +48,7 @@ use candle_nn::{Init, VarBuilder};
 use crate::model::Staged;
 use crate::models::config::PretrainedConfig;
 use crate::models::context::ImageContext;
+use crate::models::stack::layer;
 use crate::nn::{BatchNorm, Conv2d, Linear, batch_norm, ops};
 use block::{Block, conv};
 pub use config::{Config, LayerType};
@@ -135,10 +136,10 @@ impl Staged for ResNet {
             ResNetStage::Bn1 => {
                 ops::max_pool2d_padded(&self.bn1.forward_relu(&xs, train)?, 3, 2, 1)
             }
-            ResNetStage::Layer1(block) => self.layer1[block].forward(&xs, train),
-            ResNetStage::Layer2(block) => self.layer2[block].forward(&xs, train),
-            ResNetStage::Layer3(block) => self.layer3[block].forward(&xs, train),
-            ResNetStage::Layer4(block) => self.layer4[block].forward(&xs, train),
+            ResNetStage::Layer1(block) => layer(&self.layer1, block)?.forward(&xs, train),
+            ResNetStage::Layer2(block) => layer(&self.layer2, block)?.forward(&xs, train),
+            ResNetStage::Layer3(block) => layer(&self.layer3, block)?.forward(&xs, train),
+            ResNetStage::Layer4(block) => layer(&self.layer4, block)?.forward(&xs, train),
             ResNetStage::Fc => self.fc.forward(&mean(&xs)?),
         }
     }

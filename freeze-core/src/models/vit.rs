@@ -65,6 +65,7 @@ use super::config::PretrainedConfig;
 use super::context::ImageContext;
 use super::fresh::{self, Dropouts};
 use super::patches::{self, Embeddings, OtherImages, Sizes};
+use super::stack::layer;
 use crate::error::at_least_1;
 use crate::model::Staged;
 use crate::nn::{LayerNorm, Linear, layer_norm};
@@ -218,7 +219,7 @@ impl Staged for ViTModel {
     fn run(&self, stage: ViTModelStage, xs: Tensor, context: &ImageContext) -> Result<Tensor> {
         match stage {
             ViTModelStage::Embeddings => self.embeddings.forward(&xs, context.train),
-            ViTModelStage::Layers(i) => self.layers[i].forward(&xs, context.train),
+            ViTModelStage::Layers(i) => layer(&self.layers, i)?.forward(&xs, context.train),
             ViTModelStage::Layernorm => self.layernorm.forward(&xs),
         }
     }
@@ -237,7 +238,7 @@ impl Staged for ViTForImageClassification {
         use ViTForImageClassificationStage as Stage;
         match stage {
             Stage::Embeddings => self.embeddings.forward(&xs, context.train),
-            Stage::Layers(i) => self.layers[i].forward(&xs, context.train),
+            Stage::Layers(i) => layer(&self.layers, i)?.forward(&xs, context.train),
             // The classifier reads the class token alone.
             Stage::Layernorm => self.layernorm.forward(&xs.narrow(1, 0, 1)?.squeeze(1)?),
             Stage::Classifier => self.classifier.forward(&xs),

@@ -1,5 +1,7 @@
 //! Parameter groups: learning rates and weight decays by name.
 
+use std::sync::Arc;
+
 use super::share::Share;
 use super::slot::Slot;
 use crate::error::{Result, check_number};
@@ -9,7 +11,8 @@ use crate::plan::{PlannedVar, matching_params};
 ///
 /// A pattern is matched against the full name of a parameter and against the path of the leaf that
 /// holds it, such as `head`, `head.weight`, `blocks.*.norm` or `blocks.**`; the syntax is that of
-/// [`FreezePlan::set_matching`](crate::FreezePlan::set_matching). If several patterns match, the
+/// [`FreezePlan::set_matching`](crate::FreezePlan::set_matching). A tied parameter has several names, of which
+/// one that matches is enough. If several patterns match, the
 /// last one that sets the value wins. Scales multiply with the plan's. A parameter declared
 /// `#[freeze(no_decay)]` decays only if a pattern gives it a decay. An optimizer built from
 /// [`planned_vars`](crate::Freezer::planned_vars) knows names, leaves and types at once.
@@ -53,6 +56,10 @@ pub(super) struct Named<'a> {
     pub(super) name: &'a str,
     /// The path of the leaf that holds the parameter.
     pub(super) leaf: &'a str,
+    /// The other names of a tied parameter.
+    ties: &'a [(Arc<str>, Arc<str>)],
+    /// The leaf as the name alone says it.
+    guessed: Option<&'a str>,
     pub(super) kind: &'a str,
     pub(super) rank: usize,
 }
@@ -106,9 +113,8 @@ impl ParamGroups {
             ..Share::default()
         };
         let mut shares: Vec<Share> = params.iter().map(share).collect();
-        let names: Vec<_> = params.iter().map(|param| (param.name, param.leaf)).collect();
         for (pattern, what) in &self.rules {
-            for hit in matching_params(pattern, &names)? {
+            for hit in matching_params(pattern, params.iter().map(Named::names))? {
                 let Some(share) = shares.get_mut(hit) else { continue };
                 match *what {
                     What::LrScale(scale) => share.lr_scale = scale,
@@ -124,17 +130,25 @@ impl<'a> Named<'a> {
     /// The names of a slot, if it has any.
     pub(super) fn of(slot: &'a Slot) -> Option<Self> {
         let name = slot.name.as_deref()?;
-        Some(Self { name, leaf: &slot.leaf, kind: slot.kind, rank: slot.var.rank() })
+        let (leaf, ties, guessed) = (&slot.leaf, &slot.ties, slot.guessed.as_deref());
+        Some(Self { name, leaf, ties, guessed, kind: slot.kind, rank: slot.var.rank() })
     }
 
     /// The names of a slot after it has taken over those of a plan.
     pub(super) fn after(slot: &'a Slot, planned: &'a PlannedVar) -> Self {
-        let PlannedVar { name, leaf, kind, .. } = planned;
-        let (name, leaf) = match &slot.name {
-            Some(known) if known != name => (known, &slot.leaf),
-            _ => (name, leaf),
+        let PlannedVar { name, leaf, ties, kind, .. } = planned;
+        let (name, leaf, ties) = match &slot.name {
+            Some(known) if known != name => (known, &slot.leaf, &slot.ties),
+            _ => (name, leaf, ties),
         };
-        Self { name, leaf, kind, rank: slot.var.rank() }
+        let guessed = slot.guessed.as_deref();
+        Self { name, leaf, ties, guessed, kind, rank: slot.var.rank() }
+    }
+
+    fn names(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let ties = self.ties.iter().map(|(name, leaf)| (&**name, &**leaf));
+        let guessed = self.guessed.map(|leaf| (self.name, leaf));
+        std::iter::once((self.name, self.leaf)).chain(ties).chain(guessed)
     }
 
     fn is_plain(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::kernel;
 use crate::kernel::update::State;
 use crate::plan::{
     GradClip, Measured, Measures, OptimizerState, PlanOptimizer, PlannedVar, Prepared, Released,
-    StatePolicy,
+    StatePolicy, by_id,
 };
 
 /// A prepared plan.
@@ -89,7 +89,16 @@ impl<R: UpdateRule> PlanOptimizer for Fused<R> {
         state: &OptimizerState,
         vars: &[PlannedVar],
     ) -> Result<Prepared<'_, ()>> {
-        let restored = restore(self, &names(self, vars)?, state)?;
+        let plan = by_id(vars);
+        // What the plan freezes need not fit on the device.
+        let to_host = |slot: &Slot| match plan.get(&slot.var.id()) {
+            Some(planned) if planned.state.is_frozen() => {
+                self.of_frozen(planned) == StatePolicy::Offload
+            }
+            Some(_) => false,
+            None => slot.planned.is_frozen() && self.state_policy == StatePolicy::Offload,
+        };
+        let restored = restore(self, &names(self, vars)?, state, to_host)?;
         let ready = self.ready(vars)?;
         Ok(Prepared::new(move || {
             ready.take_up(self);

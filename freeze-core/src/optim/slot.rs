@@ -20,6 +20,10 @@ pub(super) struct Slot {
     pub(super) name: Option<Arc<str>>,
     /// The path of the leaf that holds the parameter, once known.
     pub(super) leaf: Arc<str>,
+    /// The other names of a tied parameter, each with its leaf.
+    pub(super) ties: Arc<[(Arc<str>, Arc<str>)]>,
+    /// The leaf by the name alone, where that was all there was: groups that were set by it hold on.
+    pub(super) guessed: Option<Arc<str>>,
     /// The type name of the leaf that holds the parameter, once known.
     pub(super) kind: &'static str,
     pub(super) planned: LeafState,
@@ -42,6 +46,8 @@ impl Slot {
             var,
             name: None,
             leaf: "".into(),
+            ties: Arc::default(),
+            guessed: None,
             kind: "",
             planned: LeafState::TRAINED,
             share: Share::default(),
@@ -54,15 +60,16 @@ impl Slot {
 
     /// A slot with its name and state from a plan.
     pub(super) fn planned(planned: PlannedVar) -> Self {
-        let PlannedVar { name, leaf, kind, var, state, no_decay, .. } = planned;
-        Self { name: Some(name), leaf, kind, planned: state, no_decay, ..Self::new(var) }
+        let PlannedVar { name, leaf, ties, kind, var, state, no_decay, .. } = planned;
+        let (name, guessed) = (Some(name), kind.is_empty().then(|| leaf.clone()));
+        Self { name, leaf, ties, guessed, kind, planned: state, no_decay, ..Self::new(var) }
     }
 
     /// Takes over name, leaf and state from a plan; a name that it already has stays.
     pub(super) fn learn(&mut self, planned: PlannedVar) {
-        let PlannedVar { name, leaf, kind, state, no_decay, .. } = planned;
+        let PlannedVar { name, leaf, ties, kind, state, no_decay, .. } = planned;
         if self.name.as_ref().is_none_or(|known| *known == name) {
-            (self.name, self.leaf) = (Some(name), leaf);
+            (self.name, self.leaf, self.ties) = (Some(name), leaf, ties);
         }
         self.kind = kind;
         self.planned = state;

@@ -112,11 +112,13 @@ pub(super) fn saved<R: UpdateRule>(
     Ok(saved)
 }
 
-/// Checks a saved state against the optimizer, whose slots have `names`, and builds the new state.
+/// Checks a saved state against the optimizer, whose slots have `names`, and builds the new state: in host memory
+/// where it is offloaded already, or is `to_host`.
 pub(super) fn restore<R: UpdateRule>(
     optimizer: &Fused<R>,
     names: &[String],
     saved: &OptimizerState,
+    to_host: impl Fn(&Slot) -> bool,
 ) -> Result<Restored> {
     let fault = |why: String| Error::OptimizerState { optimizer: R::KIND, why };
     if saved.kind != R::KIND {
@@ -158,8 +160,11 @@ pub(super) fn restore<R: UpdateRule>(
         return Err(fault(format!("{}{hint}", several(faults, ", "))));
     }
     let built = optimizer.slots.iter().zip(slots);
+    let offloaded =
+        |slot: &Slot| slot.state.as_ref().is_some_and(|state| state.tensor.device().is_cpu());
     let slots = built.map(|(slot, (layout, rows, steps))| {
-        Ok((stacked(&rows, layout, slot)?.map(|tensor| State { tensor, rows: layout }), steps))
+        let tensor = stacked(&rows, layout, slot, offloaded(slot) || to_host(slot))?;
+        Ok((tensor.map(|tensor| State { tensor, rows: layout }), steps))
     });
     Ok(Restored { learning_rate: saved.learning_rate, slots: slots.collect::<Result<_>>()? })
 }
@@ -169,19 +174,15 @@ fn misfit(name: &str, row: &Tensor, slot: &Slot) -> Option<String> {
     (theirs != ours).then(|| format!("`{name}` is {theirs:?}, expected {ours:?}"))
 }
 
-/// The rows as one new tensor, on the device of the slot's state.
-fn stacked(rows: &[&Tensor], layout: Rows, slot: &Slot) -> Result<Option<Tensor>> {
+/// The rows as one new tensor, on the host or on the device of the variable.
+fn stacked(rows: &[&Tensor], layout: Rows, slot: &Slot, to_host: bool) -> Result<Option<Tensor>> {
     if rows.is_empty() {
         return Ok(None);
     }
     let rows = rows.iter().map(|row| row.flatten_all()).collect::<candle_core::Result<Vec<_>>>()?;
     let rows = Tensor::stack(&rows, 0)?.detach();
-    if let Some(State { tensor, .. }) =
-        slot.state.as_ref().filter(|state| state.tensor.device().is_cpu())
-        && !slot.var.device().is_cpu()
-    {
-        // Offloaded state stays in host memory, as a copy.
-        return Ok(Some(rows.to_device(tensor.device())?.force_contiguous()?));
+    if to_host && !slot.var.device().is_cpu() {
+        return Ok(Some(rows.to_device(&Device::Cpu)?.force_contiguous()?));
     }
     let state = slot.zeros(layout)?;
     if slot.var.elem_count() > 0 {

@@ -1,5 +1,7 @@
 //! Glob patterns over the paths of leaves.
 
+use std::collections::BTreeSet;
+
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::error::{Error, Result, cut, near};
@@ -29,9 +31,18 @@ pub(crate) fn matching_any(pattern: &str, paths: &[String]) -> Result<Vec<usize>
     }
 }
 
-/// The indices of the parameters whose full name or leaf path matches `pattern`; an error if there
+/// The indices of the parameters of which a full name or the path of its leaf matches `pattern`; an error if there
 /// are none.
-pub(crate) fn matching_params(pattern: &str, params: &[(&str, &str)]) -> Result<Vec<usize>> {
+pub(crate) fn matching_params<'a, N>(
+    pattern: &str,
+    params: impl IntoIterator<Item = N>,
+) -> Result<BTreeSet<usize>>
+where
+    N: IntoIterator<Item = (&'a str, &'a str)>,
+{
+    let of = params.into_iter().enumerate();
+    let (of, params): (Vec<usize>, Vec<(&str, &str)>) =
+        of.flat_map(|(index, names)| names.into_iter().map(move |names| (index, names))).unzip();
     let mut hits = matching(pattern, params.iter().map(|(name, _)| *name))?;
     hits.extend(matching(pattern, params.iter().map(|(_, leaf)| *leaf))?);
     if hits.is_empty() {
@@ -42,7 +53,7 @@ pub(crate) fn matching_params(pattern: &str, params: &[(&str, &str)]) -> Result<
         };
         return Err(Error::NoMatch { pattern: pattern.to_string(), near });
     }
-    Ok(hits)
+    Ok(hits.into_iter().filter_map(|hit| of.get(hit).copied()).collect())
 }
 
 fn compile(pattern: &str) -> Result<GlobSet> {

@@ -18,6 +18,8 @@ pub struct PlannedVar {
     pub name: Arc<str>,
     /// The path of the first leaf that holds it.
     pub leaf: Arc<str>,
+    /// The further names of a tied variable, each with the path of the leaf that holds it under that name.
+    pub ties: Arc<[(Arc<str>, Arc<str>)]>,
     /// The type name of that leaf.
     pub kind: &'static str,
     /// The variable itself.
@@ -50,11 +52,21 @@ impl PlannedVar {
     /// # Ok::<(), candle_core::Error>(())
     /// ```
     pub fn within(mut self, prefix: &str) -> Self {
-        for path in [&mut self.name, &mut self.leaf] {
+        let within = |path: &str| -> Arc<str> {
             let dot = if prefix.is_empty() || path.is_empty() { "" } else { "." };
-            *path = format!("{prefix}{dot}{path}").into();
-        }
+            format!("{prefix}{dot}{path}").into()
+        };
+        (self.name, self.leaf) = (within(&self.name), within(&self.leaf));
+        self.ties = self.ties.iter().map(|(name, leaf)| (within(name), within(leaf))).collect();
         self
+    }
+}
+
+impl PlannedVar {
+    /// All its names, each with the path of the leaf.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        let ties = self.ties.iter().map(|(name, leaf)| (&**name, &**leaf));
+        std::iter::once((&*self.name, &*self.leaf)).chain(ties)
     }
 }
 
@@ -69,6 +81,7 @@ impl From<(String, Var)> for PlannedVar {
         Self {
             name: name.into(),
             leaf,
+            ties: Arc::default(),
             kind: "",
             var,
             state: LeafState::TRAINED,

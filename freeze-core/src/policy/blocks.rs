@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::matching_any;
 
 /// What a policy counts as one layer: a setting of policies whose method speaks of layers or blocks.
@@ -19,6 +19,19 @@ pub enum By {
     /// [`FreezePlan::set_matching`](crate::FreezePlan::set_matching). A leaf belongs to the first
     /// pattern that matches it, or to no block.
     Patterns(Vec<String>),
+}
+
+impl By {
+    /// An error if there is no pattern, so that there would be no block, and the policy would never act.
+    pub(super) fn check(&self, policy: &str) -> Result<()> {
+        match self {
+            Self::Patterns(patterns) if patterns.is_empty() => {
+                let why = "`by` has no pattern, so that there is no block; give at least one";
+                Err(Error::policy(policy, why))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The blocks of a model, in the order of their first leaves.

@@ -58,7 +58,28 @@ pub fn from_toml(text: &str) -> Result<Boxed> {
     let unread = |error: toml::de::Error| {
         Error::policy("", format!("its settings: {}", error.to_string().trim_end()))
     };
-    from_value(toml::from_str(text).map_err(unread)?)
+    let settings: toml::Value = toml::from_str(text).map_err(unread)?;
+    if let Some(what) = not_finite(&settings) {
+        return Err(Error::policy("", format!("its settings: {what} is no number")));
+    }
+    let settings = serde_json::to_value(settings)
+        .map_err(|error| Error::policy("", format!("its settings: {error}")))?;
+    from_value(settings)
+}
+
+/// A setting that is infinite or NaN, which TOML has and JSON, in which it would be missing, has not.
+fn not_finite(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::Float(number) if !number.is_finite() => Some(format!("{number}")),
+        toml::Value::Array(values) => values.iter().find_map(not_finite),
+        toml::Value::Table(values) => values.iter().find_map(|(name, value)| {
+            not_finite(value).map(|number| match value {
+                toml::Value::Float(_) => format!("`{name} = {number}`"),
+                _ => number,
+            })
+        }),
+        _ => None,
+    }
 }
 
 /// As [`from_json`], from a parsed value.

@@ -36,14 +36,15 @@ impl Needs {
     pub const GRADIENT_CHANGE: Self = Self(1 << 5);
     /// Adds the gradient to a sum, which takes as much memory.
     pub const SUM_GRADIENTS: Self = Self(1 << 6);
-    /// The norms of that sum after this step; the sum then starts again.
+    /// The norms of that sum after this step, also of a variable that this step has no gradient of; the sum then
+    /// starts again.
     pub const GRADIENT_SUM: Self = Self(1 << 7);
     /// The mean of g^2 / (Var(g) + 1e-8), with the unbiased variance over dimension 0 of the
     /// gradient (Auto-SNR of surgical fine-tuning).
     pub const SIGNAL_TO_NOISE: Self = Self(1 << 8);
     /// The first-order drop of the loss, -sum(g * dw), with the gradient of this step and the
-    /// weight's change since the last step in which it was needed; absent in the first. Takes a copy
-    /// of the weight.
+    /// weight's change since the step before; absent where it was not needed in that one. Takes a copy of the
+    /// weight, which goes with the first step that does not need it.
     pub const LOSS_DROP: Self = Self(1 << 9);
     /// The weights themselves. Also at the start of a run.
     pub const TENSORS: Self = Self(1 << 10);

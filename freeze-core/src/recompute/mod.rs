@@ -171,7 +171,10 @@ impl Recompute {
         match &self.0 {
             Choice::Every(n) => {
                 let starts = (boundary..len).step_by(*n);
-                Ok(starts.map(|start| start..start + n).filter(|range| range.end < len).collect())
+                Ok(starts
+                    .map(|start| start..start.saturating_add(*n))
+                    .filter(|range| range.end < len)
+                    .collect())
             }
             Choice::Ranges { stages, .. } if *stages != len => {
                 let why = format!(

@@ -75,6 +75,7 @@ impl<M: Freezable> Training<M> {
             begun: false,
             came_later: false,
             came_back: false,
+            resumed: false,
             finished: false,
             told: false,
             set_by_hand: Vec::new(),
@@ -97,7 +98,7 @@ impl<M: Freezable> Training<M> {
     }
 
     /// Adds an optimizer for the variables without one whose full name or leaf path matches
-    /// `pattern`, such as `body.**` or `head`.
+    /// `pattern`, such as `body.**` or `head`; of a tied variable one of its names.
     ///
     /// # Errors
     ///
@@ -127,8 +128,7 @@ impl<M: Freezable> Training<M> {
             return Err(Error::training(why));
         }
         if let Some(pattern) = pattern {
-            let names: Vec<_> = vars.iter().map(|var| (&*var.name, &*var.leaf)).collect();
-            let hits = matching_params(pattern, &names)?;
+            let hits = matching_params(pattern, vars.iter().map(PlannedVar::names))?;
             let mut at = 0..;
             vars.retain(|_| at.next().is_some_and(|at| hits.contains(&at)));
         }
@@ -138,7 +138,8 @@ impl<M: Freezable> Training<M> {
 
     /// Sets the policy that freezes layers during training: a [`Policy`], or a [`LayerFreezing`] with
     /// settings of its own. It is asked when it is due, at the end of an epoch only once, and between
-    /// steps also if the hook has [`every_steps`](LayerFreezing::every_steps).
+    /// steps also if the hook has [`every_steps`](LayerFreezing::every_steps). It takes the place of the one before;
+    /// within a run it begins with the next epoch.
     pub fn policy<P, K>(self, policy: impl Into<LayerFreezing<P, K>>) -> Self
     where
         P: Policy + Send + 'static,
@@ -168,9 +169,13 @@ impl<M: Freezable> Training<M> {
     }
 
     /// Also passes every metric to `sink`; all are kept in the [`history`](Self::history) in any
-    /// case.
+    /// case. One that is given after [`resume`](Self::resume) is told at once where the run goes on.
     pub fn metrics(mut self, sink: impl MetricSink + 'static) -> Self {
-        self.sinks.push(Lasting::new(sink, &self.lost));
+        let mut sink = Lasting::new(sink, &self.lost);
+        if self.resumed {
+            sink.resume(self.clock.elapsed());
+        }
+        self.sinks.push(sink);
         self
     }
 

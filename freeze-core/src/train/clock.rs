@@ -35,12 +35,17 @@ pub(super) struct Clock {
     pub(super) next_seed: Option<u64>,
     pub(super) patience: Patience,
     pub(super) stopped: Option<Stopped>,
-    /// Whether the policy was asked before the first step.
-    #[serde(default)]
+    /// Whether the policy was asked before its first epoch.
+    #[serde(default = "yes")]
     pub(super) asked: bool,
     /// In a checkpoint of several ranks: how far each has drawn from each dropout, which differs where their batches do.
     #[serde(default)]
     pub(super) drawn: Vec<Vec<u64>>,
+}
+
+/// Of a checkpoint that does not say so.
+fn yes() -> bool {
+    true
 }
 
 /// The length of a run, and how many losses make a step.

@@ -102,7 +102,7 @@ impl<M: Freezable> Training<M> {
 
     /// Resets state that the checkpoint does not hold, and has the sinks drop what will come again.
     pub(super) fn went_back(&mut self) {
-        (self.begun, self.came_back) = (true, true);
+        (self.begun, self.came_back, self.resumed) = (true, true, true);
         if let Some(policy) = &mut self.policy {
             policy.rewind();
         }

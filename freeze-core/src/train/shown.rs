@@ -1,5 +1,6 @@
 //! What a run shows its policy: steps, outputs of a probe batch, measured costs.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use candle_core::backprop::GradStore;
@@ -10,8 +11,9 @@ use super::shows::Loss;
 use super::training::Training;
 use crate::error::{Error, Result};
 use crate::forecast::{Calibration, calibrate, calibrate_with_planned_update};
+use crate::kernel::bytes_of;
 use crate::model::Freezable;
-use crate::plan::Prepared;
+use crate::plan::{OptimizerState, PlannedVar, Prepared};
 use crate::policy::{Elapsed, Needs, Output, Shown};
 use crate::train::hook::Observed;
 
@@ -37,10 +39,10 @@ impl<M: Freezable> Training<M> {
         self
     }
 
-    /// Before the first step of a run: asks the policy, if it is due then.
+    /// Before the first epoch under a policy: asks it, if it is due then.
     pub(super) fn begin_policy(&mut self) -> Result<()> {
         let elapsed = self.clock.elapsed();
-        if elapsed.step > 0 || self.clock.asked {
+        if self.clock.asked {
             return Ok(());
         }
         let Some(needs) = self.policy.as_ref().map(|policy| policy.needs_at_start(elapsed)) else {
@@ -129,9 +131,24 @@ impl<M: Freezable> Training<M> {
             optimizers.iter_mut().try_for_each(update).map_err(Into::into)
         };
         let costs = calibrate_with_planned_update(&self.freezer, |model| loss(model), update);
+        let moved = self.optimizers.iter_mut().map(|driven| driven.save_state_as(&vars));
+        let moments = moved.collect::<Result<Vec<_>>>().map(|moved| moments(&moved, &vars));
         let pairs = self.optimizers.iter_mut().zip(&saved);
         let restored = pairs.map(|(driven, saved)| driven.prepare_state(saved, &vars));
         restored.collect::<Result<Vec<_>>>()?.into_iter().for_each(Prepared::commit);
-        costs
+        Ok(costs?.with_moments(moments?))
     }
+}
+
+/// How many times the bytes of the variables that were updated their states take, rounded up: 2 for AdamW, 6 where it
+/// keeps moments and masters in `f32` for variables in `bf16`, 0 for SGD without momentum.
+fn moments(states: &[OptimizerState], vars: &[PlannedVar]) -> usize {
+    let updated =
+        states.iter().flat_map(|state| state.steps.iter().filter(|(_, steps)| **steps > 0));
+    let updated: HashSet<&str> = updated.map(|(name, _)| name.as_str()).collect();
+    let var_bytes: usize =
+        vars.iter().filter(|var| updated.contains(&*var.name)).map(|var| bytes_of(&var.var)).sum();
+    let state_bytes: usize =
+        states.iter().flat_map(|state| state.tensors.values()).map(bytes_of).sum();
+    state_bytes.div_ceil(var_bytes.max(1))
 }

@@ -90,13 +90,15 @@ impl<M: Freezable> Training<M> {
         self.clock.step += usize::from(due);
         self.count_time();
         self.look(report.loss);
-        if report.updated {
-            self.after_update(observed, report.loss)?;
-        }
+        let shown = match report.updated {
+            true => self.after_update(observed, report.loss),
+            false => Ok(()),
+        };
+        // The step is counted: what is due behind it is made whatever the policy thinks of what it was shown.
         if due && !self.clock.epoch_is_full() {
             self.between_steps(&mut report)?;
         }
-        Ok(report)
+        shown.map(|()| report)
     }
 
     fn check_place(&self) -> Result<()> {

@@ -77,6 +77,8 @@ pub struct Training<M> {
     pub(super) came_later: bool,
     /// Whether the run was resumed since it last gave an epoch.
     pub(super) came_back: bool,
+    /// Whether the run was resumed.
+    pub(super) resumed: bool,
     /// Whether `finish` of the sinks has been called.
     pub(super) finished: bool,
     /// Whether the sinks know the plan.

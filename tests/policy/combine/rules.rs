@@ -1,7 +1,7 @@
 //! Rules: floor, ceiling, one pattern, two policies, all frozen.
 
 use freeze_core::policy::{Boxed, Policy, PolicyExt, all_trained};
-use freeze_core::{Decision, LeafState, Result};
+use freeze_core::{Decision, FreezePlan, LeafState, Result};
 
 use super::fake::*;
 
@@ -130,6 +130,19 @@ fn the_run_ends_when_all_that_trained_is_frozen() {
             frozen(&decision),
             frozen(&Fake::new(&[listed]).decide(at(1), base).expect("decided"))
         );
+    }
+}
+
+/// What is declared `always` no policy freezes, so that it is not waited for.
+#[test]
+fn the_run_ends_though_what_is_always_trained_is_not_frozen() {
+    let json = r#"{"leaves": [["0", {"trained": {"lr_scale": 1.0}}], ["1", {"trained": {"lr_scale": 1.0}}]],
+        "always": ["1"]}"#;
+    let base: FreezePlan = serde_json::from_str(json).expect("a plan");
+    for (listed, ends) in [(&[][..], false), (&[0], true), (&[1], false), (&[0, 1], true)] {
+        let mut policy = Fake::new(&[listed]).early_stop_when_all_frozen();
+        let decision = policy.decide(at(1), &base).expect("decided");
+        assert_eq!(decision.ends_run, ends, "{listed:?}");
     }
 }
 

@@ -44,6 +44,37 @@ fn every_source_makes_the_same() {
     }
 }
 
+/// JSON has none of these, and a setting that is left out would have its default.
+#[test]
+fn numbers_that_are_infinite_or_nan_are_refused_by_name() {
+    for (toml, named) in [
+        ("policy = \"auto-freeze\"\ncap = nan", "`cap = NaN`"),
+        ("policy = \"budget\"\ntime = inf\nbytes = 9", "`time = inf`"),
+        ("policy = \"unfreeze-on\"\nat = [0.5, -inf]\nof = \"linear\"", "-inf"),
+        ("policy = \"monotone\"\nof = { policy = \"linear\", start = nan }", "`start = NaN`"),
+    ] {
+        let refused = from_toml(toml).err().expect(toml).to_string();
+        assert!(refused.contains(&format!("{named} is no number")), "{refused}");
+    }
+}
+
+/// A policy by blocks without a block would never act.
+#[test]
+fn no_pattern_is_refused_by_every_policy_that_has_blocks() {
+    let mut refused = Vec::new();
+    for listed in freeze_core::policy::all() {
+        let defaults = listed.defaults();
+        if defaults.get("by").is_none() {
+            continue;
+        }
+        let json = serde_json::json!({"policy": listed.name, "by": {"patterns": []}});
+        let error = from_json(&json.to_string()).err().expect(listed.name).to_string();
+        assert!(error.contains("`by` has no pattern"), "{error}");
+        refused.push(listed.name);
+    }
+    assert!(refused.contains(&"auto-freeze") && refused.contains(&"budget"), "{refused:?}");
+}
+
 #[test]
 fn a_dot_leads_into_a_setting() {
     for (text, json) in [

@@ -1,6 +1,8 @@
 //! Models without leaves and with many, runs of one step, leaves that the user froze or scaled.
 
-use freeze_core::policy::{By, GradEsSettings, Moment, Observation, Seen, Settings, least_changed};
+use freeze_core::policy::{
+    Boxed, By, GradEsSettings, Moment, Needs, Observation, Seen, Settings, least_changed,
+};
 use freeze_core::{Elapsed, Error, LeafState, Policy};
 
 use super::rig::{POLICIES, Script, frozen, l1, model, numbered, plan, policy};
@@ -23,6 +25,48 @@ fn models_of_any_size_and_runs_of_any_length() {
             }
         }
     }
+}
+
+/// The steps of a run in which the sums of gradients are taken, where it has other steps in all from `at` on.
+fn windows_of(lengths: [usize; 2], at: usize, until: usize) -> (Vec<usize>, Boxed) {
+    let mut policy = policy(r#"{"policy": "auto-freeze", "windows": 4, "by": "leaf"}"#);
+    let mut taken = Vec::new();
+    for step in 1..=until {
+        let steps = lengths[usize::from(step > at)];
+        let time = |step| Elapsed::new(0, 1).at_step(step, steps);
+        let takes = policy.needs(time(step - 1)).contains(Needs::GRADIENT_SUM);
+        let seen = Observation::after_step(time(step), 1.0);
+        policy
+            .observe(&seen.tensor(Seen::new(0, "body.0", 1).gradient_sum(l1(1.0))))
+            .expect("finite");
+        if takes {
+            taken.push(step);
+        }
+        if policy.is_due(time(step), Moment::Step) {
+            policy.decide(time(step), &numbered(2)).expect("decided");
+        }
+    }
+    (taken, policy)
+}
+
+#[test]
+fn a_run_of_another_length_has_other_windows_for_auto_freeze() {
+    for (lengths, at, until, expected) in [
+        ([16, 16], 16, 16, &[4, 8, 12, 16][..]),
+        // Longer when it had ended, or half-way: the first sum is of two kinds of windows, and dropped.
+        ([8, 16], 8, 16, &[2, 4, 6, 8, 9, 12, 16]),
+        ([8, 16], 4, 16, &[2, 4, 5, 8, 12, 16]),
+        // Shorter.
+        ([32, 16], 12, 16, &[8, 13, 16]),
+    ] {
+        let (taken, policy) = windows_of(lengths, at, until);
+        assert_eq!(taken, expected, "{lengths:?} from step {at} on");
+        let window = policy.state()["window"].as_u64();
+        assert_eq!(window, Some(4), "{lengths:?} from step {at} on");
+    }
+    // The step behind the change is neither compared nor kept.
+    let (_, policy) = windows_of([32, 16], 12, 13);
+    assert!(policy.state()["before"].is_null() && policy.state()["waiting"].is_null());
 }
 
 #[test]

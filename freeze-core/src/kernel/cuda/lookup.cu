@@ -4,16 +4,16 @@
 // have no row.
 #define NOWHERE 0xffffffffu
 
-static __device__ unsigned number(size place, size entries, size none, const long long *wide,
+static __device__ unsigned number(size place, size entries, const long long *wide,
                                   const unsigned *middle, const unsigned char *narrow) {
     size row = wide ? (size)wide[place] : middle ? (size)middle[place] : (size)narrow[place];
-    return row == none || row >= entries ? NOWHERE : (unsigned)row;
+    return row >= entries ? NOWHERE : (unsigned)row;
 }
 
 // A block for each place.
-extern "C" __global__ void gather(size len, size entries, size none, const long long *wide, const unsigned *middle,
+extern "C" __global__ void gather(size len, size entries, const long long *wide, const unsigned *middle,
                                   const unsigned char *narrow, const T *__restrict__ table, T *__restrict__ y) {
-    unsigned row = number(blockIdx.x, entries, none, wide, middle, narrow);
+    unsigned row = number(blockIdx.x, entries, wide, middle, narrow);
     y += blockIdx.x * len;
 #pragma unroll 4
     for (size i = threadIdx.x; i < len; i += blockDim.x) y[i] = row == NOWHERE ? (T)0 : table[row * len + i];
@@ -21,11 +21,11 @@ extern "C" __global__ void gather(size len, size entries, size none, const long 
 
 // Places in the order of their rows, and those of one row in their own order: a row's number above the place's, of
 // which no two are equal. First tiles of as many as a block has threads, at most 1024 and a power of 2, in order.
-extern "C" __global__ void tiles(size n, size entries, size none, const long long *wide, const unsigned *middle,
+extern "C" __global__ void tiles(size n, size entries, const long long *wide, const unsigned *middle,
                                  const unsigned char *narrow, long long *sorted) {
     __shared__ size all[1024];
     size place = blockIdx.x * (size)blockDim.x + threadIdx.x;
-    all[threadIdx.x] = place < n ? (size)number(place, entries, none, wide, middle, narrow) << 32 | place : ~(size)0;
+    all[threadIdx.x] = place < n ? (size)number(place, entries, wide, middle, narrow) << 32 | place : ~(size)0;
     // Batcher's bitonic sort.
     for (unsigned run = 2; run <= blockDim.x; run *= 2) {
         for (unsigned apart = run / 2; apart; apart /= 2) {

@@ -104,15 +104,15 @@ impl<'a> Numbers<'a> {
         }
     }
 
-    fn args(&self) -> Result<[Arg<'a>; 5]> {
+    fn args(&self) -> Result<[Arg<'a>; 4]> {
         let indices = Some(self.indices);
-        let (none, [wide, middle, narrow]) = match self.indices.dtype {
-            DType::I64 => (i64::MAX as usize, [indices, None, None]),
-            DType::U32 => (u32::MAX as usize, [None, indices, None]),
-            DType::U8 => (u8::MAX as usize, [None, None, indices]),
+        let [wide, middle, narrow] = match self.indices.dtype {
+            DType::I64 => [indices, None, None],
+            DType::U32 => [None, indices, None],
+            DType::U8 => [None, None, indices],
             other => bail!("indices of {other:?} on a card; convert them with `to_dtype`"),
         };
         let [wide, middle, narrow] = [wide, middle, narrow].map(Arg::Maybe);
-        Ok([Arg::Size(self.entries), Arg::Size(none), wide, middle, narrow])
+        Ok([Arg::Size(self.entries), wide, middle, narrow])
     }
 }

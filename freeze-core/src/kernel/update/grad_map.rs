@@ -1,9 +1,9 @@
 //! How a gradient is changed before an update uses it.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
-use crate::kernel::Real;
 use crate::kernel::slices::number_like;
+use crate::kernel::{Real, real_dtype};
 
 /// The change of each element.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,7 +37,11 @@ impl GradMap {
     pub(crate) fn apply_tensor(self, grad: Tensor) -> Result<Tensor> {
         match self {
             Self::Identity => Ok(grad),
-            Self::Scale(factor) => grad * factor,
+            Self::Scale(factor) => {
+                // In halves the factor itself could become 0.
+                let (own, real) = (grad.dtype(), real_dtype(grad.dtype()).unwrap_or(DType::F32));
+                (grad.to_dtype(real)? * factor)?.to_dtype(own)
+            }
             Self::Clamp(bound) => {
                 let number = |number| number_like(number, &grad);
                 grad.broadcast_maximum(&number(-bound)?)?.broadcast_minimum(&number(bound)?)

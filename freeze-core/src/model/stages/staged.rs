@@ -73,7 +73,8 @@ pub trait Staged: Stages {
         context: &Self::Context,
     ) -> candle_core::Result<Self::Flow>;
 
-    /// Runs all stages.
+    /// Runs all stages. One of a model's own has to compute the same as this one: a cache and recomputation
+    /// run the stages.
     ///
     /// # Errors
     ///

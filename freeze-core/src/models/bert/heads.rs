@@ -10,6 +10,7 @@ use crate::model::Staged;
 use crate::models::context::TextContext;
 use crate::models::fresh::{Dropouts, linear};
 use crate::models::pooling::{Pooling, mean_pool};
+use crate::models::stack::layer;
 use crate::nn::ops::tanh;
 use crate::nn::{Dropout, Linear};
 
@@ -68,7 +69,7 @@ impl Staged for BertForSequenceClassification {
                 self.embeddings.forward(&xs, context)
             }
             (BertForSequenceClassificationStage::Layers(index), _) => {
-                self.layers[index].forward(&xs, context)
+                layer(&self.layers, index)?.forward(&xs, context)
             }
             (BertForSequenceClassificationStage::Pooler, Some(dense)) => pool(dense, &xs),
             (BertForSequenceClassificationStage::Pooler, None) => Ok(xs),
@@ -130,7 +131,7 @@ impl Staged for BertForTokenClassification {
         match stage {
             BertForTokenClassificationStage::Embeddings => self.embeddings.forward(&xs, context),
             BertForTokenClassificationStage::Layers(index) => {
-                self.layers[index].forward(&xs, context)
+                layer(&self.layers, index)?.forward(&xs, context)
             }
             BertForTokenClassificationStage::Classifier => {
                 self.classifier.forward(&self.dropout.forward(&xs, context.is_train())?)

@@ -29,6 +29,7 @@ pub(super) struct Layer {
     #[freeze(rename = "layer_scale2.lambda1", param)]
     scale2: Tensor,
     attention_dropout: Dropout,
+    dropout: Dropout,
     /// Drops whole samples.
     drop_path: Dropout,
     #[freeze(skip)]
@@ -71,6 +72,7 @@ impl Layer {
             scale2: scale("layer_scale2.lambda1")?,
             attention_dropout: dropouts.next(config.attention_probs_dropout_prob)?,
             drop_path: dropouts.next(config.drop_path_rate)?,
+            dropout: dropouts.next(config.hidden_dropout_prob)?,
             heads: config.num_attention_heads,
         })
     }
@@ -80,7 +82,8 @@ impl Layer {
         let projections = [&self.query, &self.key, &self.value];
         let (mask, dropout) = (AttentionMask::None, &self.attention_dropout);
         let ys = attend(projections, &ys, self.heads, mask, dropout, train)?;
-        let ys = ops::mul(&self.mix.forward(&ys)?, &self.scale1)?;
+        let ys = self.dropout.forward(&self.mix.forward(&ys)?, train)?;
+        let ys = ops::mul(&ys, &self.scale1)?;
         let xs = ops::add(&self.dropped(ys, train)?, xs)?;
         let ys = ops::mul(&self.mlp.forward(&self.norm2.forward(&xs)?)?, &self.scale2)?;
         ops::add(&self.dropped(ys, train)?, &xs)

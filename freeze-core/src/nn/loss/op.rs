@@ -37,7 +37,10 @@ impl Op {
         let logs = logs.reshape((self.targets.len(), ()))?;
         let rows = (0u32..).zip(&self.targets).filter_map(|(row, &target)| Some((row, target?)));
         let (rows, classes): (Vec<u32>, Vec<u32>) = rows.unzip();
-        let vector = |values: Vec<f64>| Tensor::new(values, device)?.to_dtype(dtype);
+        // Metal has no F64.
+        let vector = |values: Vec<f64>| {
+            Tensor::new(values, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+        };
         let own = vector(classes.iter().map(|&class| self.shares.own(class)).collect())?;
         let logs = logs.index_select(&Tensor::new(rows, device)?, 0)?;
         let classes = Tensor::new(classes, device)?.unsqueeze(1)?;

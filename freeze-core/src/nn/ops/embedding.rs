@@ -55,8 +55,8 @@ fn numbers(indices: &Tensor, entries: usize) -> Result<Vec<Option<usize>>> {
     let mut rows = Vec::with_capacity(indices.len());
     for (place, index) in indices.into_iter().enumerate() {
         rows.push(match usize::try_from(index) {
-            _ if index == none => None,
             Ok(row) if row < entries => Some(row),
+            _ if index == none => None,
             _ => bail!(
                 "embedding: index {place} is {index}, expected at least 0 and less than {entries}"
             ),

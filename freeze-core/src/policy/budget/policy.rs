@@ -153,7 +153,7 @@ impl Budget {
                 told.looking(units, round, rounds.len())?
             }
             Turn::Hold => {
-                let values = self.values(&problem)?;
+                let values = self.values(&problem);
                 told.choosing(&problem.choose(&values), &values)?
             }
         };
@@ -161,18 +161,20 @@ impl Budget {
     }
 
     /// The importance of each unit, relative to the largest.
-    fn values(&self, problem: &Problem<'_>) -> Result<Vec<f64>> {
+    fn values(&self, problem: &Problem<'_>) -> Vec<f64> {
         if self.drops.is_empty() {
-            let why = "it has seen no step: run it by `Training`, or hand it what each step showed \
-                       by `observe`";
-            return Err(Error::policy("budget", why));
+            tracing::warn!(
+                "the budget has seen no drop of the loss, so all blocks count the same: the steps that look were \
+                 left out, or none was handed to it; run it by `Training`, or hand it what each step showed by \
+                 `observe`"
+            );
         }
         let units = problem.units.list.iter();
         let drops = units.map(|unit| unit.leaves.iter().map(|&leaf| self.drops.mean(leaf)).sum());
         let values = relative_importance(&drops.collect::<Vec<f64>>());
         // Where nothing moved, as in the first steps of a warm-up, all count the same.
         let moved = values.iter().any(|value| *value != 0.0);
-        Ok(if moved { values } else { vec![1.0; values.len()] })
+        if moved { values } else { vec![1.0; values.len()] }
     }
 }
 
@@ -180,9 +182,8 @@ impl Policy for Budget {
     fn is_due(&self, at: Elapsed, moment: Moment) -> bool {
         let rhythm = self.rhythm(self.rounds);
         match moment {
-            Moment::Start => at.step == 0,
             Moment::Step => at.steps > 0 && rhythm.turns(rhythm.place(at.step, at.steps)),
-            Moment::Epoch => true,
+            Moment::Start | Moment::Epoch => true,
         }
     }
 

@@ -51,6 +51,7 @@ impl BudgetSettings {
             check_number(name, value, share, "a number above 0 and at most 1")?;
         }
         at_least_1("probe", self.probe)?;
+        self.by.check("budget")?;
         match (self.time, self.bytes) {
             (None, None) => {
                 Err(Error::policy("budget", "neither `time` nor `bytes` is set; set one, or both"))

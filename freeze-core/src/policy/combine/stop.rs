@@ -2,9 +2,10 @@
 
 use super::ruled::{Asked, Rule};
 use crate::error::Result;
+use crate::plan::LeafState;
 use crate::policy::Decision;
 
-/// The run ends when the policy freezes all that the base plan trains. Policies that freeze from the front
+/// The run ends when the policy freezes all that it may: what the base plan trains and is not declared `always`. Policies that freeze from the front
 /// leave the last leaf, and never get there.
 #[derive(Clone, Copy, Debug)]
 pub struct EndsWhenFrozen;
@@ -13,9 +14,10 @@ impl Rule for EndsWhenFrozen {
     type Memory = ();
 
     fn apply(&mut self, asked: &Asked<'_>, mut decision: Decision) -> Result<Decision> {
-        let leaves = decision.plan.len();
-        let trained = asked.base.frozen_leaves() < leaves;
-        decision.ends_run |= trained && decision.plan.frozen_leaves() == leaves;
+        let mut free =
+            (0..decision.plan.len()).filter(|&leaf| asked.base.may_freeze(leaf)).peekable();
+        let is_frozen = |leaf| decision.plan.state(leaf).is_some_and(LeafState::is_frozen);
+        decision.ends_run |= free.peek().is_some() && free.all(is_frozen);
         Ok(decision)
     }
 

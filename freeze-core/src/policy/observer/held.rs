@@ -20,7 +20,7 @@ pub(crate) struct Held(BTreeMap<String, Kept>);
 struct Kept {
     /// The weight when its change was last needed.
     weight: Option<Tensor>,
-    /// The weight before the step in which the drop of the loss was last needed.
+    /// The weight before the last step, if that needed the drop of the loss.
     drop_from: Option<Tensor>,
     gradient: Option<Tensor>,
     sum: Option<Tensor>,
@@ -76,7 +76,24 @@ impl Held {
             true => Some(var.as_detached_tensor().copy()?),
             false => None,
         };
-        Ok(Before { trained, seen, weight, measured })
+        Ok(Before { trained, seen, weight, measured, reached: true })
+    }
+
+    /// What there is to see of a variable without a gradient in this step: the sum of those it had, which ends here.
+    pub(super) fn unreached(&mut self, needs: Needs, trained: Trained) -> Result<Option<Before>> {
+        let sum = match needs.contains(Needs::GRADIENT_SUM) {
+            true => self.0.get_mut(&*trained.name).and_then(|kept| kept.sum.take()),
+            false => None,
+        };
+        let Some(sum) = sum else { return Ok(None) };
+        let seen = Seen::new(trained.leaf, trained.name.clone(), trained.var.elem_count());
+        let seen = seen.with_gradient_sum(norms(&sum)?);
+        Ok(Some(Before { trained, seen, weight: None, measured: false, reached: false }))
+    }
+
+    /// Drops the weights that drops of the loss are compared with: they are of steps that follow each other.
+    pub(super) fn forget_drops(&mut self) {
+        self.0.values_mut().for_each(|kept| kept.drop_from = None);
     }
 
     /// Compares the weight with the one when its change was last needed.

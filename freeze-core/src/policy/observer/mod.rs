@@ -55,6 +55,8 @@ struct Before {
     weight: Option<Tensor>,
     /// Whether an optimizer measures it.
     measured: bool,
+    /// Whether the step has a gradient of it, so that it is updated.
+    reached: bool,
 }
 
 impl Observer {
@@ -91,12 +93,18 @@ impl Observer {
         grads: &GradStore,
     ) -> Result<Option<Look>> {
         let within = self.ask(needs.measures(), optimizers);
+        if !needs.contains(Needs::LOSS_DROP) {
+            self.held.forget_drops();
+        }
         if needs.is_empty() {
             return Ok(None);
         }
         let mut seen = Vec::new();
         for trained in self.trained(freezer) {
-            let Some(grad) = grads.get(&trained.var) else { continue };
+            let Some(grad) = grads.get(&trained.var) else {
+                seen.extend(self.held.unreached(needs, trained)?);
+                continue;
+            };
             let measured = within.contains(&trained.var.id());
             let before = self.held.look(needs, trained, grad, measured)?;
             seen.push(before);
@@ -131,7 +139,7 @@ impl Observer {
         }
         let seen = trained.into_iter().map(|trained| {
             let seen = Seen::new(trained.leaf, trained.name.clone(), trained.var.elem_count());
-            Before { trained, seen, weight: None, measured: true }
+            Before { trained, seen, weight: None, measured: true, reached: true }
         });
         Ok(Some(Look { needs, seen: seen.collect() }))
     }
@@ -151,7 +159,11 @@ impl Observer {
         let measured = optimizers.iter_mut().flat_map(|optimizer| optimizer.take_measured());
         let measured: HashMap<TensorId, Measured> = measured.collect();
         let mut observation = Observation::after_step(at, loss);
-        for Before { trained, seen, weight, measured: within } in look.seen {
+        for Before { trained, seen, weight, measured: within, reached } in look.seen {
+            if !reached {
+                observation = observation.tensor(seen);
+                continue;
+            }
             let mut seen = match (within, measured.get(&trained.var.id())) {
                 (true, Some(measured)) => seen.measured(measured),
                 // It had no gradient, or nothing is measured.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::described::settings_and_turns;
 use super::draws::Draws;
-use super::members::{Members, Rest, Who, check_by};
+use super::members::{Members, Rest, Who};
 use super::turns::Turns;
 use crate::error::{Error, Result};
 use crate::plan::{FreezePlan, StatePolicy};
@@ -114,7 +114,7 @@ impl Settings for BAdamSettings {
     type Policy = BAdam;
 
     fn policy(self) -> Result<BAdam> {
-        check_by(Self::NAME, &self.by)?;
+        self.by.check(Self::NAME)?;
         let why = match (self.order, self.start) {
             (BAdamOrder::Fixed, None) => "the order `fixed` needs `start`, the block that trains",
             (BAdamOrder::Random, Some(_)) => "`start` has no meaning where the order is `random`",

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::described::settings_and_turns;
 use super::draws::Draws;
-use super::members::{Members, Rest, Who, check_by};
+use super::members::{Members, Rest, Who};
 use super::turns::Turns;
 use crate::error::{Error, Result, at_least_1};
 use crate::plan::{FreezePlan, StatePolicy};
@@ -106,7 +106,7 @@ impl Settings for HiFtSettings {
     type Policy = HiFt;
 
     fn policy(self) -> Result<HiFt> {
-        check_by(Self::NAME, &self.by)?;
+        self.by.check(Self::NAME)?;
         at_least_1("blocks", self.blocks)?;
         if self.state == StatePolicy::Drop {
             let why = "`state` is `drop`, expected `keep` or `offload`: a group that loses its state \

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::described::settings_and_turns;
 use super::draws::Draws;
-use super::members::{Members, Rest, Who, check_by};
+use super::members::{Members, Rest, Who};
 use super::turn_state::TurnState;
 use super::turns::Turns;
 use crate::error::{Error, Result};
@@ -90,7 +90,7 @@ impl Settings for LisaSettings {
     type Policy = Lisa;
 
     fn policy(self) -> Result<Lisa> {
-        check_by(Self::NAME, &self.by)?;
+        self.by.check(Self::NAME)?;
         if self.blocks == 0 && !self.train_rest {
             return Err(Error::count("blocks", 0usize, "at least 1 where `train-rest` is false"));
         }

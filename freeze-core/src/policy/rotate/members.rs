@@ -1,7 +1,7 @@
 //! The blocks that take turns under a base plan.
 
 use super::turns::Turn;
-use crate::error::{Error, Result, listed};
+use crate::error::{Result, listed};
 use crate::plan::{FreezePlan, LeafState, matching_any};
 use crate::policy::{Blocks, By, Decision};
 
@@ -148,16 +148,5 @@ impl Members {
     pub(super) fn trained(plan: &FreezePlan) -> Vec<usize> {
         let states = plan.states().iter().enumerate();
         states.filter(|(_, state)| !state.is_frozen()).map(|(leaf, _)| leaf).collect()
-    }
-}
-
-/// An error if `by` has no pattern, so that there would be no block.
-pub(super) fn check_by(policy: &str, by: &By) -> Result<()> {
-    match by {
-        By::Patterns(patterns) if patterns.is_empty() => {
-            let why = "`by` has no pattern, so that there is no block; give at least one";
-            Err(Error::policy(policy, why))
-        }
-        _ => Ok(()),
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::members::check_by;
 use super::turn_state::TurnState;
 use crate::error::{Result, at_least_1, check_number, check_positive, check_unit};
 use crate::policy::By;
@@ -90,7 +89,7 @@ impl Default for WeightedSettings {
 impl WeightedSettings {
     /// An error that names the first setting outside its range.
     pub(super) fn check(&self, policy: &str) -> Result<()> {
-        check_by(policy, &self.by)?;
+        self.by.check(policy)?;
         at_least_1("blocks", self.blocks)?;
         let below_1 = "a number of at least 0 and less than 1";
         check_number("smoothing", self.smoothing, 0.0..1.0, below_1)?;

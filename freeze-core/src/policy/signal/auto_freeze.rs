@@ -38,6 +38,8 @@ use crate::policy::{
 /// window later the run dies); gradients that were all 0 in the window before are no division by zero,
 /// their block trains on; and optimizer state of what goes on training is kept.
 ///
+/// A run that becomes longer or shorter is divided anew: the first window by its new length only records.
+///
 /// Limits: only a prefix freezes and nothing thaws. A change of the learning rate does not matter, but
 /// one of the batch size does, since the norm of a sum of gradients depends on it.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +81,7 @@ impl Settings for AutoFreezeSettings {
             let expected = "at least 2: the first window only records";
             return Err(Error::count("windows", self.windows, expected));
         }
+        self.by.check(Self::NAME)?;
         check_number("percentile", self.percentile, 0.0..=100.0, "a number from 0 to 100")?;
         if let Some(cap) = self.cap {
             check_share("cap", cap)?;
@@ -91,6 +94,9 @@ impl Settings for AutoFreezeSettings {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Memory {
+    /// The steps of the run that windows are counted by, since the first was observed.
+    #[serde(default)]
+    steps: Option<usize>,
     /// How many windows had ended when the last one was recorded.
     window: u64,
     /// The norms of the sums of gradients in that window.
@@ -108,6 +114,11 @@ impl AutoFreeze {
     fn ended(&self, step: usize, steps: usize) -> u64 {
         let ended = step as u128 * self.settings.windows as u128 / steps.max(1) as u128;
         u64::try_from(ended).unwrap_or(u64::MAX)
+    }
+
+    /// Whether the run has become longer or shorter: its windows begin and end elsewhere from here on.
+    fn is_stretched(&self, at: Elapsed) -> bool {
+        self.memory.steps.is_some_and(|steps| steps != at.steps)
     }
 
     /// The memory after the window that waits, in a model of these blocks.
@@ -161,7 +172,10 @@ impl Policy for AutoFreeze {
     fn needs(&self, at: Elapsed) -> Needs {
         match at.steps {
             0 => Needs::NONE,
-            steps if self.ended(at.step + 1, steps) > self.memory.window => {
+            // What was summed up by other windows is taken, too, and not used.
+            steps
+                if self.is_stretched(at) || self.ended(at.step + 1, steps) > self.memory.window =>
+            {
                 Needs::SUM_GRADIENTS | Needs::GRADIENT_SUM
             }
             _ => Needs::SUM_GRADIENTS,
@@ -170,11 +184,21 @@ impl Policy for AutoFreeze {
 
     fn observe(&mut self, seen: &Observation) -> Result<()> {
         let at = seen.at();
-        if at.steps == 0 || self.ended(at.step, at.steps) <= self.memory.window {
+        if at.steps == 0 {
+            return Ok(());
+        }
+        let ended = self.ended(at.step, at.steps);
+        if self.is_stretched(at) {
+            (self.memory.before, self.memory.waiting) = (None, None);
+            (self.memory.steps, self.memory.window) = (Some(at.steps), ended);
+            return Ok(());
+        }
+        if ended <= self.memory.window {
+            self.memory.steps = Some(at.steps);
             return Ok(());
         }
         let sums = by_leaf(seen, |tensor| Ok(tensor.gradient_sum_norms()?.map(|norms| norms.l1)))?;
-        self.memory.window = self.ended(at.step, at.steps);
+        (self.memory.steps, self.memory.window) = (Some(at.steps), ended);
         self.memory.waiting = Some(sums);
         Ok(())
     }

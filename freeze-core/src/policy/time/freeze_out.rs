@@ -93,6 +93,7 @@ impl Settings for FreezeOutSettings {
 
     fn policy(self) -> Result<FreezeOut> {
         self.acts.check()?;
+        self.by.check(Self::NAME)?;
         check_unit("t0", self.t0)?;
         Ok(FreezeOut { blocks: Grouped::new(self.by.clone()), settings: self })
     }

@@ -75,6 +75,7 @@ impl Settings for GeometricSettings {
 
     fn policy(self) -> Result<Geometric> {
         check_rounds(self.acts)?;
+        self.by.check(Self::NAME)?;
         at_least_1("keep", self.keep)?;
         check_unit("alpha", self.alpha)?;
         Ok(Geometric { blocks: Grouped::new(self.by.clone()), settings: self })

@@ -79,6 +79,7 @@ impl Settings for GradualUnfreezingSettings {
     fn policy(self) -> Result<GradualUnfreezing> {
         at_least_1("groups", self.groups)?;
         check_rounds(self.acts)?;
+        self.by.check(Self::NAME)?;
         check_positive("factor", self.factor)?;
         self.triangle.map_or(Ok(()), Triangle::check)?;
         Ok(GradualUnfreezing { blocks: Grouped::new(self.by.clone()), settings: self })

@@ -58,6 +58,8 @@ impl Settings for LinearSettings {
 }
 
 impl Linear {
+    /// The schedule from `start`, a share of the run, to `level`, a share of the leaves, at the ends of epochs.
+    ///
     /// # Errors
     ///
     /// `start` outside [0, 1), `level` outside [0, 1], or NaN.
@@ -111,6 +113,14 @@ impl Policy for Linear {
     }
 
     fn describe(&self) -> String {
-        format!("linear(start={}, level={})", self.start, self.level)
+        let Self { start, level, acts } = *self;
+        match acts == Acts::AT_EPOCHS {
+            true => format!("linear(start={start}, level={level})"),
+            false => {
+                let Acts { epochs, steps } = acts;
+                let acts = format!("{{\"epochs\":{epochs},\"steps\":{steps}}}");
+                format!("linear(start={start}, level={level}, acts={acts})")
+            }
+        }
     }
 }

@@ -34,6 +34,7 @@ mod tests {
         let var = |(i, &len): (usize, &usize)| PlannedVar {
             name: Arc::from(i.to_string()),
             leaf: Arc::from(i.to_string()),
+            ties: Arc::default(),
             kind: "Linear",
             var: Var::zeros(len, DType::F32, &Device::Cpu).expect("memory"),
             state: LeafState::TRAINED,
