@@ -185,7 +185,7 @@ fn mistakes_are_named() -> Result<()> {
             "`mlp_ratio` is 0.1, expected a width of at least 1",
         ),
         (Config { mlp_ratio: f64::NAN, ..small() }, "`mlp_ratio` is NaN"),
-        (Config { num_hidden_layers: 1, ..small() }, "`num_hidden_layers` is 0"),
+        (Config { num_hidden_layers: 0, ..small() }, "`num_hidden_layers` is 0"),
         (Config { patch_size: 4, ..small() }, "`patch_size` is 4, expected a divisor of"),
         (Config { drop_path_rate: 1.0, ..small() }, "probability"),
     ] {
