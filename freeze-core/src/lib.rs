@@ -2,8 +2,30 @@
 //! backward work, gradients and optimizer memory disappear.
 //!
 //! Derive [`Freezable`] on a model, hold it in a [`Freezer`], and call [`LayerFreezing::epoch_end`]
-//! after every epoch; or set a [`FreezePlan`] by hand and [`Freezer::apply`] it. The README of the
-//! project shows both.
+//! after every epoch; or set a [`FreezePlan`] by hand and [`Freezer::apply`] it. Of a loop that is there these lines
+//! change:
+//!
+//! ```
+//! # use candle_core::{DType, Device, Tensor};
+//! # use candle_nn::{Linear, Module, Optimizer, ParamsAdamW, VarBuilder, VarMap, linear};
+//! # use freeze_core::{Elapsed, Freezable, Freezer, LayerFreezing, Result, optim::AdamW};
+//! # #[derive(Freezable)]
+//! # struct Net { body: Linear, head: Linear }
+//! # let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+//! # let net = Net { body: linear(8, 8, vb.pp("a"))?, head: linear(8, 2, vb.pp("head"))? };
+//! # let batches = [Tensor::ones((4, 8), DType::F32, &Device::Cpu)?];
+//! let mut net = Freezer::new(net)?; // `net` derives `Freezable`
+//! let mut opt = AdamW::with_names(net.planned_vars(), ParamsAdamW::default())?;
+//! let mut freezing = LayerFreezing::new(0.25, 1.0)?;
+//! for epoch in 0..8 {
+//!     for xs in &batches {
+//!         let loss = net.head.forward(&net.body.forward(xs)?)?.sqr()?.mean_all()?;
+//!         opt.step(&freezing.backward(&net, &loss)?)?; // instead of `backward_step`
+//!     }
+//!     freezing.epoch_end(&mut net, &mut [&mut opt], Elapsed::new(epoch + 1, 8))?;
+//! }
+//! # Ok::<(), freeze_core::Error>(())
+//! ```
 //!
 //! | to | see |
 //! |---|---|

@@ -19,7 +19,31 @@ use crate::train::hook::Observed;
 
 impl<M: Freezable> Training<M> {
     /// Sets how the outputs of stages on a fixed probe batch are computed, for policies that compare
-    /// them, such as plasticity. The model is passed with everything frozen.
+    /// them, such as plasticity. The model is passed with everything frozen. Each look is a forward of the batch, whose
+    /// size and samples must stay the same; some hundred samples tell more than a few.
+    ///
+    /// ```
+    /// # use candle_core::{DType, Device, Module, Tensor};
+    /// # use candle_nn::{Linear, VarBuilder, VarMap, linear};
+    /// use freeze_core::policy::Output;
+    /// # use freeze_core::{Freezable, Training};
+    /// # #[derive(Freezable)]
+    /// # struct Net { body: Vec<Linear>, head: Linear }
+    /// # let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+    /// # let net = Net { body: vec![linear(4, 4, vb.pp("a"))?], head: linear(4, 2, vb.pp("b"))? };
+    /// # let batch = Tensor::ones((8, 4), DType::F32, &Device::Cpu)?;
+    ///
+    /// let run = Training::new(net)?.probe(move |net| {
+    ///     let mut outputs = Vec::new();
+    ///     let mut xs = batch.clone();
+    ///     for (layer, leaves) in net.body.iter().zip(1..) {
+    ///         xs = layer.forward(&xs)?;
+    ///         outputs.push(Output { leaves, tensor: xs.clone() }); // what the first `leaves` leaves make of it
+    ///     }
+    ///     Ok(outputs)
+    /// });
+    /// # Ok::<(), freeze_core::Error>(())
+    /// ```
     pub fn probe(
         mut self,
         outputs: impl Fn(&M) -> candle_core::Result<Vec<Output>> + Send + 'static,

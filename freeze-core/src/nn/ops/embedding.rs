@@ -17,7 +17,7 @@ use crate::nn::record::{self, Work};
 const NAME: &str = "embedding";
 
 /// The rows of `table` `[entries, hidden]` at `indices`, integers of shape `[..]`: `[.., hidden]`. The largest
-/// number of the indices' type stands for a row of zeros, as in candle.
+/// number of the indices' type stands for a row of zeros, as in candle, unless the table has a row of that number.
 ///
 /// The backward adds up, in one pass, the rows that occur, each in the order of its places and in `f64`: equal
 /// runs give equal bits, on any number of threads. On a CUDA card it sorts the places first, and an index that has

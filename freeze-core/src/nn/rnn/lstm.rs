@@ -19,7 +19,8 @@ accessors!(Lstm, LSTMConfig);
 impl Lstm {
     /// Reads `weight_ih_l0`, `weight_hh_l0` and, if the config has them, `bias_ih_l0` and
     /// `bias_hh_l0`, with the config's layer index in place of 0 and the suffix `_reverse` for the
-    /// backward direction.
+    /// backward direction, and that is all that the direction decides, as in candle: `seq` goes from the first step to
+    /// the last, so hand it the sequence reversed, and turn the states that come of it.
     ///
     /// # Errors
     ///

@@ -6,7 +6,8 @@ use crate::plan::PlanOptimizer;
 use crate::policy::{Floor, Linear};
 
 /// The functional form of the reference: applies the linear schedule at `current_duration`, the
-/// completed share of the run in [0, 1], and returns depth and percentage. As under
+/// completed share of the run in [0, 1], and returns how many leaves are frozen and the schedule's share of them, in
+/// [0, 1] (the reference's "percentage"). As under
 /// [`Freezer::follow`], leaves that the base plan freezes stay frozen, and the last leaf that it
 /// trains goes on training if nothing else does.
 ///
