@@ -179,7 +179,7 @@ fn a_policy_that_refuses_what_it_sees_does_not_miss_its_turn_nor_the_run_its_sav
     let manager = Manager::new(folder.path())?.save_every_steps(1)?;
     let mut run = plain()?.policy(Refuses(2, asked.clone())).checkpoints(manager);
     let first = run.next_epoch()?.expect("an epoch");
-    for (batch, which) in first.shuffled(SAMPLES, SIZE).into_iter().enumerate().take(3) {
+    for (batch, which) in first.shuffled(SAMPLES, SIZE).enumerate().take(3) {
         let loss = loss(&run, &which)?;
         assert_eq!(run.step(&loss).is_err(), batch == 1);
         assert_eq!(run.elapsed().step, batch + 1);
