@@ -1,6 +1,7 @@
-//! Shared by the examples: images, rated sentences, tokenisers, policies by name, a progress bar,
+//! Shared by the examples: files beside checkpoints, images, rated sentences, tokenisers, policies by name, a progress bar,
 //! tables, means, ranks.
 
+pub(crate) mod beside;
 pub(crate) mod dataset;
 pub(crate) mod idx;
 pub(crate) mod mean;

@@ -3,7 +3,6 @@
 //!
 //! `cargo run --release --example fashion`; built with the feature `mpi`, `mpirun -np 2` shares it between two processes.
 
-mod beside;
 #[allow(dead_code, reason = "each example uses a part of it")]
 #[path = "../common/mod.rs"]
 mod common;

@@ -3,19 +3,23 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
-use candle_nn::ParamsAdamW;
+use candle_nn::{Module, ParamsAdamW};
 use freeze_core::checkpoint::Manager;
 use freeze_core::nn::cross_entropy;
+use freeze_core::policy::Output;
 use freeze_core::{ActivationCache, Policy, Training, init::Seeded, optim::AdamW, optim::lr};
 use serde_json::{Value, json};
 
 use crate::Args;
-use crate::beside::{self, ENDED, SETTINGS};
+use crate::common::beside::{self, SETTINGS};
 use crate::common::dataset::Dataset;
 use crate::common::ranks::Ranks;
 use crate::common::{Result, accuracy, progress};
 use crate::net::Net;
 use crate::record::{Epoch, Run, timed};
+
+/// The epoch within which the policy ended the run: no history has it.
+const ENDED: &str = "ended.json";
 
 /// What becomes of the layers.
 pub(crate) enum Layers {
@@ -48,7 +52,14 @@ pub(crate) fn train(
         .seed(seed)
         .length(epochs, steps)?;
     if let Layers::Freezing = layers {
-        run = run.policy(args.freezing()?);
+        // For policies that compare outputs of a fixed batch, or go by measured costs.
+        let first: Vec<u32> = (0..data.train.len().min(args.batch_size) as u32).collect();
+        let (images, classes) = data.train.pick(&first)?;
+        let probe = images.clone();
+        run = run
+            .policy(args.freezing()?)
+            .probe(move |net| Output::of_stages(net, &probe, &()))
+            .costs_of(move |net| cross_entropy(&net.forward(&images)?, &classes, None));
         if !args.no_cache {
             run = run.cache(ActivationCache::new());
         }

@@ -11,7 +11,8 @@ use crate::common::count;
 #[derive(Parser)]
 pub(crate) struct Args {
     /// Policies to compare, `all` for training every layer: names with settings such as `lisa:blocks=2`, or
-    /// .toml or .json files; may be given several times
+    /// .toml or .json files; may be given several times. A run of seconds does not know how far it is, so policies of
+    /// time need --steps, and `acts.steps`, since there is one epoch
     #[arg(long = "policy", value_name = "TEXT_OR_FILE")]
     policies: Vec<String>,
     /// Folder with config.json, tokenizer.json and model.safetensors of a Llama, SmolLM or Qwen; without it a

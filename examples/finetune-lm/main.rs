@@ -60,20 +60,33 @@ fn compare(args: &Args) -> Result<()> {
 
     let per_step = args.batch_size * args.length;
     let mut rows = table(["", "trained", "steps", "tokens/s", "loss", "bits per byte", "peak MB"]);
+    let mut failed = Vec::new();
     for name in &policies {
-        let found = in_process(name)?;
+        let found = match in_process(name) {
+            Ok(found) => found,
+            Err(error) => {
+                failed.push(error.to_string());
+                continue;
+            }
+        };
         let rate = (found.steps * per_step) as f64 / found.seconds;
-        let bits = found.after / std::f64::consts::LN_2 / text.bytes_per_token;
+        let (before, after) = (found.before.unwrap_or(f64::NAN), found.after.unwrap_or(f64::NAN));
+        let bits = after / std::f64::consts::LN_2 / text.bytes_per_token;
         println!(
             "{name}: {} steps in {:.1} s, validation loss {:.4} at first, {:.4} now",
-            found.steps, found.seconds, found.before, found.after
+            found.steps, found.seconds, before, after
         );
+        if name != ALL && !found.changed {
+            println!(
+                "{name}: it changed nothing; one of time needs --steps, and `acts.steps` in its settings"
+            );
+        }
         rows.add_row([
             name.clone(),
             format!("{:.0} %", 100.0 * found.trained),
             found.steps.to_string(),
             format!("{rate:.0}"),
-            format!("{:.4}", found.after),
+            format!("{after:.4}"),
             format!("{bits:.3}"),
             format!("{:.1}", found.peak as f64 / 1e6),
         ]);
@@ -81,17 +94,20 @@ fn compare(args: &Args) -> Result<()> {
     println!(
         "{rows}\ntrained: parameters in a step, on average; peak: all that was allocated at a time"
     );
-    Ok(())
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(failed.join("; ").into()),
+    }
 }
 
 /// This program again, for one policy.
 fn in_process(name: &str) -> Result<Outcome> {
     let mut command = Command::new(std::env::current_exe()?);
-    let mut given = std::env::args().skip(1);
+    let mut given = std::env::args_os().skip(1);
     while let Some(arg) = given.next() {
-        match arg.as_str() {
-            "--policy" => drop(given.next()),
-            arg if arg.starts_with("--policy=") => {}
+        match arg.to_str() {
+            Some("--policy") => drop(given.next()),
+            Some(text) if text.starts_with("--policy=") => {}
             _ => drop(command.arg(arg)),
         }
     }

@@ -7,7 +7,10 @@ use candle_nn::ParamsAdamW;
 use freeze_core::models::TextContext;
 use freeze_core::models::llama::{Config, LlamaForCausalLM, causal_lm_loss};
 use freeze_core::optim::{AdamW, GradClip, ParamGroups};
+use freeze_core::policy::Output;
 use freeze_core::{Staged, Training};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::ALLOCATOR;
@@ -32,9 +35,11 @@ pub(crate) struct Outcome {
     pub(crate) seconds: f64,
     /// The parameters that trained in a step, on average, as a share of all.
     pub(crate) trained: f64,
-    /// Mean cross-entropy of a validation token before and after.
-    pub(crate) before: f64,
-    pub(crate) after: f64,
+    /// Whether the plan ever was another than at first.
+    pub(crate) changed: bool,
+    /// Mean cross-entropy of a validation token before and after; JSON has no infinite one.
+    pub(crate) before: Option<f64>,
+    pub(crate) after: Option<f64>,
     /// The most bytes that were allocated at a time.
     pub(crate) peak: usize,
 }
@@ -50,8 +55,18 @@ pub(crate) fn run(args: &Args, name: &str, config: &Config, tokens: &Tokens) -> 
         Some(steps) => (steps, Duration::MAX),
         None => (ENDLESS, Duration::from_secs(args.seconds as u64)),
     };
-    let mut run = set_up(args, name, model::net(args, config)?)?.length(1, steps)?;
+    let typical =
+        text.batch(args.batch_size, args.length, &mut ChaCha8Rng::seed_from_u64(args.seed))?;
+    let probe = typical.clone();
+    let mut run = set_up(args, name, model::net(args, config)?)?
+        .length(1, steps)?
+        .probe(move |net| Output::of_stages(net, &probe, &TextContext::new()))
+        .costs_of(move |net| {
+            let scores = net.forward(typical.clone(), &TextContext::new().train(true))?;
+            causal_lm_loss(&scores, &typical, IGNORED)
+        });
     let before = run.evaluate(|net| check(net, args, &text))?;
+    let (first, mut changed) = (run.freezer().plan().clone(), false);
     let unit = args.steps.unwrap_or(args.seconds);
     let bar = progress::bar(name, unit)?;
     let (start, mut done, mut trained) = (Instant::now(), 0, 0.0);
@@ -60,6 +75,7 @@ pub(crate) fn run(args: &Args, name: &str, config: &Config, tokens: &Tokens) -> 
         while done < steps && start.elapsed() < time {
             let batch = text.batch(args.batch_size, args.length, &mut rng)?;
             trained += share(&run);
+            changed |= *run.freezer().plan() != first;
             let keys: Vec<u64> = (0..args.batch_size as u64).collect();
             let scores = run.forward(&keys, batch.clone(), &TextContext::new().train(true))?;
             let step = run.step(&causal_lm_loss(&scores, &batch, IGNORED)?)?;
@@ -77,7 +93,9 @@ pub(crate) fn run(args: &Args, name: &str, config: &Config, tokens: &Tokens) -> 
     bar.finish_and_clear();
     let after = run.evaluate(|net| check(net, args, &text))?;
     let trained = trained / done.max(1) as f64;
-    Ok(Outcome { steps: done, seconds, trained, before, after, peak: ALLOCATOR.max_allocated() })
+    let [before, after] = [before, after].map(|loss| Some(loss).filter(|loss| loss.is_finite()));
+    let peak = ALLOCATOR.max_allocated();
+    Ok(Outcome { steps: done, seconds, trained, changed, before, after, peak })
 }
 
 fn set_up(args: &Args, name: &str, net: LlamaForCausalLM) -> Result<Training<LlamaForCausalLM>> {

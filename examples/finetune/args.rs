@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) neutral: bool,
     /// Learn 64 built-in sentences with a tiny model from random weights, without downloads
-    #[arg(long, conflicts_with = "model")]
+    #[arg(long, conflicts_with_all = ["model", "sets", "threshold", "neutral"])]
     pub(crate) tiny: bool,
     /// Folder to save the best weights in, under their published names
     #[arg(long, value_name = "DIR")]
@@ -73,9 +73,9 @@ pub(crate) struct Args {
     /// What stands for a text: the mean of its tokens, or the first through the model's pooler
     #[arg(long, value_enum, default_value_t = Pooled::Mean)]
     pub(crate) pooling: Pooled,
-    /// Tokens after which a text is cut off
-    #[arg(long, value_name = "TOKENS", default_value_t = 128, value_parser = count())]
-    pub(crate) max_length: usize,
+    /// Tokens after which a text is cut off: by default 128, or as the model was fine-tuned
+    #[arg(long, value_name = "TOKENS", value_parser = count())]
+    pub(crate) max_length: Option<usize>,
     /// Decides the new head's weights, the order of the texts and what dropout drops
     #[arg(long, default_value_t = 42)]
     pub(crate) seed: u64,
@@ -101,7 +101,7 @@ pub(crate) struct Args {
     /// Folder to keep checkpoints in, after every epoch, and the best weights
     #[arg(long, value_name = "DIR")]
     pub(crate) checkpoint_dir: Option<PathBuf>,
-    /// Keep one after so many steps, too
+    /// Keep one after so many steps instead of after every epoch
     #[arg(long, value_name = "STEPS", requires = "checkpoint_dir", value_parser = count())]
     pub(crate) checkpoint_steps: Option<usize>,
     /// Go on from the latest checkpoint of the folder
@@ -157,6 +157,9 @@ impl Args {
             (None, false) => Folder::open(&self.downloads.join("minilm"))?,
             (Some(path), _) => Folder::open(path)?,
         };
+        if let Some(tokens) = self.max_length {
+            folder.cut_after(tokens);
+        }
         if let Some(share) = self.dropout {
             folder.config.hidden_dropout_prob = share;
             folder.config.attention_probs_dropout_prob = share;

@@ -21,6 +21,9 @@ pub(crate) type Net = BertForSequenceClassification;
 /// Where this file says what the classifier looks at, as in the configuration of ModernBERT.
 const POOLING: &str = "classifier_pooling";
 
+/// And where it says after how many tokens a text was cut off.
+const LONGEST: &str = "classifier_max_length";
+
 /// One of these has the weights, or says which files have them.
 const WEIGHTS: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
 
@@ -73,15 +76,27 @@ impl Folder {
         Ok(Self { name, settings, config, tokenizer, weights })
     }
 
-    /// Its tokeniser, which cuts texts off after `longest` tokens, or as many as the model can read.
+    /// Has texts cut off after so many tokens.
+    pub(crate) fn cut_after(&mut self, tokens: usize) {
+        self.settings.insert(LONGEST.into(), json!(tokens));
+    }
+
+    /// After how many tokens a text is cut off, unless the model can read no more: as was set here or when the model was
+    /// fine-tuned, else 128.
+    pub(crate) fn longest(&self) -> usize {
+        let set = self.settings.get(LONGEST).and_then(Value::as_u64);
+        set.and_then(|tokens| tokens.try_into().ok()).unwrap_or(128)
+    }
+
+    /// Its tokeniser, which cuts texts off.
     ///
     /// # Errors
     ///
     /// As [`Tokens::new`].
-    pub(crate) fn tokens(&self, longest: usize) -> Result<Tokens> {
+    pub(crate) fn tokens(&self) -> Result<Tokens> {
         let name = format!("{}: tokenizer.json", self.name);
         // A text is padded up to a multiple of eight.
-        let longest = longest.min(self.config.max_position_embeddings / 8 * 8);
+        let longest = self.longest().max(1).min(self.config.max_position_embeddings / 8 * 8);
         Tokens::new(&name, &self.tokenizer, self.config.vocab_size, longest)
     }
 
@@ -154,6 +169,7 @@ impl Folder {
         settings.insert("architectures".into(), json!(["BertForSequenceClassification"]));
         settings.insert("id2label".into(), ids.into());
         settings.insert("label2id".into(), labels.into());
+        settings.insert(LONGEST.into(), json!(self.longest()));
         settings.insert(
             POOLING.into(),
             json!(match pooling {

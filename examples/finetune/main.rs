@@ -51,8 +51,12 @@ fn texts(args: &Args) -> Result<Option<Vec<String>>> {
     let Some(path) = &args.predict_file else { return Ok(None) };
     let lines =
         std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let texts = lines.lines().filter(|line| !line.trim().is_empty()).map(str::to_string).collect();
-    Ok(Some(texts))
+    let lines = lines.lines().filter(|line| !line.trim().is_empty());
+    let texts: Vec<String> = lines.map(str::to_string).collect();
+    match texts.is_empty() {
+        true => Err(format!("{}: there is no text", path.display()).into()),
+        false => Ok(Some(texts)),
+    }
 }
 
 fn fine_tune(args: &Args) -> Result<()> {

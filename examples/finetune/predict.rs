@@ -17,18 +17,19 @@ use crate::tokens::Encoded;
 /// # Errors
 ///
 /// The folder has no fine-tuned model, or not all of its weights, or there is no text.
-pub(crate) fn predict(folder: &Path, texts: Vec<String>, longest: usize) -> Result<()> {
+pub(crate) fn predict(folder: &Path, texts: Vec<String>, longest: Option<usize>) -> Result<()> {
     if !folder.is_dir() {
         let found = format!("{}: no fine-tuned model", folder.display());
         return Err(
             format!("{found}; train without --predict first, or name one by --model").into()
         );
     }
-    let folder = Folder::open(folder)?;
+    let mut folder = Folder::open(folder)?;
+    longest.into_iter().for_each(|tokens| folder.cut_after(tokens));
     let (classes, pooling) = folder.classes()?;
     let net = folder.trained_net(classes.len(), pooling)?;
     let samples: Vec<Sample> = texts.into_iter().map(|text| Sample { text, class: 0 }).collect();
-    let encoded = folder.tokens(longest)?.encode(&samples)?;
+    let encoded = folder.tokens()?.encode(&samples)?;
     let net = net.freeze_upto(net.leaves()?.len())?;
     let wide = classes.iter().map(String::len).max().unwrap_or(0);
     for (sample, shares) in samples.iter().zip(probabilities(&net, &encoded)?) {

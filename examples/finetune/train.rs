@@ -6,19 +6,23 @@ use candle_nn::ParamsAdamW;
 use freeze_core::checkpoint::{Goal, Manager};
 use freeze_core::nn::CrossEntropy;
 use freeze_core::optim::{AdamW, GradClip, ParamGroups, lr};
+use freeze_core::policy::Output;
 use freeze_core::{
     ActivationCache, BatchNormPolicy, EarlyStop, Freezable, Recompute, Staged, Training,
 };
 use indicatif::ProgressBar;
+use serde_json::{Value, json};
+use twox_hash::xxhash3_128::Hasher;
 
 use crate::args::Args;
 use crate::batches::{self, Batch};
 use crate::best::Best;
+use crate::common::beside::{self, SETTINGS};
 use crate::common::ranks::Ranks;
 use crate::common::{Result, progress};
 use crate::folder::{Folder, Net};
 use crate::predict::{most_probable, probabilities};
-use crate::task::Task;
+use crate::task::{Sample, Task};
 
 /// The metric that decides which weights are kept, and when training stops.
 const ACCURACY: &str = "valid/accuracy";
@@ -35,7 +39,7 @@ pub(crate) fn fine_tune(
     out: &Path,
     ranks: &Ranks,
 ) -> Result<()> {
-    let tokens = folder.tokens(args.max_length)?;
+    let tokens = folder.tokens()?;
     let train = tokens.encode(&task.train)?;
     let valid = tokens.encode(&task.valid)?;
     let (net, said) = folder.net(task.classes.len(), args.pooling.into(), args.seed)?;
@@ -51,10 +55,18 @@ pub(crate) fn fine_tune(
     let loss = CrossEntropy::new().label_smoothing(args.label_smoothing)?;
     let typical = Batch::new(&train, &batches::typical(&train, args.batch_size), true)?;
     let of_typical = loss.clone();
-    let mut run = set_up(args, net, &bar)?.length(args.epochs, per_epoch)?.costs_of(move |net| {
-        let scores = net.forward(typical.tokens.clone(), &typical.context)?;
-        of_typical.loss(&scores, &typical.classes)
-    });
+    let (probe, context) = (typical.tokens.clone(), typical.context.clone());
+    let mut run = set_up(args, net, &bar)?
+        .length(args.epochs, per_epoch)?
+        .probe(move |net| Output::of_stages(net, &probe, &context))
+        .costs_of(move |net| {
+            let scores = net.forward(typical.tokens.clone(), &typical.context)?;
+            of_typical.loss(&scores, &typical.classes)
+        });
+    if let Some(kept) = &args.checkpoint_dir {
+        run =
+            run.checkpoints(checkpoints(args, kept, &settings(args, folder, task), ranks.leads())?);
+    }
     run = ranks.shared(run);
     let weights = Best::new(out, args.checkpoint_dir.as_deref());
     if args.resume {
@@ -117,7 +129,7 @@ pub(crate) fn fine_tune(
 pub(crate) fn test(args: &Args, folder: &Folder, task: &Task, out: &Path) -> Result<Vec<u32>> {
     let net = Folder::open(out)?.trained_net(task.classes.len(), args.pooling.into())?;
     println!("\nthe best weights are in {}", out.display());
-    let test = folder.tokens(args.max_length)?.encode(&task.test)?;
+    let test = folder.tokens()?.encode(&task.test)?;
     let view = net.freeze_upto(net.leaves()?.len())?;
     Ok(guesses(&probabilities(&view, &test)?))
 }
@@ -149,24 +161,49 @@ fn set_up(args: &Args, net: Net, bar: &ProgressBar) -> Result<Training<Net>> {
     if let Some(layers) = args.recompute {
         run = run.recompute(Recompute::every(layers)?);
     }
-    if let Some(folder) = &args.checkpoint_dir {
-        let manager = Manager::new(folder)?.save_every_epochs(1)?.keep_last(2)?;
-        if let Some(path) = manager.latest()?.path.filter(|_| !args.resume) {
-            let found = format!("{} is there already", path.display());
-            return Err(
-                format!("{found}; go on from it with --resume, or name another folder").into()
-            );
-        }
-        run = run.checkpoints(match args.checkpoint_steps {
-            Some(steps) => manager.save_every_steps(steps)?,
-            None => manager,
-        });
-    }
     if let Some(layers) = args.frozen {
         let leaf = front(&run, layers)?;
         run.freeze_front(leaf)?;
     }
     Ok(run)
+}
+
+/// What a run that goes on must have as it was begun, since the best accuracy so far is of it.
+fn settings(args: &Args, folder: &Folder, task: &Task) -> Value {
+    let mut texts = Hasher::new();
+    for (part, samples) in [("train", &task.train), ("valid", &task.valid), ("test", &task.test)] {
+        for Sample { text, class } in samples {
+            texts.write(format!("{part}\t{class}\t{text}\n").as_bytes());
+        }
+    }
+    json!({
+        "classes": task.classes,
+        "checksum of texts": format!("{:032x}", texts.finish_128()),
+        "tokens of a text": folder.longest(),
+        "pooling": format!("{:?}", args.pooling),
+        "batch size": args.batch_size,
+        "accumulated batches": args.accumulate,
+    })
+}
+
+/// A manager that keeps the two latest checkpoints in a folder; the rank that `leads` notes the settings.
+fn checkpoints(args: &Args, folder: &Path, settings: &Value, leads: bool) -> Result<Manager> {
+    let manager = Manager::new(folder)?.save_every_epochs(1)?.keep_last(2)?;
+    match manager.latest()?.path {
+        Some(path) if !args.resume => {
+            let found = format!("{} is there already", path.display());
+            return Err(
+                format!("{found}; go on from it with --resume, or name another folder").into()
+            );
+        }
+        Some(_) => beside::check(folder, settings)?,
+        None if leads => beside::write(folder, SETTINGS, settings)?,
+        None => {}
+    }
+    Ok(match args.checkpoint_steps {
+        Some(steps) => manager.save_every_steps(steps)?,
+        None => manager,
+    })
 }
 
 /// The leaves of the embeddings and so many layers.

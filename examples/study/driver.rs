@@ -36,6 +36,13 @@ pub(crate) fn drive(planned: &[Planned], results: &mut Results, how: &How) -> Re
     if let Some(pages) = &how.pages {
         std::fs::create_dir_all(pages).map_err(|error| format!("{}: {error}", pages.display()))?;
     }
+    if let Some(task) = &how.only
+        && !planned.iter().any(|planned| planned.row.task == *task)
+    {
+        let mut tasks: Vec<&str> = planned.iter().map(|planned| &*planned.row.task).collect();
+        tasks.dedup();
+        return Err(format!("--only {task}: there is {}", tasks.join(", ")).into());
+    }
     let asked = |planned: &&Planned| how.only.as_ref().is_none_or(|task| planned.row.task == *task);
     let planned: Vec<&Planned> = planned.iter().filter(asked).collect();
     let (began, mut failed) = (Instant::now(), 0);
@@ -44,7 +51,9 @@ pub(crate) fn drive(planned: &[Planned], results: &mut Results, how: &How) -> Re
             continue;
         }
         if how.at_most.is_some_and(|limit| began.elapsed() > limit) {
-            let left = planned.len() - at;
+            let is_left =
+                |planned: &&&Planned| !results.lines.iter().any(|(done, _)| *done == planned.row);
+            let left = planned[at..].iter().filter(is_left).count();
             say(&format_args!("{left} of {} rows are left for later", planned.len()));
             break;
         }

@@ -40,7 +40,8 @@ impl TextJob {
         let rated = Set::Movies.read(&places.texts)?;
         let labelled = of_ratings(Set::Movies, rated, THRESHOLD, Between::LeftOut);
         let task = Task::new(labelled.collect())?;
-        let tokens = folder.tokens(LONGEST)?;
+        folder.cut_after(LONGEST);
+        let tokens = folder.tokens()?;
         let part = |mut samples: Vec<Sample>, asked: usize, what: &str| {
             samples.sort_by_cached_key(|sample| XxHash3_128::oneshot(sample.text.as_bytes()));
             match samples.get(..asked) {

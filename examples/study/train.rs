@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use candle_nn::ParamsAdamW;
 use freeze_core::nn::cross_entropy;
 use freeze_core::optim::{AdamW, GradClip, ParamGroups, lr};
 use freeze_core::policy::Output;
-use freeze_core::{
-    ActivationCache, BatchNormPolicy, HtmlReport, Recompute, Staged, Stages, Training,
-};
+use freeze_core::{ActivationCache, BatchNormPolicy, HtmlReport, Recompute, Staged, Training};
 
 use crate::common::Result;
 use crate::common::policy::policy;
@@ -100,7 +98,7 @@ fn set_up<J: Job>(
             adamw.set_groups(ParamGroups::new().no_decay_on_biases_and_norms())?;
             Ok(adamw)
         })?
-        .probe(move |net| outputs(net, &probe))
+        .probe(move |net| Output::of_stages(net, &probe.inputs, &probe.context))
         .costs_of(move |net| {
             let scores = net.forward(costs.inputs.clone(), &costs.context)?;
             cross_entropy(&scores, &costs.classes, None)
@@ -137,22 +135,6 @@ fn trained<M: freeze_core::Freezable>(run: &Training<M>) -> f64 {
     let states = run.freezer().plan().states();
     let trained = states.iter().filter(|state| !state.is_frozen()).count();
     trained as f64 / states.len() as f64
-}
-
-/// What comes out of each stage that has leaves, for policies that compare it.
-fn outputs<M>(net: &M, batch: &Batch<M::Context>) -> candle_core::Result<Vec<Output>>
-where
-    M: Staged<Flow = Tensor, Context: Sized>,
-{
-    let (mut x, mut outputs) = (batch.inputs.clone(), Vec::new());
-    for stage in net.stages() {
-        x = net.run(stage, x, &batch.context)?;
-        let leaves = Stages::stage_leaves(net, stage)?;
-        if !leaves.is_empty() {
-            outputs.push(Output { leaves: leaves.end, tensor: x.clone() });
-        }
-    }
-    Ok(outputs)
 }
 
 /// The share of a part's samples whose class has the highest score.

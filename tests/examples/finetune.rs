@@ -153,7 +153,9 @@ fn finetune_goes_on_where_it_was_cut_off() {
     assert_eq!(epochs(&whole).len(), 3);
     let files = || {
         let all = fs::read_dir(&kept).unwrap().map(|file| file.unwrap().path());
-        let mut files: Vec<_> = all.filter(|path| path.is_file()).collect();
+        let checkpoint =
+            |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "safetensors");
+        let mut files: Vec<_> = all.filter(checkpoint).collect();
         files.sort();
         files
     };

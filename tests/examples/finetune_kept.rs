@@ -45,6 +45,51 @@ fn finetune_goes_on_with_its_own_best_weights() {
     assert!(said.contains("put the best weights so far back"), "{said}");
 }
 
+/// Other texts would have other best weights, and other classes mean other numbers.
+#[test]
+fn finetune_goes_on_with_the_same_texts_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let [out, kept] = ["out", "kept"].map(|name| folder.path().join(name));
+    let keep = format!("--checkpoint-dir={}", kept.display());
+    assert!(tiny(&out, &["--epochs=1", &keep]).status.success());
+    let best = saved(&out);
+    for (args, said) in [
+        (&["--max-length=9"][..], "tokens of a text was 128 and is 9"),
+        (&["--batch-size=5"], "batch size was 32 and is 5"),
+        (&["--pooling=cls"], "pooling was"),
+    ] {
+        let refused = tiny(&out, &[args, &["--epochs=2", &keep, "--resume"]].concat());
+        let found = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{found}");
+        assert!(found.contains(said), "{found}");
+        assert!(saved(&out) == best);
+    }
+    assert!(tiny(&out, &["--epochs=2", &keep, "--resume"]).status.success());
+}
+
+/// Texts are cut where they were in training, also where nobody says so again.
+#[test]
+fn finetune_predicts_on_as_many_tokens_as_it_was_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    assert!(tiny(&out, &["--epochs=1", "--max-length=5"]).status.success());
+    let model = format!("--model={}", out.display());
+    let long = format!("--predict=a good film{}", " and a bad one".repeat(9));
+    let said = |args: &[&str]| {
+        let output = example("finetune", &[&[&*model, &*long], args].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    assert_eq!(said(&[]), said(&["--max-length=5"]));
+    assert_ne!(said(&[]), said(&["--max-length=40"]));
+
+    let empty = folder.path().join("empty");
+    fs::write(&empty, "\n \n").unwrap();
+    let file = format!("--predict-file={}", empty.display());
+    let refused = example("finetune", &[&model, &file]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no text"));
+}
+
 #[test]
 fn finetune_goes_on_with_a_frozen_front_or_says_that_it_trains() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,6 +6,7 @@ use freeze_core::init::Seeded;
 use freeze_core::nn::{BatchNorm, Conv2d, Dropout, batch_norm, conv2d_no_bias};
 use freeze_core::optim::AdamW;
 use freeze_core::parallel::Group;
+use freeze_core::policy::from_text;
 use freeze_core::{BatchNormPolicy, Freezable, Result, Training};
 
 use crate::net::{SIZE, distance, on_ranks, share};
@@ -138,5 +139,34 @@ fn each_rank_drops_other_numbers() -> Result<()> {
     });
     let kept: Vec<Vec<f64>> = kept.into_iter().collect::<Result<_>>()?;
     assert!(kept[0] != kept[1] && kept[1] != kept[2] && kept[0] != kept[2]);
+    Ok(())
+}
+
+/// Costs are measured on rank 0 alone, where no other rank would answer.
+#[test]
+fn a_policy_that_goes_by_costs_begins_where_norms_are_over_all_ranks() -> Result<()> {
+    let ends = on_ranks(2, |group| {
+        let xs = Tensor::ones((4, 2, 4, 4), DType::F64, &Device::Cpu)?;
+        let typical = xs.clone();
+        let adam = ParamsAdamW { lr: 0.01, ..Default::default() };
+        let mut run = Training::new(Net::new(Some(&group), 0.0)?)?
+            .optimizer(|vars| AdamW::with_names(vars, adam))?
+            .costs_of(move |net| net.forward_t(&typical, true)?.sqr()?.mean_all())
+            .policy(from_text("budget:time=0.9,every=1,probe=1,by=leaf")?)
+            .parallel(group)
+            .length(2, STEPS)?;
+        let mut plans = Vec::new();
+        while run.next_epoch()?.is_some() {
+            for _ in 0..STEPS {
+                let loss = run.model().forward_t(&xs, true)?.sqr()?.mean_all()?;
+                run.step_of(&loss, 4)?;
+            }
+            run.epoch_end([])?;
+            plans.push(run.freezer().plan().clone());
+        }
+        Ok(plans)
+    });
+    let ends: Vec<_> = ends.into_iter().collect::<Result<_>>()?;
+    assert_eq!(ends[0], ends[1]);
     Ok(())
 }

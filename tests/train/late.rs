@@ -91,15 +91,28 @@ fn stack_epoch(run: &mut Training<Stack>, left_out: usize) -> Result<()> {
     run.epoch_end([]).map(drop)
 }
 
-/// It needs what a step costs, which it is shown when it begins.
+/// It needs what a step costs, which it is shown when it begins: between epochs, within one, and at its end.
 #[test]
 fn a_budget_that_takes_over_is_shown_the_costs() -> Result<()> {
-    let mut run = Stack::run()?;
-    stack_epoch(&mut run, 0)?;
-    let mut run = run.policy(budget()?);
-    stack_epoch(&mut run, 0)?;
-    assert!(run.freezer().plan().frozen_leaves() > 0, "{:?}", run.freezer().plan());
-    stack_epoch(&mut run, 0)
+    for at in [0, 1, 3, 5, 6] {
+        let mut run = Stack::run()?;
+        run.next_epoch()?.expect("an epoch");
+        for batch in 0..6 {
+            if batch == at {
+                run = run.policy(budget()?);
+            }
+            let loss = run.model().loss()?;
+            run.step(&loss)?;
+        }
+        if at == 6 {
+            run = run.policy(budget()?);
+        }
+        run.epoch_end([])?;
+        stack_epoch(&mut run, 0)?;
+        assert!(run.freezer().plan().frozen_leaves() > 0, "{at}: {:?}", run.freezer().plan());
+        stack_epoch(&mut run, 0)?;
+    }
+    Ok(())
 }
 
 /// All steps that a budget would look at are left out: it knows no drop of the loss, and the run goes on.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Device, Module, Tensor, Var};
 use candle_nn::{AdamW as Stock, ParamsAdamW};
 use freeze_core::optim::{AdamW, ParamsSgd, PerParam, Sgd};
 use freeze_core::policy::{Needs, Observation, Seen};
@@ -231,6 +231,71 @@ fn seen_every(every: usize, needs: Needs) -> Result {
         kept = Some((grads, before, after));
     }
     assert!(kept.is_some());
+    Ok(())
+}
+
+/// Sums gradients, and takes the sums after every second step.
+struct Windows(Shared);
+
+impl Policy for Windows {
+    fn needs(&self, at: Elapsed) -> Needs {
+        let sums = Needs::SUM_GRADIENTS | Needs::GRADIENT | Needs::UPDATE;
+        if at.step % 2 == 1 { sums | Needs::GRADIENT_SUM } else { sums }
+    }
+
+    fn observe(&mut self, seen: &Observation) -> freeze_core::Result<()> {
+        self.0.lock().expect("no panic").push(seen.clone());
+        Ok(())
+    }
+
+    fn decide(&mut self, _: Elapsed, base: &FreezePlan) -> freeze_core::Result<Decision> {
+        Ok(Decision::new(base.clone()))
+    }
+
+    fn describe(&self) -> String {
+        "windows".into()
+    }
+}
+
+/// A window that ends with a step which does not reach a variable, as the other loss of a GAN does not.
+#[test]
+fn the_sum_of_what_the_last_step_does_not_reach_is_shown_and_begins_again() -> Result {
+    let seen = Shared::default();
+    let mut run = with_sgd()?.policy(Windows(Arc::clone(&seen)));
+    let epoch = run.next_epoch()?.ok_or("an epoch")?;
+    let mut all: Vec<Vec<Option<Vec<f64>>>> = Vec::new();
+    for (step, which) in epoch.shuffled(SAMPLES, SIZE).take(4).enumerate() {
+        let loss = match step {
+            1 => run
+                .model()
+                .head
+                .forward(&Tensor::ones((4, 8), DType::F32, &Device::Cpu)?)?
+                .sqr()?
+                .mean_all()?,
+            _ => loss(&run, &which)?,
+        };
+        let grads = loss.backward()?;
+        all.push(run.freezer().vars().iter().map(|var| grads.get(var).map(numbers)).collect());
+        run.step(&loss)?;
+    }
+    let seen = seen.lock().expect("no panic");
+    for (window, [first, second]) in [[0, 1], [2, 3]].into_iter().enumerate() {
+        let tensors = seen[second].tensors();
+        assert_eq!(tensors.len(), all[0].len(), "window {window}");
+        for (at, tensor) in tensors.iter().enumerate() {
+            let context = format!("window {window} {}", tensor.name());
+            let sum: Vec<f64> = match (&all[first][at], &all[second][at]) {
+                (Some(a), Some(b)) => a.iter().zip(b).map(|(a, b)| a + b).collect(),
+                (Some(a), None) => a.clone(),
+                _ => panic!("{context}: no gradient"),
+            };
+            assert_close(tensor.gradient_sum_norms()?, norms(sum.into_iter()), &context);
+            let reached = all[second][at].is_some();
+            assert_eq!(reached, window == 1 || tensor.name().starts_with("head"), "{context}");
+            assert_eq!(tensor.gradient_norms()?.is_some(), reached, "{context}");
+            assert_eq!(tensor.update_norms()?.is_some(), reached, "{context}");
+        }
+    }
     Ok(())
 }
 

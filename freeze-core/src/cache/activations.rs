@@ -215,6 +215,15 @@ impl ActivationCache {
         }
     }
 
+    /// How many stages a record must have passed to be gone on from. What later runs find is rounded once: records of
+    /// fewer stages would be rounded again.
+    pub(super) fn least_read(&self) -> usize {
+        match (self.lifetime, self.precision) {
+            (Lifetime::Kept, Precision::F16 | Precision::BF16) => self.depth(),
+            _ => 0,
+        }
+    }
+
     /// Finds what earlier runs kept of activations after fewer stages, to go on from there; only where they
     /// are stored exactly, or results would depend on what was found.
     pub(super) fn find_earlier<M>(

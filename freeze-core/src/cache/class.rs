@@ -104,11 +104,12 @@ impl Class {
     }
 
     /// The samples, by index, grouped by the number of stages that their records have passed; 0 for
-    /// samples without a record.
-    pub(super) fn passed(&self, samples: &Samples) -> BTreeMap<usize, Vec<u32>> {
+    /// samples without a record of `at_least` so many.
+    pub(super) fn passed(&self, samples: &Samples, at_least: usize) -> BTreeMap<usize, Vec<u32>> {
         let mut passed: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
         for (i, &key) in (0..).zip(&samples.keys) {
-            passed.entry(self.depth(key)).or_default().push(i);
+            let depth = Some(self.depth(key)).filter(|depth| *depth >= at_least);
+            passed.entry(depth.unwrap_or(0)).or_default().push(i);
         }
         passed
     }

@@ -43,14 +43,13 @@ impl Class {
                 self.card.remove(key);
             }
         }
-        let mut more = Vec::new();
+        let stored = near.iter().chain(far);
+        stored.for_each(|row| self.note(samples, which[*row as usize], depth));
         if !rest.is_empty() && !is_kept && self.card.drop_wider(shelf.0) {
-            more = self.put(depth, batch, kept, rest.to_vec())?.0;
+            let (more, _) = self.put(depth, batch, kept, rest.to_vec())?;
+            more.iter().for_each(|row| self.note(samples, which[*row as usize], depth));
         }
         self.shelves.drop_empty();
-        for row in near.iter().chain(far).chain(&more) {
-            self.note(samples, which[*row as usize], depth);
-        }
         Ok(())
     }
 

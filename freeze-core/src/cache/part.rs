@@ -39,7 +39,7 @@ impl ActivationCache {
         M: Staged<Context: CacheContext>,
     {
         let (samples, mut parts) = (&batch.samples, Vec::new());
-        let groups = self.classes[class].passed(samples);
+        let groups = self.classes[class].passed(samples, self.least_read());
         let deepest = groups.keys().last().copied().unwrap_or(0);
         for (passed, which) in groups {
             let depth = self.depth();

@@ -5,7 +5,7 @@ use candle_core::Device;
 use super::class::{Class, differs};
 use super::rounded::as_computed;
 use super::samples::Samples;
-use super::shelves::Lifetime;
+use super::shelves::{Lifetime, Shelves};
 use super::store::Lifted;
 use super::trial::select;
 use crate::error::Result;
@@ -79,7 +79,10 @@ impl Class {
         let keys = samples.keys(which);
         let kept: F = match records.lifted(&keys) {
             Some(Lifted { tensors, places, rows }) => {
-                check(rows.into_iter(), width, (samples, which))?;
+                let unlooked = check(rows.into_iter(), width, (samples, which))?;
+                if drop_from(&mut self.shelves, unlooked) {
+                    return Ok(None);
+                }
                 let read: F = of_tensors(&form.layout, tensors)?;
                 let is_whole = places.len() == read.batch()? && places.is_sorted();
                 let read = if is_whole { read } else { select(&read, &places)? };
@@ -92,7 +95,10 @@ impl Class {
                 }
                 if tail > 0 {
                     let rows = bytes.chunks_exact(width + tail);
-                    check(rows.clone(), width, (samples, which))?;
+                    let unlooked = check(rows.clone(), width, (samples, which))?;
+                    if drop_from(&mut self.shelves, unlooked) {
+                        return Ok(None);
+                    }
                     bytes = rows.flat_map(|row| &row[..width]).copied().collect();
                 }
                 F::of_rows(&FlowRows::new(form.layout.clone(), keys.len(), bytes)?, device)?
@@ -111,7 +117,14 @@ impl Class {
     }
 }
 
-/// Compares the fingerprints of inputs with those behind the first `width` bytes of rows, if there are any.
+/// Drops the records of these keys; whether there are some.
+fn drop_from(shelves: &mut Shelves, keys: Vec<u64>) -> bool {
+    keys.iter().for_each(|key| shelves.remove(*key));
+    !keys.is_empty()
+}
+
+/// Compares the fingerprints of inputs with those behind the first `width` bytes of rows. Returns the keys of rows that
+/// have none, since a run kept them that did not look at inputs.
 ///
 /// # Errors
 ///
@@ -120,13 +133,14 @@ fn check<'a>(
     rows: impl Iterator<Item = &'a [u8]>,
     width: usize,
     (samples, which): (&Samples, &[u32]),
-) -> Result<()> {
-    let Some(prints) = &samples.prints else { return Ok(()) };
+) -> Result<Vec<u64>> {
+    let (Some(prints), mut unlooked) = (&samples.prints, Vec::new()) else { return Ok(Vec::new()) };
     for (row, &i) in rows.zip(which) {
-        let before = row[width..].try_into().map_or(0, u64::from_le_bytes);
-        if ![0, prints[i as usize]].contains(&before) {
-            return Err(differs(samples.keys[i as usize]));
+        match row[width..].try_into().map_or(0, u64::from_le_bytes) {
+            0 => unlooked.push(samples.keys[i as usize]),
+            before if before == prints[i as usize] => {}
+            _ => return Err(differs(samples.keys[i as usize])),
         }
     }
-    Ok(())
+    Ok(unlooked)
 }

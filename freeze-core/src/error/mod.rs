@@ -97,7 +97,8 @@ pub enum Error {
     /// A backward comes to an operation that released what it kept for it.
     #[error(
         "{op}: a backward has gone through this before and released it; compute the loss anew, and detach what it uses of \
-         earlier steps; or keep graphs, by `retain_graph` of a `Training` or `backward` instead of `backward_once`"
+         earlier steps; or, where the weights of what they share do not change in between, keep graphs, by `retain_graph` of a \
+         `Training` or `backward` instead of `backward_once`"
     )]
     Released {
         /// The operation.

@@ -8,6 +8,7 @@ use super::seen::Seen;
 use super::{Elapsed, Moment, Needs};
 use crate::error::Result;
 use crate::forecast::Calibration;
+use crate::model::Staged;
 use crate::plan::Norms;
 
 /// What a policy gets to see of a step: of each trained variable that had a gradient, what the
@@ -45,6 +46,29 @@ pub struct Output {
     pub leaves: usize,
     /// The output, with the samples in its first dimension.
     pub tensor: Tensor,
+}
+
+impl Output {
+    /// The outputs of a model's stages that have leaves: what [`Training::probe`](crate::Training::probe) takes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Staged::run`].
+    pub fn of_stages<M: Staged<Flow = Tensor>>(
+        model: &M,
+        batch: &Tensor,
+        context: &M::Context,
+    ) -> candle_core::Result<Vec<Self>> {
+        let (mut tensor, mut outputs) = (batch.clone(), Vec::new());
+        for stage in model.stages() {
+            tensor = model.run(stage, tensor, context)?;
+            let leaves = model.stage_leaves(stage)?;
+            if !leaves.is_empty() {
+                outputs.push(Self { leaves: leaves.end, tensor: tensor.clone() });
+            }
+        }
+        Ok(outputs)
+    }
 }
 
 /// What a run shows a policy besides its variables.

@@ -138,8 +138,8 @@ impl<M: Freezable> Training<M> {
 
     /// Sets the policy that freezes layers during training: a [`Policy`], or a [`LayerFreezing`] with
     /// settings of its own. It is asked when it is due, at the end of an epoch only once, and between
-    /// steps also if the hook has [`every_steps`](LayerFreezing::every_steps). It takes the place of the one before;
-    /// within a run it begins with the next epoch.
+    /// steps also if the hook has [`every_steps`](LayerFreezing::every_steps). It takes the place of the one before,
+    /// and within a run it begins with the next epoch, or behind the next step.
     pub fn policy<P, K>(self, policy: impl Into<LayerFreezing<P, K>>) -> Self
     where
         P: Policy + Send + 'static,
@@ -197,6 +197,10 @@ impl<M: Freezable> Training<M> {
 
     /// Keeps the graph of each loss, as [`backward`](crate::backward()) does, so that a step can take a loss again, or
     /// one that goes through what an earlier step computed. It takes memory for activations and gradients at a time.
+    ///
+    /// The weights of what is shared must not change in between: a step that goes back through a part whose weights an
+    /// earlier one has moved computes the gradient of no function, from new weights and old activations. Detach what is
+    /// carried on, such as a recurrent state, or freeze that part.
     pub fn retain_graph(self) -> Self {
         Self { graph: Graph::Retained, ..self }
     }

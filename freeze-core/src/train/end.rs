@@ -84,6 +84,10 @@ impl<M: Freezable> Training<M> {
             next.stopped = early.says_stop(&mut next.patience, value).then_some(Stopped::Early);
         }
         report.elapsed = next.elapsed();
+        // One that was given within the epoch.
+        let began = self.begin_policy();
+        self.telling(began)?;
+        next.asked = self.clock.asked;
         if let Some(policy) = &mut self.policy {
             let mut optimizers = as_plan(&mut self.optimizers);
             let frozen = policy.epoch_end(&mut self.freezer, &mut optimizers, report.elapsed);

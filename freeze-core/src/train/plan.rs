@@ -10,7 +10,7 @@ impl<M: Freezable> Training<M> {
     /// Applies a plan to model and optimizers: see [`Freezer::apply`](crate::Freezer::apply). It holds as it is until
     /// the policy is next due, and the policy refines it from then on; a policy that acts at the start alone, such as
     /// `all-trained` or `spectrum`, does so no more. Give the policy anew ([`policy`](Self::policy)) to have it begin
-    /// on this plan with the next epoch.
+    /// on this plan.
     ///
     /// # Errors
     ///

@@ -20,7 +20,8 @@ use crate::train::hook::Observed;
 impl<M: Freezable> Training<M> {
     /// Sets how the outputs of stages on a fixed probe batch are computed, for policies that compare
     /// them, such as plasticity. The model is passed with everything frozen. Each look is a forward of the batch, whose
-    /// size and samples must stay the same; some hundred samples tell more than a few.
+    /// size and samples must stay the same; some hundred samples tell more than a few. A model with stages has its outputs
+    /// by [`Output::of_stages`]: `.probe(move |net| Output::of_stages(net, &batch, &context))`.
     ///
     /// ```
     /// # use candle_core::{DType, Device, Module, Tensor};
@@ -63,7 +64,8 @@ impl<M: Freezable> Training<M> {
         self
     }
 
-    /// Before the first epoch under a policy: asks it, if it is due then.
+    /// Before the first epoch under a policy, or behind the first step if it was given within one: asks it, if it is
+    /// due then.
     pub(super) fn begin_policy(&mut self) -> Result<()> {
         let elapsed = self.clock.elapsed();
         if self.clock.asked {
@@ -87,7 +89,9 @@ impl<M: Freezable> Training<M> {
     /// Looks at the gradients of a step before its update.
     pub(super) fn before_update(&mut self, grads: &GradStore) -> Result<Option<Observed>> {
         let elapsed = self.clock.elapsed();
-        let Some(policy) = &mut self.policy else { return Ok(None) };
+        let Some(policy) = self.policy.as_mut().filter(|_| self.clock.asked) else {
+            return Ok(None);
+        };
         let mut optimizers = as_plan(&mut self.optimizers);
         let observed =
             policy.before_checked_update(&self.freezer, &mut optimizers, grads, elapsed)?;
@@ -103,7 +107,9 @@ impl<M: Freezable> Training<M> {
     /// As [`before_update`](Self::before_update) for a step that updates within its backward.
     pub(super) fn before_backward(&mut self) -> Result<Option<Observed>> {
         let elapsed = self.clock.elapsed();
-        let Some(policy) = &mut self.policy else { return Ok(None) };
+        let Some(policy) = self.policy.as_mut().filter(|_| self.clock.asked) else {
+            return Ok(None);
+        };
         let mut optimizers = as_plan(&mut self.optimizers);
         policy.before_backward(&self.freezer, &mut optimizers, elapsed).map(Some)
     }

@@ -160,6 +160,8 @@ impl<M: Freezable> Training<M> {
     }
 
     fn between_steps(&mut self, report: &mut Step) -> Result<()> {
+        // One that was given within the epoch.
+        self.begin_policy()?;
         let elapsed = self.clock.elapsed();
         if let Some(policy) = &mut self.policy {
             let mut optimizers = as_plan(&mut self.optimizers);

@@ -114,3 +114,50 @@ fn heads_on_one_stage_go_back_at_the_same_time() -> Result<()> {
     assert_eq!(found(true)?, found(false)?);
     Ok(())
 }
+
+/// A stage whose result is a gradient, as in models of energies and forces, computed by candle's backward or by ours:
+/// what that finds of the weights is none of the gradients of the loss.
+#[test]
+fn a_backward_within_a_stage_gives_the_one_around_it_nothing() -> Result<()> {
+    let found = |again: bool, inner: Back, back: Back| -> Result<(Vec<f64>, Grads)> {
+        let Rig { front, layer, vars } = rig()?;
+        let own = vars[2].clone();
+        let stage = move |xs: Tensor| -> Result<Tensor> {
+            // The input goes straight into an operation of ours.
+            let x = Var::from_tensor(&xs.detach())?;
+            let energy = relu(&layer.forward(&mul(&x, &x)?)?)?.sum_all()?;
+            let force = inner(&energy)?.get(&x).cloned();
+            let Some(force) = force else { candle_core::bail!("the gradient went elsewhere") };
+            layer.forward(&(force + xs)?)
+        };
+        let xs = front.forward(&random(7, (3, 4), DType::F32))?;
+        let ys = if again { recompute(xs, stage)? } else { stage(xs)? };
+        let loss = (ys.sqr()?.sum_all()? + own.sum_all()?)?;
+        let gradients = each(&vars, &back(&loss)?);
+        Ok((flat(&ys), gradients))
+    };
+    for (inner, back) in BACKS.into_iter().flat_map(|inner| BACKS.map(|back| (inner, back))) {
+        assert_eq!(found(true, inner, back)?, found(false, Tensor::backward, Tensor::backward)?);
+    }
+    Ok(())
+}
+
+/// It would be met in the middle of the backward, when other parts have been gone through.
+#[test]
+fn a_stage_that_captures_what_was_released_is_refused_before_the_backward() -> Result<()> {
+    let Rig { front, layer, .. } = rig()?;
+    let hidden = front.forward(&random(7, (3, 4), DType::F32))?;
+    backward_once(&relu(&hidden)?.sum_all()?)?;
+    let (captured, layer) = (hidden.clone(), Arc::new(layer));
+    let run = {
+        let layer = layer.clone();
+        move |xs: Tensor| mul(&layer.forward(&xs)?, &captured)
+    };
+    let refused = recompute(hidden.detach(), run).expect_err("it is released").to_string();
+    assert!(refused.contains("a backward has gone through this before"), "{refused}");
+    // Detached it is a number like any other.
+    let captured = hidden.detach();
+    let run = move |xs: Tensor| mul(&layer.forward(&xs)?, &captured);
+    backward(&recompute(hidden.detach(), run)?.sum_all()?)?;
+    Ok(())
+}

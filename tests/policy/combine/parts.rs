@@ -183,7 +183,7 @@ fn without_steps_time_goes_by_epochs() {
 
 #[test]
 fn a_state_that_does_not_fit_changes_nothing() {
-    let none = json!([[false, false], [false, false], [false, false], [false, false]]);
+    let none = json!([[false, false], [false, false], [false, false]]);
     let fake = || Fake::new(&[&[]]).needing(Needs::GRADIENT);
     let mut policy = fake().max(fake());
     policy.observe(&Observation::after_step(at(1), 1.0)).expect("observed");

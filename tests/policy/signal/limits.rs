@@ -28,10 +28,13 @@ fn models_of_any_size_and_runs_of_any_length() {
 }
 
 /// The steps of a run in which the sums of gradients are taken, where it has other steps in all from `at` on.
-fn windows_of(lengths: [usize; 2], at: usize, until: usize) -> (Vec<usize>, Boxed) {
+fn windows_of(
+    (lengths, at): ([usize; 2], usize),
+    steps: std::ops::RangeInclusive<usize>,
+) -> (Vec<usize>, Vec<usize>, Boxed) {
     let mut policy = policy(r#"{"policy": "auto-freeze", "windows": 4, "by": "leaf"}"#);
-    let mut taken = Vec::new();
-    for step in 1..=until {
+    let (mut taken, mut kept) = (Vec::new(), Vec::new());
+    for step in steps {
         let steps = lengths[usize::from(step > at)];
         let time = |step| Elapsed::new(0, 1).at_step(step, steps);
         let takes = policy.needs(time(step - 1)).contains(Needs::GRADIENT_SUM);
@@ -42,31 +45,35 @@ fn windows_of(lengths: [usize; 2], at: usize, until: usize) -> (Vec<usize>, Boxe
         if takes {
             taken.push(step);
         }
+        if !policy.state()["waiting"].is_null() {
+            kept.push(step);
+        }
         if policy.is_due(time(step), Moment::Step) {
             policy.decide(time(step), &numbered(2)).expect("decided");
         }
     }
-    (taken, policy)
+    (taken, kept, policy)
 }
 
+/// Sums of whole windows alone are compared: not of what is left of one.
 #[test]
 fn a_run_of_another_length_has_other_windows_for_auto_freeze() {
-    for (lengths, at, until, expected) in [
-        ([16, 16], 16, 16, &[4, 8, 12, 16][..]),
-        // Longer when it had ended, or half-way: the first sum is of two kinds of windows, and dropped.
-        ([8, 16], 8, 16, &[2, 4, 6, 8, 9, 12, 16]),
-        ([8, 16], 4, 16, &[2, 4, 5, 8, 12, 16]),
+    for (lengths, at, steps, takes, keeps) in [
+        ([16, 16], 16, 1..=16, &[4, 8, 12, 16][..], &[4, 8, 12, 16][..]),
+        // Longer when it had ended, or half-way: the first sum is of two kinds of windows.
+        ([8, 16], 8, 1..=16, &[2, 4, 6, 8, 9, 12, 16], &[2, 4, 6, 8, 16]),
+        ([8, 16], 4, 1..=16, &[2, 4, 5, 8, 12, 16], &[2, 4, 12, 16]),
         // Shorter.
-        ([32, 16], 12, 16, &[8, 13, 16]),
+        ([32, 16], 12, 1..=16, &[8, 13, 16], &[8]),
+        // It takes over within the run: within a window, and where one begins.
+        ([16, 16], 16, 7..=16, &[8, 12, 16], &[12, 16]),
+        ([16, 16], 16, 9..=16, &[12, 16], &[12, 16]),
     ] {
-        let (taken, policy) = windows_of(lengths, at, until);
-        assert_eq!(taken, expected, "{lengths:?} from step {at} on");
-        let window = policy.state()["window"].as_u64();
-        assert_eq!(window, Some(4), "{lengths:?} from step {at} on");
+        let what = format!("{lengths:?} from step {at} on, {steps:?}");
+        let (taken, kept, policy) = windows_of((lengths, at), steps);
+        assert_eq!((&taken[..], &kept[..]), (takes, keeps), "{what}");
+        assert_eq!(policy.state()["window"].as_u64(), Some(4), "{what}");
     }
-    // The step behind the change is neither compared nor kept.
-    let (_, policy) = windows_of([32, 16], 12, 13);
-    assert!(policy.state()["before"].is_null() && policy.state()["waiting"].is_null());
 }
 
 #[test]

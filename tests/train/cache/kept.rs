@@ -142,6 +142,56 @@ fn another_input_under_a_kept_key_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// Nobody has seen what was run: it may have been another input.
+#[test]
+fn what_a_run_kept_without_looking_is_not_trusted_by_one_that_looks() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = || ActivationCache::new().kept(folder.path(), 1 << 20);
+    let (keys, xs, _) = batch(&[0, 1, 2])?;
+    let mut blind = sweep(5, Some(cache().unchecked_inputs()))?;
+    blind.forward(&keys, (&xs + 1.0)?, &())?;
+    // The next that does not look finds them.
+    let mut next = sweep(5, Some(cache().unchecked_inputs()))?;
+    next.forward(&keys[..2], xs.narrow(0, 0, 2)?, &())?;
+    assert_eq!(stats(&next).hits, 2);
+    let plain = sweep(5, None)?.forward(&[], xs.clone(), &())?;
+    for (hits, misses) in [(0, 3), (3, 0)] {
+        let mut looking = sweep(5, Some(cache()))?;
+        let found = looking.forward(&keys, xs.clone(), &())?;
+        assert_eq!(found.to_vec2::<f32>()?, plain.to_vec2::<f32>()?);
+        assert_eq!((stats(&looking).hits, stats(&looking).misses), (hits, misses));
+    }
+    Ok(())
+}
+
+/// Whether a run freezes further as it goes on or begins there, and whichever was first, it is the same run.
+#[test]
+fn rounded_records_are_rounded_once_however_a_front_became_as_deep() -> Result<()> {
+    let (keys, xs, _) = batch(&[0, 1, 2, 3])?;
+    // Two forwards, so that the dropout behind the front has drawn as much.
+    let second = |cache: ActivationCache, first: usize| -> Result<_> {
+        let mut run = sweep(5, Some(cache))?;
+        run.freeze_front(first)?;
+        run.forward(&keys, xs.clone(), &())?;
+        run.freeze_front(4)?;
+        Ok((run.forward(&keys, xs.clone(), &())?.to_vec2::<f32>()?, stats(&run)))
+    };
+    for precision in [Precision::F16, Precision::BF16, Precision::Exact] {
+        let [folder, elsewhere] = [0; 2].map(|_| tempfile::tempdir().expect("a folder"));
+        let cache =
+            |at: &std::path::Path| ActivationCache::new().kept(at, 1 << 20).precision(precision);
+        let (_, counted) = second(cache(folder.path()), 2)?;
+        let exact = precision == Precision::Exact;
+        assert_eq!((counted.misses, counted.extended), if exact { (4, 4) } else { (8, 0) });
+        let (later, counted) = second(cache(folder.path()), 4)?;
+        assert_eq!((counted.misses, counted.hits), (0, 8), "{precision:?}");
+        // Of another run, which nobody went before.
+        second(cache(elsewhere.path()), 4)?;
+        assert_eq!(later, second(cache(elsewhere.path()), 4)?.0, "{precision:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_folder_is_listed_and_cleared_and_has_a_budget() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");

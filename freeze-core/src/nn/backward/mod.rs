@@ -21,7 +21,7 @@ pub(super) use part::backward_of_part;
 pub(crate) use pass::Graph;
 pub(super) use pass::Pass;
 use sink::with_sink;
-pub(super) use sink::{buffer, keeping};
+pub(super) use sink::{apart, buffer, keeping};
 use sums::Sums;
 pub(crate) use survey::survey;
 

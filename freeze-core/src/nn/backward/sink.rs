@@ -12,6 +12,11 @@ pub(super) trait Sink {
     /// Receives a gradient of a variable.
     fn keep(&mut self, variable: &Tensor, gradient: Tensor) -> Result<()>;
 
+    /// Whether gradients of variables are kept here, and not returned to candle.
+    fn takes(&self) -> bool {
+        true
+    }
+
     /// A tensor on the CPU to write a gradient to, if the sink has buffers.
     fn buffer(&mut self, _shape: &[usize], _dtype: DType) -> Result<Option<Tensor>> {
         Ok(None)
@@ -68,6 +73,24 @@ pub(super) fn is_open() -> bool {
     SINKS.with_borrow(|sinks| !sinks.is_empty())
 }
 
+/// Runs `run`, a forward within a backward, as a pass of its own: what a backward in it computes is none of the enclosing
+/// one's, which is told of what it uses all the same.
+pub(in crate::nn) fn apart<R>(run: impl FnOnce() -> R) -> R {
+    with_sink(Rc::new(RefCell::new(Apart)), Graph::Retained, run)
+}
+
+struct Apart;
+
+impl Sink for Apart {
+    fn keep(&mut self, _: &Tensor, _: Tensor) -> Result<()> {
+        Ok(())
+    }
+
+    fn takes(&self) -> bool {
+        false
+    }
+}
+
 /// A tensor on the CPU for an operation to write the gradient of an operand to; `None` if the
 /// operation should allocate one.
 pub(in crate::nn) fn buffer(shape: &[usize], dtype: DType) -> Result<Option<Tensor>> {
@@ -113,11 +136,15 @@ fn keep(
     // one.
     let Ok(mut sink) = sink.try_borrow_mut() else { return Ok(()) };
     for (operand, gradient) in operands.iter().zip(gradients) {
-        let Some(gradient) = gradient.take_if(|_| operand.is_variable()) else {
+        if gradient.is_none() || !operand.is_variable() {
             gradient.iter().for_each(|gradient| sink.returned(gradient));
             continue;
-        };
-        sink.keep(operand, gradient.detach())?;
+        }
+        if sink.takes()
+            && let Some(gradient) = gradient.take()
+        {
+            sink.keep(operand, gradient.detach())?;
+        }
         for sink in around.iter().filter(|_| !sink.is_returned()) {
             if let Ok(mut sink) = sink.try_borrow_mut() {
                 sink.kept_within(operand);

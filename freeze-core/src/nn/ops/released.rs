@@ -17,12 +17,16 @@ fn all() -> MutexGuard<'static, HashMap<TensorId, &'static str>> {
 /// An error if the graph of a loss has an operation that was released: before a backward, which would come to it when
 /// others have been gone through.
 pub(crate) fn check_retained(loss: &Tensor) -> Result<()> {
-    let all = all();
-    if all.is_empty() {
+    if all().is_empty() {
         return Ok(());
     }
-    let mut nodes = loss.sorted_nodes().into_iter();
-    match nodes.find_map(|node| all.get(&node.id())) {
+    check_held(&loss.sorted_nodes())
+}
+
+/// An error if one of the nodes is an operation that was released.
+pub(crate) fn check_held(nodes: &[&Tensor]) -> Result<()> {
+    let all = all();
+    match nodes.iter().find_map(|node| all.get(&node.id())) {
         Some(op) => Err(Error::Released { op }),
         None => Ok(()),
     }

@@ -11,8 +11,9 @@ use super::nodes::{self, Arrived};
 use super::passage::Passage;
 use super::same::{changed, check_same};
 use crate::model::{Flat, Notes};
-use crate::nn::backward::{Graph, Pass, backward_of_part};
+use crate::nn::backward::{apart, backward_of_part};
 use crate::nn::ops::captured::{Captured, captured_within};
+use crate::nn::ops::released::check_held;
 
 pub(super) type Run = Box<dyn Fn(Flat) -> Result<Flat> + Send + Sync>;
 
@@ -46,6 +47,8 @@ impl Segment {
         let made: Vec<Option<TensorId>> =
             outputs.tensors().map(|y| is_made(y).then(|| y.id())).collect();
         let nodes: Vec<&Tensor> = outputs.tensors().filter(|y| is_made(y)).flat_map(walk).collect();
+        // What the stage captured is in no graph that a backward looks through before it begins.
+        check_held(&nodes)?;
         let captured = Captured::new(&nodes, within);
         let variables = variables_of(nodes);
         let operand = |var: Tensor| match entry.gate_of(var.id()) {
@@ -117,7 +120,7 @@ impl Segment {
         let entry = Entry::of(&self.inputs)?;
         let run = || self.notes.replay(|| again(|| (self.run)(entry.flat.clone())));
         // A backward of the stage's own is none of the pass around this.
-        let outputs = Pass::begin(Graph::Retained, run)?;
+        let outputs = apart(run)?;
         // In the order of the forward's walk through the graph, which meets the last first.
         let mut root = None;
         for (place, Arrived { y, grad }) in arrived {

@@ -79,6 +79,8 @@ pub struct Budget {
     /// How many rounds of looking a cycle has, as of the last decision.
     rounds: usize,
     drops: Drops,
+    /// The steps that the run had completed at the first decision: cycles are counted from there.
+    began: Option<usize>,
 }
 
 /// What is saved of it.
@@ -88,6 +90,8 @@ struct State {
     costs: Option<Calibration>,
     rounds: usize,
     drops: Drops,
+    #[serde(default)]
+    began: Option<usize>,
 }
 
 impl Settings for BudgetSettings {
@@ -99,7 +103,7 @@ impl Settings for BudgetSettings {
 
     fn policy(self) -> Result<Budget> {
         self.check()?;
-        Ok(Budget { settings: self, costs: None, rounds: 1, drops: Drops::default() })
+        Ok(Budget { settings: self, costs: None, rounds: 1, drops: Drops::default(), began: None })
     }
 }
 
@@ -132,8 +136,12 @@ impl Budget {
         Rhythm { every: self.settings.every, round, rounds }
     }
 
-    /// The decision, and how many rounds a cycle has by it.
-    fn decided(&self, at: Elapsed, base: &FreezePlan) -> Result<(Decision, usize)> {
+    fn since_begun(&self, at: Elapsed) -> Elapsed {
+        since(self.began.unwrap_or(0), at)
+    }
+
+    /// The decision, and how many rounds a cycle has by it, of a policy that began after `began` steps.
+    fn decided(&self, began: usize, at: Elapsed, base: &FreezePlan) -> Result<(Decision, usize)> {
         let Some(costs) = &self.costs else {
             let why = "it has no costs to go by; give it those of `forecast::calibrate` by \
                        `calibrated`, or calibrate the run before its first step";
@@ -142,6 +150,9 @@ impl Budget {
         let problem = Problem::new(costs, base, &self.settings)?;
         let rounds = problem.rounds();
         let rhythm = self.rhythm(rounds.len());
+        at.check_steps()?;
+        at.fraction()?;
+        let at = since(began, at);
         rhythm.check(at)?;
         if problem.is_idle() {
             return Ok((Decision::new(base.clone()), rounds.len()));
@@ -165,8 +176,7 @@ impl Budget {
         if self.drops.is_empty() {
             tracing::warn!(
                 "the budget has seen no drop of the loss, so all blocks count the same: the steps that look were \
-                 left out, or none was handed to it; run it by `Training`, or hand it what each step showed by \
-                 `observe`"
+                 left out, or none was handed to it by `observe`"
             );
         }
         let units = problem.units.list.iter();
@@ -180,6 +190,7 @@ impl Budget {
 
 impl Policy for Budget {
     fn is_due(&self, at: Elapsed, moment: Moment) -> bool {
+        let at = self.since_begun(at);
         let rhythm = self.rhythm(self.rounds);
         match moment {
             Moment::Step => at.steps > 0 && rhythm.turns(rhythm.place(at.step, at.steps)),
@@ -188,6 +199,7 @@ impl Policy for Budget {
     }
 
     fn needs(&self, at: Elapsed) -> Needs {
+        let at = self.since_begun(at);
         let rhythm = self.rhythm(self.rounds);
         let looks = at.steps > 0 && {
             let place = rhythm.place(at.step, at.steps);
@@ -199,7 +211,7 @@ impl Policy for Budget {
     }
 
     fn observe(&mut self, seen: &Observation) -> Result<()> {
-        let (at, rhythm) = (seen.at(), self.rhythm(self.rounds));
+        let (at, rhythm) = (self.since_begun(seen.at()), self.rhythm(self.rounds));
         // A step that is counted as completed began one step earlier.
         let began = at.step.checked_sub(1).filter(|_| !seen.is_at_start() && at.steps > 0);
         let place = began.map(|step| rhythm.place(step, at.steps));
@@ -213,8 +225,9 @@ impl Policy for Budget {
     }
 
     fn decide(&mut self, at: Elapsed, base: &FreezePlan) -> Result<Decision> {
-        let (decision, rounds) = self.decided(at, base)?;
-        self.rounds = rounds;
+        let began = self.began.unwrap_or(at.step);
+        let (decision, rounds) = self.decided(began, at, base)?;
+        (self.rounds, self.began) = (rounds, Some(began));
         Ok(decision)
     }
 
@@ -224,18 +237,25 @@ impl Policy for Budget {
 
     fn state(&self) -> Value {
         let costs = self.costs.as_deref().cloned();
-        let state = State { costs, rounds: self.rounds, drops: self.drops.clone() };
+        let state =
+            State { costs, rounds: self.rounds, drops: self.drops.clone(), began: self.began };
         serde_json::to_value(state).unwrap_or_default()
     }
 
     fn load_state(&mut self, state: &Value) -> Result<()> {
         let refuse = |why: String| Error::PolicyState { policy: self.describe(), why };
-        let State { costs, rounds, drops } =
+        let State { costs, rounds, drops, began } =
             serde_json::from_value(state.clone()).map_err(|error| refuse(error.to_string()))?;
         if rounds == 0 {
             return Err(refuse("it looks in no round".into()));
         }
         (self.costs, self.rounds, self.drops) = (costs.map(Arc::new), rounds, drops);
+        self.began = began;
         Ok(())
     }
+}
+
+/// The steps behind the first `began`, and how many there are.
+fn since(began: usize, at: Elapsed) -> Elapsed {
+    Elapsed { step: at.step.saturating_sub(began), steps: at.steps.saturating_sub(began), ..at }
 }

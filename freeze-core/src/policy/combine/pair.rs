@@ -31,14 +31,13 @@ pub(super) enum Freezes {
 /// Which of the quantities that count from the last look each of the policies has looked at.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-struct Kept([(bool, bool); 4]);
+struct Kept([(bool, bool); 3]);
 
 /// The quantities that count from the last look.
-const COUNTED: [(Needs, &str); 4] = [
+const COUNTED: [(Needs, &str); 3] = [
     (Needs::WEIGHT_CHANGE, "change of the weights"),
     (Needs::GRADIENT_CHANGE, "change of the gradients"),
     (Needs::GRADIENT_SUM, "sum of gradients"),
-    (Needs::LOSS_DROP, "drop of the loss"),
 ];
 
 impl Kept {

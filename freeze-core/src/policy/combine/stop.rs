@@ -6,7 +6,8 @@ use crate::plan::LeafState;
 use crate::policy::Decision;
 
 /// The run ends when the policy freezes all that it may: what the base plan trains and is not declared `always`. Policies that freeze from the front
-/// leave the last leaf, and never get there.
+/// leave the last leaf, and never get there, unless it is declared `always`: then the run ends once all in front of
+/// it is frozen.
 #[derive(Clone, Copy, Debug)]
 pub struct EndsWhenFrozen;
 

@@ -65,7 +65,7 @@ impl<P: Policy> Policy for UnfreezeOn<P> {
 
     fn observe(&mut self, seen: &Observation) -> Result<()> {
         let (part, span) = Span::asking(&self.at, seen)?;
-        match part == self.part {
+        match part == self.part || seen.is_at_start() {
             true => self.policy.observe(&seen.timed(span.own(seen.at()))),
             false => Ok(()),
         }

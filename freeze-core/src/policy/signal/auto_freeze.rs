@@ -38,7 +38,8 @@ use crate::policy::{
 /// window later the run dies); gradients that were all 0 in the window before are no division by zero,
 /// their block trains on; and optimizer state of what goes on training is kept.
 ///
-/// A run that becomes longer or shorter is divided anew: the first window by its new length only records.
+/// A run that becomes longer or shorter is divided anew: the first whole window by its new length only records, and so
+/// does the first of a policy that takes over within a run.
 ///
 /// Limits: only a prefix freezes and nothing thaws. A change of the learning rate does not matter, but
 /// one of the batch size does, since the norm of a sum of gradients depends on it.
@@ -94,9 +95,9 @@ impl Settings for AutoFreezeSettings {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Memory {
-    /// The steps of the run that windows are counted by, since the first was observed.
+    /// The sum under way; none before the first step that is observed.
     #[serde(default)]
-    steps: Option<usize>,
+    sum: Option<Sum>,
     /// How many windows had ended when the last one was recorded.
     window: u64,
     /// The norms of the sums of gradients in that window.
@@ -109,6 +110,16 @@ struct Memory {
     why: Vec<String>,
 }
 
+/// A sum of gradients under way.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sum {
+    /// How many steps were completed when it began.
+    since: usize,
+    /// The steps of the run by which its window is counted.
+    steps: usize,
+}
+
 impl AutoFreeze {
     /// How many windows have ended after `step` steps.
     fn ended(&self, step: usize, steps: usize) -> u64 {
@@ -118,7 +129,17 @@ impl AutoFreeze {
 
     /// Whether the run has become longer or shorter: its windows begin and end elsewhere from here on.
     fn is_stretched(&self, at: Elapsed) -> bool {
-        self.memory.steps.is_some_and(|steps| steps != at.steps)
+        self.memory.sum.is_some_and(|sum| sum.steps != at.steps)
+    }
+
+    /// The windows that are behind the sum under way, or a sum that begins after `before` steps.
+    fn window(&self, before: usize, steps: usize) -> u64 {
+        self.memory.sum.map_or_else(|| self.ended(before, steps), |_| self.memory.window)
+    }
+
+    /// Whether a window begins after `step` steps.
+    fn begins(&self, step: usize, steps: usize) -> bool {
+        step.checked_sub(1).is_none_or(|last| self.ended(last, steps) != self.ended(step, steps))
     }
 
     /// The memory after the window that waits, in a model of these blocks.
@@ -170,36 +191,38 @@ impl Policy for AutoFreeze {
     }
 
     fn needs(&self, at: Elapsed) -> Needs {
-        match at.steps {
-            0 => Needs::NONE,
-            // What was summed up by other windows is taken, too, and not used.
-            steps
-                if self.is_stretched(at) || self.ended(at.step + 1, steps) > self.memory.window =>
-            {
-                Needs::SUM_GRADIENTS | Needs::GRADIENT_SUM
-            }
-            _ => Needs::SUM_GRADIENTS,
+        if at.steps == 0 {
+            return Needs::NONE;
+        }
+        let ends = self.ended(at.step + 1, at.steps) > self.window(at.step, at.steps);
+        // What was summed up for a window of another length is taken, too, and not used.
+        match ends || self.is_stretched(at) {
+            true => Needs::SUM_GRADIENTS | Needs::GRADIENT_SUM,
+            false => Needs::SUM_GRADIENTS,
         }
     }
 
     fn observe(&mut self, seen: &Observation) -> Result<()> {
         let at = seen.at();
-        if at.steps == 0 {
-            return Ok(());
-        }
-        let ended = self.ended(at.step, at.steps);
+        let Some(before) = at.step.checked_sub(1).filter(|_| at.steps > 0) else { return Ok(()) };
+        let (ended, window) = (self.ended(at.step, at.steps), self.window(before, at.steps));
+        let next = Sum { since: at.step, steps: at.steps };
         if self.is_stretched(at) {
             (self.memory.before, self.memory.waiting) = (None, None);
-            (self.memory.steps, self.memory.window) = (Some(at.steps), ended);
+            (self.memory.sum, self.memory.window) = (Some(next), ended);
             return Ok(());
         }
-        if ended <= self.memory.window {
-            self.memory.steps = Some(at.steps);
+        let sum = self.memory.sum.unwrap_or(Sum { since: before, ..next });
+        if ended <= window {
+            (self.memory.sum, self.memory.window) = (Some(sum), window);
             return Ok(());
         }
         let sums = by_leaf(seen, |tensor| Ok(tensor.gradient_sum_norms()?.map(|norms| norms.l1)))?;
-        (self.memory.steps, self.memory.window) = (Some(at.steps), ended);
-        self.memory.waiting = Some(sums);
+        // That of a part of a window compares with no other.
+        if self.begins(sum.since, at.steps) {
+            self.memory.waiting = Some(sums);
+        }
+        (self.memory.sum, self.memory.window) = (Some(next), ended);
         Ok(())
     }
 

@@ -6,13 +6,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::common::Result;
+use super::Result;
 
 /// What the run is trained with.
 pub(crate) const SETTINGS: &str = "settings.json";
-
-/// The epoch within which the policy ended the run: no history has it.
-pub(crate) const ENDED: &str = "ended.json";
 
 /// Writes a value as the file called `name`.
 ///
