@@ -11,7 +11,7 @@ use super::rounded::Rounded;
 use super::samples::{FEW, Samples};
 use super::seen::Seen;
 use super::through::{Batch, through};
-use super::trial::select;
+use super::trial::{are_close, select};
 use crate::error::{Error, Result};
 use crate::model::{Flow, Freezer, Staged, onward};
 
@@ -163,11 +163,47 @@ impl ActivationCache {
             if ran.passed == depth {
                 let rounded = Rounded::new(ran.flow, self.precision)?;
                 self.keep::<M, _>(class, depth, (samples, &[]), &rounded)?;
+                self.check_kept(batch, class, &rounded)?;
                 ran.forms.retain(|(passed, _)| *passed < depth);
                 self.find_earlier::<M>(class, ran.forms)?;
             }
         }
         Ok(())
+    }
+
+    /// Compares what the first samples give with the records that earlier runs kept of them, unless inputs are not
+    /// looked at and may be others.
+    fn check_kept<M>(
+        &mut self,
+        batch: &Batch<'_, M>,
+        class: usize,
+        few: &Rounded<M::Flow>,
+    ) -> Result<()>
+    where
+        M: Staged<Context: CacheContext>,
+    {
+        let (samples, depth, count) = (&batch.samples, self.depth(), few.fit.len() as u32);
+        let groups = self.classes[class].passed(samples, depth);
+        let there = groups.get(&depth).into_iter().flatten().copied();
+        let there: Vec<u32> = there.filter(|sample| *sample < count).collect();
+        if samples.prints.is_none() || there.is_empty() {
+            return Ok(());
+        }
+        let Some(read) = self.classes[class].read(depth, (samples, &there), &batch.device)? else {
+            return Ok(());
+        };
+        let read: Rounded<M::Flow> = Rounded::new(read, self.precision)?;
+        if are_close(&select(&few.kept, &there)?, &read.kept)? {
+            return Ok(());
+        }
+        // So that the next forward looks again.
+        self.classes[class].drop_beyond(depth - 1);
+        let stage = self.front.as_ref().map_or("", |front| front.path(front.depth));
+        Err(Error::cache(format!(
+            "what an earlier run kept in front of `{stage}` is not what the model gives for the same samples and weights: \
+             its forward, a setting that is no tensor, or the arithmetic has changed; give the cache another `version`, or \
+             clear the folder with `cache::clear`"
+        )))
     }
 }
 

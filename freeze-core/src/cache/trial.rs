@@ -160,7 +160,7 @@ fn are_equal(one: &impl Flow, other: &impl Flow) -> Result<bool> {
     Ok(one.layout() == other.layout() && one.as_bytes() == other.as_bytes())
 }
 
-fn are_close<F: Flow>(one: &F, other: &F) -> Result<bool> {
+pub(super) fn are_close<F: Flow>(one: &F, other: &F) -> Result<bool> {
     if one.row_layout()? != other.row_layout()? || one.batch()? != other.batch()? {
         return Ok(false);
     }

@@ -1,9 +1,29 @@
 //! What applying a plan changed.
 
+use std::fmt;
+
 use super::{FreezePlan, PlannedVar, Released, Tie};
+use crate::error::listed;
 use crate::kernel::bytes_of;
 
-/// What applying a plan changed in model and optimizers.
+/// What applying a plan changed in model and optimizers; it prints as sentences.
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use candle_nn::{Linear, ParamsAdamW, VarBuilder, VarMap, linear};
+/// use freeze_core::{Freezable, Freezer, optim::AdamW};
+///
+/// # let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+/// let mut net = Freezer::new(vec![linear(8, 8, vb.pp("a"))?, linear(8, 2, vb.pp("b"))?])?;
+/// let mut opt = AdamW::with_names(net.planned_vars(), ParamsAdamW::default())?;
+/// let change = net.freeze_front(1, &mut [&mut opt])?;
+/// assert_eq!(
+///     change.to_string(),
+///     "froze `0`: 72 parameters, 288 bytes of gradients in each step, 0 bytes of optimizer state freed. \
+///      18 parameters train."
+/// );
+/// # Ok::<(), freeze_core::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change {
@@ -69,5 +89,29 @@ impl Change {
             parameters_trained = self.parameters_trained,
             "freeze plan changed"
         );
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.frozen.is_empty() {
+            let (frozen, gradients) = (listed(&self.frozen), self.gradient_bytes_released);
+            let parameters = self.parameters_released;
+            write!(
+                f,
+                "froze {frozen}: {parameters} parameters, {gradients} bytes of gradients in each step"
+            )?;
+            match self.state_bytes_released {
+                Some(state) => write!(f, ", {state} bytes of optimizer state freed. ")?,
+                None => write!(f, ". ")?,
+            }
+        }
+        if !self.thawed.is_empty() {
+            write!(f, "thawed {}. ", listed(&self.thawed))?;
+        }
+        for tie in &self.ties {
+            write!(f, "{tie}. ")?;
+        }
+        write!(f, "{} parameters train.", self.parameters_trained)
     }
 }

@@ -142,6 +142,39 @@ fn another_input_under_a_kept_key_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// A setting that is no tensor, in a run that was not given another `version`: the samples that show the layout are compared
+/// with what is kept of them.
+#[test]
+fn records_of_another_forward_are_refused_and_not_read() -> Result<()> {
+    for precision in [Precision::Exact, Precision::F16, Precision::BF16] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = || ActivationCache::new().kept(folder.path(), 1 << 20).precision(precision);
+        let run = |bend: f64, cache: ActivationCache| -> Result<Training<Net>> {
+            let net = Net { bend, ..Net::new(1)? };
+            let mut run = Training::new(net)?.length(2, BATCHES)?.cache(cache);
+            run = run.optimizer(|vars| AdamW::with_names(vars, params()))?;
+            run.freeze_front(3)?;
+            Ok(run)
+        };
+        let (keys, xs, _) = batch(&[0, 1, 2])?;
+        run(1.0, cache())?.forward(&keys, xs.clone(), &())?;
+        let mut other = run(1.2, cache())?;
+        for _ in 0..2 {
+            let refused = other.forward(&keys, xs.clone(), &()).expect_err("another forward");
+            assert!(refused.to_string().contains("another `version`"), "{refused}");
+            assert_eq!(stats(&other).hits, 0);
+        }
+        // The last bits are other ones where the arithmetic is, and no reason.
+        let mut near = run(1.0 + 1e-6, cache())?;
+        near.forward(&keys, xs.clone(), &())?;
+        assert_eq!(stats(&near).hits, 3, "{precision:?}");
+        let mut anew = run(1.2, cache().version("bent"))?;
+        anew.forward(&keys, xs, &())?;
+        assert_eq!(stats(&anew).misses, 3);
+    }
+    Ok(())
+}
+
 /// Nobody has seen what was run: it may have been another input.
 #[test]
 fn what_a_run_kept_without_looking_is_not_trusted_by_one_that_looks() -> Result<()> {

@@ -24,6 +24,9 @@ pub struct Net {
     pub blocks: Vec<Linear>,
     pub dropout: Dropout,
     pub head: Linear,
+    /// A setting that no fingerprint shows.
+    #[freeze(skip)]
+    pub bend: f64,
     #[freeze(skip)]
     pub runs: Runs,
 }
@@ -58,6 +61,7 @@ impl Net {
             blocks: blocks.map(block).collect::<Result<_>>()?,
             dropout: Dropout::new(0.2, seed)?,
             head: linear(8, 3, vb.pp("head"))?,
+            bend: 1.0,
             runs: Runs::default(),
         })
     }
@@ -70,7 +74,7 @@ impl Staged for Net {
     fn run(&self, stage: NetStage, xs: Tensor, (): &()) -> Result<Tensor> {
         self.runs.ran(&stage.to_string(), xs.dim(0)?);
         match stage {
-            NetStage::Stem => self.stem.forward(&xs)?.tanh(),
+            NetStage::Stem => (self.stem.forward(&xs)? * self.bend)?.tanh(),
             NetStage::Blocks(i) => self.blocks[i].forward(&xs)?.tanh(),
             NetStage::Dropout => self.dropout.forward(&xs, true),
             NetStage::Head => self.head.forward(&xs),
