@@ -231,11 +231,11 @@ impl ActivationCache {
         class: usize,
         forms: Vec<(usize, Form)>,
     ) -> Result<()> {
-        let (Some(front), Some(store)) = (&self.front, &self.store) else { return Ok(()) };
-        let class = &mut self.classes[class];
-        if self.lifetime != Lifetime::Kept || self.precision != Precision::Exact {
+        if self.lifetime != Lifetime::Kept || self.least_read() > 0 {
             return Ok(());
         }
+        let (Some(front), Some(store)) = (&self.front, &self.store) else { return Ok(()) };
+        let class = &mut self.classes[class];
         let settings = (self.precision, self.version.as_str());
         for (depth, form) in forms {
             let identity = identity::<M>(front, settings, &class.input, (depth, &form.layout));

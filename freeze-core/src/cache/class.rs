@@ -27,6 +27,8 @@ pub(super) struct Class {
     /// Records on the host and on disk.
     pub(super) shelves: Shelves,
     known: HashMap<u64, Known>,
+    /// Why records that earlier runs kept are not those of this model, once that was found.
+    pub(super) refused: Option<String>,
     /// What brings records of so many stages to the device ahead of time.
     lifts: BTreeMap<usize, Option<Lift>>,
 }
@@ -53,6 +55,7 @@ impl Class {
             card: Card::new(budget),
             shelves: Shelves::new(lifetime),
             known: HashMap::new(),
+            refused: None,
             lifts: BTreeMap::new(),
         }
     }

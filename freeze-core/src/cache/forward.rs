@@ -109,6 +109,7 @@ impl ActivationCache {
                        model's own forward";
             return Err(Error::cache(why));
         }
+        self.check_refused(class)?;
         self.find_kept(batch, class)?;
         loop {
             if self.depth() == 0 {
@@ -196,14 +197,21 @@ impl ActivationCache {
         if are_close(&select(&few.kept, &there)?, &read.kept)? {
             return Ok(());
         }
-        // So that the next forward looks again.
-        self.classes[class].drop_beyond(depth - 1);
         let stage = self.front.as_ref().map_or("", |front| front.path(front.depth));
-        Err(Error::cache(format!(
-            "what an earlier run kept in front of `{stage}` is not what the model gives for the same samples and weights: \
-             its forward, a setting that is no tensor, or the arithmetic has changed; give the cache another `version`, or \
-             clear the folder with `cache::clear`"
-        )))
+        // Not of the next batch either, of whose first samples there may be no record.
+        self.classes[class].refused = Some(format!(
+            "what an earlier run kept in front of `{stage}` is not what the model gives for the same samples and \
+             weights: its forward, a setting that is no tensor, or the arithmetic has changed; give the cache \
+             another `version`, or clear the folder with `cache::clear` and begin anew"
+        ));
+        self.check_refused(class)
+    }
+
+    fn check_refused(&self, class: usize) -> Result<()> {
+        match &self.classes[class].refused {
+            Some(why) => Err(Error::cache(why.clone())),
+            None => Ok(()),
+        }
     }
 }
 

@@ -79,7 +79,7 @@ impl Class {
         let keys = samples.keys(which);
         let kept: F = match records.lifted(&keys) {
             Some(Lifted { tensors, places, rows }) => {
-                let unlooked = check(rows.into_iter(), width, (samples, which))?;
+                let unlooked = unlooked(rows.into_iter(), width, (samples, which))?;
                 if drop_from(&mut self.shelves, unlooked) {
                     return Ok(None);
                 }
@@ -95,7 +95,7 @@ impl Class {
                 }
                 if tail > 0 {
                     let rows = bytes.chunks_exact(width + tail);
-                    let unlooked = check(rows.clone(), width, (samples, which))?;
+                    let unlooked = unlooked(rows.clone(), width, (samples, which))?;
                     if drop_from(&mut self.shelves, unlooked) {
                         return Ok(None);
                     }
@@ -123,24 +123,24 @@ fn drop_from(shelves: &mut Shelves, keys: Vec<u64>) -> bool {
     !keys.is_empty()
 }
 
-/// Compares the fingerprints of inputs with those behind the first `width` bytes of rows. Returns the keys of rows that
-/// have none, since a run kept them that did not look at inputs.
+/// The keys of rows behind whose first `width` bytes is no fingerprint, since a run kept them that did not look at inputs;
+/// those of the others are compared.
 ///
 /// # Errors
 ///
 /// One differs.
-fn check<'a>(
+fn unlooked<'a>(
     rows: impl Iterator<Item = &'a [u8]>,
     width: usize,
     (samples, which): (&Samples, &[u32]),
 ) -> Result<Vec<u64>> {
-    let (Some(prints), mut unlooked) = (&samples.prints, Vec::new()) else { return Ok(Vec::new()) };
+    let (Some(prints), mut keys) = (&samples.prints, Vec::new()) else { return Ok(Vec::new()) };
     for (row, &i) in rows.zip(which) {
         match row[width..].try_into().map_or(0, u64::from_le_bytes) {
-            0 => unlooked.push(samples.keys[i as usize]),
+            0 => keys.push(samples.keys[i as usize]),
             before if before == prints[i as usize] => {}
             _ => return Err(differs(samples.keys[i as usize])),
         }
     }
-    Ok(unlooked)
+    Ok(keys)
 }

@@ -169,8 +169,17 @@ fn records_of_another_forward_are_refused_and_not_read() -> Result<()> {
         near.forward(&keys, xs.clone(), &())?;
         assert_eq!(stats(&near).hits, 3, "{precision:?}");
         let mut anew = run(1.2, cache().version("bent"))?;
-        anew.forward(&keys, xs, &())?;
+        anew.forward(&keys, xs.clone(), &())?;
         assert_eq!(stats(&anew).misses, 3);
+        // It stays refused where no record shows it, else the next batch would read what the first could not, and also once
+        // another run has cleared the folder; with no samples there is nothing to refuse.
+        let (others, ys, _) = batch(&[4, 5])?;
+        assert!(other.forward(&others, ys, &()).is_err());
+        let (none, empty, _) = batch(&[])?;
+        assert_eq!(other.forward(&none, empty, &())?.dims(), [0, 3]);
+        cache::clear(folder.path(), |_| true)?;
+        assert!(other.forward(&keys, xs.clone(), &()).is_err());
+        run(1.2, cache())?.forward(&keys, xs, &())?;
     }
     Ok(())
 }
