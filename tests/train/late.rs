@@ -115,6 +115,35 @@ fn a_budget_that_takes_over_is_shown_the_costs() -> Result<()> {
     Ok(())
 }
 
+/// It cannot begin without what the costs are measured of: each step is made and says so, and it begins once that is there,
+/// on another thread and after a third policy was given and taken back.
+#[test]
+fn a_policy_that_cannot_begin_within_an_epoch_begins_when_it_can() -> Result<()> {
+    let mut run = Stack::run()?.costs_of(|_| candle_core::bail!("the batch is not there yet"));
+    run.next_epoch()?.expect("an epoch");
+    let loss = run.model().loss()?;
+    run.step(&loss)?;
+    run = run.policy(budget()?);
+    for step in 2..4 {
+        let loss = run.model().loss()?;
+        let refused = run.step(&loss).expect_err("no costs").to_string();
+        assert!(refused.contains("the batch is not there yet"), "{refused}");
+        assert_eq!((run.elapsed().step, run.freezer().plan().frozen_leaves()), (step, 0));
+    }
+    run = run.policy(all_trained(0.5)?).policy(budget()?).costs_of(Stack::loss);
+    let run = std::thread::spawn(move || -> Result<Training<Stack>> {
+        for _ in 3..6 {
+            let loss = run.model().loss()?;
+            run.step(&loss)?;
+        }
+        run.epoch_end([])?;
+        Ok(run)
+    });
+    let mut run = run.join().expect("no panic")?;
+    assert!(run.freezer().plan().frozen_leaves() > 0, "{:?}", run.freezer().plan());
+    stack_epoch(&mut run, 0)
+}
+
 /// All steps that a budget would look at are left out: it knows no drop of the loss, and the run goes on.
 #[test]
 fn a_budget_that_saw_nothing_counts_all_alike() -> Result<()> {
