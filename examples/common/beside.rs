@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use freeze_core::checkpoint::Manager;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::Result;
 
 /// What the run is trained with.
-pub(crate) const SETTINGS: &str = "settings.json";
+const SETTINGS: &str = "settings.json";
 
 /// Writes a value as the file called `name`.
 ///
@@ -42,7 +43,7 @@ pub(crate) fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<T> 
 /// # Errors
 ///
 /// Something differs, or as [`read`].
-pub(crate) fn check(folder: &Path, settings: &Value) -> Result<()> {
+fn check(folder: &Path, settings: &Value) -> Result<()> {
     let begun: Value = read(folder, SETTINGS)?;
     let differs = settings.as_object().into_iter().flatten().filter_map(|(name, now)| {
         let was = &begun[name.as_str()];
@@ -54,4 +55,32 @@ pub(crate) fn check(folder: &Path, settings: &Value) -> Result<()> {
     }
     let (folder, differs) = (folder.display(), differs.join(", "));
     Err(format!("{folder}: {differs}; go on with the same, or name another folder").into())
+}
+
+/// A manager that keeps the two latest checkpoints of a run in its folder, which goes on with the settings that it was begun
+/// with; the rank that `leads` notes them.
+///
+/// # Errors
+///
+/// There are checkpoints and the run does not go on from them, or as [`check`] and [`write`].
+pub(crate) fn manager(
+    folder: &Path,
+    resumes: bool,
+    settings: &Value,
+    leads: bool,
+) -> Result<Manager> {
+    let manager = Manager::new(folder)?.keep_last(2)?;
+    match manager.latest()?.path {
+        Some(path) if !resumes => {
+            return Err(format!(
+                "{} is there already; go on from it with --resume, or name another folder",
+                path.display()
+            )
+            .into());
+        }
+        Some(_) => check(folder, settings)?,
+        None if leads => write(folder, SETTINGS, settings)?,
+        None => {}
+    }
+    Ok(manager)
 }

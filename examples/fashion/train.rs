@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use candle_nn::{Module, ParamsAdamW};
-use freeze_core::checkpoint::Manager;
 use freeze_core::nn::cross_entropy;
 use freeze_core::policy::Output;
 use freeze_core::{ActivationCache, Policy, Training, init::Seeded, optim::AdamW, optim::lr};
 use serde_json::{Value, json};
 
 use crate::Args;
-use crate::common::beside::{self, SETTINGS};
+use crate::common::beside;
 use crate::common::dataset::Dataset;
 use crate::common::ranks::Ranks;
 use crate::common::{Result, accuracy, progress};
@@ -67,7 +66,7 @@ pub(crate) fn train(
     let folder = args.checkpoint_dir.as_ref().map(|all| folder_of(all, name, seed));
     if let Some(folder) = &folder {
         let settings = settings(&layers, epochs, args, data)?;
-        run = run.checkpoints(checkpoints(folder, args.resume, &settings, ranks.leads())?);
+        run = run.checkpoints(beside::manager(folder, args.resume, &settings, ranks.leads())?);
     }
     run = ranks.shared(run);
     let mut ended: Option<Epoch> = None;
@@ -141,22 +140,4 @@ fn settings(layers: &Layers, epochs: usize, args: &Args, data: &Dataset) -> Resu
         "test images": data.test.len(),
         "checksum of images": data.checksum()?,
     }))
-}
-
-/// A manager that keeps the two latest checkpoints of a run in its folder; the rank that `leads` notes the settings.
-fn checkpoints(folder: &Path, resumes: bool, settings: &Value, leads: bool) -> Result<Manager> {
-    let manager = Manager::new(folder)?.keep_last(2)?;
-    match manager.latest()?.path {
-        Some(path) if !resumes => {
-            return Err(format!(
-                "{} is there already; go on from it with --resume, or name another folder",
-                path.display()
-            )
-            .into());
-        }
-        Some(_) => beside::check(folder, settings)?,
-        None if leads => beside::write(folder, SETTINGS, settings)?,
-        None => {}
-    }
-    Ok(manager)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_nn::ParamsAdamW;
-use freeze_core::checkpoint::{Goal, Manager};
+use freeze_core::checkpoint::Goal;
 use freeze_core::nn::CrossEntropy;
 use freeze_core::optim::{AdamW, GradClip, ParamGroups, lr};
 use freeze_core::policy::Output;
@@ -17,7 +17,7 @@ use twox_hash::xxhash3_128::Hasher;
 use crate::args::Args;
 use crate::batches::{self, Batch};
 use crate::best::Best;
-use crate::common::beside::{self, SETTINGS};
+use crate::common::beside;
 use crate::common::ranks::Ranks;
 use crate::common::{Result, progress};
 use crate::folder::{Folder, Net};
@@ -64,8 +64,12 @@ pub(crate) fn fine_tune(
             of_typical.loss(&scores, &typical.classes)
         });
     if let Some(kept) = &args.checkpoint_dir {
-        run =
-            run.checkpoints(checkpoints(args, kept, &settings(args, folder, task), ranks.leads())?);
+        let settings = settings(args, folder, task);
+        let manager = beside::manager(kept, args.resume, &settings, ranks.leads())?;
+        run = run.checkpoints(match args.checkpoint_steps {
+            Some(steps) => manager.save_every_steps(steps)?,
+            None => manager,
+        });
     }
     run = ranks.shared(run);
     let weights = Best::new(out, args.checkpoint_dir.as_deref());
@@ -183,26 +187,6 @@ fn settings(args: &Args, folder: &Folder, task: &Task) -> Value {
         "pooling": format!("{:?}", args.pooling),
         "batch size": args.batch_size,
         "accumulated batches": args.accumulate,
-    })
-}
-
-/// A manager that keeps the two latest checkpoints in a folder; the rank that `leads` notes the settings.
-fn checkpoints(args: &Args, folder: &Path, settings: &Value, leads: bool) -> Result<Manager> {
-    let manager = Manager::new(folder)?.save_every_epochs(1)?.keep_last(2)?;
-    match manager.latest()?.path {
-        Some(path) if !args.resume => {
-            let found = format!("{} is there already", path.display());
-            return Err(
-                format!("{found}; go on from it with --resume, or name another folder").into()
-            );
-        }
-        Some(_) => beside::check(folder, settings)?,
-        None if leads => beside::write(folder, SETTINGS, settings)?,
-        None => {}
-    }
-    Ok(match args.checkpoint_steps {
-        Some(steps) => manager.save_every_steps(steps)?,
-        None => manager,
     })
 }
 
