@@ -25,7 +25,7 @@ struct Tracked {
     /// The path of the first leaf that holds it.
     leaf: Arc<str>,
     /// Its further names, each with the path of the leaf.
-    ties: Vec<(Arc<str>, Arc<str>)>,
+    ties: Arc<[(Arc<str>, Arc<str>)]>,
     kind: &'static str,
     var: Var,
     /// The leaves that hold the variable, in order.
@@ -51,7 +51,8 @@ impl Inventory {
             let slot = *known.entry(tensor.id()).or_insert(vars.len());
             if let Some(tracked) = vars.get_mut(slot) {
                 tracked.uses.push(at.leaf);
-                tracked.ties.push((at.name().into(), at.path.into()));
+                let tie = (at.name().into(), at.path.into());
+                tracked.ties = tracked.ties.iter().cloned().chain([tie]).collect();
                 tracked.no_decay |= at.declared.is_spared_decay();
                 return;
             }
@@ -59,7 +60,7 @@ impl Inventory {
                 Ok(var) => vars.push(Tracked {
                     name: at.name().into(),
                     leaf: at.path.into(),
-                    ties: Vec::new(),
+                    ties: Arc::default(),
                     kind: at.kind,
                     var,
                     uses: vec![at.leaf],
@@ -93,7 +94,7 @@ impl Inventory {
         let planned = |tracked: &Tracked| PlannedVar {
             name: tracked.name.clone(),
             leaf: tracked.leaf.clone(),
-            ties: tracked.ties.as_slice().into(),
+            ties: tracked.ties.clone(),
             kind: tracked.kind,
             var: tracked.var.clone(),
             state: tracked.state(plan),

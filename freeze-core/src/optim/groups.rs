@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::share::Share;
 use super::slot::Slot;
 use crate::error::{Result, check_number};
-use crate::plan::{PlannedVar, matching_params};
+use crate::plan::{PlannedVar, all_names, matching_params};
 
 /// Learning-rate scales and weight decays for parts of a model, by pattern.
 ///
@@ -146,9 +146,8 @@ impl<'a> Named<'a> {
     }
 
     fn names(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let ties = self.ties.iter().map(|(name, leaf)| (&**name, &**leaf));
         let guessed = self.guessed.map(|leaf| (self.name, leaf));
-        std::iter::once((self.name, self.leaf)).chain(ties).chain(guessed)
+        all_names((self.name, self.leaf), self.ties).chain(guessed)
     }
 
     fn is_plain(&self) -> bool {

@@ -27,7 +27,7 @@ pub use measured::{Measured, Measures, Norms};
 pub use optimizer::{OptimizerState, PlanOptimizer, Released};
 pub(crate) use pattern::{matching, matching_any, matching_params};
 pub use planned::PlannedVar;
-pub(crate) use planned::by_id;
+pub(crate) use planned::{all_names, by_id};
 pub use prepared::Prepared;
 pub use state_policy::StatePolicy;
 pub use tie::Tie;

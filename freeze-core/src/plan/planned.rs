@@ -60,14 +60,19 @@ impl PlannedVar {
         self.ties = self.ties.iter().map(|(name, leaf)| (within(name), within(leaf))).collect();
         self
     }
-}
 
-impl PlannedVar {
     /// All its names, each with the path of the leaf.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &str)> {
-        let ties = self.ties.iter().map(|(name, leaf)| (&**name, &**leaf));
-        std::iter::once((&*self.name, &*self.leaf)).chain(ties)
+        all_names((&self.name, &self.leaf), &self.ties)
     }
+}
+
+/// The first name and the further ones of a variable, each with the path of the leaf.
+pub(crate) fn all_names<'a>(
+    first: (&'a str, &'a str),
+    ties: &'a [(Arc<str>, Arc<str>)],
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    std::iter::once(first).chain(ties.iter().map(|(name, leaf)| (&**name, &**leaf)))
 }
 
 /// Variables by their identity.

@@ -73,8 +73,8 @@ pub(super) fn is_open() -> bool {
     SINKS.with_borrow(|sinks| !sinks.is_empty())
 }
 
-/// Runs `run`, a forward within a backward, as a pass of its own: what a backward in it computes is none of the enclosing
-/// one's, which is told of what it uses all the same.
+/// Runs `run`, a forward within a backward, as a pass of its own: what a backward in it computes is none of the
+/// enclosing one's, which is told of what it uses all the same.
 pub(in crate::nn) fn apart<R>(run: impl FnOnce() -> R) -> R {
     with_sink(Rc::new(RefCell::new(Apart)), Graph::Retained, run)
 }

@@ -5,9 +5,9 @@ use crate::error::Result;
 use crate::plan::LeafState;
 use crate::policy::Decision;
 
-/// The run ends when the policy freezes all that it may: what the base plan trains and is not declared `always`. Policies that freeze from the front
-/// leave the last leaf, and never get there, unless it is declared `always`: then the run ends once all in front of
-/// it is frozen.
+/// The run ends when the policy freezes all that it may: what the base plan trains and is not declared `always`.
+/// Policies that freeze from the front leave the last leaf, and never get there, unless it is declared `always`: then
+/// the run ends once all in front of it is frozen.
 #[derive(Clone, Copy, Debug)]
 pub struct EndsWhenFrozen;
 

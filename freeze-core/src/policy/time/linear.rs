@@ -1,6 +1,7 @@
 //! The reference's schedule: MosaicML Composer's `LayerFreezing`.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::rhythm::{check_run, is_due, over};
 use crate::error::{Result, check_number, check_unit};
@@ -116,11 +117,7 @@ impl Policy for Linear {
         let Self { start, level, acts } = *self;
         match acts == Acts::AT_EPOCHS {
             true => format!("linear(start={start}, level={level})"),
-            false => {
-                let Acts { epochs, steps } = acts;
-                let acts = format!("{{\"epochs\":{epochs},\"steps\":{steps}}}");
-                format!("linear(start={start}, level={level}, acts={acts})")
-            }
+            false => format!("linear(start={start}, level={level}, acts={})", json!(acts)),
         }
     }
 }
