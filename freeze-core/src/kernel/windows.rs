@@ -35,7 +35,7 @@ impl Windows {
         let mut y = vec![least; self.planes.0 * self.planes.1 * self.output.0 * self.output.1];
         let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
         each_plane((&mut y, to), (x, from), |y, x| {
-            self.each_tap(|outputs, first| {
+            self.each_tap(0..self.kernel.0, |outputs, first| {
                 let row = y[outputs].iter_mut();
                 let row = row.zip(x[first..].iter().step_by(self.stride.1));
                 row.for_each(|(max, &value)| {
@@ -55,7 +55,7 @@ impl Windows {
         let (from, to) = (self.input.0 * self.input.1, self.output.0 * self.output.1);
         let scale = self.scale::<T>();
         each_plane((&mut y, to), (x, from), |y, x| {
-            self.each_tap(|outputs, first| {
+            self.each_tap(0..self.kernel.0, |outputs, first| {
                 let row = y[outputs].iter_mut();
                 let row = row.zip(x[first..].iter().step_by(self.stride.1));
                 row.for_each(|(sum, &value)| *sum += value);
@@ -96,7 +96,8 @@ impl Windows {
         let (from, to) = (self.output.0 * self.output.1, self.input.0 * self.input.1);
         let scale = self.scale::<T>();
         each_plane((&mut dx, to), (grad, from), |dx, grad| {
-            self.each_tap(|outputs, first| {
+            // So that what an input has of several windows is summed in their order.
+            self.each_tap((0..self.kernel.0).rev(), |outputs, first| {
                 let row = dx[first..].iter_mut().step_by(self.stride.1);
                 let row = row.zip(&grad[outputs]);
                 row.for_each(|(to, &grad)| *to += grad * scale);
@@ -110,28 +111,36 @@ impl Windows {
         T::from_f64(1. / (self.kernel.0 * self.kernel.1) as f64)
     }
 
-    /// Calls `f` for each row of outputs and each position in a window, as far as it is not padding: with the
+    /// Calls `f` for each position in a window and each row of outputs, as far as it is not padding: with the
     /// outputs, and the index of the input there of the first. Long loops over rows are faster than short ones over
-    /// windows.
-    fn each_tap(&self, mut f: impl FnMut(Range<usize>, usize)) {
-        for row in 0..self.output.0 {
-            for line in self.within(row * self.stride.0, 0) {
-                for column in 0..self.kernel.1 {
-                    let Some(columns) = self.columns_at(column) else { continue };
-                    let first = columns.start * self.stride.1 + column - self.padding.1;
-                    let out = row * self.output.1;
-                    f(out + columns.start..out + columns.end, line * self.input.1 + first);
+    /// windows. The `lines` of a window come in their order.
+    fn each_tap(&self, lines: impl Iterator<Item = usize>, mut f: impl FnMut(Range<usize>, usize)) {
+        for line in lines {
+            let rows = self.outputs_at(line, 0);
+            for column in 0..self.kernel.1 {
+                let columns = self.outputs_at(column, 1);
+                if columns.is_empty() {
+                    continue;
+                }
+                let first = columns.start * self.stride.1 + column - self.padding.1;
+                for row in rows.clone() {
+                    let (out, line) = (row * self.output.1, row * self.stride.0 + line);
+                    let from = (line - self.padding.0) * self.input.1 + first;
+                    f(out + columns.start..out + columns.end, from);
                 }
             }
         }
     }
 
-    /// The outputs of a row whose windows have an input at `column`.
-    fn columns_at(&self, column: usize) -> Option<Range<usize>> {
-        let (stride, padding) = (self.stride.1, self.padding.1);
-        let start = padding.saturating_sub(column).div_ceil(stride);
-        let last = (self.input.1 + padding).checked_sub(column + 1)? / stride;
-        Some(start..self.output.1.min(last + 1)).filter(|columns| !columns.is_empty())
+    /// The outputs along a side, 0 or 1, whose windows have an input at `place`.
+    fn outputs_at(&self, place: usize, side: usize) -> Range<usize> {
+        let (stride, padding, input, output) = match side {
+            0 => (self.stride.0, self.padding.0, self.input.0, self.output.0),
+            _ => (self.stride.1, self.padding.1, self.input.1, self.output.1),
+        };
+        let start = padding.saturating_sub(place).div_ceil(stride);
+        let end = (input + padding).saturating_sub(place).div_ceil(stride).min(output);
+        start.min(end)..end
     }
 
     /// The inputs along a side, 0 or 1, of a window that begins at `first` of what is padded.

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::geometry::Geometry;
+use super::tap::Tap;
 use crate::kernel::Real;
 
 /// The output rows `rows` of group `group`.
@@ -24,49 +25,25 @@ impl Tile<'_> {
 
     /// Writes every element of `columns`, `[taps, pixels]`, from the inputs `x`.
     pub(super) fn gather<T: Real>(&self, x: &[T], columns: &mut [T]) {
-        let width = self.geometry.width;
         for (tap, row) in columns.chunks_exact_mut(self.pixels()).enumerate() {
-            let (tap_x, from) = (tap % width.kernel, self.plane(tap));
-            let inside = width.inside(tap_x);
-            let first = width.source(inside.start, tap_x).unwrap_or(0);
-            for (out, row) in self.rows.clone().zip(row.chunks_exact_mut(width.output)) {
-                let Some(start) = self.source(out, tap).filter(|_| !inside.is_empty()) else {
-                    row.fill(T::zero());
-                    continue;
-                };
-                let line = &x[from + start..][..width.input];
-                row[..inside.start].fill(T::zero());
-                row[inside.end..].fill(T::zero());
-                let row = &mut row[inside.clone()];
-                if width.stride == 1 {
-                    row.copy_from_slice(&line[first..][..row.len()]);
-                } else {
-                    let line = line[first..].iter().step_by(width.stride);
-                    row.iter_mut().zip(line).for_each(|(to, &from)| *to = from);
-                }
+            let (tap, mut row) = (self.tap(tap), row);
+            for (sample, lines) in self.samples() {
+                let (piece, rest) = row.split_at_mut(lines.len() * tap.width.output);
+                row = rest;
+                tap.gather(&x[sample * self.geometry.sample_in() + tap.plane..], lines, piece);
             }
         }
     }
 
-    /// Adds every element of `columns` to the input it was gathered from.
-    pub(super) fn scatter<T: Real>(&self, columns: &[T], x: &mut [T]) {
-        let width = self.geometry.width;
-        for (tap, row) in columns.chunks_exact(self.pixels()).enumerate() {
-            let (tap_x, to) = (tap % width.kernel, self.plane(tap));
-            let inside = width.inside(tap_x);
-            let first = width.source(inside.start, tap_x).unwrap_or(0);
-            for (out, row) in self.rows.clone().zip(row.chunks_exact(width.output)) {
-                let Some(start) = self.source(out, tap).filter(|_| !inside.is_empty()) else {
-                    continue;
-                };
-                let (row, line) = (&row[inside.clone()], &mut x[to + start..][..width.input]);
-                if width.stride == 1 {
-                    let line = &mut line[first..][..row.len()];
-                    line.iter_mut().zip(row).for_each(|(to, &from)| *to += from);
-                } else {
-                    let line = line[first..].iter_mut().step_by(width.stride);
-                    line.zip(row).for_each(|(to, &from)| *to += from);
-                }
+    /// Adds every element of `columns` to the input it was gathered from; what stands for padding becomes 0.
+    #[inline(always)]
+    pub(super) fn scatter<T: Real>(&self, columns: &mut [T], x: &mut [T]) {
+        for (tap, row) in columns.chunks_exact_mut(self.pixels()).enumerate() {
+            let (tap, mut row) = (self.tap(tap), row);
+            for (sample, lines) in self.samples() {
+                let (piece, rest) = row.split_at_mut(lines.len() * tap.width.output);
+                row = rest;
+                tap.scatter(piece, lines, &mut x[sample * self.geometry.sample_in() + tap.plane..]);
             }
         }
     }
@@ -101,20 +78,21 @@ impl Tile<'_> {
         }
     }
 
-    /// The offset of a tap's channel within a sample.
-    fn plane(&self, tap: usize) -> usize {
-        let g = self.geometry;
-        let channel = self.group * g.group_in() + tap / (g.height.kernel * g.width.kernel);
-        channel * g.height.input * g.width.input
+    /// One of the rows of the column matrix.
+    fn tap(&self, tap: usize) -> Tap {
+        let Geometry { height, width, .. } = *self.geometry;
+        let channel = self.group * self.geometry.group_in() + tap / (height.kernel * width.kernel);
+        let plane = channel * height.input * width.input;
+        Tap::new(plane, height, tap / width.kernel % height.kernel, width, tap % width.kernel)
     }
 
-    /// The offset of the line that a tap reads for output row `out`, from the tap's plane of the
-    /// first sample; `None` in the padding.
-    fn source(&self, out: usize, tap: usize) -> Option<usize> {
-        let g = self.geometry;
-        let (sample, row) = (out / g.height.output, out % g.height.output);
-        let line = g.height.source(row, tap / g.width.kernel % g.height.kernel)?;
-        Some(sample * g.sample_in() + line * g.width.input)
+    /// The samples of which the tile has output rows, with those rows.
+    fn samples(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let (rows, height) = (self.rows.clone(), self.geometry.height.output);
+        (rows.start / height..rows.end.div_ceil(height)).map(move |sample| {
+            let first = sample * height;
+            (sample, rows.start.max(first) - first..rows.end.min(first + height) - first)
+        })
     }
 
     /// The contiguous pieces of a channel of the tile within the outputs, with the index of the
@@ -122,13 +100,12 @@ impl Tile<'_> {
     fn runs(&self, channel: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
         let g = *self.geometry;
         let channel = self.group * g.group_out() + channel;
-        let rows = self.rows.clone();
-        (rows.start / g.height.output..rows.end.div_ceil(g.height.output)).map(move |sample| {
-            let first = sample * g.height.output;
-            let from = rows.start.max(first) - first;
-            let to = rows.end.min(first + g.height.output) - first;
+        self.samples().map(move |(sample, rows)| {
             let base = sample * g.sample_out() + channel * g.pixels();
-            (base + from * g.width.output..base + to * g.width.output, channel)
+            (base + rows.start * g.width.output..base + rows.end * g.width.output, channel)
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,10 @@ pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T]) ->
                 let columns = room(&mut buffers.columns, g.taps() * tile.pixels());
                 let weight = group(g, weight, tile.group).transposed();
                 weight.times(taken, columns, false, on);
-                tile.scatter(columns, dx);
+                wide(
+                    #[inline(always)]
+                    || tile.scatter(columns, dx),
+                );
             });
         },
     );
