@@ -27,8 +27,9 @@ pub(super) struct Class {
     /// Records on the host and on disk.
     pub(super) shelves: Shelves,
     known: HashMap<u64, Known>,
-    /// Why records that earlier runs kept are not those of this model, once that was found.
-    pub(super) refused: Option<String>,
+    /// Of how many stages the records are that earlier runs kept and that are not those of this model, once that was
+    /// found, and why.
+    pub(super) refused: Option<(usize, String)>,
     /// What brings records of so many stages to the device ahead of time.
     lifts: BTreeMap<usize, Option<Lift>>,
 }
@@ -143,6 +144,7 @@ impl Class {
             known.depth = 0;
             self.shelves.remove(*key);
         }
+        self.refused.take_if(|(of, _)| *of > depth);
         self.card.drop_beyond(depth);
         self.lifts.retain(|at, _| *at <= depth);
         self.forms.retain(|at, _| *at <= depth);

@@ -198,18 +198,19 @@ impl ActivationCache {
             return Ok(());
         }
         let stage = self.front.as_ref().map_or("", |front| front.path(front.depth));
-        // Not of the next batch either, of whose first samples there may be no record.
-        self.classes[class].refused = Some(format!(
+        let why = format!(
             "what an earlier run kept in front of `{stage}` is not what the model gives for the same samples and \
              weights: its forward, a setting that is no tensor, or the arithmetic has changed; give the cache \
              another `version`, or clear the folder with `cache::clear` and begin anew"
-        ));
+        );
+        // Not of the next batch either, of whose first samples there may be no record.
+        self.classes[class].refused = Some((depth, why));
         self.check_refused(class)
     }
 
     fn check_refused(&self, class: usize) -> Result<()> {
         match &self.classes[class].refused {
-            Some(why) => Err(Error::cache(why.clone())),
+            Some((_, why)) => Err(Error::cache(why.clone())),
             None => Ok(()),
         }
     }

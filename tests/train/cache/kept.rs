@@ -179,7 +179,18 @@ fn records_of_another_forward_are_refused_and_not_read() -> Result<()> {
         assert_eq!(other.forward(&none, empty, &())?.dims(), [0, 3]);
         cache::clear(folder.path(), |_| true)?;
         assert!(other.forward(&keys, xs.clone(), &()).is_err());
-        run(1.2, cache())?.forward(&keys, xs, &())?;
+        run(1.2, cache())?.forward(&keys, xs.clone(), &())?;
+        // It is of those records alone: a front that has trained since has its own.
+        let mut thawed = run(0.2, cache())?;
+        assert!(thawed.forward(&keys, xs.clone(), &()).is_err());
+        thawed.freeze_front(0)?;
+        thawed.next_epoch()?.expect("an epoch");
+        let thawed_out = thawed.forward(&keys, xs.clone(), &())?;
+        assert_eq!(thawed_out.dims(), [3, 3]);
+        thawed.step(&thawed_out.sqr()?.mean_all()?)?;
+        thawed.freeze_front(3)?;
+        thawed.forward(&keys, xs, &())?;
+        assert_eq!(stats(&thawed).misses, 3, "{precision:?}");
     }
     Ok(())
 }
