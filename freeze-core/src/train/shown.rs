@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, TensorId, Var};
+use candle_core::{Tensor, Var};
 
 use super::driven::{Driven, as_plan};
 use super::shows::Loss;
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::forecast::{Calibration, calibrate, calibrate_with_planned_update};
 use crate::kernel::bytes_of;
 use crate::model::Freezable;
-use crate::plan::{PlanOptimizer, Prepared};
+use crate::plan::{OptimizerState, PlannedVar, Prepared};
 use crate::policy::{Elapsed, Needs, Output, Shown};
 use crate::train::hook::Observed;
 
@@ -154,40 +154,31 @@ impl<M: Freezable> Training<M> {
             return calibrate(&self.freezer, |model| loss(model));
         };
         let (optimizers, trained) = (&mut self.optimizers, &self.trained);
-        let known = saved.iter().flat_map(|state| &state.steps).filter(|(_, steps)| **steps > 0);
-        let known: HashSet<&str> = known.map(|(name, _)| name.as_str()).collect();
-        let known = vars.iter().filter(|var| known.contains(&*var.name)).map(|var| var.var.id());
-        let mut updated: HashSet<TensorId> = known.collect();
         let update = |grads: &GradStore| {
             let reached = trained.iter().map(|(_, var)| var).filter(|var| grads.get(var).is_some());
             let reached: Vec<Var> = reached.cloned().collect();
-            let update = |driven: &mut Driven| {
-                updated.extend(driven.update_reached(&reached, grads)?);
-                Ok(())
-            };
-            optimizers.iter_mut().try_for_each(update).map_err(Error::into)
+            let update = |driven: &mut Driven| driven.update_reached(&reached, grads).map(drop);
+            optimizers.iter_mut().try_for_each(update).map_err(Into::into)
         };
         let costs = calibrate_with_planned_update(&self.freezer, |model| loss(model), update);
-        let moments = moments(&self.optimizers, vars.iter().map(|var| &var.var), &updated);
+        let moved = self.optimizers.iter_mut().map(|driven| driven.save_state_as(&vars));
+        let moments = moved.collect::<Result<Vec<_>>>().map(|moved| moments(&moved, &vars));
         let pairs = self.optimizers.iter_mut().zip(&saved);
         let restored = pairs.map(|(driven, saved)| driven.prepare_state(saved, &vars));
         restored.collect::<Result<Vec<_>>>()?.into_iter().for_each(Prepared::commit);
-        match moments {
-            Some(moments) => Ok(costs?.with_moments(moments)),
-            None => costs,
-        }
+        Ok(costs?.with_moments(moments?))
     }
 }
 
-/// How many times the bytes of the variables that were `updated` their states take, rounded up: 2 for AdamW, 6 where it
-/// keeps moments and masters in `f32` for variables in `bf16`, 0 for SGD without momentum; `None` if an optimizer
-/// cannot tell.
-fn moments<'v>(
-    optimizers: &[Driven],
-    vars: impl Iterator<Item = &'v Var>,
-    updated: &HashSet<TensorId>,
-) -> Option<usize> {
-    let state: usize = optimizers.iter().map(PlanOptimizer::state_bytes).sum::<Option<_>>()?;
-    let vars: usize = vars.filter(|var| updated.contains(&var.id())).map(|var| bytes_of(var)).sum();
-    Some(state.div_ceil(vars.max(1)))
+/// How many times the bytes of the variables that were updated their states take, rounded up: 2 for AdamW, 6 where it
+/// keeps moments and masters in `f32` for variables in `bf16`, 0 for SGD without momentum.
+fn moments(states: &[OptimizerState], vars: &[PlannedVar]) -> usize {
+    let updated =
+        states.iter().flat_map(|state| state.steps.iter().filter(|(_, steps)| **steps > 0));
+    let updated: HashSet<&str> = updated.map(|(name, _)| name.as_str()).collect();
+    let var_bytes: usize =
+        vars.iter().filter(|var| updated.contains(&*var.name)).map(|var| bytes_of(&var.var)).sum();
+    let state_bytes: usize =
+        states.iter().flat_map(|state| state.tensors.values()).map(bytes_of).sum();
+    state_bytes.div_ceil(var_bytes.max(1))
 }
