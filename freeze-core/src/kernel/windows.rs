@@ -96,7 +96,7 @@ impl Windows {
         let (from, to) = (self.output.0 * self.output.1, self.input.0 * self.input.1);
         let scale = self.scale::<T>();
         each_plane((&mut dx, to), (grad, from), |dx, grad| {
-            // So that what an input has of several windows is summed in their order.
+            // So that what an input has of several rows of windows is summed in their order.
             self.each_tap((0..self.kernel.0).rev(), |outputs, first| {
                 let row = dx[first..].iter_mut().step_by(self.stride.1);
                 let row = row.zip(&grad[outputs]);
@@ -192,3 +192,6 @@ fn each_plane<T: Real>(
     let planes = to.0.chunks_mut(to.1).zip(from.0.chunks(from.1));
     MAP.each(from.0.len(), planes, |(to, from)| f(to, from));
 }
+
+#[cfg(test)]
+mod tests;

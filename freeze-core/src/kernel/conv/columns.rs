@@ -25,25 +25,34 @@ impl Tile<'_> {
 
     /// Writes every element of `columns`, `[taps, pixels]`, from the inputs `x`.
     pub(super) fn gather<T: Real>(&self, x: &[T], columns: &mut [T]) {
-        for (tap, row) in columns.chunks_exact_mut(self.pixels()).enumerate() {
-            let (tap, mut row) = (self.tap(tap), row);
-            for (sample, lines) in self.samples() {
-                let (piece, rest) = row.split_at_mut(lines.len() * tap.width.output);
-                row = rest;
-                tap.gather(&x[sample * self.geometry.sample_in() + tap.plane..], lines, piece);
-            }
-        }
+        self.each_piece(columns, |tap, from, lines, piece| tap.gather(&x[from..], lines, piece));
     }
 
     /// Adds every element of `columns` to the input it was gathered from; what stands for padding becomes 0.
     #[inline(always)]
     pub(super) fn scatter<T: Real>(&self, columns: &mut [T], x: &mut [T]) {
-        for (tap, row) in columns.chunks_exact_mut(self.pixels()).enumerate() {
-            let (tap, mut row) = (self.tap(tap), row);
+        self.each_piece(
+            columns,
+            #[inline(always)]
+            |tap, from, lines, piece| tap.scatter(piece, lines, &mut x[from..]),
+        );
+    }
+
+    /// Calls `f` for each tap and each sample: with where in the inputs the plane begins that the tap reads, the output
+    /// rows that the tile has of the sample, and their part of the columns.
+    #[inline(always)]
+    fn each_piece<T>(
+        &self,
+        columns: &mut [T],
+        mut f: impl FnMut(&Tap, usize, Range<usize>, &mut [T]),
+    ) {
+        let (sample_in, width) = (self.geometry.sample_in(), self.geometry.width.output);
+        for (tap, mut row) in columns.chunks_exact_mut(self.pixels()).enumerate() {
+            let (tap, plane) = self.tap(tap);
             for (sample, lines) in self.samples() {
-                let (piece, rest) = row.split_at_mut(lines.len() * tap.width.output);
+                let (piece, rest) = row.split_at_mut(lines.len() * width);
                 row = rest;
-                tap.scatter(piece, lines, &mut x[sample * self.geometry.sample_in() + tap.plane..]);
+                f(&tap, sample * sample_in + plane, lines, piece);
             }
         }
     }
@@ -78,12 +87,13 @@ impl Tile<'_> {
         }
     }
 
-    /// One of the rows of the column matrix.
-    fn tap(&self, tap: usize) -> Tap {
-        let Geometry { height, width, .. } = *self.geometry;
-        let channel = self.group * self.geometry.group_in() + tap / (height.kernel * width.kernel);
-        let plane = channel * height.input * width.input;
-        Tap::new(plane, height, tap / width.kernel % height.kernel, width, tap % width.kernel)
+    /// One of the rows of the column matrix, and the offset within a sample of the plane that it reads.
+    fn tap(&self, tap: usize) -> (Tap, usize) {
+        let g = self.geometry;
+        let (line, tap_x) = (tap / g.width.kernel, tap % g.width.kernel);
+        let (channel, tap_y) = (line / g.height.kernel, line % g.height.kernel);
+        let plane = (self.group * g.group_in() + channel) * g.height.input * g.width.input;
+        (Tap::new((g.height, tap_y), (g.width, tap_x)), plane)
     }
 
     /// The samples of which the tile has output rows, with those rows.

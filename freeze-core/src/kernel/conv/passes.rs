@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::columns::Tile;
 use super::geometry::Geometry;
+use super::tap::add;
 use crate::kernel::{Matrix, Real, Threads, sum1, threads, wide};
 
 /// The elements of a column matrix: large enough for the matmul, small enough for the cache.
@@ -90,7 +91,12 @@ pub(crate) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T]) -> Vec
     });
     let mut partial = partial.into_iter();
     let mut sum = partial.next().unwrap_or_else(|| vec![T::zero(); g.weights()]);
-    partial.for_each(|part| add(&mut sum, &part));
+    partial.for_each(|part| {
+        wide(
+            #[inline(always)]
+            || add(&mut sum, &part),
+        );
+    });
     sum
 }
 
@@ -107,13 +113,6 @@ pub(crate) fn bias_gradient<T: Real>(g: &Geometry, grad: &[T]) -> Vec<T> {
         }
     }
     sums.into_iter().map(T::from_f64).collect()
-}
-
-fn add<T: Real>(sum: &mut [T], values: &[T]) {
-    wide(
-        #[inline(always)]
-        || sum.iter_mut().zip(values).for_each(|(sum, &value)| *sum += value),
-    );
 }
 
 /// At least 1, because `chunks` panics for 0.

@@ -1,16 +1,14 @@
-//! What one weight of a kernel reads: a plane of the input, shifted.
+//! What one place in a kernel reads: a plane of the input, shifted.
 
 use std::ops::Range;
 
 use super::geometry::Axis;
 use crate::kernel::Real;
 
-/// One row of a column matrix: a place in the kernel, and the channel that it reads.
+/// A place in the kernel.
 pub(super) struct Tap {
-    /// The offset of the channel's plane within a sample.
-    pub(super) plane: usize,
-    pub(super) height: Axis,
-    pub(super) width: Axis,
+    height: Axis,
+    width: Axis,
     /// The output rows, and the outputs of each, for which it reads inside the plane, and what it reads for the first.
     rows: Range<usize>,
     outputs: Range<usize>,
@@ -26,15 +24,15 @@ struct Lines {
 }
 
 impl Tap {
-    /// The tap `tap_y`, `tap_x` of a kernel.
-    pub(super) fn new(plane: usize, height: Axis, tap_y: usize, width: Axis, tap_x: usize) -> Self {
+    /// The place in the kernel along either axis.
+    pub(super) fn new((height, tap_y): (Axis, usize), (width, tap_x): (Axis, usize)) -> Self {
         let (mut rows, outputs) = (height.inside(tap_y), width.inside(tap_x));
         if outputs.is_empty() {
             rows.end = rows.start;
         }
         let line = height.source(rows.start, tap_y).unwrap_or(0);
         let first = line * width.input + width.source(outputs.start, tap_x).unwrap_or(0);
-        Self { plane, height, width, rows, outputs, first }
+        Self { height, width, rows, outputs, first }
     }
 
     /// Writes all of `piece`, `[lines, width of the output]`.
@@ -51,19 +49,19 @@ impl Tap {
         if self.is_shift() {
             let len = piece.len() - width.output + outputs.len();
             piece[outputs.start..][..len].copy_from_slice(&plane[from..][..len]);
-            self.clear_padding(piece);
-            return;
-        }
-        let sources = plane[from..].chunks(height.stride.saturating_mul(width.input));
-        for (line, source) in piece.chunks_exact_mut(width.output).zip(sources) {
-            line[..outputs.start].fill(T::zero());
-            line[outputs.end..].fill(T::zero());
-            let line = &mut line[outputs.clone()];
-            match width.stride {
-                1 => line.copy_from_slice(&source[..line.len()]),
-                by => line.iter_mut().zip(source.iter().step_by(by)).for_each(|(to, &x)| *to = x),
+        } else {
+            let sources = plane[from..].chunks(height.stride.saturating_mul(width.input));
+            for (line, source) in piece.chunks_exact_mut(width.output).zip(sources) {
+                let line = &mut line[outputs.clone()];
+                match width.stride {
+                    1 => line.copy_from_slice(&source[..line.len()]),
+                    by => {
+                        line.iter_mut().zip(source.iter().step_by(by)).for_each(|(to, &x)| *to = x)
+                    }
+                }
             }
         }
+        self.clear_padding(piece);
     }
 
     /// Adds `piece`, `[lines, width of the output]`, to what it was gathered from.
@@ -119,6 +117,6 @@ impl Tap {
 }
 
 #[inline(always)]
-fn add<T: Real>(to: &mut [T], values: &[T]) {
+pub(super) fn add<T: Real>(to: &mut [T], values: &[T]) {
     to.iter_mut().zip(values).for_each(|(to, &value)| *to += value);
 }
