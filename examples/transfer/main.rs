@@ -106,7 +106,7 @@ fn training(net: Net) -> Result<Training<Net>> {
     Ok(Training::new(net)?.optimizer(|vars| AdamW::with_names(vars, params))?)
 }
 
-/// Trains under a plan, and prints what trains and the result.
+/// Trains under a plan, and prints what it changed, what trains and the result.
 fn stage(
     what: &str,
     mut run: Training<Net>,
@@ -114,7 +114,7 @@ fn stage(
     args: &Args,
     data: &Dataset,
 ) -> Result<Training<Net>> {
-    run.apply(plan)?;
+    println!("{}\n", run.apply(plan)?);
     println!("{}\n", run.freezer().summary()?.for_terminal());
     let run = train(what, run, args, &data.train)?;
     println!("{what} trained: {}\n", score(&run, data)?);

@@ -21,6 +21,7 @@ mod report;
 mod resume;
 mod rig;
 mod rules;
+mod seen;
 mod sinks;
 mod stop;
 mod threads;

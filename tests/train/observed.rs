@@ -11,17 +11,17 @@ use freeze_core::{Decision, Elapsed, FreezePlan, Norms, Policy, Training};
 use crate::rig::*;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
-type Shared = Arc<Mutex<Vec<Observation>>>;
+pub type Shared = Arc<Mutex<Vec<Observation>>>;
 
 /// Asks for the same quantities at every step, or every second one, and remembers what it saw.
-struct Watch {
+pub struct Watch {
     needs: Needs,
     every: usize,
     seen: Shared,
 }
 
 impl Watch {
-    fn of(needs: Needs) -> (Self, Shared) {
+    pub fn of(needs: Needs) -> (Self, Shared) {
         let seen = Shared::default();
         (Self { needs, every: 1, seen: Arc::clone(&seen) }, seen)
     }

@@ -1,10 +1,10 @@
 //! What ends a run early, and what does not.
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor, Var};
 use freeze_core::checkpoint::{Goal, Manager};
-use freeze_core::optim::GradClip;
+use freeze_core::optim::{GradClip, ParamsSgd, Sgd};
 use freeze_core::train::{OnNonFinite, Stopped};
-use freeze_core::{EarlyStop, Error, Result, Training};
+use freeze_core::{EarlyStop, Error, Freezable, Result, Training};
 
 use crate::rig::*;
 
@@ -113,6 +113,49 @@ fn a_run_that_a_loss_stopped_is_saved_where_it_is() -> Result<()> {
     assert_eq!(later.elapsed(), run.elapsed());
     assert_same(&weights(&later), &weights(&run), "resumed");
     assert_eq!(later.next_epoch()?.map(|epoch| epoch.done), Some(1));
+    Ok(())
+}
+
+#[derive(Freezable)]
+struct One {
+    #[freeze(param)]
+    slope: Tensor,
+}
+
+/// The gradients of the batches before are lost with it, so those batches come again, too.
+#[test]
+fn a_run_that_a_gradient_stopped_goes_on_from_the_beginning_of_its_step() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let begin = || -> Result<Training<One>> {
+        let slope = Var::zeros(1, DType::F64, &Device::Cpu)?.into_inner();
+        let sgd = ParamsSgd { lr: 1.0, ..Default::default() };
+        let run = Training::new(One { slope })?.optimizer(|vars| Sgd::with_names(vars, sgd))?;
+        run.on_non_finite(OnNonFinite::Stop).accumulate(2)?.length(1, 4)
+    };
+    let loss = |run: &Training<One>, by: f64| (&run.model().slope * by)?.sum_all();
+    let mut run = begin()?.checkpoints(Manager::new(folder.path())?);
+    run.next_epoch()?;
+    let mut sum = 0.0;
+    for by in [1.0, 3.0] {
+        sum += run.step(&loss(&run, by)?)?.loss;
+    }
+    run.step(&loss(&run, 5.0)?)?;
+    // 0, and infinite in its gradient.
+    let slope = run.model().slope.clone();
+    let root = (&slope - slope.detach())?.sqr()?.sum_all()?.sqrt()?;
+    let step = run.step(&(loss(&run, 7.0)? + root)?)?;
+    assert!(step.stopped.is_some() && !step.updated);
+    let end = run.epoch_end([])?;
+    assert_eq!(end.loss, sum / 2.0, "of the whole step alone");
+
+    let mut later = begin()?;
+    later.resume_from(end.saved.expect("a checkpoint"))?;
+    let epoch = later.next_epoch()?.expect("the same epoch");
+    for by in epoch.remaining([1.0, 3.0, 5.0, 7.0]) {
+        later.step(&loss(&later, by)?)?;
+    }
+    later.epoch_end([])?;
+    assert_eq!(later.into_model().slope.to_vec1::<f64>()?, [-2.0 - 6.0]);
     Ok(())
 }
 

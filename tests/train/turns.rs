@@ -2,10 +2,14 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Linear, Module, VarBuilder, linear};
+use freeze_core::checkpoint::Manager;
 use freeze_core::init::Seeded;
 use freeze_core::optim::{AdamW, ParamsSgd, Sgd};
-use freeze_core::{Freezable, Result, Training};
+use freeze_core::policy::{Needs, Observation};
+use freeze_core::train::OnNonFinite;
+use freeze_core::{Decision, Elapsed, Freezable, FreezePlan, Policy, Result, Training};
 
+use crate::observed::Shared;
 use crate::rig::params;
 
 #[derive(Freezable)]
@@ -103,6 +107,104 @@ fn gathered_turns_move_each_part_by_its_mean_over_the_batches() -> Result<()> {
     }
     let pair = run.into_model();
     assert_eq!((pair.first.to_vec1::<f64>()?, pair.second.to_vec1()?), (vec![-2.0], vec![-20.0]));
+    Ok(())
+}
+
+/// One loss that is left out would have changed what the other turn's count.
+#[test]
+fn gathered_turns_and_losses_left_out_are_refused_together() -> Result<()> {
+    let begin = |accumulate| -> Result<Training<Gan>> {
+        let run = Training::new(gan()?)?.optimizer(|vars| AdamW::with_names(vars, params()))?;
+        run.on_non_finite(OnNonFinite::Skip).turns(2)?.accumulate(accumulate)?.length(1, 2)
+    };
+    assert!(begin(1)?.next_epoch()?.is_some());
+    let mut run = begin(2)?;
+    let error = run.next_epoch().expect_err("refused").to_string();
+    assert!(error.contains("one of `accumulate`, `turns` and `Skip`"), "{error}");
+    assert!(run.on_non_finite(OnNonFinite::Stop).next_epoch()?.is_some(), "and then goes on");
+    Ok(())
+}
+
+/// What comes due between the losses of a batch is saved behind the last of them.
+#[test]
+fn a_save_that_is_due_between_two_losses_is_made_after_the_batch() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut run = Training::new(gan()?)?
+        .optimizer(|vars| AdamW::with_names(vars, params()))?
+        .turns(2)?
+        .checkpoints(Manager::new(folder.path())?.save_every_steps(5)?)
+        .length(2, 8)?;
+    let mut saved = Vec::new();
+    while let Some(epoch) = run.next_epoch()? {
+        for _ in epoch.remaining(0..8) {
+            for _ in 0..2 {
+                let loss = run.model().generator.weight().sqr()?.mean_all()?;
+                let step = run.step(&loss)?;
+                saved.extend(step.saved.map(|_| run.elapsed().step));
+            }
+        }
+        saved.extend(run.epoch_end([])?.saved.map(|_| run.elapsed().step));
+    }
+    // Due at 5, 10, 15, 20, 25, 30, and at the end.
+    assert_eq!(saved, [6, 10, 16, 20, 26, 30, 32]);
+    Ok(())
+}
+
+/// Sums of gradients over four losses.
+struct Window(Shared);
+
+impl Policy for Window {
+    fn needs(&self, at: Elapsed) -> Needs {
+        match (at.step + 1).is_multiple_of(4) {
+            true => Needs::SUM_GRADIENTS | Needs::GRADIENT_SUM,
+            false => Needs::SUM_GRADIENTS,
+        }
+    }
+
+    fn observe(&mut self, seen: &Observation) -> Result<()> {
+        self.0.lock().expect("no panic").push(seen.clone());
+        Ok(())
+    }
+
+    fn decide(&mut self, _: Elapsed, base: &FreezePlan) -> Result<Decision> {
+        Ok(Decision::new(base.clone()))
+    }
+
+    fn describe(&self) -> String {
+        "window".into()
+    }
+}
+
+/// A window that ends in the turn of a part that is frozen is shown all the same.
+#[test]
+fn the_sums_of_one_part_are_shown_in_the_turn_of_another() -> Result<()> {
+    let seen = Shared::default();
+    let mut run = Training::new(gan()?)?
+        .optimizer(|vars| Sgd::with_names(vars, ParamsSgd { lr: 0.0, ..Default::default() }))?
+        .policy(Window(seen.clone()))
+        .turns(2)?
+        .length(1, 4)?;
+    let mut plan = run.freezer().plan().clone();
+    plan.freeze("generator")?;
+    run.apply(&plan)?;
+    let mut sums = Vec::new();
+    while let Some(epoch) = run.next_epoch()? {
+        for _ in epoch.remaining(0..4) {
+            let judge = run.model().discriminator.weight();
+            let loss = (judge * 3.0)?.sum_all()?;
+            run.step(&loss)?;
+            let loss = run.model().generator.weight().sqr()?.mean_all()?;
+            run.step(&loss)?;
+            let seen = std::mem::take(&mut *seen.lock().expect("no panic"));
+            let shown = seen.iter().flat_map(Observation::tensors);
+            for tensor in shown {
+                sums.extend(tensor.gradient_sum_norms()?.map(|sum| (run.elapsed().step, sum.l1)));
+            }
+        }
+        run.epoch_end([])?;
+    }
+    // Three weights, twice.
+    assert_eq!(sums, [(4, 18.0), (8, 18.0)]);
     Ok(())
 }
 

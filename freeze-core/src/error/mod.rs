@@ -216,7 +216,7 @@ pub enum Error {
         /// The reason and the remedy.
         why: String,
     },
-    /// A hand-written `map_params` passed a tensor outside a leaf, or a leaf inside a leaf.
+    /// A model cannot be walked: a tensor outside a leaf, a map's key that is no part of a path, attributes where none can be.
     #[error("`map_params` at `{path}`: {why}")]
     Mapping {
         /// Where in the model.
@@ -281,7 +281,8 @@ pub enum Error {
     /// Gradients are infinite or NaN.
     #[error(
         "the gradients of {names} are infinite or NaN, nothing was updated; lower the learning \
-         rate, clip the gradients, or skip such steps with `NonFinite::SkipStep`"
+         rate, clip the gradients, or skip such steps, with `OnNonFinite::Skip` of a `Training` or, in a loop of your \
+         own, `NonFinite::SkipStep` of an optimizer"
     )]
     NonFinite {
         /// The parameters' full names, or their places in the optimizer.

@@ -1,13 +1,13 @@
 //! Layers whose backward computes only the gradients that are needed.
 //!
-//! The constructors, config structs and tensor names are candle-nn's, so only the `use` lines of a
-//! model change. candle's own operations compute the gradient of every operand as soon as one of
-//! them is tracked: a frozen layer in the middle costs its whole weight gradient, and the first
-//! trained layer an input gradient that is never used. The [`ops`] here return gradients only for
-//! tracked operands, and record nothing if no operand is tracked. They have kernels for the CPU and, with
-//! the feature `cuda`, for CUDA. On other devices norms, softmax, attention and dropout are composed of
-//! candle's operations: they give the same numbers, but compute every gradient as soon as one operand is
-//! tracked.
+//! The constructors, config structs and tensor names are candle-nn's, so for most layers only the `use`
+//! lines of a model change; [`Dropout`] takes a seed, and [`Gru`] and [`Lstm`] have names of their own.
+//! candle's own operations compute the gradient of every operand as soon as one of them is tracked: a
+//! frozen layer in the middle costs its whole weight gradient, and the first trained layer an input
+//! gradient that is never used. The [`ops`] here return gradients only for tracked operands, and record
+//! nothing if no operand is tracked. They have kernels for the CPU and, with the feature `cuda`, for CUDA. On
+//! other devices norms, softmax, attention and dropout are composed of candle's operations: they give the
+//! same numbers, but compute every gradient as soon as one operand is tracked.
 //!
 //! A candle layer converts to its counterpart here by `From`, with the same tensors (`BatchNorm` by
 //! `TryFrom`, because candle shows one of its settings only in its `Debug` output). candle's

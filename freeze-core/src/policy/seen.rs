@@ -84,12 +84,17 @@ impl Seen {
         }
     }
 
-    /// The index of the first leaf that holds it.
+    /// The same, as a variable of another leaf.
+    pub(super) fn of_leaf(self, leaf: usize, name: Arc<str>) -> Self {
+        Self { leaf, name, ..self }
+    }
+
+    /// The index of the leaf that holds it. A tied variable is seen once for each leaf that holds it and trains.
     pub fn leaf(&self) -> usize {
         self.leaf
     }
 
-    /// Its full name.
+    /// Its full name in that leaf.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -24,6 +24,9 @@ pub(super) struct Clock {
     /// The number of finite losses in the epoch, and their sum.
     pub(super) finite: usize,
     pub(super) loss_sum: f64,
+    /// What was taken of the epoch before the step under way.
+    #[serde(default)]
+    pub(super) step_began: Option<Taken>,
     /// The time of the epoch up to its last loss.
     #[serde(default)]
     pub(super) spent: Spent,
@@ -46,6 +49,14 @@ pub(super) struct Clock {
 /// Of a checkpoint that does not say so.
 fn yes() -> bool {
     true
+}
+
+/// What was taken of an epoch: how many losses, and of the finite ones the number and the sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Taken {
+    losses: usize,
+    finite: usize,
+    loss_sum: f64,
 }
 
 /// The length of a run, and how many losses make a step.
@@ -134,6 +145,31 @@ impl Clock {
         }
     }
 
+    /// Counts a step.
+    pub(super) fn stepped(&mut self) {
+        self.step += 1;
+        self.step_began = Some(self.taken());
+    }
+
+    /// Goes back to where the step under way began: what was accumulated for it is lost, so its losses come again.
+    pub(super) fn back_to_step(&mut self) {
+        if let Some(began) = self.step_began {
+            (self.losses, self.finite, self.loss_sum) =
+                (began.losses, began.finite, began.loss_sum);
+        }
+    }
+
+    fn taken(&self) -> Taken {
+        Taken { losses: self.losses, finite: self.finite, loss_sum: self.loss_sum }
+    }
+
+    /// The progress behind each step of the last batch, the last one first.
+    pub(super) fn ends_of_steps_of_batch(&self) -> impl Iterator<Item = Elapsed> {
+        let at = self.elapsed();
+        let steps = if self.length.accumulate == 1 { self.length.turns } else { 1 };
+        (0..steps).map(move |back| Elapsed { step: at.step.saturating_sub(back), ..at })
+    }
+
     /// Whether all losses of the last batch have been taken.
     pub(super) fn batch_is_whole(&self) -> bool {
         self.losses.is_multiple_of(self.length.turns)
@@ -152,6 +188,9 @@ impl Clock {
                 self.losses % self.length.turns,
                 self.length.turns
             )));
+        }
+        if self.losses == 0 {
+            self.step_began = Some(Taken::default());
         }
         self.within = true;
         Ok(())
@@ -207,7 +246,9 @@ impl Clock {
             ));
         }
         let stopped = saved.stopped.filter(|stopped| *stopped != Stopped::NonFinite);
-        Ok(Self { length: ours, stopped, ..saved })
+        let fits = |began: &Taken| began.finite <= began.losses && began.losses <= saved.losses;
+        let step_began = saved.step_began.filter(fits);
+        Ok(Self { length: ours, stopped, step_began, ..saved })
     }
 }
 

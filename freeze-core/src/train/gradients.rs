@@ -29,8 +29,11 @@ type Look = (Vec<Finding>, Vec<bool>);
 
 impl<M: Freezable> Training<M> {
     pub(super) fn backward_with_update(&mut self, loss: &Tensor) -> Result<Stepped> {
-        let observed = self.before_backward()?;
+        let mut observed = self.before_backward()?;
         let (update, reached) = self.backward_and_update(loss)?;
+        if let Some(observed) = &mut observed {
+            observed.keep_reached(&reached);
+        }
         let look = self.look_if_due(loss, &|id| reached.contains(&id))?;
         Ok(Stepped { update: Some(update), look, observed })
     }

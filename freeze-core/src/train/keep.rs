@@ -145,7 +145,12 @@ impl<M: Freezable> Training<M> {
     fn saves_now(&self) -> Result<bool> {
         match &self.manager {
             // The final state is always saved.
-            Some(manager) => Ok(self.clock.is_over() || manager.is_due(self.clock.elapsed())?),
+            Some(_) if self.clock.is_over() => Ok(true),
+            Some(manager) => {
+                // What came due between the losses of a batch is saved behind the last of them.
+                let mut due = self.clock.ends_of_steps_of_batch().map(|at| manager.is_due(at));
+                due.try_fold(false, |any, due| Ok(any || due?))
+            }
             None => Ok(false),
         }
     }

@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::driven::as_plan;
 use super::gradients::{Stepped, audited};
+use super::hook::Observed;
 use super::report::{Progress, Step};
 use super::stop::{OnNonFinite, Stopped};
 use super::training::Training;
@@ -79,7 +80,10 @@ impl<M: Freezable> Training<M> {
             }
             Some(Update::Unfit { names }) => match self.on_non_finite {
                 OnNonFinite::Error => return Err(Error::NonFinite { names }),
-                OnNonFinite::Stop => return Ok(self.stop(report)),
+                OnNonFinite::Stop => {
+                    self.clock.back_to_step();
+                    return Ok(self.stop(report));
+                }
                 OnNonFinite::Skip => self.clock.left_out += 1,
             },
         }
@@ -87,13 +91,16 @@ impl<M: Freezable> Training<M> {
             audited(&mut self.policy, &mut self.audited).take(findings, frozen);
         }
         self.clock.took(finite.then_some(report.loss));
-        self.clock.step += usize::from(due);
+        if due {
+            self.clock.stepped();
+        }
         self.count_time();
         self.look(report.loss);
-        let shown = match report.updated {
-            true => self.after_update(observed, report.loss),
-            false => Ok(()),
-        };
+        // All that a turn's loss reaches may be frozen, where a policy's window over the other turns ends.
+        let turns = self.clock.length.turns > 1;
+        let shows =
+            |observed: &Observed| report.updated || (turns && observed.shows_without_update());
+        let shown = self.after_update(observed.filter(shows), report.loss);
         // The step is counted: what is due behind it is made whatever the policy thinks of what it was shown.
         if due && !self.clock.epoch_is_full() {
             self.between_steps(&mut report)?;

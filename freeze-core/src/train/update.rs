@@ -6,7 +6,9 @@ use candle_core::Var;
 use candle_core::backprop::GradStore;
 
 use super::clipping::Clipping;
+use super::clock::Length;
 use super::driven::as_plan;
+use super::stop::OnNonFinite;
 use super::training::Training;
 use crate::error::{Error, Result, check_number};
 use crate::model::Freezable;
@@ -36,6 +38,12 @@ impl<M: Freezable> Training<M> {
         }
         if self.optimizers.is_empty() {
             return Err(Error::training("it has no optimizer; give it one by `optimizer`"));
+        }
+        let Length { accumulate, turns, .. } = self.clock.length;
+        if accumulate > 1 && turns > 1 && self.on_non_finite == OnNonFinite::Skip {
+            let why = "of accumulated `turns` one loss that `OnNonFinite::Skip` leaves out would change the shares of \
+                       the others; leave out one of `accumulate`, `turns` and `Skip`";
+            return Err(Error::training(why));
         }
         let plan = self.freezer.plan().clone();
         self.freezer.refine(&plan, &mut as_plan(&mut self.optimizers))?;

@@ -4,7 +4,7 @@ use freeze_core::Policy;
 use freeze_core::policy::BudgetSettings;
 use serde_json::Value;
 
-use super::rig::{EVEN, Script, budget, costs, declared, plan, settings};
+use super::rig::{EVEN, Script, budget, costs, declared, plan, settings, trained};
 
 /// Drops that change with the step, so that what was seen when matters.
 fn drop(step: usize, leaf: usize) -> f64 {
@@ -62,4 +62,25 @@ fn asked_twice_or_where_it_is_not_due_it_answers_the_same() {
         });
         assert_eq!(asked, whole);
     }
+}
+
+/// In a run that was made longer a cycle of the same number is another: what the old one saw does not count.
+#[test]
+fn in_a_longer_run_it_forgets_what_the_shorter_one_saw() {
+    let (costs, base) = (costs(&[EVEN; 4], &[]), plan(4));
+    let chosen = |old: &dyn Fn(usize, usize) -> f64| {
+        let mut policy = budget(BudgetSettings { time: Some(0.72), ..settings() }, &costs);
+        Script { base: &base, steps: 30, drop: old }.run(&mut policy, |_, _| {});
+        // The third cycle of 60 steps begins after 40, that of 30 began after 20.
+        let longer = Script { base: &base, steps: 60, drop: &|_, leaf| [1.0, 0.1, 0.1, 0.1][leaf] };
+        let mut plan = base.clone();
+        for step in 30..50 {
+            if let Some(decision) = longer.step(&mut policy, step, &plan).expect("a step") {
+                plan = decision.plan;
+            }
+        }
+        trained(&plan)
+    };
+    assert_eq!(chosen(&|_, _| 0.0), [0]);
+    assert_eq!(chosen(&|_, leaf| [0.0, 9.0, 9.0, 9.0][leaf]), [0]);
 }

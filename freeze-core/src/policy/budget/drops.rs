@@ -9,6 +9,7 @@ use crate::policy::{Observation, Seen};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Drops {
+    /// The step with which the cycle began: in a run of another length a cycle of the same number is another.
     cycle: usize,
     leaves: Vec<Sum>,
 }
@@ -22,7 +23,7 @@ struct Sum {
 }
 
 impl Drops {
-    /// With what a step of `cycle` showed; earlier cycles are forgotten.
+    /// With what a step showed of the cycle that began with step `cycle`; earlier ones are forgotten.
     ///
     /// # Errors
     ///

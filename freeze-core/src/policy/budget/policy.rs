@@ -214,9 +214,9 @@ impl Policy for Budget {
         let (at, rhythm) = (self.since_begun(seen.at()), self.rhythm(self.rounds));
         // A step that is counted as completed began one step earlier.
         let began = at.step.checked_sub(1).filter(|_| !seen.is_at_start() && at.steps > 0);
-        let place = began.map(|step| rhythm.place(step, at.steps));
-        if let Some(place) = place.filter(|&place| rhythm.shows(place)) {
-            self.drops = self.drops.with(place.cycle, seen)?;
+        let place = began.map(|step| (step, rhythm.place(step, at.steps)));
+        if let Some((step, place)) = place.filter(|&(_, place)| rhythm.shows(place)) {
+            self.drops = self.drops.with(step - place.step, seen)?;
         }
         if self.costs.is_none() {
             self.costs = seen.calibration().cloned();
@@ -228,6 +228,11 @@ impl Policy for Budget {
         let began = self.began.unwrap_or(at.step);
         let (decision, rounds) = self.decided(began, at, base)?;
         (self.rounds, self.began) = (rounds, Some(began));
+        let at = since(began, at);
+        if self.rhythm(rounds).place(at.step, at.steps).step == 0 {
+            // A cycle begins, perhaps with the step of an earlier one where another policy has it begin anew.
+            self.drops = Drops::default();
+        }
         Ok(decision)
     }
 

@@ -40,9 +40,9 @@ impl Held {
         grad: &Tensor,
         measured: bool,
     ) -> Result<Before> {
-        let (var, name) = (&trained.var, trained.name.clone());
-        let kept = self.0.entry(name.to_string()).or_default();
-        let mut seen = Seen::new(trained.leaf, name, var.elem_count());
+        let var = &trained.var;
+        let kept = self.0.entry(trained.name.to_string()).or_default();
+        let mut seen = trained.unseen();
         if needs.contains(Needs::GRADIENT) && !measured {
             seen = gradient(seen, grad)?;
         }
@@ -86,8 +86,7 @@ impl Held {
             false => None,
         };
         let Some(sum) = sum else { return Ok(None) };
-        let seen = Seen::new(trained.leaf, trained.name.clone(), trained.var.elem_count());
-        let seen = seen.with_gradient_sum(norms(&sum)?);
+        let seen = trained.unseen().with_gradient_sum(norms(&sum)?);
         Ok(Some(Before { trained, seen, weight: None, measured: false, reached: false }))
     }
 

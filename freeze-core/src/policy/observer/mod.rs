@@ -13,7 +13,7 @@ use super::{Elapsed, Needs, Observation, Seen};
 use crate::error::{Error, Result};
 use crate::kernel::reduce::all_finite;
 use crate::model::{Freezable, Freezer, Revision};
-use crate::plan::{Measured, Measures, PlanOptimizer};
+use crate::plan::{FreezePlan, Measured, Measures, PlanOptimizer, PlannedVar};
 pub(crate) use held::Held;
 
 /// What is kept between steps, and which variables train.
@@ -28,9 +28,42 @@ pub(crate) struct Observer {
 /// A variable that trains.
 #[derive(Clone, Debug)]
 struct Trained {
-    leaf: usize,
+    /// The full name, by which things are kept; the first one of a tied variable.
     name: Arc<str>,
     var: Var,
+    /// The leaves that hold it and train, each with its name there.
+    places: Vec<(usize, Arc<str>)>,
+}
+
+impl Trained {
+    fn new(var: PlannedVar, leaves: &HashMap<&str, usize>, plan: &FreezePlan) -> Self {
+        let mut places: Vec<(usize, Arc<str>)> = Vec::new();
+        for (name, leaf) in var.names() {
+            let trains = |leaf: &usize| plan.state(*leaf).is_some_and(|state| !state.is_frozen());
+            let leaf = leaves.get(leaf).copied().filter(trains);
+            if let Some(leaf) = leaf.filter(|leaf| places.iter().all(|(known, _)| known != leaf)) {
+                places.push((leaf, name.into()));
+            }
+        }
+        Self { name: var.name, var: var.var, places }
+    }
+
+    /// Nothing yet of this variable.
+    fn unseen(&self) -> Seen {
+        let (leaf, name) = self.places.first().cloned().unwrap_or((0, self.name.clone()));
+        Seen::new(leaf, name, self.var.elem_count())
+    }
+}
+
+/// Shows of each variable what was seen, once for each leaf that holds it, in the order of the leaves.
+fn show(observation: Observation, seen: Vec<(Trained, Seen)>) -> Observation {
+    let each = seen.into_iter().flat_map(|(trained, seen)| {
+        let of = move |(leaf, name)| seen.clone().of_leaf(leaf, name);
+        trained.places.into_iter().map(of)
+    });
+    let mut tensors: Vec<Seen> = each.collect();
+    tensors.sort_by_key(Seen::leaf);
+    tensors.into_iter().fold(observation, Observation::tensor)
 }
 
 /// A step that is being observed, before its update.
@@ -43,6 +76,16 @@ pub(crate) struct Look {
 impl Look {
     pub(crate) fn needs(&self) -> Needs {
         self.needs
+    }
+
+    /// Whether there is something of a variable to show.
+    pub(crate) fn has_seen(&self) -> bool {
+        !self.seen.is_empty()
+    }
+
+    /// Leaves out the variables that an update within the backward did not reach.
+    pub(crate) fn keep_reached(&mut self, reached: &HashSet<TensorId>) {
+        self.seen.retain(|before| reached.contains(&before.trained.var.id()));
     }
 }
 
@@ -138,7 +181,7 @@ impl Observer {
             return Err(Error::training(why));
         }
         let seen = trained.into_iter().map(|trained| {
-            let seen = Seen::new(trained.leaf, trained.name.clone(), trained.var.elem_count());
+            let seen = trained.unseen();
             Before { trained, seen, weight: None, measured: true, reached: true }
         });
         Ok(Some(Look { needs, seen: seen.collect() }))
@@ -158,10 +201,10 @@ impl Observer {
     ) -> Result<Observation> {
         let measured = optimizers.iter_mut().flat_map(|optimizer| optimizer.take_measured());
         let measured: HashMap<TensorId, Measured> = measured.collect();
-        let mut observation = Observation::after_step(at, loss);
+        let mut all = Vec::with_capacity(look.seen.len());
         for Before { trained, seen, weight, measured: within, reached } in look.seen {
             if !reached {
-                observation = observation.tensor(seen);
+                all.push((trained, seen));
                 continue;
             }
             let mut seen = match (within, measured.get(&trained.var.id())) {
@@ -174,11 +217,11 @@ impl Observer {
                 seen = self.held.weight_change(seen, &trained)?;
             }
             if look.needs.contains(Needs::TENSORS) {
-                seen = seen.var(trained.var);
+                seen = seen.var(trained.var.clone());
             }
-            observation = observation.tensor(seen);
+            all.push((trained, seen));
         }
-        Ok(observation)
+        Ok(show(Observation::after_step(at, loss), all))
     }
 
     /// What can be seen before the first step.
@@ -192,10 +235,11 @@ impl Observer {
         if !needs.contains(Needs::TENSORS) {
             return observation;
         }
-        self.trained(freezer).into_iter().fold(observation, |observation, trained| {
-            let Trained { leaf, name, var } = trained;
-            observation.tensor(Seen::new(leaf, name, var.elem_count()).var(var))
-        })
+        let seen = self.trained(freezer).into_iter().map(|trained| {
+            let seen = trained.unseen().var(trained.var.clone());
+            (trained, seen)
+        });
+        show(observation, seen.collect())
     }
 
     /// Asks the optimizers to measure; returns the variables of those that do.
@@ -217,7 +261,7 @@ impl Observer {
         within
     }
 
-    /// The variables that train, in the order of the leaves.
+    /// The variables that train, in the order of the first leaves that hold them.
     fn trained<M: Freezable>(&mut self, freezer: &Freezer<M>) -> Vec<Trained> {
         if let Some((revision, trained)) = &self.trained
             && *revision == freezer.revision
@@ -228,12 +272,8 @@ impl Observer {
         let leaves: HashMap<&str, usize> =
             paths.map(|(leaf, path)| (path.as_str(), leaf)).collect();
         let vars = freezer.planned_vars().into_iter().filter(|var| !var.state.is_frozen());
-        let trained: Vec<Trained> = vars
-            .filter_map(|var| {
-                let leaf = *leaves.get(&*var.leaf)?;
-                Some(Trained { leaf, name: var.name, var: var.var })
-            })
-            .collect();
+        let trained: Vec<Trained> =
+            vars.map(|var| Trained::new(var, &leaves, freezer.plan())).collect();
         self.held.keep_only(trained.iter().map(|trained| &*trained.name));
         self.trained = Some((freezer.revision, trained.clone()));
         trained

@@ -1,5 +1,8 @@
 //! Shows the hook's policy what it needs of a step.
 
+use std::collections::HashSet;
+
+use candle_core::TensorId;
 use candle_core::backprop::GradStore;
 
 use crate::error::{Error, Result};
@@ -22,6 +25,20 @@ impl Observed {
     /// What the policy needs of the step.
     pub fn needs(&self) -> Needs {
         self.look.as_ref().map_or(Needs::NONE, Look::needs)
+    }
+
+    /// Whether there is something to show of a step that has updated nothing.
+    pub(crate) fn shows_without_update(&self) -> bool {
+        let besides =
+            [Needs::OUTPUTS, Needs::COSTS].iter().any(|needs| self.needs().contains(*needs));
+        besides || self.look.as_ref().is_some_and(Look::has_seen)
+    }
+
+    /// Leaves out the variables that an update within the backward did not reach.
+    pub(crate) fn keep_reached(&mut self, reached: &HashSet<TensorId>) {
+        if let Some(look) = &mut self.look {
+            look.keep_reached(reached);
+        }
     }
 
     /// Adds what the policy needs besides: [outputs](Needs::OUTPUTS) or [costs](Needs::COSTS).
