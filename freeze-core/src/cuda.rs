@@ -18,7 +18,8 @@ use crate::kernel::cuda::memory::{self, KEPT, PEAK, RESERVED, USED};
 ///   its own by cudarc needs them, and must not call this.
 ///
 /// With or without this, one thread's work on a card does not wait for another's: call `device.synchronize()` before a
-/// tensor is handed to another thread.
+/// tensor is handed to another thread. Threads that compute at a time want a device each, by `Device::new_cuda` and not
+/// as a clone: cuBLAS is not made for two threads at one handle.
 ///
 /// # Errors
 ///

@@ -5,6 +5,7 @@
 #[path = "../nn/support.rs"]
 mod support;
 
+mod accumulated;
 mod ahead;
 mod attention;
 mod battery;
@@ -25,6 +26,7 @@ mod planes;
 mod plans;
 mod policies;
 mod records;
+mod room;
 mod rows;
 mod runs;
 mod statistics;

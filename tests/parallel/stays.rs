@@ -17,6 +17,16 @@ use crate::net::*;
 struct Stays {
     rank: Threads,
     added: Arc<AtomicU64>,
+    /// Whether its device is the one that it adds up on.
+    there: bool,
+    /// Whether the numbers never come to be.
+    broken: bool,
+}
+
+impl Stays {
+    fn new(rank: Threads, added: Arc<AtomicU64>) -> Self {
+        Self { rank, added, there: true, broken: false }
+    }
 }
 
 impl Collective for Stays {
@@ -29,7 +39,16 @@ impl Collective for Stays {
     }
 
     fn adds_up_on(&self, device: &Device) -> bool {
-        device.is_cpu()
+        self.there && device.is_cpu()
+    }
+
+    fn wait_for(&self, numbers: &Numbers<'_>) -> Result<()> {
+        match (self.broken, numbers) {
+            (true, Numbers::Tensor(_)) => {
+                Err(candle_core::Error::Msg("the device is gone".into()).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn all_reduce(&self, numbers: Numbers<'_>) -> Result<()> {
@@ -80,7 +99,7 @@ const WAYS: [(&str, Way, bool); 3] = [
 /// The run of a rank that adds up tensors, and how many bytes of them.
 fn staying(rank: Threads, way: Way) -> Result<(Ran, u64)> {
     let added = Arc::default();
-    let group = Group::new(Stays { rank, added: Arc::clone(&added) });
+    let group = Group::new(Stays::new(rank, Arc::clone(&added)));
     Ok((run(way(group.into())?)?, added.load(Relaxed)))
 }
 
@@ -96,6 +115,38 @@ fn the_run_is_that_of_gradients_that_pass_through_the_host() {
             assert!(there == on_host, "{what}, {size} ranks: {there:?} for {on_host:?}");
             assert_eq!(added, if stay { there.2 } else { 0 }, "{what}: bytes that stayed");
         }
+    }
+}
+
+/// The errors of two ranks, of which the second is changed.
+fn errors(change: fn(&mut Stays)) -> Vec<String> {
+    let run = move |rank: Threads| {
+        let second = rank.rank() == 1;
+        let mut stays = Stays::new(rank, Arc::default());
+        if second {
+            change(&mut stays);
+        }
+        run(Group::new(stays).into()).map(drop)
+    };
+    let ranks = Threads::ranks(2).expect("ranks").into_iter();
+    let ranks: Vec<_> = ranks.map(|rank| thread::spawn(move || run(rank))).collect();
+    let ended = ranks.into_iter().map(|rank| rank.join().expect("no panic"));
+    ended.map(|ended| ended.expect_err("refused").to_string()).collect()
+}
+
+/// The one would add up on its card, and the other wait on the host.
+#[test]
+fn gradients_that_stay_on_one_rank_alone_are_refused() {
+    for error in errors(|second| second.there = false) {
+        assert!(error.contains("whose gradients stay on a card is 0, on rank 0 it is"), "{error}");
+    }
+}
+
+/// Nobody begins a sum of numbers that do not come to be on one rank.
+#[test]
+fn a_device_that_fails_before_a_sum_is_an_error_on_all_ranks() {
+    for error in errors(|second| second.broken = true) {
+        assert!(error.contains("the device is gone"), "{error}");
     }
 }
 

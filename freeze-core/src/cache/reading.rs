@@ -79,9 +79,11 @@ impl Class {
         let keys = samples.keys(which);
         let kept: F = match records.lifted(&keys) {
             Some(Lifted { tensors, places, rows }) => {
-                let unlooked = unlooked(rows.into_iter(), width, (samples, which))?;
-                if drop_from(&mut self.shelves, unlooked) {
-                    return Ok(None);
+                if tail > 0 {
+                    let unlooked = unlooked(rows.into_iter(), width, (samples, which))?;
+                    if drop_from(&mut self.shelves, unlooked) {
+                        return Ok(None);
+                    }
                 }
                 let read: F = of_tensors(&form.layout, tensors)?;
                 let is_whole = places.len() == read.batch()? && places.is_sorted();

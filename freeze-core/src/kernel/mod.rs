@@ -1,7 +1,7 @@
 //! Arithmetic on slices of elements: the lowest layer of the crate.
 //!
 //! It knows no layer and no optimizer, uses nothing else of the crate, and holds all of its
-//! `unsafe`: calls that pass raw pointers, after a comparison of all lengths (launches on CUDA),
+//! `unsafe`: calls that pass raw pointers, after a comparison of all lengths (launches on CUDA), memory without elements,
 //! code for instructions that the processor was found to have (`width`), and work lent to other
 //! threads (`lend`).
 
@@ -23,6 +23,7 @@ mod helpers;
 mod lend;
 pub(crate) mod lookup;
 mod matrix;
+mod no_elements;
 pub(crate) mod norm;
 mod numbers;
 mod patience;
@@ -50,6 +51,7 @@ pub(crate) use dispatch::{by_element, by_real};
 pub(crate) use drops::Drops;
 pub(crate) use element::{Element, Real, internal_dtype, real_dtype};
 pub(crate) use matrix::{Matrix, MatrixMut};
+pub(crate) use no_elements::no_elements;
 pub(crate) use numbers::{Numbers, NumbersMut};
 pub(crate) use pieces::{map, map_stored, sum, zip_map, zip3_map};
 pub(crate) use product::{Threads, gradient_times_input};

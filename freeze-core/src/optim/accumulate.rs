@@ -5,7 +5,7 @@ mod sum;
 
 use std::sync::Arc;
 
-use candle_core::{Tensor, Var, backprop::GradStore};
+use candle_core::{DType, Tensor, Var, backprop::GradStore};
 use candle_nn::Optimizer;
 
 pub(crate) use self::sum::SavedSum;
@@ -102,8 +102,8 @@ impl GradAccumulator {
     ///
     /// # Errors
     ///
-    /// `weight` is not a finite number above 0, or a gradient does not fit its variable; the sums
-    /// are unchanged then.
+    /// `weight` is not a finite number above 0, a gradient does not fit its variable, or its device has no room for the
+    /// sum; the sums are unchanged then.
     pub fn accumulate_grads(&mut self, mut grads: GradStore, weight: f64) -> Result<()> {
         check_positive("weight", weight)?;
         let mut due = Vec::with_capacity(self.gathered.len());
@@ -114,9 +114,18 @@ impl GradAccumulator {
             });
         }
         drop(grads);
-        for (gathered, grad) in self.gathered.iter_mut().zip(due) {
+        // All memory is there before the first sum changes, or a device without room would leave some with the batch
+        // and some without.
+        let mut renewed = Vec::with_capacity(due.len());
+        for (gathered, grad) in self.gathered.iter().zip(&due) {
+            renewed.push(match gathered.frozen {
+                true => None,
+                false => gathered.sum.renewed(grad.as_ref(), weight)?,
+            });
+        }
+        for (gathered, (grad, renewed)) in self.gathered.iter_mut().zip(due.iter().zip(renewed)) {
             if !gathered.frozen {
-                gathered.sum.add(grad.as_ref(), weight)?;
+                gathered.sum.add(grad.as_ref(), weight, renewed)?;
             }
         }
         Ok(())
@@ -134,7 +143,7 @@ impl GradAccumulator {
             self.gathered.iter_mut().map(|gathered| std::mem::take(&mut gathered.sum)).collect();
         for (Gathered { var, .. }, sum) in self.gathered.iter().zip(sums) {
             if let Some(mean) = sum.mean()? {
-                grads.insert(var, mean.to_dtype(var.dtype())?);
+                grads.insert(var, in_type(&mean, var.dtype())?);
             }
         }
         Ok(grads)
@@ -184,6 +193,14 @@ impl Gathered {
             let name = known.unwrap_or_else(|| format!("variable {place}"));
             return Err(Error::Optimizer { optimizer: "GradAccumulator", name, why });
         };
-        Ok(grad.detach().to_dtype(acc)?)
+        Ok(in_type(&grad.detach(), acc)?.contiguous()?)
     }
+}
+
+/// In this type; no elements are of any, and a card converts none.
+fn in_type(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
+    Ok(match tensor.elem_count() {
+        0 => Tensor::zeros(tensor.shape(), dtype, tensor.device())?,
+        _ => tensor.to_dtype(dtype)?,
+    })
 }

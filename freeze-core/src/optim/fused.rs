@@ -83,8 +83,8 @@ impl<R: UpdateRule> Fused<R> {
             grad_norm: None,
             skipped: 0,
         };
-        let mut names = HashSet::new();
-        for slot in slots.filter(|slot| slot.var.dtype().is_float()) {
+        let (mut names, mut storages) = (HashSet::new(), HashSet::new());
+        for mut slot in slots.filter(|slot| slot.var.dtype().is_float()) {
             let place = optimizer.slots.len();
             let fault = |why: String| {
                 Err(Error::Optimizer { optimizer: R::KIND, name: slot.label(place), why })
@@ -97,6 +97,7 @@ impl<R: UpdateRule> Fused<R> {
                 return fault("the name occurs twice; give each variable its own".into());
             }
             entry.insert(place);
+            slot.shares_storage = !storages.insert(slot.storage);
             optimizer.slots.push(slot);
         }
         Ok(optimizer)

@@ -9,13 +9,17 @@ use super::MasterWeights;
 use super::share::Share;
 use crate::error::Result;
 use crate::kernel::update::{Rows, State};
-use crate::kernel::{bytes_of, real_dtype};
+use crate::kernel::{StorageId, bytes_of, real_dtype};
 use crate::plan::{LeafState, Measured, PlannedVar};
 
 /// One parameter with its state in the plan and its optimizer state.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) var: Var,
+    /// Where the variable's elements are, which does not change.
+    pub(super) storage: StorageId,
+    /// Whether an earlier slot has that storage, too.
+    pub(super) shares_storage: bool,
     /// The full name, once known; it does not change then.
     pub(super) name: Option<Arc<str>>,
     /// The path of the leaf that holds the parameter, once known.
@@ -43,6 +47,8 @@ impl Slot {
     /// A slot that is trained and has no name.
     pub(super) fn new(var: Var) -> Self {
         Self {
+            storage: StorageId::of(&var),
+            shares_storage: false,
             var,
             name: None,
             leaf: "".into(),

@@ -16,6 +16,8 @@ use crate::kernel::pieces::STREAM;
 #[cfg(feature = "cuda")]
 use crate::kernel::reduce::Norm;
 use crate::kernel::threads;
+#[cfg(feature = "cuda")]
+use crate::kernel::update::cuda::First;
 use crate::kernel::update::{GradMap, update};
 use crate::plan::Measures;
 
@@ -40,8 +42,10 @@ impl<R: UpdateRule> Fused<R> {
             return reached_nothing(self.slots.len(), trained);
         }
         #[cfg(feature = "cuda")]
-        if on_card::fit(&due, self.clip) {
-            let wishes = (self.masters, self.clip, self.measures);
+        let together = on_card::fit(&due);
+        #[cfg(feature = "cuda")]
+        if let Some(first) = on_card::first(&due, self.clip).filter(|_| together) {
+            let wishes = (self.masters, first, self.measures);
             let outcome = on_card::apply(&self.rule, wishes, &mut due)?;
             self.grad_norm = outcome.norm.map(Norm::of);
             return match outcome.finite {
@@ -53,6 +57,12 @@ impl<R: UpdateRule> Fused<R> {
         self.grad_norm = look.norm;
         if !look.fit {
             return refuse(self.non_finite, &mut self.skipped, &due);
+        }
+        #[cfg(feature = "cuda")]
+        if together {
+            let first = (look.map(self.clip), First::Nothing);
+            return on_card::apply(&self.rule, (self.masters, first, self.measures), &mut due)
+                .map(drop);
         }
         let moments = self.rule.moments().len();
         let masters = self.masters;

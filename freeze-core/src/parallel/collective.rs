@@ -26,6 +26,16 @@ pub trait Collective: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Waits until the numbers are there, where a device may not be done with them. [`Group`](super::Group) asks for
+    /// this before the ranks agree on a call, so that none of them waits for another's device within it.
+    ///
+    /// # Errors
+    ///
+    /// The device has failed.
+    fn wait_for(&self, _numbers: &Numbers<'_>) -> Result<()> {
+        Ok(())
+    }
+
     /// Replaces each element by its sum over all ranks. The order of the sum depends on nothing but the
     /// number of ranks and of elements, and all ranks get the same bits.
     ///

@@ -59,8 +59,12 @@ impl Group {
         let (len, bytes) = (numbers.len(), numbers.bytes());
         let words = || vec![("the number of them".to_string(), len.to_string())];
         let call = Call { what, same: len as u64, words: &words, numbers: [0; 2] };
+        let ready = self.0.collective.wait_for(&numbers);
+        let fault = ready.as_ref().err().map(ToString::to_string);
         let mut state = self.0.lock();
-        self.0.meet(&mut state, &call, None)?;
+        let met = self.0.meet(&mut state, &call, fault.as_deref());
+        // The others' error is this one.
+        ready.and(met)?;
         state.traffic.reduced += bytes as u64;
         let sum = self.0.collective.all_reduce(numbers);
         ended(&mut state, sum)

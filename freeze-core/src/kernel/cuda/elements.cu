@@ -136,6 +136,21 @@ extern "C" __global__ void slopes(unsigned function, size n, const T *x, const T
     }
 }
 
+// `keep * sum + factor * x`, in place.
+extern "C" __global__ void add_scaled(size n, const T *x, double keep, double factor, T *sum) {
+    A kept = (A)keep, by = (A)factor;
+    size whole = packs(x) && packs(sum) ? n / PACK : 0;
+    EACH(i, whole) {
+        Pack from = pack(x, i), to = pack(sum, i);
+#pragma unroll
+        for (int k = 0; k < PACK; k++) to.x[k] = store(kept * load(to.x[k]) + by * load(from.x[k]));
+        put(sum, i, to);
+    }
+    x += whole * PACK;
+    sum += whole * PACK;
+    EACH(i, n - whole * PACK) sum[i] = store(kept * load(sum[i]) + by * load(x[i]));
+}
+
 extern "C" __global__ void affine(size n, const T *x, double factor, double offset, T *y) {
     A by = (A)factor, more = (A)offset;
     each(n, x, y, [=](A x) { return x * by + more; });

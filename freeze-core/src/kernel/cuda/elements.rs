@@ -44,6 +44,21 @@ pub(crate) fn affine(
     new_elements(device, "affine", x, &[Arg::Size(x.len), Arg::Of(&x), numbers[0], numbers[1]])
 }
 
+/// `keep * sum + factor * x`, written to `sum`.
+pub(crate) fn add_scaled(
+    device: &CudaDevice,
+    sum: Array<'_>,
+    [keep, factor]: [f64; 2],
+    x: Array<'_>,
+) -> Result<()> {
+    if x.len != sum.len {
+        bail!("{} elements for a sum of {}", x.len, sum.len)
+    }
+    let numbers = [keep, factor].map(Arg::Number);
+    let args = [Arg::Size(x.len), Arg::Of(&x), numbers[0], numbers[1], Arg::Of(&sum)];
+    launch(device, (File::Elements, "add_scaled"), x.dtype, packed(x), &args)
+}
+
 /// As many elements as `x` has, by a kernel whose last argument they are.
 fn new_elements(
     device: &CudaDevice,
@@ -54,8 +69,11 @@ fn new_elements(
     let y = empty(device, x.len, x.dtype)?;
     let written = Array::whole(&y)?;
     let args = [args, &[Arg::Of(&written)]].concat();
-    // A thread for each 16 bytes, which it reads at a time.
-    let grid = Grid::each(x.len.div_ceil(16 / x.dtype.size_in_bytes()));
-    launch(device, (File::Elements, kernel), x.dtype, grid, &args)?;
+    launch(device, (File::Elements, kernel), x.dtype, packed(x), &args)?;
     Ok(y)
+}
+
+/// A thread for each 16 bytes, which it reads at a time.
+fn packed(x: Array<'_>) -> Grid {
+    Grid::each(x.len.div_ceil(16 / x.dtype.size_in_bytes()))
 }

@@ -1,13 +1,17 @@
 //! Adds gradients up in place.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, WithDType, bail};
 
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::{elements, operand};
 use crate::kernel::pieces::STREAM;
 use crate::kernel::{Real, by_real, real_dtype, slices};
 
-/// `sum = keep * sum + factor * grad`, in place on the CPU. `sum` is contiguous and of `f32` or
-/// `f64`, `grad` of the same shape and type.
+/// `sum = keep * sum + factor * grad`, in place on the CPU and on CUDA, where nothing but a gradient that is not
+/// contiguous takes memory. `sum` is contiguous and of `f32` or `f64`, `grad` of the same shape and type.
 ///
 /// # Errors
 ///
@@ -17,7 +21,7 @@ pub(crate) fn add_scaled(sum: &Tensor, keep: f64, grad: &Tensor, factor: f64) ->
     if sum.elem_count() == 0 {
         return Ok(());
     }
-    if sum.device().is_cpu() {
+    if sum.device().is_cpu() || (cfg!(feature = "cuda") && sum.device().is_cuda()) {
         return sum.inplace_op2(&grad.contiguous()?, &AddScaled { keep, factor });
     }
     if sum.rank() == 0 {
@@ -53,6 +57,18 @@ impl InplaceOp2 for AddScaled {
             add(sum, keep, &slices::read(grad, grad_layout)?, factor);
             Ok(())
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        sum: &mut CudaStorage,
+        sum_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<()> {
+        let (to, x) = (operand((&*sum, sum_layout))?, operand((grad, grad_layout))?);
+        elements::add_scaled(&grad.device, to, [self.keep, self.factor], x)
     }
 }
 

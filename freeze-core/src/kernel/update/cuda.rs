@@ -9,20 +9,19 @@ use candle_core::{Device, Layout, Result, Storage, Tensor, Var, bail};
 
 use super::arguments::Arguments;
 use super::{GradMap, State};
-use crate::kernel::StorageId;
 use crate::kernel::cuda::{Array, Row, operand, upload};
 use run::{Group, Run};
 
 /// As many parameters share a table: while the card looks at the gradients of the first, the host writes down the next.
 const TOGETHER: usize = 200;
 
-/// A parameter, its contiguous gradient of the same type and shape in a storage of its own, its state, and the numbers
-/// of its update.
-pub(crate) struct Item<'a, A> {
+/// A parameter, its contiguous gradient of the same type and shape in a storage of its own, its state, and which set of
+/// numbers its update has.
+pub(crate) struct Item<'a> {
     pub(crate) var: &'a Var,
     pub(crate) grad: &'a Tensor,
     pub(crate) state: Option<&'a State>,
-    pub(crate) numbers: A,
+    pub(crate) set: u32,
 }
 
 /// What is asked of all gradients before the first update.
@@ -45,23 +44,10 @@ pub(crate) struct Outcome {
     pub(crate) sums: Vec<[f64; 7]>,
 }
 
-/// Whether the updates of these can be one launch: all on one card, no storage twice.
-pub(crate) fn fit<'a>(vars: impl Iterator<Item = &'a Var>) -> bool {
-    let (mut first, mut storages) = (None, Vec::new());
-    for var in vars {
-        let device = first.get_or_insert(var.device());
-        if !var.device().is_cuda() || !device.same_device(var.device()) {
-            return false;
-        }
-        storages.push(StorageId::of(var));
-    }
-    storages.sort_unstable();
-    first.is_some() && storages.windows(2).all(|pair| pair[0] != pair[1])
-}
-
-/// Updates all items, which [`fit`] together.
+/// Updates all items, which are on one card, each in a storage of its own. Parameters mostly share one of the `sets`.
 pub(crate) fn update_all<A: Arguments>(
-    items: &[Item<'_, A>],
+    items: &[Item<'_>],
+    sets: &[A],
     map: GradMap,
     first: First,
     measured: bool,
@@ -73,7 +59,8 @@ pub(crate) fn update_all<A: Arguments>(
         bail!("expected a parameter on a card")
     };
     let mut run = Run::new(card, map, first, items.iter().map(|item| item.grad.elem_count()))?;
-    let (mut numbers, mut held) = (Numbers::default(), Vec::new());
+    let numbers: Vec<f64> = sets.iter().flat_map(Arguments::numbers).copied().collect();
+    let mut held = Vec::new();
     for (at, items) in items.chunks(TOGETHER).enumerate() {
         let mut storages = Vec::with_capacity(items.len());
         for item in items {
@@ -88,7 +75,10 @@ pub(crate) fn update_all<A: Arguments>(
             if item.grad.elem_count() == 0 {
                 continue;
             }
-            let row = storages.row::<A>(numbers.set(&item.numbers))?;
+            if item.set as usize >= sets.len() {
+                bail!("set {} of {} sets of numbers", item.set, sets.len())
+            }
+            let row = storages.row::<A>(item.set)?;
             let dtype = item.var.dtype();
             match groups.iter_mut().find(|group| group.dtype == dtype) {
                 Some(group) => group.push(place, row),
@@ -98,7 +88,7 @@ pub(crate) fn update_all<A: Arguments>(
         groups.into_iter().try_for_each(|group| run.look_at(group))?;
         held.push(storages);
     }
-    run.update_all::<A>(&upload(card, &numbers.all)?, items.len(), measured)
+    run.update_all::<A>(&upload(card, &numbers)?, items.len(), measured)
 }
 
 /// The storages of an item, held while their addresses are used.
@@ -128,22 +118,5 @@ fn array<'a, G: Deref<Target = Storage>>((storage, layout): &'a (G, &Layout)) ->
     match &**storage {
         Storage::Cuda(storage) => operand((storage, layout)),
         _ => bail!("the parameter is on a GPU, its gradient or state is not"),
-    }
-}
-
-/// The different sets of numbers, one after the other. Parameters mostly share one.
-#[derive(Default)]
-struct Numbers {
-    all: Vec<f64>,
-}
-
-impl Numbers {
-    fn set<A: Arguments>(&mut self, arguments: &A) -> u32 {
-        let mut known = self.all.chunks(A::NAMES.len());
-        let place = known.position(|known| known.iter().eq(arguments.numbers()));
-        place.unwrap_or_else(|| {
-            self.all.extend(arguments.numbers());
-            self.all.len() / A::NAMES.len() - 1
-        }) as u32
     }
 }

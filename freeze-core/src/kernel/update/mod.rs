@@ -24,8 +24,6 @@ pub(crate) use arguments::{AdamArguments, Arguments, SgdArguments};
 #[cfg(test)]
 pub(crate) use by_tensors::update as update_by_tensors;
 pub(crate) use grad_map::GradMap;
-#[cfg(feature = "cuda")]
-pub(crate) use op::apart;
 pub(crate) use op::update;
 pub(crate) use rule::ElementRule;
 pub(crate) use state::{Rows, State};

@@ -33,8 +33,10 @@ pub(crate) fn update<U: ElementRule>(
         Device::Cpu => {}
         #[cfg(feature = "cuda")]
         Device::Cuda(_) => {
-            let item = cuda::Item { var, grad: &apart()?, state, numbers: rule.arguments() };
-            let outcome = cuda::update_all(&[item], map, cuda::First::Nothing, tally.is_some())?;
+            let (item, sets) =
+                (cuda::Item { var, grad: &apart()?, state, set: 0 }, [rule.arguments()]);
+            let (first, measured) = (cuda::First::Nothing, tally.is_some());
+            let outcome = cuda::update_all(&[item], &sets, map, first, measured)?;
             if let (Some(tally), Some(sums)) = (tally, outcome.sums.first()) {
                 tally.set(sums);
             }
@@ -47,7 +49,7 @@ pub(crate) fn update<U: ElementRule>(
 }
 
 /// A gradient in a storage other than the variable's, which an update writes to: candle refuses operands that share one.
-pub(crate) fn apart(grad: Tensor, var: &Var) -> Result<Tensor> {
+fn apart(grad: Tensor, var: &Var) -> Result<Tensor> {
     if StorageId::of(&grad) == StorageId::of(var) { grad.copy() } else { Ok(grad) }
 }
 

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, MetalStorage, Result,
-    Shape, Tensor, TensorId, WithDType, bail,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, MetalStorage, Result, Shape,
+    Tensor, TensorId, WithDType, bail,
 };
 
 use super::elements::{Computed, Elements};
@@ -14,7 +14,7 @@ use super::left::Left;
 use super::links::{self, Link};
 use super::operation::{AnyOperation, Operand, Stored};
 use super::stand_in::{Kept, StandIn, gradients};
-use crate::kernel;
+use crate::kernel::{self, no_elements};
 
 /// As many operands as an operation takes.
 pub(crate) trait Operands<const N: usize> {
@@ -135,10 +135,7 @@ impl<const N: usize> Node<N> {
     fn on_card(&self, operands: [Operand<'_, CudaStorage>; N]) -> Result<(CudaStorage, Shape)> {
         match self {
             Self::Plain(op) => elsewhere(&**op, operands, |op, operands| op.cuda(operands)),
-            Self::StandIn(_) => {
-                let (device, none) = (operands[0].0.device(), Shape::from(0));
-                Ok((device.zeros_impl(&none, DType::F64)?, none))
-            }
+            Self::StandIn(_) => Ok((no_elements(operands[0].0.device())?, Shape::from(0))),
         }
     }
 

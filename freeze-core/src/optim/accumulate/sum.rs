@@ -29,24 +29,43 @@ pub(crate) struct SavedSum {
 }
 
 impl Sum {
-    /// Adds a micro-batch; no gradient counts as zero.
-    pub(super) fn add(&mut self, grad: Option<&Tensor>, weight: f64) -> Result<()> {
-        let unit = self.unit.max(weight);
-        let (keep, factor) = (self.unit / unit, weight / unit);
-        match (&self.tensor, grad) {
-            (Some(sum), Some(grad)) => add_scaled(sum, keep, grad, factor)?,
-            (Some(sum), None) if keep != 1.0 => self.tensor = Some(sum.affine(keep, 0.0)?),
+    /// Allocates what [`add`](Self::add) needs for the same micro-batch: the sum, if it is not written to in place.
+    pub(super) fn renewed(&self, grad: Option<&Tensor>, weight: f64) -> Result<Option<Tensor>> {
+        let (_, keep, factor) = self.shares(weight);
+        Ok(match (&self.tensor, grad) {
+            (Some(sum), None) if keep != 1.0 => Some(times(sum, keep)?),
             // A copy, because it is written to later.
-            (None, Some(grad)) => self.tensor = Some(grad.affine(factor, 0.0)?),
+            (None, Some(grad)) => Some(times(grad, factor)?),
+            _ => None,
+        })
+    }
+
+    /// Adds a micro-batch; no gradient counts as zero.
+    pub(super) fn add(
+        &mut self,
+        grad: Option<&Tensor>,
+        weight: f64,
+        renewed: Option<Tensor>,
+    ) -> Result<()> {
+        let (unit, keep, factor) = self.shares(weight);
+        match (renewed, &self.tensor, grad) {
+            (Some(renewed), ..) => self.tensor = Some(renewed),
+            (None, Some(sum), Some(grad)) => add_scaled(sum, keep, grad, factor)?,
             _ => {}
         }
         (self.total, self.unit) = (self.total * keep + factor, unit);
         Ok(())
     }
 
+    /// The unit with a micro-batch of this weight, and in it what is kept of the sum and the share of the gradient.
+    fn shares(&self, weight: f64) -> (f64, f64, f64) {
+        let unit = self.unit.max(weight);
+        (unit, self.unit / unit, weight / unit)
+    }
+
     pub(super) fn mean(self) -> Result<Option<Tensor>> {
         match (self.tensor, self.total) {
-            (Some(sum), total) if total != 1.0 => Ok(Some((sum / total)?)),
+            (Some(sum), total) if total != 1.0 && sum.elem_count() > 0 => Ok(Some((sum / total)?)),
             (sum, _) => Ok(sum),
         }
     }
@@ -71,4 +90,9 @@ impl Sum {
     pub(super) fn bytes(&self) -> usize {
         self.tensor.as_ref().map_or(0, bytes_of)
     }
+}
+
+/// A copy of each element times a number; of no elements a card makes none.
+fn times(tensor: &Tensor, by: f64) -> Result<Tensor> {
+    Ok(if tensor.elem_count() == 0 { tensor.clone() } else { tensor.affine(by, 0.0)? })
 }

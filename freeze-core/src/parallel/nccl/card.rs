@@ -26,6 +26,12 @@ pub(super) fn stream(device: &Device) -> Result<Arc<CudaStream>> {
     }
 }
 
+/// Waits for all that the card has been asked for, on any thread: candle's stream is another one on each, so that nothing
+/// that is asked for here is behind what makes the numbers.
+pub(super) fn wait_for(numbers: &Tensor) -> Result<()> {
+    Ok(stream(numbers.device())?.context().synchronize().w()?)
+}
+
 /// A name under which ranks find each other.
 pub(super) fn new_id() -> Result<[u8; 128]> {
     let id = Id::new().map_err(|error| said("finding a name for the ranks", &error))?;
@@ -39,30 +45,39 @@ pub(super) struct Card {
 }
 
 impl Card {
-    /// Waits for the other ranks.
+    /// Waits for the other ranks, and adds something up: cards connect with their first sum.
     pub(super) fn new(
         stream: Arc<CudaStream>,
         rank: usize,
         size: usize,
         id: &[u8; 128],
-        patience: Duration,
+        (begin, patience): (Duration, Duration),
     ) -> Result<Self> {
         // NCCL takes the card that the thread is at.
         stream.context().bind_to_thread().w()?;
+        let mut one = stream.clone_htod(&[1f32]).w()?;
         let id = Id::uninit(id.map(|byte| std::ffi::c_char::from_ne_bytes([byte])));
         let comm = Comm::from_rank(stream, rank, size, id);
-        Ok(Self { comm: comm.map_err(|error| said("meeting the other ranks", &error))?, patience })
+        let comm = comm.map_err(|error| said("meeting the other ranks", &error))?;
+        let sum = comm.all_reduce_in_place(&mut one, &ReduceOp::Sum);
+        sum.map_err(|error| said("the first sum", &error))?;
+        let card = Self { comm, patience };
+        card.wait(begin)?;
+        Ok(card)
     }
 
     /// Replaces each number by its sum over the ranks.
     pub(super) fn add_up(&self, numbers: &Tensor) -> Result<()> {
-        // candle's stream is another one on each thread: here nothing is behind what made the numbers elsewhere.
-        self.comm.stream().context().synchronize().w()?;
         numbers.inplace_op1(&Sum(&self.comm))?;
+        self.wait(self.patience)
+    }
+
+    /// Waits until the card has done what was asked of it here.
+    fn wait(&self, patience: Duration) -> Result<()> {
         let (start, end) = (Instant::now(), self.comm.stream().record_event(None).w()?);
         while !end.try_is_complete().w()? {
             match start.elapsed() {
-                waited if waited > self.patience => return Err(late(self.patience)),
+                waited if waited > patience => return Err(late(patience)),
                 waited => sleep((waited / 8).min(NAP)),
             }
         }

@@ -26,9 +26,9 @@ struct At<Q> {
 }
 
 impl<Q: Send + 'static> Keeper<Q> {
-    /// Has a thread make what it alone holds, and waits until it has.
+    /// Has a thread make what it alone holds, and waits until it has, as long as `begin`.
     pub(super) fn start<T>(
-        patience: Duration,
+        (begin, patience): (Duration, Duration),
         make: impl FnOnce() -> Result<T> + Send + 'static,
         answer: impl Fn(&T, Q) -> Result<()> + Send + 'static,
     ) -> Result<Self> {
@@ -52,23 +52,23 @@ impl<Q: Send + 'static> Keeper<Q> {
         let thread =
             thread.map_err(|error| Error::nccl(format!("cannot start a thread: {error}")))?;
         let this = Self { patience, at: Mutex::new(Some(At { ask, answers, thread })) };
-        this.answer(|_| ())?;
+        this.answer(begin, |_| ())?;
         Ok(this)
     }
 
     /// An error if the answer is one, or does not come in time.
     pub(super) fn ask(&self, question: Q) -> Result<()> {
         // A thread that takes no questions gives no answers.
-        self.answer(|ask| drop(ask.send(question)))
+        self.answer(self.patience, |ask| drop(ask.send(question)))
     }
 
-    fn answer(&self, ask: impl FnOnce(&Sender<Q>)) -> Result<()> {
+    fn answer(&self, patience: Duration, ask: impl FnOnce(&Sender<Q>)) -> Result<()> {
         let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(there) = &*at else { return Err(Error::nccl("an earlier call has failed")) };
         ask(&there.ask);
-        let answer = match there.answers.recv_timeout(self.patience.saturating_add(GRACE)) {
+        let answer = match there.answers.recv_timeout(patience.saturating_add(GRACE)) {
             Ok(answer) => answer,
-            Err(RecvTimeoutError::Timeout) => Err(late(self.patience)),
+            Err(RecvTimeoutError::Timeout) => Err(late(patience)),
             Err(RecvTimeoutError::Disconnected) => Err(Error::nccl("its thread has panicked")),
         };
         if answer.is_err() {
@@ -107,12 +107,13 @@ mod tests {
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(5);
 
     /// Holds what counts its holders; a question of 0 is wrong, one above 9 never answered.
     fn keeper(held: &Arc<()>) -> Result<Keeper<u32>> {
         let held = held.clone();
         Keeper::start(
-            SHORT,
+            (LONG, SHORT),
             move || Ok(held),
             |_, question| match question {
                 0 => Err(Error::nccl("found 0")),
@@ -153,12 +154,14 @@ mod tests {
     #[test]
     fn a_beginning_that_fails_or_does_not_end_is_an_error() {
         let fails = || Err::<(), _>(Error::nccl("no card"));
-        let error = Keeper::<()>::start(SHORT, fails, |(), ()| Ok(())).expect_err("no card");
+        let error =
+            Keeper::<()>::start((SHORT, LONG), fails, |(), ()| Ok(())).expect_err("no card");
         assert_eq!(error.to_string(), "NCCL: no card");
         let waits = || loop {
             thread::sleep(SHORT);
         };
-        let error = Keeper::<()>::start(SHORT, waits, |(): &(), ()| Ok(())).expect_err("late");
+        let error =
+            Keeper::<()>::start((SHORT, LONG), waits, |(): &(), ()| Ok(())).expect_err("late");
         assert!(error.to_string().contains("has not ended within 50ms"), "{error}");
     }
 }

@@ -44,10 +44,13 @@ pub struct Nccl {
     card: Keeper<Tensor>,
 }
 
+/// At least as long NCCL may take to begin: it loads its kernels then, for a minute on large cards.
+const BEGIN: Duration = Duration::from_secs(120);
+
 impl Nccl {
     /// Brings the cards together: every rank calls this, each with a card of its own. A call that has not ended within
-    /// `patience` is an error. Ranks that are late are not meant: they are waited for before a call begins, when
-    /// the ranks agree on it.
+    /// `patience` is an error. Ranks that are late are not meant, nor what a card has to do before: they are waited for
+    /// before a call begins, when the ranks agree on it. To begin, NCCL has two minutes where `patience` is shorter.
     ///
     /// # Errors
     ///
@@ -62,8 +65,9 @@ impl Nccl {
         let stream = all_can(&*ranks, card::stream(device))?;
         let id = id_of_first(&*ranks, card::new_id)?;
         let (rank, size) = (ranks.rank(), ranks.size());
-        let meet = move || Card::new(stream, rank, size, &id, patience);
-        let card = Keeper::start(patience, meet, |card, numbers: Tensor| card.add_up(&numbers));
+        let limits = (patience.max(BEGIN), patience);
+        let meet = move || Card::new(stream, rank, size, &id, limits);
+        let card = Keeper::start(limits, meet, |card, numbers: Tensor| card.add_up(&numbers));
         Ok(Self { card: all_can(&*ranks, card)?, place: device.location(), ranks })
     }
 }
@@ -81,9 +85,20 @@ impl Collective for Nccl {
         device.location() == self.place
     }
 
+    fn wait_for(&self, numbers: &Numbers<'_>) -> Result<()> {
+        match numbers {
+            Numbers::Tensor(numbers) => card::wait_for(numbers),
+            numbers => self.ranks.wait_for(numbers),
+        }
+    }
+
     fn all_reduce(&self, numbers: Numbers<'_>) -> Result<()> {
         match numbers {
-            Numbers::Tensor(numbers) => self.card.ask(numbers.clone()),
+            Numbers::Tensor(numbers) => {
+                // Nothing new, where a group has asked for it.
+                card::wait_for(numbers)?;
+                self.card.ask(numbers.clone())
+            }
             numbers => self.ranks.all_reduce(numbers),
         }
     }

@@ -12,7 +12,7 @@ use crate::parallel::Group;
 pub(super) struct Courier {
     /// `None` once there is nothing more to send.
     send: Option<Sender<Flat>>,
-    done: Receiver<Result<Flat>>,
+    done: Receiver<(Flat, Result<()>)>,
     under_way: usize,
     thread: Option<JoinHandle<()>>,
 }
@@ -22,8 +22,9 @@ impl Courier {
         let ((send, to_send), (hand_back, done), group) = (channel(), channel(), group.clone());
         let carry = move || {
             for mut flat in to_send {
-                let sum: Result<()> = Flat::add_up(&mut flat, &group, halves);
-                if hand_back.send(sum.map(|()| flat)).is_err() {
+                let sum = Flat::add_up(&mut flat, &group, halves);
+                // With an error, too: what is on a card is let go of where the card was taken.
+                if hand_back.send((flat, sum)).is_err() {
                     break;
                 }
             }
@@ -43,8 +44,12 @@ impl Courier {
     /// Waits for all that is under way; the first error, if there is one.
     pub(super) fn all(&mut self) -> Result<Vec<Flat>> {
         let waits = std::mem::take(&mut self.under_way);
-        let back: Vec<Result<Flat>> =
-            (0..waits).map(|_| self.done.recv().unwrap_or_else(|_| Err(gone()))).collect();
+        let back: Vec<Result<Flat>> = (0..waits)
+            .map(|_| {
+                let (flat, sum) = self.done.recv().map_err(|_| gone())?;
+                sum.map(|()| flat)
+            })
+            .collect();
         back.into_iter().collect()
     }
 }

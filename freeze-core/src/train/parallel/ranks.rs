@@ -57,7 +57,11 @@ impl Ranks {
     /// Buckets of at least `bytes` for what trains, whose mean over the ranks is taken. Those on cards stay there if the
     /// ranks add up there, and as many bytes are to travel.
     pub(super) fn buckets(&self, trained: &[(Arc<str>, Var)], bytes: usize) -> Candle<Buckets> {
-        let stays = |device: &Device| !self.halves && self.group.adds_up_on(device);
-        Buckets::new(trained, bytes, 1.0 / self.group.size() as f64, &stays)
+        Buckets::new(trained, bytes, 1.0 / self.group.size() as f64, &|device| self.stays(device))
+    }
+
+    /// Whether gradients on this device are added up there.
+    pub(super) fn stays(&self, device: &Device) -> bool {
+        !self.halves && self.group.adds_up_on(device)
     }
 }

@@ -1,5 +1,7 @@
 //! What must be the same on all ranks.
 
+use candle_core::Tensor;
+
 use crate::error::Result;
 use crate::model::Freezable;
 use crate::parallel::Words;
@@ -39,7 +41,11 @@ impl<M: Freezable> Training<M> {
             let (kind, vars) = (driven.kind(), driven.owned_ids().len());
             say(&format!("optimizer {index}"), format!("{kind} of {vars} variables"));
         }
-        for (name, tensor) in self.freezer.named_tensors()? {
+        let tensors = self.freezer.named_tensors()?;
+        let stays = |tensor: &Tensor| ranks.is_some_and(|ranks| ranks.stays(tensor.device()));
+        let on_cards = tensors.iter().filter(|(_, tensor)| stays(tensor)).count();
+        say("the number of tensors whose gradients stay on a card", on_cards.to_string());
+        for (name, tensor) in tensors {
             let (dtype, dims) = (tensor.dtype().as_str(), tensor.dims());
             say(&format!("`{name}`"), format!("{dtype} of shape {dims:?}"));
         }

@@ -81,10 +81,13 @@ impl<'a> Run<'a> {
         measured: bool,
     ) -> Result<Outcome> {
         self.fold_squares()?;
-        let mut measurements = Vec::new();
-        for (dtype, places, table) in &self.groups {
-            let sums = self.update::<A>(*dtype, table, numbers, measured)?;
-            measurements.extend(sums.map(|sums| (places, sums)));
+        let mut room = Vec::with_capacity(self.groups.len());
+        for (.., table) in &self.groups {
+            room.push(measured.then(|| Measurement::of(self.card, table)).transpose()?);
+        }
+        // From here on nothing takes memory: what cannot fit has failed before the first update.
+        for ((dtype, _, table), room) in self.groups.iter().zip(&room) {
+            self.update::<A>(*dtype, table, numbers, room.as_ref())?;
         }
         // Only now the host waits for the card.
         let mut outcome = Outcome { finite: true, norm: None, sums: Vec::new() };
@@ -98,8 +101,10 @@ impl<'a> Run<'a> {
         if measured {
             outcome.sums = vec![[0.0; 7]; items];
         }
-        for (places, sums) in measurements {
-            let sums = sums.to_cpu_storage()?;
+        let measurements = self.groups.iter().zip(room);
+        for ((_, places, _), room) in measurements.filter_map(|(group, room)| Some((group, room?)))
+        {
+            let sums = room.sums.to_cpu_storage()?;
             for (place, sums) in places.iter().zip(sums.as_slice::<f64>()?.as_chunks::<7>().0) {
                 outcome.sums[*place] = *sums;
             }
@@ -126,8 +131,8 @@ impl<'a> Run<'a> {
         dtype: DType,
         table: &Table,
         numbers: &CudaStorage,
-        measured: bool,
-    ) -> Result<Option<CudaStorage>> {
+        measurement: Option<&Measurement>,
+    ) -> Result<()> {
         let (scale, bound) = self.map.scale_and_bound();
         let (rows, grid) = (Arg::Size(table.rows), Grid::blocks(table.blocks));
         let (numbers, table_array) = (Array::whole(numbers)?, Array::whole(&table.storage)?);
@@ -145,21 +150,32 @@ impl<'a> Run<'a> {
             Arg::Maybe(factor.as_ref()),
             Arg::Maybe(stop.as_ref()),
         ];
-        if !measured {
-            launch(self.card, (File::Update, A::KERNEL), dtype, grid, &args)?;
-            return Ok(None);
-        }
-        // Zeros, because the kernel writes nothing where it stops.
-        let tallies = upload(self.card, &vec![0f64; table.blocks * 7])?;
-        let sums = empty(self.card, table.rows * 7, DType::F64)?;
-        let (tally_array, sum_array) = (Array::whole(&tallies)?, Array::whole(&sums)?);
+        let Some(Measurement { tallies, sums }) = measurement else {
+            return launch(self.card, (File::Update, A::KERNEL), dtype, grid, &args);
+        };
+        let (tally_array, sum_array) = (Array::whole(tallies)?, Array::whole(sums)?);
         args.push(Arg::Of(&tally_array));
         launch(self.card, (File::Update, A::MEASURED), dtype, grid, &args)?;
         let (blocks, grid) = (Arg::Size(table.blocks), Grid::blocks(table.rows));
         let fold =
             [rows, Arg::Of(&table_array), blocks, Arg::Of(&tally_array), Arg::Of(&sum_array)];
-        launch(self.card, (File::Update, "fold_tallies"), dtype, grid, &fold)?;
-        Ok(Some(sums))
+        launch(self.card, (File::Update, "fold_tallies"), dtype, grid, &fold)
+    }
+}
+
+/// Room for what the update of a table measures.
+struct Measurement {
+    /// Of each block.
+    tallies: CudaStorage,
+    /// Of each row.
+    sums: CudaStorage,
+}
+
+impl Measurement {
+    fn of(card: &CudaDevice, table: &Table) -> Result<Self> {
+        // Zeros, because the kernel writes nothing where it stops.
+        let tallies = upload(card, &vec![0f64; table.blocks * 7])?;
+        Ok(Self { tallies, sums: empty(card, table.rows * 7, DType::F64)? })
     }
 }
 

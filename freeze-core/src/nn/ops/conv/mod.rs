@@ -3,6 +3,7 @@
 #[cfg(feature = "cuda")]
 mod on_card;
 mod op;
+mod pieces;
 mod portable;
 
 use candle_core::{Result, Tensor};

@@ -12,6 +12,7 @@ use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, bail};
 
 #[cfg(feature = "cuda")]
 use super::on_card;
+use super::pieces::{in_pieces, of_forward};
 use super::portable;
 use crate::kernel::conv::{self, Geometry, Settings};
 use crate::kernel::slices::{read, tensor, with, with2};
@@ -62,7 +63,7 @@ impl Conv {
         let is_made = false;
         let ready = match x.device().is_cpu() || is_empty || is_made {
             true => None,
-            false => Some(stock(settings, algo, &x.contiguous()?, &weight.contiguous()?, bias)?),
+            false => Some(stock(&geometry, (settings, algo), [x, weight], bias)?),
         };
         let op = Self {
             name,
@@ -182,18 +183,17 @@ fn gradient(g: &Geometry, place: usize, tensors: [&Tensor; 3], shape: &Shape) ->
 
 /// candle's own convolution, detached.
 fn stock(
-    set: Settings,
-    algo: Option<CudnnFwdAlgo>,
-    x: &Tensor,
-    w: &Tensor,
+    g: &Geometry,
+    (set, algo): (Settings, Option<CudnnFwdAlgo>),
+    [x, w]: [&Tensor; 2],
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
     let Settings { padding, stride, dilation, groups } = set;
-    let (x, w) = (x.detach(), w.detach());
-    let y = match x.rank() {
-        3 => x.conv1d_with_algo(&w, padding, stride, dilation, groups, algo)?,
-        _ => x.conv2d_with_algo(&w, padding, stride, dilation, groups, algo)?,
-    };
+    let (x, w) = (x.contiguous()?.detach(), w.contiguous()?.detach());
+    let y = in_pieces(&x, of_forward(g), |x| match x.rank() {
+        3 => x.conv1d_with_algo(&w, padding, stride, dilation, groups, algo),
+        _ => x.conv2d_with_algo(&w, padding, stride, dilation, groups, algo),
+    })?;
     match (bias, x.rank()) {
         (None, _) => Ok(y),
         #[cfg(feature = "cuda")]

@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
+use super::pieces::{in_pieces, of_weight_gradient};
 use crate::kernel::conv::{Axis, Geometry, Settings};
 
 /// The gradient of the input: a transposed convolution of the gradient.
@@ -39,12 +40,11 @@ pub(super) fn weight_gradient(
 ) -> Result<Tensor> {
     let parts = groups(g, &[x, grad], &[1, 1], |parts| {
         let (x, grad) = (parts[0].transpose(0, 1)?, parts[1].transpose(0, 1)?.contiguous()?);
-        let product = match x.rank() {
-            3 => x.conv1d(&grad, set.padding, set.dilation, set.stride, 1)?,
-            _ => x.conv2d(&grad, set.padding, set.dilation, set.stride, 1)?,
-        };
         // `[in, out, ..]`: the output channels of the groups are joined along the second dimension.
-        Ok(product)
+        in_pieces(&x, of_weight_gradient(g), |x| match x.rank() {
+            3 => x.conv1d(&grad, set.padding, set.dilation, set.stride, 1),
+            _ => x.conv2d(&grad, set.padding, set.dilation, set.stride, 1),
+        })
     })?;
     cut(parts, &[g.height.kernel, g.width.kernel])?.transpose(0, 1)?.contiguous()
 }
