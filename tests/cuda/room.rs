@@ -105,9 +105,9 @@ fn a_step_is_made_of_all_parameters_or_of_none() -> Result<()> {
         opt.step(&grads)?;
         opt.measure_within_step(measures);
         let opt = std::cell::RefCell::new(opt);
-        let look = || -> Result<(Vec<Vec<u8>>, Vec<Option<u64>>)> {
-            let weights = vars.iter().map(|var| bits(var)).collect::<Result<_>>()?;
-            Ok((weights, vars.iter().map(|var| opt.borrow().updates(var)).collect()))
+        let look = || {
+            let of = |var: &Var| Ok((bits(var)?, opt.borrow().updates(var)));
+            vars.iter().map(of).collect::<Result<Vec<_>>>()
         };
         try_until_it_fits(&card, || Ok(opt.borrow_mut().step(&grads)?), look)?;
     }
