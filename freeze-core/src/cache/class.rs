@@ -31,7 +31,7 @@ pub(super) struct Class {
     /// found, and why.
     pub(super) refused: Option<(usize, String)>,
     /// What brings records of so many stages to the device ahead of time.
-    lifts: BTreeMap<usize, Option<Lift>>,
+    pub(super) lifts: BTreeMap<usize, Option<Lift>>,
 }
 
 /// Makes the records of activations after so many stages, of a layout, with so many bytes behind them.

@@ -146,3 +146,6 @@ fn unlooked<'a>(
     }
     Ok(keys)
 }
+
+#[cfg(test)]
+mod tests;
