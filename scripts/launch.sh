@@ -27,7 +27,8 @@ done
 [ $# -gt 0 ] || usage "the command is missing"
 case $restarts in '' | *[!0-9]*) usage "--restarts is '$restarts', expected a number" ;; esac
 
-last() { ls "$folder" 2>/dev/null | grep '\.safetensors$' | sort | tail -1; }
+# In folders within, too: a program may have several runs there.
+saved() { (cd "$folder" && find . -name '*.safetensors' | sed 's|^\./||' | sort) 2>/dev/null; }
 
 # Whoever stops the loop stops the run.
 child=
@@ -35,14 +36,14 @@ trap 'trap - INT TERM; [ -z "$child" ] || { kill -TERM "$child"; wait "$child"; 
 
 started=0 idle=0
 while :; do
-    before=$(last)
+    before=$(saved)
     "$@" <&0 &
     child=$!
     wait "$child"
     code=$?
     child=
     [ "$code" != 0 ] || exit 0
-    after=$(last)
+    after=$(saved)
     if [ "$before" = "$after" ]; then idle=$((idle + 1)); else idle=0; fi
     if [ "$idle" -ge 2 ]; then
         echo "launch: ended with code $code, and two starts in a row left no new checkpoint in $folder; giving up" >&2
@@ -53,5 +54,6 @@ while :; do
         exit "$code"
     fi
     started=$((started + 1))
-    echo "launch: ended with code $code; restart $started of $restarts from ${after:-the beginning}" >&2
+    last=$(printf '%s' "$after" | tail -1)
+    echo "launch: ended with code $code; restart $started of $restarts from ${last:-the beginning}" >&2
 done

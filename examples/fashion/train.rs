@@ -74,8 +74,19 @@ pub(crate) fn train(
         run.resume()?;
         // Within an epoch it is the policy alone that ends a run.
         let within = run.stopped().is_some() && !run.elapsed().step.is_multiple_of(steps);
-        if let Some(folder) = folder.as_ref().filter(|_| within && ranks.leads()) {
-            ended = Some(beside::read(folder, ENDED)?);
+        if within {
+            // It may have been killed before it wrote what the epoch came to.
+            let mut record = Epoch::new(run.freezer());
+            record.take(&run);
+            record.accuracy = run.evaluate(|net| accuracy(net, &data.test))?;
+            record.loss = run.epoch_end(record.metrics())?.loss;
+            if let Some(folder) = folder.as_ref().filter(|_| ranks.leads()) {
+                match folder.join(ENDED).exists() {
+                    true => record = beside::read(folder, ENDED)?,
+                    false => beside::write(folder, ENDED, &record)?,
+                }
+            }
+            ended = Some(record);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 
 use crate::common::count;
 
@@ -34,8 +35,8 @@ pub(crate) struct Args {
     /// Layers of the small model
     #[arg(long, default_value_t = 6, value_parser = count())]
     pub(crate) layers: usize,
-    /// Tokens in a row of a batch
-    #[arg(long, default_value_t = 128, value_parser = count())]
+    /// Tokens in a row of a batch, of which each but the first is to be told from those before
+    #[arg(long, default_value_t = 128, value_parser = RangedU64ValueParser::<usize>::new().range(2..=1_000_000))]
     pub(crate) length: usize,
     /// Rows in a batch
     #[arg(long, default_value_t = 8, value_parser = count())]

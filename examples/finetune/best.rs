@@ -6,10 +6,7 @@ use freeze_core::Training;
 use freeze_core::models::Pooling;
 
 use crate::common::Result;
-use crate::folder::{Folder, Net};
-
-/// What [`Folder::save`] writes.
-const FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
+use crate::folder::{FILES, Folder, Net, beside, put_in_place};
 
 /// The folder that a run saves to, which another run may have too, and one beside its checkpoints, which are its own.
 pub(crate) struct Best {
@@ -53,11 +50,11 @@ impl Best {
         }
         for name in FILES {
             let from = kept.join(name);
-            std::fs::copy(&from, self.out.join(name)).map_err(|error| {
+            std::fs::copy(&from, beside(&self.out, name)).map_err(|error| {
                 let found = format!("{} to {}: {error}", from.display(), self.out.display());
                 format!("{found}; put the best weights so far back, or train in another folder")
             })?;
         }
-        Ok(())
+        put_in_place(&self.out)
     }
 }

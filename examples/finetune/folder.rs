@@ -24,6 +24,9 @@ const POOLING: &str = "classifier_pooling";
 /// And where it says after how many tokens a text was cut off.
 const LONGEST: &str = "classifier_max_length";
 
+/// What [`Folder::save`] writes.
+pub(crate) const FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
+
 /// One of these has the weights, or says which files have them.
 const WEIGHTS: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
 
@@ -178,13 +181,15 @@ impl Folder {
             }),
         );
         let write = |name: &str, bytes: &[u8]| {
-            let path = out.join(name);
+            let path = beside(out, name);
             std::fs::write(&path, bytes).map_err(|error| format!("{}: {error}", path.display()))
         };
         std::fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;
-        write("config.json", serde_json::to_string_pretty(&settings)?.as_bytes())?;
-        write("tokenizer.json", &self.tokenizer)?;
-        Ok(save_weights(out.join("model.safetensors"), net)?)
+        let [config, tokenizer, weights] = FILES;
+        write(config, serde_json::to_string_pretty(&settings)?.as_bytes())?;
+        write(tokenizer, &self.tokenizer)?;
+        save_weights(beside(out, weights), net)?;
+        put_in_place(out)
     }
 
     /// The classes and the pooling that [`save`](Self::save) wrote.
@@ -213,4 +218,23 @@ impl Folder {
 
 fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Where a file is written before it takes the place of the one that is there.
+pub(crate) fn beside(out: &Path, name: &str) -> PathBuf {
+    out.join(format!("{name}.new"))
+}
+
+/// Has the files that were written [`beside`] take the places of those of another model, all at once as far as that goes:
+/// weights of one under the classes of the other would not be noticed.
+///
+/// # Errors
+///
+/// A file cannot be put there.
+pub(crate) fn put_in_place(out: &Path) -> Result<()> {
+    for name in FILES {
+        let put = std::fs::rename(beside(out, name), out.join(name));
+        put.map_err(|error| format!("{}: {error}", out.join(name).display()))?;
+    }
+    Ok(())
 }

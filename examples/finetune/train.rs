@@ -73,12 +73,24 @@ pub(crate) fn fine_tune(
     }
     run = ranks.shared(run);
     let weights = Best::new(out, args.checkpoint_dir.as_deref());
+    // The accuracy for the texts to choose by; weights that are better than those of all epochs before are saved.
+    let keep_if_best = |run: &Training<Net>| -> Result<f64> {
+        let found = run.evaluate(|net| probabilities(net, &valid))?;
+        let accuracy = share_right(&guesses(&found), &valid.classes);
+        if ranks.leads() && best(run).is_none_or(|best| accuracy > best) {
+            weights.save(folder, run, &task.classes, args.pooling.into())?;
+        }
+        Ok(accuracy)
+    };
     if args.resume {
         run.resume()?;
         check_front(&run, args)?;
-        // One that its policy ended within the first epoch has no accuracy in its history.
-        if ranks.leads() && (best(&run).is_some() || run.stopped().is_some()) {
+        if ranks.leads() && best(&run).is_some() {
             weights.restore()?;
+        }
+        // Its policy may have ended it within an epoch, which nobody has evaluated.
+        if run.stopped().is_some() {
+            keep_if_best(&run)?;
         }
     }
     while let Some(epoch) = run.next_epoch()? {
@@ -98,11 +110,7 @@ pub(crate) fn fine_tune(
                 break;
             }
         }
-        let found = run.evaluate(|net| probabilities(net, &valid))?;
-        let accuracy = share_right(&guesses(&found), &valid.classes);
-        if ranks.leads() && best(&run).is_none_or(|best| accuracy > best) {
-            weights.save(folder, &run, &task.classes, args.pooling.into())?;
-        }
+        let accuracy = keep_if_best(&run)?;
         let what = frozen(&run);
         let report = run.epoch_end([(ACCURACY, accuracy)])?;
         if !ranks.leads() {

@@ -82,7 +82,8 @@ fn say(line: &dyn Display) {
 
 /// Trains in a process of its own, whose peak of memory is that of the run, and which ends with this one.
 fn process(row: &Row, how: &How, kept: &Path) -> Result<Found> {
-    let page = how.pages.as_ref().map(|folder| format!("--page={}", page(folder, row).display()));
+    let page = how.pages.as_ref().map(|folder| page(folder, row)).transpose()?;
+    let page = page.map(|page| format!("--page={}", page.display()));
     let mut child = Command::new(std::env::current_exe()?)
         .arg("row")
         .arg(serde_json::to_string(row)?)
@@ -128,12 +129,14 @@ fn kept(row: &Row, results: &Results, how: &How) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The file of a run's page: a name that tells runs apart.
-fn page(folder: &Path, row: &Row) -> PathBuf {
-    let Row { task, name, model, cache, epochs, rate, recompute, release, seed, .. } = row;
-    let name =
-        format!("{task} {name} {model} {cache} {epochs} {rate} {recompute} {release} {seed}");
-    folder.join(plain(&name) + ".html")
+/// The file of a run's page: a name of bounded length, and what tells runs apart.
+fn page(folder: &Path, row: &Row) -> Result<PathBuf> {
+    const LONGEST: usize = 100;
+    let Row { task, name, model, cache, epochs, seed, .. } = row;
+    let mut readable = plain(&format!("{task} {name} {model} {cache} {epochs} {seed}"));
+    readable.truncate(LONGEST);
+    let all = XxHash3_128::oneshot(serde_json::to_string(row)?.as_bytes());
+    Ok(folder.join(format!("{readable}-{all:032x}.html")))
 }
 
 /// A text as the name of a file.

@@ -17,6 +17,22 @@ fn entries(folder: &Path) -> usize {
     fs::read_dir(folder).expect("the folder").count()
 }
 
+/// Root could replace `/dev/null` by a file.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_replaced_by_one() -> Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+
+    let dir = tempfile::tempdir().expect("a folder");
+    let pipe = dir.path().join("pipe.safetensors");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let error = run(1)?.save(&pipe).expect_err("a pipe").to_string();
+    assert!(error.contains("it is not a file"), "{error}");
+    assert!(fs::symlink_metadata(&pipe).expect("the pipe").file_type().is_fifo());
+    assert_eq!(entries(dir.path()), 1);
+    Ok(())
+}
+
 /// The disk is full after 8 blocks: a limit on the size of files, and no signal for it, as for a
 /// write to a full disk. A shell sets both, so that no unsafe call is needed.
 #[cfg(unix)]

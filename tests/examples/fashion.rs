@@ -56,6 +56,15 @@ fn fashion_counts_the_epoch_in_which_its_policy_ends_the_run() {
     let resumed = example("fashion", &[&args[..], &["--resume"]].concat());
     assert_eq!(lines(&resumed, ", epoch "), Vec::<String>::new());
     assert_eq!(rows(&resumed), rows(&output));
+
+    // Killed behind the checkpoint of the step that ended it, before it wrote what the epoch came to.
+    let ended = folder.path().join("progressive-freezing-seed-42/ended.json");
+    std::fs::remove_file(&ended).expect("it was written");
+    let resumed = example("fashion", &[&args[..], &["--resume"]].concat());
+    assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
+    let accuracy = |output| rows(output)[0].split_whitespace().last().map(str::to_string);
+    assert_eq!(accuracy(&resumed), accuracy(&output));
+    assert!(ended.exists());
 }
 
 #[test]

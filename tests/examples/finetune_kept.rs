@@ -45,6 +45,25 @@ fn finetune_goes_on_with_its_own_best_weights() {
     assert!(said.contains("put the best weights so far back"), "{said}");
 }
 
+/// Killed behind the checkpoint of the step with which its policy ended it, before anything was evaluated.
+#[test]
+fn finetune_evaluates_what_its_policy_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let [out, kept] = ["out", "kept"].map(|name| folder.path().join(name));
+    let keep = format!("--checkpoint-dir={}", kept.display());
+    let policy = "--policy=grad-es:tau=1000,alpha=0,patience=1,max-frozen=0.1";
+    let args = ["--epochs=2", "--batch-size=4", &keep, policy];
+    let ended = tiny(&out, &args);
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let best = saved(&out);
+    fs::remove_dir_all(kept.join("best")).unwrap();
+    fs::remove_file(out.join("model.safetensors")).unwrap();
+    let resumed = tiny(&out, &[&args[..], &["--resume"]].concat());
+    assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
+    assert!(saved(&out) == best);
+    assert!(fs::read_dir(&out).unwrap().all(|file| !file.unwrap().path().ends_with(".new")));
+}
+
 /// Other texts would have other best weights, and other classes mean other numbers.
 #[test]
 fn finetune_goes_on_with_the_same_texts_alone() {

@@ -180,6 +180,9 @@ fn what_is_wrong_is_one_line_that_says_what_to_do() {
         assert!(stderr.starts_with("error: ") && stderr.contains(expected), "{args:?}: {stderr}");
         assert!(output.stdout.is_empty(), "{args:?} begins nothing");
     }
+    let output = example("finetune-lm", &["--length=1", &data]);
+    assert!(!output.status.success(), "nothing is to be told of one token");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 is not in 2..=1000000"));
     if !fetched().join("texts").is_dir() {
         let output = example("finetune-lm", &["--steps=1"]);
         let stderr = String::from_utf8(output.stderr).unwrap();

@@ -201,6 +201,20 @@ fn a_page_that_cannot_be_written_is_told_of() {
     assert_eq!(exact(&folder.csv()).len(), 1);
 }
 
+/// Rows that differ in any setting have pages of their own, and a name of any length has one.
+#[test]
+fn every_row_has_a_page_of_its_own() {
+    let (task, _) = TINY.split_once("row = [").unwrap();
+    let task = task.replace("epochs = 3", "epochs = 1").replace("[1, 2]", "[1]");
+    let long = "all ".repeat(80);
+    let rows = format!(r#"{{}}, {{ schedule = "constant" }}, {{ name = "{long}" }}"#);
+    let folder = Folder::new(&format!("{task}row = [{rows}]\n"));
+    let output = folder.run(&[&format!("--pages={}", folder.path("pages").display())]);
+    let said = text(&output.stderr);
+    assert!(output.status.success() && !said.contains("could not record"), "{said}");
+    assert_eq!(fs::read_dir(folder.path("pages")).unwrap().count(), 3);
+}
+
 #[test]
 fn one_process_at_a_time_appends_to_a_csv() {
     let folder = Folder::new(TINY);

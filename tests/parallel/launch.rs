@@ -24,7 +24,10 @@ fn launch(folder: &Path, options: &[&str], command: &str) -> Output {
 fn it_starts_again_as_long_as_that_helps() {
     // Options, command, exit code, starts, the end of the last line.
     let saves = r#"touch "$folder/epoch-1-step-$(printf %04d $start).safetensors"; "#;
-    let rows: [(&[&str], String, i32, usize, &str); 7] = [
+    let within = r#"mkdir -p "$folder/run"; touch "$folder/run/$start.safetensors"; "#;
+    let rows: [(&[&str], String, i32, usize, &str); 8] = [
+        // A program with several runs has a folder for each.
+        (&[], format!("{within}[ $start = 5 ]"), 0, 5, "restart 4 of 10 from run/4.safetensors"),
         (&[], "exit 0".into(), 0, 1, ""),
         (
             &[],

@@ -59,6 +59,25 @@ fn a_run_goes_on_from_every_step_bit_by_bit_and_with_other_numbers_of_ranks() ->
     Ok(())
 }
 
+/// Of three times 0.7 the third is not 0.7, which would make the second of two equal epochs the better one.
+#[test]
+fn the_mean_of_the_same_number_is_that_number() -> Result<()> {
+    let histories = on_ranks(3, |group| {
+        let mut run = Training::new(Net::new(0, DType::F32)?)?
+            .optimizer(|vars| AdamW::with_names(vars, ParamsAdamW::default()))?
+            .parallel(group)
+            .length(1, 1)?;
+        run.next_epoch()?;
+        run.step(&loss(&run, 0, 0..SIZE)?)?;
+        run.epoch_end([("accuracy", 0.7)])?;
+        Ok(run.history().last("accuracy"))
+    });
+    for accuracy in histories.into_iter().collect::<Result<Vec<_>>>()? {
+        assert_eq!(accuracy, Some(0.7));
+    }
+    Ok(())
+}
+
 #[test]
 fn one_file_is_written_and_metrics_are_means_over_the_ranks() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");

@@ -77,8 +77,10 @@ impl ActivationCache {
     }
 
     /// Writes what does not fit in memory to a file in `folder`, up to so many bytes. The file has no
-    /// name, so the system removes it when the process ends, even after a crash.
+    /// name, so the system removes it when the process ends, even after a crash. It takes the place of
+    /// [`kept`](Self::kept).
     pub fn folder(mut self, folder: impl Into<PathBuf>, bytes: u64) -> Self {
+        self.lifetime = Lifetime::Cache;
         self.places.disk = Some((folder.into(), bytes));
         self
     }
@@ -89,10 +91,12 @@ impl ActivationCache {
     /// [`version`](Self::version); the head, the rates and the order of samples do not matter. Several
     /// processes may share a folder. [`list`](super::list) and [`clear`](super::clear) manage it.
     ///
-    /// Records written on another machine may differ in the last bit from what this one would compute.
+    /// Records written on another machine may differ in the last bit from what this one would compute. It takes the place
+    /// of [`folder`](Self::folder).
     pub fn kept(mut self, folder: impl Into<PathBuf>, bytes: u64) -> Self {
+        self = self.folder(folder, bytes);
         self.lifetime = Lifetime::Kept;
-        self.folder(folder, bytes)
+        self
     }
 
     /// Names the data and all that is not seen in weights and inputs: preprocessing, the meaning of keys,

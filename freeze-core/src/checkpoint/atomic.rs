@@ -25,6 +25,10 @@ pub(crate) fn replace(
     if path.is_dir() {
         return Err(file_error(path, "write", io::ErrorKind::IsADirectory.into()));
     }
+    // A device or a pipe, in whose place there would be a file.
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(file_error(path, "write", io::Error::other("it is not a file")));
+    }
     let folder = folder_of(path);
     if !std::fs::metadata(&folder).map_err(fault("write"))?.is_dir() {
         return Err(file_error(path, "write", io::ErrorKind::NotADirectory.into()));

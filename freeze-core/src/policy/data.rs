@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::all::all;
 use super::settings::{Boxed, Fault, Listed};
+use super::unique;
 use crate::error::{Error, Result, listed, near};
 
 /// The version of the settings that is read.
@@ -24,11 +25,11 @@ const VERSION: u64 = 1;
 ///
 /// # Errors
 ///
-/// The text is no object, a name is unknown (the near ones are listed), or a setting is outside its
+/// The text is no object, a key is given twice, a name is unknown (the near ones are listed), or a setting is outside its
 /// range.
 pub fn from_json(text: &str) -> Result<Boxed> {
     let unread = |error: serde_json::Error| Error::policy("", format!("its settings: {error}"));
-    from_value(serde_json::from_str(text).map_err(unread)?)
+    from_value(unique::from_str(text).map_err(unread)?)
 }
 
 /// As [`from_json`], from TOML.

@@ -23,6 +23,7 @@ mod settings;
 mod signal;
 mod text;
 mod time;
+mod unique;
 
 use crate::error::Result;
 use crate::plan::FreezePlan;

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::data::from_value;
 use super::settings::Boxed;
+use super::unique;
 use crate::error::{Error, Result, cut};
 
 /// Makes a policy from a line such as `auto-freeze:windows=20,percentile=50`: a name, and settings that
@@ -30,7 +31,12 @@ pub fn from_text(text: &str) -> Result<Boxed> {
         let (path, value) =
             setting.split_once('=').ok_or_else(|| fault("is not of the form `name=value`"))?;
         let value = value.trim();
-        let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        let value = match unique::from_str(value) {
+            Ok(value) => value,
+            // It is JSON all the same.
+            Err(error) if error.is_data() => return Err(fault(&format!("is wrong: {error}"))),
+            Err(_) => value.into(),
+        };
         let slot = slot(&mut object, path).ok_or_else(|| fault("is given twice"))?;
         *slot = value;
     }

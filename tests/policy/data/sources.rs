@@ -108,7 +108,7 @@ fn a_dot_leads_into_a_setting() {
 
 #[test]
 fn what_is_wrong_is_said_by_name() {
-    let json: [(&str, &str); 15] = [
+    let json: [(&str, &str); 18] = [
         ("7", "neither an object nor a name"),
         ("{", "its settings: EOF"),
         ("{}", "`policy` is missing"),
@@ -139,16 +139,23 @@ fn what_is_wrong_is_said_by_name() {
             "the last part has an `until`",
         ),
         (r#"{"policy": "max", "of": []}"#, "`of` is empty"),
+        (r#"{"policy": "linear", "start": 0.1, "start": 0.9}"#, "`start` is given twice"),
+        (r#"{"policy": "linear", "policy": "linear"}"#, "`policy` is given twice"),
+        (
+            r#"{"policy": "max", "of": [{"policy": "linear", "start": 1, "start": 1}]}"#,
+            "given twice",
+        ),
     ];
     for (text, expected) in json {
         let error = from_json(text).err().expect(text).to_string();
         assert!(error.contains(expected), "{text}: {error}");
     }
-    let text: [(&str, &str); 6] = [
+    let text: [(&str, &str); 7] = [
         ("", "near names"),
         ("linear:start", "`start` is not of the form `name=value`"),
         ("linear:start=0.1,start=0.2", "`start=0.2` is given twice"),
         ("linear:start=0.1,start.x=0.2", "`start.x=0.2` is given twice"),
+        (r#"max:of=[{"policy":"linear","start":1,"start":0}]"#, "`start` is given twice"),
         ("linear:policy=linear", "`policy` is the name in front of the colon"),
         ("linear:strat=0.1", "near names: `start`"),
     ];

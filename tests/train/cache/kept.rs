@@ -40,6 +40,27 @@ fn later_runs_over_the_same_front_read_from_the_first_step() -> Result<()> {
     Ok(())
 }
 
+/// Of a folder that is kept and one that is not the last one counts, and what it says.
+#[test]
+fn the_last_folder_takes_the_place_of_the_other() -> Result<()> {
+    for kept_last in [false, true] {
+        let folders = [tempfile::tempdir(), tempfile::tempdir()].map(|dir| dir.expect("a folder"));
+        let [kept, scratch] = folders.each_ref().map(|dir| dir.path());
+        let cache = ActivationCache::new().memory(0);
+        let cache = match kept_last {
+            true => cache.folder(scratch, 1 << 20).kept(kept, 1 << 20),
+            false => cache.kept(kept, 1 << 20).folder(scratch, 1 << 20),
+        };
+        let mut run = sweep(5, Some(cache))?;
+        course(&mut run, |_, _| Ok(()))?;
+        assert_eq!((stats(&run).hits, stats(&run).disk_bytes > 0), (22, true));
+        drop(run);
+        let files = |folder| std::fs::read_dir(folder).expect("a folder").count();
+        assert_eq!([files(kept) > 0, files(scratch) > 0], [kept_last, false], "{kept_last}");
+    }
+    Ok(())
+}
+
 /// A front that is frozen further goes on from what was kept of the shorter one.
 #[test]
 fn a_deeper_front_goes_on_from_what_a_shallower_kept() -> Result<()> {

@@ -25,8 +25,9 @@ impl Appended {
             end_the_last_line(&mut file)?;
             io::Result::Ok(file)
         };
-        match open() {
-            Ok(file) => Ok(Self { path, file }),
+        // Where it lies, as a link would be replaced and not what it leads to.
+        match open().and_then(|file| Ok((std::fs::canonicalize(&path)?, file))) {
+            Ok((path, file)) => Ok(Self { path, file }),
             Err(source) => Err(fault(&path, source)),
         }
     }
@@ -89,4 +90,22 @@ fn end_the_last_line(file: &mut File) -> io::Result<()> {
 
 fn fault(path: &Path, source: io::Error) -> Error {
     Error::File { path: path.display().to_string(), doing: "write", source }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_link_the_file_that_it_leads_to_is_replaced() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let [file, link] = ["run.csv", "link.csv"].map(|name| dir.path().join(name));
+        std::os::unix::fs::symlink(&file, &link).expect("a link");
+        let mut appended = Appended::open(&link).expect("a new file");
+        appended.append(b"a\nb\n").expect("two lines");
+        appended.replace(b"a\n").expect("one of them");
+        appended.append(b"c\n").expect("another");
+        assert_eq!(std::fs::read_to_string(&file).expect("the file"), "a\nc\n");
+        assert!(std::fs::symlink_metadata(&link).expect("the link").is_symlink());
+    }
 }

@@ -37,12 +37,16 @@ impl<M: Freezable> Training<M> {
                     ),
                 ));
             }
-            means.iter_mut().zip(metrics).for_each(|((_, sum), (_, value))| *sum += value);
         }
-        for (name, value) in &mut means {
-            if !name.starts_with(COUNTS) {
-                *value /= all.len() as f64;
-            }
+        for (place, (name, value)) in means.iter_mut().enumerate() {
+            let each = || all.iter().map(|metrics| metrics[place].1);
+            let first = value.to_bits();
+            *value = match name.starts_with(COUNTS) {
+                true => each().sum(),
+                // Of three times 0.7 the third is not 0.7.
+                false if each().all(|value| value.to_bits() == first) => *value,
+                false => each().sum::<f64>() / all.len() as f64,
+            };
         }
         Ok(means)
     }
