@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use candle_core::{DType, Device, Module, ModuleT, Result, Tensor};
+use candle_core::{DType, Device, Module, ModuleT, Result, Tensor, Var};
 use candle_nn::{Optimizer, ParamsAdamW, VarBuilder, VarMap};
 use freeze_core::optim::AdamW;
 use freeze_core::{Freezable, nn};
@@ -126,4 +126,29 @@ fn steps_in_rayons_tasks_beside_evaluation_in_others() {
         }
     });
     assert_eq!(steps.into_inner(), 40);
+}
+
+/// A penalty, such as on weights that are not orthogonal, has one weight twice: no reading of it may wait for an update
+/// that waits for the end of another.
+#[test]
+fn updates_beside_an_operation_that_has_a_weight_twice() {
+    let _watchdog = Watchdog::start("a weight twice");
+    let w = Var::ones((2, 2), DType::F32, &Device::Cpu).expect("a weight");
+    let other = w.as_detached_tensor().copy().expect("its values");
+    let (done, evaluations) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(SeqCst) {
+                nn::ops::mul(&w, &w).expect("squares");
+                let row = w.narrow(0, 1, 1).expect("a row");
+                nn::ops::linear(&w, &row, None).expect("products");
+                evaluations.fetch_add(1, SeqCst);
+            }
+        });
+        while evaluations.load(SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        (0..300_000).for_each(|_| w.set(&other).expect("an update"));
+        done.store(true, SeqCst);
+    });
 }

@@ -5,6 +5,7 @@ mod glance;
 mod hook;
 mod idle;
 mod models;
+mod operands;
 mod past;
 mod random;
 mod restored;

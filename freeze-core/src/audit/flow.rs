@@ -116,7 +116,7 @@ where
         }
         let own: Vec<_> = weights(&step.leaves[index]).collect();
         let mut calls = step.calls.iter().filter(|call| call.input_tracked);
-        match calls.any(|call| call.weights.iter().any(|id| own.contains(id))) {
+        match calls.any(|call| call.operands.iter().any(|id| own.contains(id))) {
             true => Ok(FrozenWork::Input),
             false => Ok(FrozenWork::None),
         }

@@ -13,7 +13,7 @@ use crate::audit::trial::Saved;
 use crate::error::Result;
 use crate::kernel::bytes_of;
 use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf};
-use crate::nn::backward_once;
+use crate::nn::backward;
 use crate::nn::record::{self, Detail, Part, record};
 use crate::plan::{FreezePlan, LeafState};
 
@@ -83,7 +83,7 @@ pub(super) fn measure<M: Freezable>(
     let known = callers.len() == count;
     let held = |index: usize, call: &record::Call| match known {
         true => callers[index].clone(),
-        false => leaves_of(&call.weights, &holders),
+        false => leaves_of(&call.operands, &holders),
     };
     let (calls, heads) = combine(&recordings, held);
     let seen: HashSet<usize> = calls.iter().flat_map(|call| call.leaves.clone()).collect();
@@ -125,12 +125,12 @@ fn callers_of(pass: &Recording, leaves: &[Leaf], view: &[Leaf]) -> Vec<Vec<usize
             holders.entry(shown.id).or_default().push(leaf.index);
         }
     }
-    pass.calls.iter().map(|call| leaves_of(&call.weights, &holders)).collect()
+    pass.calls.iter().map(|call| leaves_of(&call.operands, &holders)).collect()
 }
 
-/// The leaves that hold any of `weights`, in order.
-fn leaves_of(weights: &[TensorId], holders: &HashMap<TensorId, Vec<usize>>) -> Vec<usize> {
-    let held = weights.iter().filter_map(|id| holders.get(id));
+/// The leaves that hold any of the operands, in order.
+fn leaves_of(operands: &[TensorId], holders: &HashMap<TensorId, Vec<usize>>) -> Vec<usize> {
+    let held = operands.iter().filter_map(|id| holders.get(id));
     let mut leaves: Vec<usize> = held.flatten().copied().collect();
     leaves.sort_unstable();
     leaves.dedup();
@@ -178,9 +178,13 @@ where
         let start = Instant::now();
         let loss = prober.loss(view)?;
         let began = now(loss.device())?;
-        let grads = backward_once(&loss)?;
-        let ended = now(loss.device())?;
-        Ok((loss.device().clone(), grads, start, began, ended))
+        // Not released: the loss may go through what was computed before, once for all rounds.
+        let grads = backward(&loss)?;
+        let device = loss.device().clone();
+        // The graph, which a run's backward releases on its way.
+        drop(loss);
+        let ended = now(&device)?;
+        Ok((device, grads, start, began, ended))
     };
     let (step, calls) = record(Detail::Costs(part), step);
     let (device, grads, start, began, ended) = step?;

@@ -139,7 +139,7 @@ fn the_typical_time_is_the_median() {
 /// A call with weights whose input is `tracked` or not, and the time of its backward.
 fn recorded(started: Instant, tracked: bool, backward: Backward) -> record::Call {
     record::Call {
-        weights: Vec::new(),
+        operands: Vec::new(),
         input_tracked: tracked,
         weight_tracked: true,
         flops: Flops::default(),

@@ -8,7 +8,7 @@ use candle_core::{
     CpuStorage, DType, Device, Error, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail,
 };
 
-use super::{Element, Real, real_dtype};
+use super::{Element, Real, firsts, real_dtype};
 
 /// The elements in the order of the layout. They are copied only if they are not contiguous, or if
 /// halves are requested in the type of their arithmetic.
@@ -131,10 +131,14 @@ fn lend<T: Element, const N: usize>(
     tensors: [&Tensor; N],
     take: &mut dyn FnMut([&[T]; N]),
 ) -> Result<()> {
-    let storages = tensors.map(Tensor::storage_and_layout);
+    let firsts = firsts(tensors);
+    let storages: [_; N] = std::array::from_fn(|place| {
+        (firsts[place] == place).then(|| tensors[place].storage_and_layout().0)
+    });
     let mut read = [const { Cow::Borrowed(&[] as &[T]) }; N];
-    for (read, (storage, layout)) in read.iter_mut().zip(&storages) {
-        *read = on_cpu(storage, layout)?;
+    for ((read, first), tensor) in read.iter_mut().zip(firsts).zip(tensors) {
+        let Some(storage) = &storages[first] else { return Err(unread()) };
+        *read = on_cpu(storage, tensor.layout())?;
     }
     let mut elements = [&[][..]; N];
     for (elements, read) in elements.iter_mut().zip(&read) {

@@ -12,6 +12,16 @@ impl StorageId {
     }
 }
 
+/// For each tensor the place of the first one with its storage: a storage that is read twice at a time waits, the second
+/// time, for a writer that waits for the end of the first.
+pub(crate) fn firsts<const N: usize>(tensors: [&Tensor; N]) -> [usize; N] {
+    if N == 1 {
+        return [0; N];
+    }
+    let ids = tensors.map(StorageId::of);
+    std::array::from_fn(|place| ids.iter().position(|id| *id == ids[place]).unwrap_or(place))
+}
+
 /// Identifies the elements of a tensor: a tensor and its detached copies share one, other parts of the same storage and
 /// other views of them do not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -32,8 +32,8 @@ impl PReLU {
 impl Module for PReLU {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self.is_scalar() {
-            true => ops::prelu(x, &self.weight().reshape(())?),
-            false => ops::prelu(x, self.weight()),
+            true if self.weight().elem_count() != 1 => ops::prelu(x, &self.weight().reshape(())?),
+            _ => ops::prelu(x, self.weight()),
         }
     }
 }

@@ -62,8 +62,8 @@ pub(crate) enum Work {
 /// One call of an operation.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    /// Weight and bias.
-    pub(crate) weights: Vec<TensorId>,
+    /// All operands, and what some of them were made of: where all are inputs, parameters may be among them.
+    pub(crate) operands: Vec<TensorId>,
     pub(crate) input_tracked: bool,
     pub(crate) weight_tracked: bool,
     pub(crate) flops: Flops,
@@ -118,7 +118,21 @@ where
     O: Operation<N>,
     for<'t> [&'t Tensor; N]: Operands<N>,
 {
-    apply_in_order(operands, work, Arc::new(op))
+    apply_in_order(operands, work, Arc::new(op), &[])
+}
+
+/// As [`apply`], where an operand was made of parameters.
+pub(crate) fn apply_made_of<O, const N: usize>(
+    operands: [&Tensor; N],
+    parameters: &[&Tensor],
+    work: Work,
+    op: O,
+) -> Result<Tensor>
+where
+    O: Operation<N>,
+    for<'t> [&'t Tensor; N]: Operands<N>,
+{
+    apply_in_order(operands, work, Arc::new(op), parameters)
 }
 
 /// As [`apply`], by an operation that reads views as they lie.
@@ -131,26 +145,28 @@ where
     O: Operation<N>,
     for<'t> [&'t Tensor; N]: Operands<N>,
 {
-    apply_any(operands, work, Arc::new(op))
+    apply_any(operands, work, Arc::new(op), &[])
 }
 
 fn apply_in_order<const N: usize>(
     operands: [&Tensor; N],
     work: Work,
     op: Arc<dyn AnyOperation<N>>,
+    parameters: &[&Tensor],
 ) -> Result<Tensor>
 where
     for<'t> [&'t Tensor; N]: Operands<N>,
 {
     let operands: Vec<Tensor> =
         operands.into_iter().map(Tensor::contiguous).collect::<Result<_>>()?;
-    apply_any(std::array::from_fn(|place| &operands[place]), work, op)
+    apply_any(std::array::from_fn(|place| &operands[place]), work, op, parameters)
 }
 
 fn apply_any<const N: usize>(
     operands: [&Tensor; N],
     work: Work,
     op: Arc<dyn AnyOperation<N>>,
+    parameters: &[&Tensor],
 ) -> Result<Tensor>
 where
     for<'t> [&'t Tensor; N]: Operands<N>,
@@ -165,12 +181,17 @@ where
         false => operand.clone(),
     });
     let operands = operands.each_ref();
-    let (inputs, weights) = operands.split_at(count);
-    match detail() {
-        Some(Detail::Costs(part)) => timed(inputs, weights, work, |call| {
+    let Some(detail) = detail() else { return operands.apply(op) };
+    let split = operands.split_at(count);
+    let call = Call::new(split, parameters);
+    match detail {
+        Detail::Uses => {
+            push(call);
+            operands.apply(op)
+        }
+        Detail::Costs(part) => timed(call, split, work, |call| {
             operands.apply(Arc::new(Recorded { op, call, part, inputs: count }))
         }),
-        detail => used(detail, inputs, weights, || operands.apply(op)),
     }
 }
 
@@ -192,26 +213,14 @@ fn detail() -> Option<Detail> {
     LOG.with_borrow(|log| log.as_ref().map(|log| log.detail))
 }
 
-fn used(
-    detail: Option<Detail>,
-    inputs: &[&Tensor],
-    weights: &[&Tensor],
-    run: impl FnOnce() -> Result<Tensor>,
-) -> Result<Tensor> {
-    if detail.is_some() {
-        push(Call::new(inputs, weights));
-    }
-    run()
-}
-
 fn timed(
-    inputs: &[&Tensor],
-    weights: &[&Tensor],
+    call: Call,
+    (inputs, weights): (&[&Tensor], &[&Tensor]),
     work: Work,
     run: impl FnOnce(usize) -> Result<Tensor>,
 ) -> Result<Tensor> {
     inputs[0].device().synchronize()?;
-    let index = push(Call::new(inputs, weights));
+    let index = push(Call { started: Instant::now(), ..call });
     let y = run(index)?;
     edit(index, |call| {
         call.flops = Flops::of(work, inputs[0], weights, &y);
@@ -241,9 +250,10 @@ fn edit(index: usize, edit: impl FnOnce(&mut Call)) {
 }
 
 impl Call {
-    fn new(inputs: &[&Tensor], weights: &[&Tensor]) -> Self {
+    fn new((inputs, weights): (&[&Tensor], &[&Tensor]), parameters: &[&Tensor]) -> Self {
+        let operands = inputs.iter().chain(weights).chain(parameters);
         Self {
-            weights: weights.iter().map(|weight| weight.id()).collect(),
+            operands: operands.map(|operand| operand.id()).collect(),
             input_tracked: inputs.iter().any(|input| input.track_op()),
             weight_tracked: weights.iter().any(|weight| weight.track_op()),
             flops: Flops::default(),

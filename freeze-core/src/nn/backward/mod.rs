@@ -46,6 +46,9 @@ pub(crate) use survey::survey;
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 ///
+/// A `CustomOp` of your own whose backward goes back through a graph of its own calls this there, too, and not candle's
+/// `backward()`: gradients of variables within would go to the pass around it.
+///
 /// # Errors
 ///
 /// An operation's backward fails.

@@ -231,7 +231,7 @@ mod tests {
             });
             result?;
             let [call] = &calls[..] else { panic!("{} calls", calls.len()) };
-            assert!(call.weights.is_empty() && call.input_tracked && !call.weight_tracked);
+            assert!(call.operands.len() == 3 && call.input_tracked && !call.weight_tracked);
             let products = 2 * (2 * 4 * 3 * 6) * (5 + 7);
             let flops = Flops { forward: products, input: products / 2 * 5, weight: 0 };
             assert_eq!(call.flops, flops);

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CudaStorage, Result, Tensor, bail};
 
 use super::plane_op::Then;
-use super::plane_sum_op::both;
+use super::plane_sum_op::ends;
 use super::{Affine, three};
 use crate::kernel::cuda::planes::{ByMoments, Given, of_constants, of_input};
 use crate::kernel::cuda::{Array, empty, on_card, operand, tensor};
@@ -61,9 +61,7 @@ fn apply(by: ByMoments, x: &Tensor, affine: Affine<'_>, then: Then<'_>) -> Resul
         (Then::AddRelu(residual), None) => {
             record::apply([x, residual], Work::Inputs(Default::default()), op(true))
         }
-        (Then::AddRelu(residual), Some(affine)) => {
-            record::apply([x, residual, &both(affine)?], Work::Elements, op(true))
-        }
+        (Then::AddRelu(residual), Some(affine)) => ends([x, residual], affine, op(true)),
         (_, None) => record::apply([x], Work::Elements, op(false)),
         (_, Some((weight, bias))) => record::apply([x, weight, bias], Work::Elements, op(false)),
     }

@@ -27,12 +27,22 @@ pub(super) fn apply(
     let op = PlaneNormSum(by);
     match affine {
         None => record::apply([x, residual], Work::Inputs(Default::default()), op),
-        Some(affine) => record::apply([x, residual, &both(affine)?], Work::Elements, op),
+        Some(affine) => ends([x, residual], affine, op),
     }
 }
 
+/// The operation on an input, a residual, and weight and bias in one.
+pub(super) fn ends(
+    [x, residual]: [&Tensor; 2],
+    (weight, bias): (&Tensor, &Tensor),
+    op: impl Operation<3>,
+) -> Result<Tensor> {
+    let both = both((weight, bias))?;
+    record::apply_made_of([x, residual, &both], &[weight, bias], Work::Elements, op)
+}
+
 /// Weight and bias in one, `[2, channels]`: candle's operations have three operands at most.
-pub(super) fn both((weight, bias): (&Tensor, &Tensor)) -> Result<Tensor> {
+fn both((weight, bias): (&Tensor, &Tensor)) -> Result<Tensor> {
     record::apply([weight, bias], Work::Elements, Both)
 }
 
