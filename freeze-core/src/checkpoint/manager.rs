@@ -85,7 +85,7 @@ impl Manager {
     }
 
     /// Makes [`save_if_due`](Self::save_if_due) save after every `n`th optimizer step, counted over
-    /// the whole run.
+    /// the whole run. A `Training` with several losses for a batch saves behind the last of them.
     ///
     /// # Errors
     ///

@@ -98,10 +98,11 @@ pub enum OnNonFinite {
     #[default]
     Error,
     /// The loss is skipped and counted as done. If the gradients were at fault, the update is
-    /// skipped too.
+    /// skipped too. Not for several [`turns`](super::Training::turns) that are accumulated.
     Skip,
     /// The run ends: no further loss is taken, and there is no further epoch. The next
-    /// [`epoch_end`](super::Training::epoch_end) saves it; when it is resumed, the loss can come again.
+    /// [`epoch_end`](super::Training::epoch_end) saves it; when it is resumed, the loss can come again, and where gradients
+    /// that were accumulated are at fault, all losses of that step.
     Stop,
 }
 
