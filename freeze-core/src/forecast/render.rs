@@ -1,11 +1,12 @@
-//! A calibration as a table.
+//! A calibration as a table, and what it forecasts in a line.
 
 use std::fmt;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 
-use super::{Calibration, StageCosts, costs::Call};
+use super::{Calibration, Forecast, StageCosts, costs::Call};
+use crate::error::listed;
 
 /// One row per leaf; an operation without weights counts to the leaf that ran before it.
 impl fmt::Display for Calibration {
@@ -36,6 +37,25 @@ impl fmt::Display for Calibration {
             ms(self.heads.backward),
             ms(self.update)
         )
+    }
+}
+
+impl fmt::Display for Forecast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.step_ratio {
+            Some(ratio) => write!(f, "a step takes {ratio:.2} of one that trains everything")?,
+            None => f.write_str("how long a step takes is unknown")?,
+        }
+        let Self { gradient_bytes, state_bytes, activation_bytes, .. } = self;
+        write!(
+            f,
+            "; {:.2} MFLOP; gradients {gradient_bytes} bytes, optimizer state {state_bytes}, activations {activation_bytes}",
+            self.flops as f64 / 1e6
+        )?;
+        match &self.unknown[..] {
+            [] => Ok(()),
+            unknown => write!(f, "; not recorded: {}", listed(unknown)),
+        }
     }
 }
 

@@ -117,6 +117,26 @@ fn bytes_and_operations_follow_the_plan() {
 }
 
 #[test]
+fn a_forecast_is_told_in_a_line() {
+    let mut costs = given();
+    let whole = costs.forecast(&plan(&costs, &[])).expect("a forecast");
+    let Forecast { gradient_bytes, state_bytes, activation_bytes, .. } = whole;
+    let bytes = format!(
+        "gradients {gradient_bytes} bytes, optimizer state {state_bytes}, activations {activation_bytes}"
+    );
+    assert!(
+        whole
+            .to_string()
+            .starts_with("a step takes 1.00 of one that trains everything; 0.00 MFLOP; ")
+    );
+    assert!(whole.to_string().ends_with(&bytes), "{whole}");
+    costs.leaves[0].known = false;
+    let unknown = costs.forecast(&plan(&costs, &[])).expect("a forecast").to_string();
+    assert!(unknown.starts_with("how long a step takes is unknown; "), "{unknown}");
+    assert!(unknown.ends_with(&format!("{bytes}; not recorded: `0`")), "{unknown}");
+}
+
+#[test]
 fn without_a_report_of_the_first_trained_leaf_nothing_is_said() {
     let mut costs = given();
     costs.leaves[1].known = false;
