@@ -86,6 +86,7 @@ fn a_tied_weight_is_seen_in_each_leaf_that_trains() -> Result<()> {
         let tensors = seen.last().expect("seen").tensors();
         if let [table, _, head, _] = tensors {
             assert_eq!(table.gradient_norms()?, head.gradient_norms()?);
+            assert!(head.is_again() && !table.is_again(), "a sum over leaves has it once");
             assert_eq!(table.weight_change_norms()?, head.weight_change_norms()?);
             assert!(table.weight_change_norms()?.is_some_and(|norms| norms.l1 > 0.0));
         }

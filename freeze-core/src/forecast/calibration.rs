@@ -13,7 +13,7 @@ use crate::audit::trial::Saved;
 use crate::error::Result;
 use crate::kernel::bytes_of;
 use crate::model::{BatchNormPolicy, Freezable, Freezer, Leaf};
-use crate::nn::backward;
+use crate::nn::backward_once;
 use crate::nn::record::{self, Detail, Part, record};
 use crate::plan::{FreezePlan, LeafState};
 
@@ -130,6 +130,10 @@ fn callers_of(pass: &Recording, leaves: &[Leaf], view: &[Leaf]) -> Vec<Vec<usize
 
 /// The leaves that hold any of the operands, in order.
 fn leaves_of(operands: &[TensorId], holders: &HashMap<TensorId, Vec<usize>>) -> Vec<usize> {
+    // Parameters alone, as of a penalty, are not the place of a leaf in the model.
+    if operands.iter().all(|id| holders.contains_key(id)) {
+        return Vec::new();
+    }
     let held = operands.iter().filter_map(|id| holders.get(id));
     let mut leaves: Vec<usize> = held.flatten().copied().collect();
     leaves.sort_unstable();
@@ -178,13 +182,9 @@ where
         let start = Instant::now();
         let loss = prober.loss(view)?;
         let began = now(loss.device())?;
-        // Not released: the loss may go through what was computed before, once for all rounds.
-        let grads = backward(&loss)?;
-        let device = loss.device().clone();
-        // The graph, which a run's backward releases on its way.
-        drop(loss);
-        let ended = now(&device)?;
-        Ok((device, grads, start, began, ended))
+        let grads = backward_once(&loss)?;
+        let ended = now(loss.device())?;
+        Ok((loss.device().clone(), grads, start, began, ended))
     };
     let (step, calls) = record(Detail::Costs(part), step);
     let (device, grads, start, began, ended) = step?;

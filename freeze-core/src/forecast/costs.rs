@@ -160,7 +160,6 @@ pub(super) fn combine(
         let leaves = leaves(index, call);
         before = leaves.first().copied().or(before);
         Call {
-            leaves,
             shown_in: before,
             input_tracked: call.input_tracked,
             flops: call.flops,
@@ -169,8 +168,15 @@ pub(super) fn combine(
             forward,
             frozen_forward: frozen.unwrap_or(forward),
             input: alone(of(&|call| call.backward.input), call.input_tracked) + of_input,
-            weight: alone(of(&|call| call.backward.weight), call.weight_tracked) + of_weight,
+            weight: match (call.weight_tracked, &leaves[..]) {
+                // Parameters among the inputs: where they are the first to train, all of it is for them.
+                (false, [_, ..]) => both + gap,
+                (weight_tracked, _) => {
+                    alone(of(&|call| call.backward.weight), weight_tracked) + of_weight
+                }
+            },
             both: both + gap,
+            leaves,
         }
     });
     (calls.collect(), heads)

@@ -72,7 +72,8 @@ pub struct Forecast {
 
 /// Measures ten forward passes with everything frozen and sixteen steps that train everything on
 /// the batch of `loss`, alternating and without an update. The median time of each part is used. As
-/// in [`audit`](fn@crate::audit::audit), the model is not changed.
+/// in [`audit`](fn@crate::audit::audit), the model is not changed. Each backward releases its graph, as a run's does: `loss`
+/// computes all that it goes through.
 ///
 /// An operation that runs after the first trained one is counted with its backward, also where it does
 /// not depend on what trains: of a model with branches, a forecast may be too high.

@@ -12,7 +12,8 @@ use crate::model::Staged;
 use crate::plan::Norms;
 
 /// What a policy gets to see of a step: of each trained variable that had a gradient, what the
-/// policy [needs](super::Needs), once for each trained leaf that holds the variable.
+/// policy [needs](super::Needs), once for each trained leaf that holds the variable
+/// ([`Seen::is_again`] tells which are further ones).
 ///
 /// A run makes it; for tests, or in a loop of another kind, it can be made by hand.
 ///

@@ -15,6 +15,7 @@ use crate::policy::Needs;
 #[derive(Clone, Debug)]
 pub struct Seen {
     leaf: usize,
+    is_again: bool,
     name: Arc<str>,
     elements: usize,
     var: Option<Var>,
@@ -69,6 +70,7 @@ impl Seen {
     pub fn new(leaf: usize, name: impl Into<Arc<str>>, elements: usize) -> Self {
         Self {
             leaf,
+            is_again: false,
             name: name.into(),
             elements,
             var: None,
@@ -84,9 +86,14 @@ impl Seen {
         }
     }
 
-    /// The same, as a variable of another leaf.
+    /// The same, as a variable of another leaf, of the same one or a later.
     pub(super) fn of_leaf(self, leaf: usize, name: Arc<str>) -> Self {
-        Self { leaf, name, ..self }
+        Self { is_again: leaf != self.leaf, leaf, name, ..self }
+    }
+
+    /// Whether it is a tied variable that was seen in an earlier leaf, too: a sum over leaves has it once.
+    pub fn is_again(&self) -> bool {
+        self.is_again
     }
 
     /// The index of the leaf that holds it. A tied variable is seen once for each leaf that holds it and trains.

@@ -46,13 +46,18 @@ impl Tile<'_> {
         columns: &mut [T],
         mut f: impl FnMut(&Tap, usize, Range<usize>, &mut [T]),
     ) {
-        let (sample_in, width) = (self.geometry.sample_in(), self.geometry.width.output);
-        for (tap, mut row) in columns.chunks_exact_mut(self.pixels()).enumerate() {
-            let (tap, plane) = self.tap(tap);
-            for (sample, lines) in self.samples() {
-                let (piece, rest) = row.split_at_mut(lines.len() * width);
-                row = rest;
-                f(&tap, sample * sample_in + plane, lines, piece);
+        let (g, pixels) = (self.geometry, self.pixels());
+        // The same for every channel: to find them takes divisions.
+        let (taps, samples): (Vec<Tap>, Vec<_>) = (self.taps().collect(), self.samples().collect());
+        let channels = columns.chunks_exact_mut(pixels * taps.len());
+        for (channel, rows) in (self.group * g.group_in()..).zip(channels) {
+            let plane = channel * g.height.input * g.width.input;
+            for (tap, mut row) in taps.iter().zip(rows.chunks_exact_mut(pixels)) {
+                for (sample, lines) in &samples {
+                    let (piece, rest) = row.split_at_mut(lines.len() * g.width.output);
+                    row = rest;
+                    f(tap, sample * g.sample_in() + plane, lines.clone(), piece);
+                }
             }
         }
     }
@@ -87,13 +92,11 @@ impl Tile<'_> {
         }
     }
 
-    /// One of the rows of the column matrix, and the offset within a sample of the plane that it reads.
-    fn tap(&self, tap: usize) -> (Tap, usize) {
-        let g = self.geometry;
-        let (line, tap_x) = (tap / g.width.kernel, tap % g.width.kernel);
-        let (channel, tap_y) = (line / g.height.kernel, line % g.height.kernel);
-        let plane = (self.group * g.group_in() + channel) * g.height.input * g.width.input;
-        (Tap::new((g.height, tap_y), (g.width, tap_x)), plane)
+    /// The places of the kernel, which the rows of the column matrix have for each channel.
+    fn taps(&self) -> impl Iterator<Item = Tap> {
+        let (height, width) = (self.geometry.height, self.geometry.width);
+        let line = move |y| (0..width.kernel).map(move |x| Tap::new((height, y), (width, x)));
+        (0..height.kernel).flat_map(line)
     }
 
     /// The samples of which the tile has output rows, with those rows.

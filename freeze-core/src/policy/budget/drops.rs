@@ -9,7 +9,6 @@ use crate::policy::{Observation, Seen};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Drops {
-    /// The step with which the cycle began: in a run of another length a cycle of the same number is another.
     cycle: usize,
     leaves: Vec<Sum>,
 }
@@ -23,7 +22,7 @@ struct Sum {
 }
 
 impl Drops {
-    /// With what a step showed of the cycle that began with step `cycle`; earlier ones are forgotten.
+    /// With what a step of `cycle` showed; earlier cycles are forgotten.
     ///
     /// # Errors
     ///
@@ -34,7 +33,7 @@ impl Drops {
             false => Self { cycle, leaves: Vec::new() },
         };
         let mut last = None;
-        for tensor in seen.tensors() {
+        for tensor in seen.tensors().iter().filter(|tensor| !tensor.is_again()) {
             let Some(drop) = tensor.first_order_loss_drop()? else { continue };
             let leaf = tensor.leaf();
             if drops.leaves.len() <= leaf {

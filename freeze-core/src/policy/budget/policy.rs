@@ -214,9 +214,9 @@ impl Policy for Budget {
         let (at, rhythm) = (self.since_begun(seen.at()), self.rhythm(self.rounds));
         // A step that is counted as completed began one step earlier.
         let began = at.step.checked_sub(1).filter(|_| !seen.is_at_start() && at.steps > 0);
-        let place = began.map(|step| (step, rhythm.place(step, at.steps)));
-        if let Some((step, place)) = place.filter(|&(_, place)| rhythm.shows(place)) {
-            self.drops = self.drops.with(step - place.step, seen)?;
+        let place = began.map(|step| rhythm.place(step, at.steps));
+        if let Some(place) = place.filter(|&place| rhythm.shows(place)) {
+            self.drops = self.drops.with(place.cycle, seen)?;
         }
         if self.costs.is_none() {
             self.costs = seen.calibration().cloned();
@@ -230,7 +230,8 @@ impl Policy for Budget {
         (self.rounds, self.began) = (rounds, Some(began));
         let at = since(began, at);
         if self.rhythm(rounds).place(at.step, at.steps).step == 0 {
-            // A cycle begins, perhaps with the step of an earlier one where another policy has it begin anew.
+            // A cycle begins: in a run of another length, or where another policy has it begin anew, one of the same number
+            // was another.
             self.drops = Drops::default();
         }
         Ok(decision)

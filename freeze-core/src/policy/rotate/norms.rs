@@ -17,7 +17,7 @@ pub(super) type NormOf = fn(&Seen) -> Result<Option<f64>>;
 /// A norm is infinite or NaN.
 pub(super) fn norms_of_leaves(tensors: &[Seen], norm: NormOf) -> Result<BTreeMap<usize, f64>> {
     let mut norms: BTreeMap<usize, f64> = BTreeMap::new();
-    for seen in tensors {
+    for seen in tensors.iter().filter(|seen| !seen.is_again()) {
         if let Some(norm) = norm(seen)? {
             let sum = norms.entry(seen.leaf()).or_default();
             // It does not square, so that large norms do not become infinite.

@@ -217,7 +217,10 @@ impl Policy for AutoFreeze {
             (self.memory.sum, self.memory.window) = (Some(sum), window);
             return Ok(());
         }
-        let sums = by_leaf(seen, |tensor| Ok(tensor.gradient_sum_norms()?.map(|norms| norms.l1)))?;
+        let sums = by_leaf(seen, |tensor| match tensor.is_again() {
+            true => Ok(None),
+            false => Ok(tensor.gradient_sum_norms()?.map(|norms| norms.l1)),
+        })?;
         // That of a part of a window compares with no other.
         if self.begins(sum.since, at.steps) {
             self.memory.waiting = Some(sums);

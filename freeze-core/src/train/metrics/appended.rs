@@ -25,9 +25,9 @@ impl Appended {
             end_the_last_line(&mut file)?;
             io::Result::Ok(file)
         };
-        // Where it lies, as a link would be replaced and not what it leads to.
-        match open().and_then(|file| Ok((std::fs::canonicalize(&path)?, file))) {
-            Ok((path, file)) => Ok(Self { path, file }),
+        match open() {
+            // Where it lies, as a link would be replaced and not what it leads to. A pipe has no such place.
+            Ok(file) => Ok(Self { path: std::fs::canonicalize(&path).unwrap_or(path), file }),
             Err(source) => Err(fault(&path, source)),
         }
     }
