@@ -79,11 +79,9 @@ impl Class {
         let keys = samples.keys(which);
         let kept: F = match records.lifted(&keys) {
             Some(Lifted { tensors, places, rows }) => {
-                if tail > 0 {
-                    let unlooked = unlooked(rows.into_iter(), width, (samples, which))?;
-                    if drop_from(&mut self.shelves, unlooked) {
-                        return Ok(None);
-                    }
+                let unlooked = unlooked(rows.into_iter(), width, (samples, which))?;
+                if drop_from(&mut self.shelves, unlooked) {
+                    return Ok(None);
                 }
                 let read: F = of_tensors(&form.layout, tensors)?;
                 let is_whole = places.len() == read.batch()? && places.is_sorted();
@@ -138,7 +136,9 @@ fn unlooked<'a>(
 ) -> Result<Vec<u64>> {
     let (Some(prints), mut keys) = (&samples.prints, Vec::new()) else { return Ok(Vec::new()) };
     for (row, &i) in rows.zip(which) {
-        match row[width..].try_into().map_or(0, u64::from_le_bytes) {
+        // Records that are not kept have no room for one.
+        let Ok(print) = row[width..].try_into() else { continue };
+        match u64::from_le_bytes(print) {
             0 => keys.push(samples.keys[i as usize]),
             before if before == prints[i as usize] => {}
             _ => return Err(differs(samples.keys[i as usize])),

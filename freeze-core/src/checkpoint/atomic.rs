@@ -22,12 +22,15 @@ pub(crate) fn replace(
         let why = io::Error::new(io::ErrorKind::InvalidInput, "the path does not name a file");
         return Err(file_error(path, "write", why));
     };
-    if path.is_dir() {
-        return Err(file_error(path, "write", io::ErrorKind::IsADirectory.into()));
-    }
-    // A device or a pipe, in whose place there would be a file.
-    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-        return Err(file_error(path, "write", io::Error::other("it is not a file")));
+    match std::fs::metadata(path) {
+        Ok(there) if there.is_dir() => {
+            return Err(file_error(path, "write", io::ErrorKind::IsADirectory.into()));
+        }
+        // A device or a pipe, in whose place there would be a file.
+        Ok(there) if !there.is_file() => {
+            return Err(file_error(path, "write", io::Error::other("it is not a file")));
+        }
+        _ => {}
     }
     let folder = folder_of(path);
     if !std::fs::metadata(&folder).map_err(fault("write"))?.is_dir() {

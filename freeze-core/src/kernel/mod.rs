@@ -56,7 +56,7 @@ pub(crate) use numbers::{Numbers, NumbersMut};
 pub(crate) use pieces::{map, map_stored, sum, zip_map, zip3_map};
 pub(crate) use product::{Threads, gradient_times_input};
 pub(crate) use rectifier::{passed, rectified};
-pub(crate) use storage_id::{ElementsId, StorageId, firsts};
+pub(crate) use storage_id::{ElementsId, StorageId, reading};
 pub(crate) use sums::{sum1, sum2, sum3};
 pub(crate) use width::{half_wide, wide};
 pub(crate) use windows::Windows;

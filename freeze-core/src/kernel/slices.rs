@@ -8,7 +8,7 @@ use candle_core::{
     CpuStorage, DType, Device, Error, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail,
 };
 
-use super::{Element, Real, firsts, real_dtype};
+use super::{Element, Real, reading, real_dtype};
 
 /// The elements in the order of the layout. They are copied only if they are not contiguous, or if
 /// halves are requested in the type of their arithmetic.
@@ -131,13 +131,9 @@ fn lend<T: Element, const N: usize>(
     tensors: [&Tensor; N],
     take: &mut dyn FnMut([&[T]; N]),
 ) -> Result<()> {
-    let firsts = firsts(tensors);
-    let storages: [_; N] = std::array::from_fn(|place| {
-        (firsts[place] == place).then(|| tensors[place].storage_and_layout().0)
-    });
+    let reading = reading(tensors);
     let mut read = [const { Cow::Borrowed(&[] as &[T]) }; N];
-    for ((read, first), tensor) in read.iter_mut().zip(firsts).zip(tensors) {
-        let Some(storage) = &storages[first] else { return Err(unread()) };
+    for ((read, storage), tensor) in read.iter_mut().zip(reading.storages()).zip(tensors) {
         *read = on_cpu(storage, tensor.layout())?;
     }
     let mut elements = [&[][..]; N];

@@ -1,6 +1,8 @@
 //! The identity of a tensor's storage, and of its elements.
 
-use candle_core::Tensor;
+use std::ops::Deref;
+
+use candle_core::{Storage, Tensor};
 
 /// Identifies a storage: a tensor, its views and its detached copies share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,9 +14,35 @@ impl StorageId {
     }
 }
 
-/// For each tensor the place of the first one with its storage: a storage that is read twice at a time waits, the second
-/// time, for a writer that waits for the end of the first.
-pub(crate) fn firsts<const N: usize>(tensors: [&Tensor; N]) -> [usize; N] {
+/// The storages of some tensors, held for reading: each once, since a second reading at a time waits for a writer that
+/// waits for the end of the first.
+pub(crate) struct Reading<G, const N: usize> {
+    /// Of those that come first with their storage.
+    held: [Option<G>; N],
+    /// For each tensor the place of that one.
+    firsts: [usize; N],
+}
+
+/// Holds the storages until the result is dropped.
+pub(crate) fn reading<'t, const N: usize>(
+    tensors: [&'t Tensor; N],
+) -> Reading<impl Deref<Target = Storage> + use<'t, N>, N> {
+    let firsts = firsts(tensors);
+    let held = std::array::from_fn(|place| {
+        (firsts[place] == place).then(|| tensors[place].storage_and_layout().0)
+    });
+    Reading { held, firsts }
+}
+
+impl<G: Deref<Target = Storage>, const N: usize> Reading<G, N> {
+    /// The storage of each tensor.
+    pub(crate) fn storages(&self) -> impl Iterator<Item = &Storage> {
+        self.firsts.iter().filter_map(|first| self.held[*first].as_deref())
+    }
+}
+
+/// For each tensor the place of the first one with its storage.
+fn firsts<const N: usize>(tensors: [&Tensor; N]) -> [usize; N] {
     if N == 1 {
         return [0; N];
     }

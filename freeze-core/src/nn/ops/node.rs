@@ -14,7 +14,7 @@ use super::left::Left;
 use super::links::{self, Link};
 use super::operation::{AnyOperation, Operand, Stored};
 use super::stand_in::{Kept, StandIn, gradients};
-use crate::kernel::{self, firsts, no_elements};
+use crate::kernel::{self, no_elements, reading};
 
 /// As many operands as an operation takes.
 pub(crate) trait Operands<const N: usize> {
@@ -95,13 +95,10 @@ fn with_storages<S: Stored, R, const N: usize>(
     operands: [&Tensor; N],
     run: impl FnOnce([Operand<'_, S>; N]) -> Result<R>,
 ) -> Result<R> {
-    let firsts = firsts(operands);
-    let storages: [_; N] = std::array::from_fn(|place| {
-        (firsts[place] == place).then(|| operands[place].storage_and_layout().0)
-    });
+    let reading = reading(operands);
     let mut all = Vec::with_capacity(N);
-    for (first, operand) in firsts.into_iter().zip(operands) {
-        match storages[first].as_ref().and_then(|storage| S::of(storage)) {
+    for (storage, operand) in reading.storages().zip(operands) {
+        match S::of(storage) {
             Some(storage) => all.push((storage, operand.layout())),
             None => bail!("{}: expected operands on one device", op.name()),
         }
